@@ -1,0 +1,1 @@
+"""Plan by lm-eval, score, metrics, collection."""

@@ -1,0 +1,1 @@
+"""Memorization, bias, term frequency, predictability."""

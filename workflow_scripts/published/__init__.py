@@ -1,0 +1,1 @@
+"""Importers and audit of the published results."""

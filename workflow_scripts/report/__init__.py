@@ -1,0 +1,1 @@
+"""Figure style, figures, tables, the HTML report."""

@@ -1,0 +1,1 @@
+"""Bytes in and out: atomic writes, records, verified resumable download, git LFS, mirrors, locks."""

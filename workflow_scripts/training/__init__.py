@@ -1,0 +1,1 @@
+"""Recipe, model, schedule, trainer, checkpoints on disk, publishing."""

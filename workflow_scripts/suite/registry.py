@@ -1,0 +1,167 @@
+"""Reads ``config/suites/<suite>.yaml`` into a :class:`Suite`.
+
+A suite file states each fact once: shapes per size, what all models share, and families that combine sizes with data
+sets (and seeds) under a name pattern. Precedence for a model's numbers, weakest first: ``recipe``, the size, the
+family's ``recipe``, its ``by_size`` and ``by_model``, and last the run's overrides.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.errors import ConfigError, UnknownNameError
+from workflow_scripts.suite.models import Dataset, Model, Suite, Task
+from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.suite.schema import check_schema
+from workflow_scripts.suite.steps import expand_part, split_parts
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITES = ROOT / "config" / "suites"
+VOCABULARY_MULTIPLE = 128  # GPT-NeoX pads the vocabulary to a multiple of 128 x tensor-parallel size
+SUFFIXES = {"standard": "", "deduped": "-deduped"}
+# Numbers of a model that a run may change from its configuration.
+OVERRIDABLE = frozenset(
+    {"learning_rate", "min_learning_rate", "warmup_fraction", "lr_schedule", "weight_seed", "data_seed"}
+)
+
+
+def suite_names() -> list[str]:
+    """Names of the suites in ``config/suites``."""
+    return sorted(path.stem for path in SUITES.glob("*.yaml"))
+
+
+@functools.cache
+def load_suite(name: str) -> Suite:
+    """The suite called ``name``; raises UnknownNameError or ConfigError."""
+    if name not in suite_names():
+        raise UnknownNameError("suite", name, suite_names())
+    path = SUITES / f"{name}.yaml"
+    facts = load_yaml(path)
+    check_schema(facts, "suite", str(path))
+    return build_suite(facts)
+
+
+def build_suite(facts: Mapping[str, Any]) -> Suite:
+    """Suite described by the checked contents of a suite file."""
+    models: dict[str, Model] = {}
+    for family in facts["families"]:
+        for model in family_models(facts, family):
+            if model.name in models:
+                raise ConfigError(f"suite {facts['suite']}: two families make a model called {model.name}")
+            models[model.name] = model
+    return Suite(
+        name=facts["suite"],
+        organisation=facts["organisation"],
+        tokenizer=facts["tokenizer"],
+        corpus=facts.get("corpus"),
+        datasets={key: Dataset(key=key, **values) for key, values in facts["datasets"].items()},
+        models=models,
+        tasks={key: build_task(key, values) for key, values in facts.get("tasks", {}).items()},
+    )
+
+
+def build_task(name: str, values: Mapping[str, Any]) -> Task:
+    """One task of a suite file."""
+    return Task(**{**values, "name": name, "splits": tuple(values.get("splits", ()))})
+
+
+def family_models(facts: Mapping[str, Any], family: Mapping[str, Any]) -> Iterator[Model]:
+    """Models of one family: sizes x data sets x seeds."""
+    for size in family["sizes"]:
+        if size not in facts["sizes"]:
+            raise UnknownNameError("size", size, facts["sizes"], f"suite {facts['suite']}")
+        for dataset in family["datasets"]:
+            if dataset not in facts["datasets"]:
+                raise UnknownNameError("data set", dataset, facts["datasets"], f"suite {facts['suite']}")
+            for seed in family.get("seeds", [None]):
+                yield build_model(facts, family, size, dataset, seed)
+
+
+def build_model(
+    facts: Mapping[str, Any], family: Mapping[str, Any], size: str, dataset: str, seed: int | None
+) -> Model:
+    """One model, its numbers merged in the order the module docstring gives."""
+    name = model_name(family, size, dataset, seed)
+    numbers: dict[str, Any] = {**facts["recipe"], **facts["sizes"][size], **family.get("recipe", {})}
+    numbers |= family.get("by_size", {}).get(size, {}) | family.get("by_model", {}).get(name, {})
+    old_sizes = numbers.get("aliases", [])
+    peak = float(numbers["learning_rate"])
+    weight_seed, data_seed = seeds_of(family["name"], int(numbers["seed"]), seed)
+    return Model(
+        name=name,
+        suite=facts["suite"],
+        version=family["version"],
+        size=size,
+        dataset=dataset,
+        arm=family.get("arm", "baseline"),
+        repository=f"{facts['organisation']}/{name}",
+        aliases=tuple(model_name(family, old, dataset, seed) for old in old_sizes),
+        layers=numbers["layers"],
+        hidden_size=numbers["hidden_size"],
+        heads=numbers["heads"],
+        vocab_size=padded_vocabulary(facts, numbers),
+        sequence_length=numbers["sequence_length"],
+        batch_rows=numbers["batch_rows"],
+        train_iterations=numbers["train_iterations"],
+        hub_steps_per_iteration=numbers.get("hub_steps_per_iteration", 1),
+        learning_rate=peak,
+        readme_learning_rate=float(numbers.get("readme_learning_rate", peak)),
+        min_learning_rate=peak * float(numbers["min_learning_rate_ratio"]),
+        warmup_fraction=float(numbers["warmup_fraction"]),
+        lr_schedule=numbers["lr_schedule"],
+        initialisation=numbers["initialisation"],
+        training_dtype=numbers["training_dtype"],
+        published_dtype=numbers["published_dtype"],
+        weight_seed=weight_seed,
+        data_seed=data_seed,
+        tensor_parallel=numbers.get("tensor_parallel", 1),
+        steps=grid_steps(facts, family["steps"]),
+    )
+
+
+def model_name(family: Mapping[str, Any], size: str, dataset: str, seed: int | None) -> str:
+    """Name of a model by its family's pattern, e.g. ``pythia-410m-deduped``."""
+    return str(family["name"]).format(size=size, suffix=SUFFIXES[dataset], seed=seed)
+
+
+def seeds_of(pattern: str, default: int, seed: int | None) -> tuple[int, int]:
+    """Seeds of weights and of data order: a ``-data-seed`` or ``-weight-seed`` family changes only one of them."""
+    if seed is None:
+        return default, default
+    if "-data-seed" in pattern:
+        return default, seed
+    if "-weight-seed" in pattern:
+        return seed, default
+    return seed, seed
+
+
+def padded_vocabulary(facts: Mapping[str, Any], numbers: Mapping[str, Any]) -> int:
+    """Rows of the embedding matrices: as stated, or padded as GPT-NeoX pads."""
+    if "padded_vocab_size" in numbers:
+        return int(numbers["padded_vocab_size"])
+    multiple = VOCABULARY_MULTIPLE * int(numbers.get("tensor_parallel", 1))
+    entries = int(facts["tokenizer"]["vocab_size"])
+    return math.ceil(entries / multiple) * multiple
+
+
+def grid_steps(facts: Mapping[str, Any], steps: str) -> tuple[int, ...]:
+    """Hub steps of a family: a named grid of the suite file or an expression of its own."""
+    expression = facts.get("grids", {}).get(steps, steps)
+    return tuple(sorted({step for part in split_parts(expression) for step in expand_part(part, ())}))
+
+
+def override(suite: Suite, changes: Mapping[str, Mapping[str, Any]]) -> Suite:
+    """Suite with some numbers of some models changed, as a run's ``overrides`` asks."""
+    models = dict(suite.models)
+    for name, numbers in changes.items():
+        model = suite.model(name)
+        for key in numbers:
+            if key not in OVERRIDABLE:
+                raise UnknownNameError("number to override", key, sorted(OVERRIDABLE), f"overrides.{name}")
+        models[model.name] = replace(model, **numbers)
+    return replace(suite, models=models)

@@ -1,0 +1,146 @@
+"""What one run asks for: the configuration, checked and resolved against its suite.
+
+A configuration is refused before any job starts, with one line and the nearest right name. Everything the graph needs
+(models, steps, shots, tasks, paths) is decided here, so that the rules only look things up.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.errors import ConfigError, MissingInputError, UnknownNameError
+from workflow_scripts.suite.models import Model, Suite, Task
+from workflow_scripts.suite.registry import load_suite, override
+from workflow_scripts.suite.safe_yaml import load_yaml, refuse_deep, refuse_tokens
+from workflow_scripts.suite.schema import check_schema, coerce, load_schema
+
+PATTERN = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A checked run. ``steps`` maps a model's name to its Hub steps in this run, ``settings`` is the whole config."""
+
+    name: str
+    suite: Suite
+    models: tuple[Model, ...]
+    steps: Mapping[str, tuple[int, ...]]
+    shots: tuple[int, ...]
+    tasks: tuple[Task, ...]
+    settings: Mapping[str, Any]
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Keys of the data sets that the run's models were trained on, in the suite's order."""
+        used = {model.dataset for model in self.models}
+        return tuple(key for key in self.suite.datasets if key in used)
+
+    @property
+    def retrains(self) -> bool:
+        """True when the models are trained in this run."""
+        return bool(self.models) and self.settings["checkpoints"]["source"] == "retrain"
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """One section of the configuration."""
+        section: Mapping[str, Any] = self.settings.get(name, {})
+        return section
+
+
+def load_run(config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Run:
+    """The run that ``config`` describes.
+
+    ``files`` are the YAML files it was read from; they are read once more, strictly, because Snakemake's own reader
+    keeps the last of two equal keys without a word. Raises ConfigError or MissingInputError with one line.
+    """
+    for file in files:
+        load_yaml(Path(file))
+    plain = {
+        key: value for key, value in config.items() if value is not None or key in load_schema("run")["properties"]
+    }
+    refuse_deep(plain, "config")
+    refuse_tokens(plain, "config")
+    settings = coerce(plain, load_schema("run"))
+    check_schema(settings, "run", "config")
+    return resolve(settings)
+
+
+def resolve(settings: Mapping[str, Any]) -> Run:
+    """Look up every name of checked ``settings``."""
+    suite = override(load_suite(settings["suite"]), settings.get("overrides", {}))
+    models = select_models(suite, settings["models"])
+    refuse_untrainable(suite, settings, models)
+    return Run(
+        name=settings["run"],
+        suite=suite,
+        models=models,
+        steps={model.name: select_steps(model, settings["steps"]) for model in models},
+        shots=tuple(settings["shots"]),
+        tasks=select_tasks(suite, settings["tasks"]),
+        settings=settings,
+    )
+
+
+def select_models(suite: Suite, wanted: str | Sequence[str]) -> tuple[Model, ...]:
+    """Models by name, old name or pattern; ``all`` are the suite's models without seeds, arms and old versions."""
+    names = [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
+    chosen: dict[str, Model] = {}
+    for name in names:
+        for model in models_named(suite, name):
+            chosen[model.name] = model
+    return tuple(chosen.values())
+
+
+def models_named(suite: Suite, name: str) -> list[Model]:
+    """Models that one entry of ``models`` names."""
+    if name == "all":
+        first = next(iter(suite.models.values())).version
+        return [model for model in suite.models.values() if model.version == first]
+    if not PATTERN.search(name):
+        return [suite.model(name)]
+    found = [model for key, model in suite.models.items() if fnmatch.fnmatchcase(key, name)]
+    if not found:
+        raise UnknownNameError("model pattern", name, suite.models)
+    return found
+
+
+def select_steps(model: Model, expression: Any) -> tuple[int, ...]:
+    """Steps of one model, with the model named in errors."""
+    try:
+        return model.select_steps(expression)
+    except ConfigError as error:
+        raise ConfigError(f"{model.name}: {error}") from None
+
+
+def select_tasks(suite: Suite, wanted: str | Sequence[str]) -> tuple[Task, ...]:
+    """Tasks by name, or all of the suite."""
+    if wanted == "all":
+        return tuple(suite.tasks.values())
+    names = wanted.split(",") if isinstance(wanted, str) else wanted
+    return tuple(suite.task(name.strip()) for name in names)
+
+
+def refuse_untrainable(suite: Suite, settings: Mapping[str, Any], models: Sequence[Model]) -> None:
+    """Refuse a run whose inputs cannot exist: retraining without data, text to train on that is not there."""
+    source = settings["checkpoints"].get("source")
+    if source == "retrain" and models and suite.corpus and suite.corpus["source"] == "jsonl":
+        path = corpus_path(suite, settings)
+        if not path.is_file():
+            raise MissingInputError(
+                f"corpus {path}: there is no such file; put the text there or name it with --config "
+                "corpus='{path: FILE.jsonl}'"
+            )
+    if source == "mirror" and not settings["checkpoints"].get("location"):
+        raise ConfigError(
+            "config: checkpoints.location must name the mirror's folder when checkpoints.source is mirror"
+        )
+
+
+def corpus_path(suite: Suite, settings: Mapping[str, Any]) -> Path:
+    """Where the text of a suite that reads one lies: the run's choice or the suite's."""
+    corpus = suite.corpus or {}
+    return Path(settings.get("corpus", {}).get("path") or corpus["path"])

@@ -1,0 +1,134 @@
+"""YAML as a configuration language: no surprises and no bombs.
+
+Files are limited in size, nesting and aliases; a key that stands twice is an error; only plain values are built.
+Values that look like access tokens are refused wherever they stand, because configurations are logged and published.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from workflow_scripts.errors import ConfigError, MissingInputError
+
+MOST_BYTES = 2_000_000
+MOST_ALIASES = 100
+MOST_DEPTH = 30
+# Hugging Face, GitHub, GitLab and AWS access keys.
+TOKEN = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|glpat-[\w-]{20,}|AKIA[0-9A-Z]{16})\b")
+
+
+class StrictLoader(yaml.SafeLoader):
+    """Safe loader that refuses duplicate keys and counts aliases."""
+
+    aliases = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Count aliases before they are expanded."""
+        if self.check_event(yaml.AliasEvent):
+            self.aliases += 1
+            if self.aliases > MOST_ALIASES:
+                raise yaml.YAMLError(f"more than {MOST_ALIASES} aliases (*name)")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping after checking that each key stands once."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool) and key is not None:
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: keys must be plain values")
+            if key in seen:
+                raise yaml.YAMLError(
+                    f"key '{key}' stands twice, the second time in line {key_node.start_mark.line + 1}"
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# A number such as 1e-3, which YAML 1.1 would read as text because the dot is missing.
+StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Mapping in the YAML file at ``path``.
+
+    Raises MissingInputError when there is no such file and ConfigError, with the line where it can be told, for
+    anything that is not a plain mapping within the limits.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ConfigError(f"{path}: larger than {MOST_BYTES:,} bytes, which no configuration needs")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise MissingInputError(f"{path}: there is no such configuration file") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """Mapping in ``text``; ``where`` names its origin in errors."""
+    try:
+        value = yaml.load(text, Loader=StrictLoader)  # noqa: S506 - StrictLoader is a SafeLoader
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{where}: {explain(error)}") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}: holds a {type(value).__name__}, a mapping of keys to values is expected")
+    refuse_deep(value, where)
+    refuse_tokens(value, where)
+    return value
+
+
+def explain(error: Exception) -> str:
+    """One line for a YAML error, with the line number where the library knows it."""
+    if isinstance(error, RecursionError):
+        return f"nested more than {MOST_DEPTH} levels deep"
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    return f"line {mark.line + 1}: {problem}" if mark else str(problem)
+
+
+def refuse_deep(value: Any, where: str) -> None:
+    """Refuse nesting that no configuration needs; shared nodes are walked once."""
+    stack = [(value, 0)]
+    seen: set[int] = set()
+    while stack:
+        item, depth = stack.pop()
+        if depth > MOST_DEPTH:
+            raise ConfigError(f"{where}: nested more than {MOST_DEPTH} levels deep")
+        if isinstance(item, dict | list) and id(item) not in seen:
+            seen.add(id(item))
+            children = item.values() if isinstance(item, dict) else item
+            stack.extend((child, depth + 1) for child in children)
+
+
+def refuse_tokens(value: Any, where: str) -> None:
+    """Refuse any text that looks like an access token; the message never repeats it."""
+    for key, text in texts(value, "", set()):
+        if TOKEN.search(text):
+            raise ConfigError(
+                f"{where}: the value at '{key}' looks like an access token; configurations are logged, so pass "
+                "tokens by the environment (HF_TOKEN) or a token file and revoke this one"
+            )
+
+
+def texts(value: Any, key: str, seen: set[int]) -> Iterator[tuple[str, str]]:
+    """Every text in ``value`` with the dotted key it stands at."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict | list) and id(value) not in seen:
+        seen.add(id(value))
+        children = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, child in children:
+            if isinstance(name, str):
+                yield key, name
+            yield from texts(child, f"{key}.{name}".lstrip("."), seen)

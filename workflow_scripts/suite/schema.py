@@ -1,0 +1,94 @@
+"""Checks a configuration against a JSON schema and says in one line what is wrong, with the nearest right name.
+
+The schemas in ``config/schemas`` are the reference for users too: ``docs/configuration.md`` is made from them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from workflow_scripts.errors import ConfigError, UnknownNameError, shorten
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "config" / "schemas"
+
+
+@functools.cache
+def load_schema(name: str) -> dict[str, Any]:
+    """Schema ``config/schemas/<name>.schema.yaml``."""
+    schema: dict[str, Any] = yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+    return schema
+
+
+def check_schema(value: Mapping[str, Any], name: str, where: str) -> None:
+    """Raise ConfigError for the first violation of schema ``name``, by position in the file."""
+    validator = jsonschema.Draft202012Validator(load_schema(name))
+    errors = sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path])
+    if errors:
+        raise explain(jsonschema.exceptions.best_match([errors[0]]), where)
+
+
+def explain(error: Any, where: str) -> ConfigError:
+    """One-line error for a schema violation."""
+    at = ".".join(str(part) for part in error.absolute_path) or "top level"
+    place = f"{where}: {at}"
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = next(key for key in error.instance if key not in known)
+        return UnknownNameError("key", unknown, known, place)
+    if error.validator == "enum":
+        return UnknownNameError("value", error.instance, error.validator_value, place)
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return ConfigError(f"{place}: key '{missing}' is missing")
+    if error.validator == "type":
+        expected = error.validator_value
+        names = shorten([expected] if isinstance(expected, str) else list(expected))
+        return ConfigError(f"{place}: {error.instance!r} is a {type(error.instance).__name__}, expected {names}")
+    return ConfigError(f"{place}: {error.message}")
+
+
+def coerce(value: Any, schema: Mapping[str, Any]) -> Any:
+    """``value`` with texts turned into what ``schema`` asks for, as far as that is unambiguous.
+
+    Values given by ``snakemake --config`` arrive as text.
+
+    >>> coerce("[0, 5]", {"type": "array", "items": {"type": "integer"}})
+    [0, 5]
+    >>> coerce(["0"], {"type": "array", "items": {"type": "integer"}})
+    [0]
+    """
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        rest = schema.get("additionalProperties")
+        other = rest if isinstance(rest, dict) else {}
+        return {key: coerce(item, properties.get(key, other)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [coerce(item, schema.get("items", {})) for item in value]
+    if isinstance(value, str):
+        return coerce_text(value, schema)
+    return value
+
+
+def coerce_text(text: str, schema: Mapping[str, Any]) -> Any:
+    """Text as the first type of ``schema`` that it can be read as; unchanged when none fits."""
+    types = schema.get("type", [])
+    wanted = [types] if isinstance(types, str) else list(types)
+    if not wanted or "string" in wanted:
+        return text
+    try:
+        parsed = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if "array" in wanted and not isinstance(parsed, list):
+        parsed = [part.strip() for part in text.split(",")]
+    if isinstance(parsed, list):
+        return coerce(parsed, schema) if "array" in wanted else text
+    kinds = {"integer": int, "number": float | int, "boolean": bool, "object": dict}
+    fits = any(name in kinds and isinstance(parsed, kinds[name]) for name in wanted)
+    return parsed if fits else text

@@ -1,0 +1,160 @@
+"""The one notion of a training step, and the language in which a run names steps.
+
+A *Hub step* N names the checkpoint on branch ``stepN``. For almost all models it counts optimizer iterations of 1024
+rows of 2048 predicted tokens. The v0 models that were trained with 4M-token batches did half as many iterations and
+were published under doubled names, so their trainer step is N / 2. Nothing else in the project does arithmetic on
+steps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from workflow_scripts.errors import ConfigError
+
+REVISION = re.compile(r"step(0|[1-9][0-9]{0,8})", re.ASCII)
+NUMBER = re.compile(r"(0|[1-9][0-9]{0,8})", re.ASCII)
+RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)(?::([0-9]+))?", re.ASCII)
+MOST_STEPS = 1_000_000
+
+
+@dataclass(frozen=True, order=True)
+class Step:
+    """A point in the training of a model.
+
+    ``hub`` is the step in the name of the Hub's branch, ``batch_rows`` and ``sequence_length`` describe one trainer
+    iteration, ``hub_steps_per_iteration`` is 2 for the 4M-batch v0 models and 1 for all others.
+
+    >>> Step(143_000, batch_rows=1024, sequence_length=2048).tokens
+    299892736000
+    >>> Step(143_000, batch_rows=2048, sequence_length=2048, hub_steps_per_iteration=2).iteration
+    71500
+    """
+
+    hub: int
+    batch_rows: int
+    sequence_length: int
+    hub_steps_per_iteration: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse negative steps and Hub steps that fall between two iterations."""
+        if self.hub < 0:
+            raise ConfigError(f"step {self.hub} is negative; steps start at 0")
+        if self.hub % self.hub_steps_per_iteration:
+            raise ConfigError(
+                f"step {self.hub} falls between two trainer iterations; this model's steps are multiples of "
+                f"{self.hub_steps_per_iteration}"
+            )
+
+    @property
+    def iteration(self) -> int:
+        """Optimizer iterations done: the trainer's own step."""
+        return self.hub // self.hub_steps_per_iteration
+
+    @property
+    def rows(self) -> int:
+        """Rows consumed: the checkpoint has seen exactly rows [0, rows) of the training order."""
+        return self.iteration * self.batch_rows
+
+    @property
+    def tokens(self) -> int:
+        """Predicted tokens consumed."""
+        return self.rows * self.sequence_length
+
+    @property
+    def revision(self) -> str:
+        """Name of the Hub branch."""
+        return f"step{self.hub}"
+
+    def epoch_fraction(self, rows_available: int) -> float:
+        """Share of ``rows_available`` (the N of the data set's index maps) that was consumed."""
+        return self.rows / rows_available
+
+
+def hub_step_of_revision(revision: str) -> int:
+    """Hub step named by a revision.
+
+    >>> hub_step_of_revision("step3000")
+    3000
+    """
+    match = REVISION.fullmatch(revision)
+    if not match:
+        raise ConfigError(f"revision '{revision}' is not of the form step0, step1 ... step143000")
+    return int(match[1])
+
+
+def parse_steps(expression: str | int | Sequence[str | int], available: Sequence[int]) -> tuple[int, ...]:
+    """Hub steps named by ``expression``, each of which must be in ``available``; sorted, without repeats.
+
+    An expression is ``all``, ``log`` (0 and the powers of two, and the last step), ``last``, a number, a range
+    ``first..last`` or ``first..last:stride``, or several of these with commas between or as a list.
+
+    >>> parse_steps("log", [0, 1, 2, 3, 4, 1000, 2000])
+    (0, 1, 2, 4, 2000)
+    >>> parse_steps("0, 1000..2000:1000", [0, 1, 1000, 2000])
+    (0, 1000, 2000)
+    """
+    known = set(available)
+    wanted: set[int] = set()
+    for part in split_parts(expression):
+        named = expand_part(part, available)
+        missing = [step for step in named if step not in known]
+        if missing:
+            raise ConfigError(
+                f"steps '{part}': there is no checkpoint at step {missing[0]}; {nearest(missing[0], known)}"
+            )
+        wanted.update(named)
+    if not wanted:
+        raise ConfigError(f"steps '{expression}' names no step")
+    return tuple(sorted(wanted))
+
+
+def split_parts(expression: str | int | Sequence[str | int]) -> list[str]:
+    """Parts of an expression given as text with commas, a number, or a list."""
+    if isinstance(expression, bool):
+        raise ConfigError(f"steps: '{expression}' is not a step; use numbers, ranges, all, log or last")
+    if isinstance(expression, int):
+        return [str(expression)]
+    if isinstance(expression, str):
+        return [part.strip() for part in expression.split(",") if part.strip()]
+    return [part for item in expression for part in split_parts(item)]
+
+
+def expand_part(part: str, available: Sequence[int]) -> list[int]:
+    """Steps named by one part of an expression."""
+    ordered = sorted(available)
+    if part == "all":
+        return ordered
+    if part == "last":
+        return ordered[-1:]
+    if part == "log":
+        return [step for step in ordered if step & (step - 1) == 0 or step == ordered[-1]]
+    if NUMBER.fullmatch(part):
+        return [int(part)]
+    match = RANGE.fullmatch(part)
+    if not match:
+        raise ConfigError(f"steps '{part}' is not understood; use all, log, last, 512, 0..64 or 1000..143000:1000")
+    return expand_range(part, int(match[1]), int(match[2]), match[3], ordered)
+
+
+def expand_range(part: str, first: int, last: int, stride: str | None, ordered: Sequence[int]) -> list[int]:
+    """Steps of ``first..last[:stride]``; without a stride, the known steps in between."""
+    if first > last:
+        raise ConfigError(f"steps '{part}' runs backwards; write the smaller step first")
+    if stride is None:
+        return [step for step in ordered if first <= step <= last]
+    if int(stride) < 1:
+        raise ConfigError(f"steps '{part}': the stride after ':' must be at least 1")
+    if (last - first) // int(stride) > MOST_STEPS:
+        raise ConfigError(f"steps '{part}' names more than {MOST_STEPS:,} steps")
+    return list(range(first, last + 1, int(stride)))
+
+
+def nearest(step: int, known: set[int]) -> str:
+    """Hint with the nearest existing steps."""
+    if not known:
+        return "the model has none"
+    closest = sorted(sorted(known, key=lambda other: (abs(other - step), other))[:2])
+    return f"nearest are {' and '.join(str(other) for other in closest)}"
