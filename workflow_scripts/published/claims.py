@@ -1,0 +1,205 @@
+"""What a published result says about itself, by its name and by its content, and which of the two is believed.
+
+A :class:`Claim` is one such statement; any part may be missing. The content always wins over the name, because folders
+were renamed by hand and evaluation programs wrote the content. Parts that contradict each other are returned as notes
+and never dropped. Names of three vocabularies are understood (``19m``, ``70m``, ``160M``).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from workflow_scripts.suite.registry import load_suite
+
+# "0.5MtokBS" is a batch size and "1bf16" does not occur, so a size must not go on with a letter.
+SIZE = re.compile(r"(?<![0-9.a-z])([0-9]+(?:\.[0-9]+)?[mb])(?![a-z0-9])", re.IGNORECASE)
+BATCH = re.compile(r"([0-9.]+)MtokBS", re.IGNORECASE)
+STEP = re.compile(r"step_?([0-9]+)", re.IGNORECASE)
+TRAILING_STEP = re.compile(r"_([0-9]+)\.json$")
+OTHER_FAMILY = re.compile(r"(?:facebook/|bigscience/|^|/)(opt|bloom)-([0-9a-z.]+?)(?:\.json|,|$)")
+SHOTS = ((re.compile(r"\b(?:zero-?shot|0-?shot)\b"), 0), (re.compile(r"\b(?:five-?shot|5-?shot)\b"), 5))
+DEFAULT_BATCH = "2"  # millions of tokens in one Hub step
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement about a result; None where it says nothing.
+
+    ``family`` is pythia, opt or bloom; ``version`` v0 or v1; ``size`` in today's names; ``data`` standard or deduped;
+    ``arm`` baseline, intervention or intervention-long; ``batch`` the tokens per step in millions, as text;
+    ``raw_step`` the trainer's step as written.
+    """
+
+    family: str | None = None
+    version: str | None = None
+    size: str | None = None
+    data: str | None = None
+    arm: str | None = None
+    batch: str | None = None
+    raw_step: int | None = None
+    shots: int | None = None
+
+
+def believe(content: Claim, name: Claim) -> tuple[Claim, list[str]]:
+    """What to believe, and a note for each part in which the name contradicts the content."""
+    merged: dict[str, Any] = {}
+    contradictions = []
+    for field in fields(Claim):
+        said, named = getattr(content, field.name), getattr(name, field.name)
+        merged[field.name] = named if said is None else said
+        if said is not None and named is not None and said != named:
+            contradictions.append(f"name-says-{field.name}-{named}")
+    return Claim(**merged), contradictions
+
+
+@functools.cache
+def sizes_today() -> Mapping[str, str]:
+    """Today's size for each size ever written, in lower case; includes today's own."""
+    models = [m for m in load_suite("pythia").models.values() if m.version == "v1" and m.dataset == "standard"]
+    known = {alias.removeprefix("pythia-"): model.size for model in models for alias in model.aliases}
+    return known | {model.size: model.size for model in models}
+
+
+@functools.cache
+def sizes_by_shape() -> Mapping[tuple[int, int], str]:
+    """Size for each (layers, hidden size)."""
+    models = [m for m in load_suite("pythia").models.values() if m.version == "v1"]
+    return {(model.layers, model.hidden_size): model.size for model in models}
+
+
+def size_of(text: str) -> tuple[str | None, str | None]:
+    """Today's size named in ``text`` and the version its vocabulary belongs to.
+
+    >>> size_of("1.3B_dedup"), size_of("1.4b_deduped"), size_of("70m-0.25MtokBS"), size_of("staged_model")
+    (('1.4b', 'v0'), ('1.4b', 'v1'), ('70m', 'v1'), (None, None))
+    """
+    for written in SIZE.findall(text):
+        today = sizes_today().get(written.lower())
+        if today is not None:
+            return today, "v1" if today == written.lower() else "v0"
+    return None, None
+
+
+def arm_of(text: str) -> str | None:
+    """Arm named in ``text``; None where nothing is said.
+
+    ``56500start`` is the trainer step at which the long v0 intervention began.
+    """
+    if "interven" in text:
+        is_long = "long" in text or "56500start" in text or "intervene_21" in text
+        return "intervention-long" if is_long else "intervention"
+    return "baseline" if "baseline" in text else None
+
+
+def claim_of_path(relative: str) -> Claim:
+    """Claim of the path of a result below ``evals/``.
+
+    >>> claim = claim_of_path("pythia-v0/pythia-70m-deduped/five-shot/pythia-70m-deduped-5shot-global_step3000.json")
+    >>> claim.version, claim.size, claim.data, claim.raw_step, claim.shots
+    ('v0', '70m', 'deduped', 3000, 5)
+    """
+    path = PurePosixPath(relative)
+    other = OTHER_FAMILY.search(path.name) or OTHER_FAMILY.search(relative)
+    if other:
+        return Claim(family=other[1], size=other_size(other[2]))
+    folder, lower = str(path.parent), relative.lower()
+    version = next((v for v in ("v0", "v1") if f"pythia-{v}" in folder), None)
+    size = size_of(path.name)[0] or size_of(folder)[0]
+    step = STEP.search(path.name) or TRAILING_STEP.search(path.name)
+    batch = BATCH.search(relative)
+    return Claim(
+        family="pythia" if size else None,
+        version=version,
+        size=size,
+        data=("deduped" if "dedup" in lower else "standard") if "winobias" not in lower and size else None,
+        arm=arm_of(lower),
+        batch=batch[1] if batch else None,
+        raw_step=int(step[1]) if step else None,
+        shots=shots_of_path(path),
+    )
+
+
+def shots_of_path(path: PurePosixPath) -> int | None:
+    """Shots named by the folder or, where it names none, by the file."""
+    for part in (path.parent.name, path.name.replace("_", "-")):
+        for pattern, shots in SHOTS:
+            if pattern.search(part):
+                return shots
+    return None
+
+
+def other_size(written: str) -> str:
+    """Size of an OPT or BLOOM model in Pythia's notation.
+
+    >>> other_size("1b7"), other_size("560m"), other_size("6.7b")
+    ('1.7b', '560m', '6.7b')
+    """
+    return re.sub(r"^([0-9]+)b([0-9]+)$", r"\1.\2b", written)
+
+
+def claim_of_hub_arguments(arguments: str) -> Claim:
+    """Claim of lm-eval's ``model_args``, e.g. ``pretrained=EleutherAI/pythia-v1.1-70m,revision=step3000``."""
+    given = dict(part.split("=", 1) for part in arguments.split(",") if "=" in part)
+    name = given.get("pretrained", "")
+    other = OTHER_FAMILY.search(name)
+    if other:
+        return Claim(family=other[1], size=other_size(other[2]))
+    size = size_of(name)[0]
+    step, batch = STEP.fullmatch(given.get("revision", "")), BATCH.search(name)
+    if size is None or "pythia" not in name:
+        return Claim()
+    return Claim(
+        family="pythia",
+        version="v0" if name.endswith("-v0") else "v1",
+        size=size,
+        data="deduped" if "dedup" in name else "standard",
+        arm=arm_of(name) or "baseline",
+        batch=batch[1] if batch else DEFAULT_BATCH,
+        raw_step=int(step[1]) if step else None,
+    )
+
+
+def claim_of_neox(config: Mapping[str, Any]) -> Claim:
+    """Claim of a GPT-NeoX configuration (187 keys).
+
+    The shape gives the size, the folder of the weights gives version, data and arm; where the weights were staged
+    under a neutral name, the prefix of the result file does.
+    """
+    load = PurePosixPath(str(config.get("load") or "")).name
+    prefix = PurePosixPath(str(config.get("eval_results_prefix") or "")).name
+    source = load if size_of(load)[0] else prefix
+    named_size, version = size_of(source)
+    size = sizes_by_shape().get((int(config.get("num_layers") or 0), int(config.get("hidden_size") or 0)), named_size)
+    iterations = config.get("train_iters")
+    return Claim(
+        family="pythia" if size else None,
+        version=version,
+        size=size,
+        data=data_of_neox(source, config),
+        arm=arm_of(source) or "baseline",
+        batch="4" if iterations == 71500 else DEFAULT_BATCH,  # 143000 Hub steps of 2M tokens in 71500 iterations of 4M
+        raw_step=config.get("iteration"),
+    )
+
+
+def data_of_neox(source: str, config: Mapping[str, Any]) -> str | None:
+    """Data set by the folder of the weights, else by the paths of the training data."""
+    if "dedup" in source:
+        return "deduped"
+    paths = str(config.get("train_data_paths") or "")
+    if not paths and not source:
+        return None
+    return "deduped" if "dedup" in paths else "standard"
+
+
+def claim_of_config_name(arguments: Mapping[str, Any]) -> Claim:
+    """Claim of a file that carries only an iteration and the name of a config, e.g. ``1.4b-deduped-long``."""
+    name = next(iter(arguments.get("config_files") or {}), "")
+    size, version = size_of(name)
+    claim = Claim(family="pythia" if size else None, version=version, size=size, raw_step=arguments.get("iteration"))
+    return replace(claim, data="deduped" if "dedup" in name else None, batch=DEFAULT_BATCH)

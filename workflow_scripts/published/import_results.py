@@ -1,0 +1,146 @@
+"""Import published result files into one tidy table.
+
+    python -m workflow_scripts.published.import_results --source pythia/evals --output published.parquet
+
+Reads every file below --source (a copy of the folder ``evals`` of EleutherAI/pythia, or any folder with results of
+lm-eval). Each file ends in the table or, with a reason, in <output>.refused.tsv; <output>.files.tsv lists all of them
+with size and sha256, and <output>.defects.tsv what the audit found. Where a name contradicts the content of its file,
+the content is believed and the row carries a note. No number is changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts import cli
+from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.published import audit
+from workflow_scripts.published.claims import believe, claim_of_path
+from workflow_scripts.published.identity import Identity, identify
+from workflow_scripts.published.shapes import Content, Measurement, read_result
+from workflow_scripts.published.table import COLUMNS, to_frame, write_table
+from workflow_scripts.storage.atomic import write_text
+from workflow_scripts.storage.records import write_record
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file that was looked at: ``reason`` is empty where it was read."""
+
+    source_file: str
+    bytes: int
+    sha256: str
+    rows: int
+    reason: str
+
+
+@dataclass
+class Import:
+    """Everything that was read: files, results for the audit, and the columns of the table."""
+
+    files: list[SourceFile]
+    results: list[audit.Result]
+    columns: dict[str, list[Any]]
+
+    def add(self, source: str, sha256: str, content: Content) -> int:
+        """Add the content of one file and return its number of rows."""
+        named = claim_of_path(source)
+        claim, contradictions = believe(content.claim, named)
+        identity = identify(claim)
+        result = audit.Result(source, named, content, identity, [*content.notes, *contradictions])
+        self.results.append(result)
+        constant = constant_columns(identity, content, source, sha256)
+        for name, value in constant.items():
+            self.columns[name] += [value] * len(content.measurements)
+        self.columns["note"] += [result] * len(content.measurements)  # becomes text when the audit is done
+        for index, name in enumerate(Measurement._fields):
+            self.columns[name] += [measurement[index] for measurement in content.measurements]
+        return len(content.measurements)
+
+
+def constant_columns(identity: Identity, content: Content, source: str, sha256: str) -> dict[str, Any]:
+    """Columns that are the same for all rows of a file."""
+    names = [field.name for field in fields(Identity)]
+    known = dict(zip(names, astuple(identity), strict=True))
+    return known | {"source_file": source, "source_sha256": sha256, "harness": content.harness}
+
+
+def import_folder(source: Path) -> Import:
+    """Read all files below ``source`` in the order of their paths; raises MissingInputError when there are none."""
+    paths = sorted(path for path in source.rglob("*") if path.is_file())
+    if not paths:
+        raise MissingInputError(f"{source}: no files; give a copy of the folder 'evals' of EleutherAI/pythia")
+    collected = Import([], [], {name: [] for name in COLUMNS})
+    for path in paths:
+        collected.files.append(import_file(collected, path, path.relative_to(source).as_posix()))
+    return collected
+
+
+def import_file(collected: Import, path: Path, relative: str) -> SourceFile:
+    """Add one file to ``collected``; a file that cannot be used is refused with its reason."""
+    raw = path.read_bytes()
+    sha256, rows, reason = hashlib.sha256(raw).hexdigest(), 0, ""
+    try:
+        contents = read_result(relative, raw)
+        for content in contents:
+            identify(believe(content.claim, claim_of_path(relative))[0])  # all or nothing of a file
+        rows = sum(collected.add(relative, sha256, content) for content in contents)
+    except DataError as error:
+        reason = str(error)
+    return SourceFile(relative, len(raw), sha256, rows, reason)
+
+
+def build_table(collected: Import) -> tuple[pd.DataFrame, list[audit.Defect]]:
+    """The tidy table with its notes, and the defects that the audit found."""
+    defects = audit.find_defects(collected.results)
+    notes = {id(result): "; ".join(dict.fromkeys(result.notes)) for result in collected.results}
+    columns = collected.columns | {"note": [notes[id(result)] for result in collected.columns["note"]]}
+    return to_frame(columns), defects
+
+
+def files_text(files: Sequence[SourceFile]) -> str:
+    """TSV of source files."""
+    lines = ["\t".join(field.name for field in fields(SourceFile))]
+    lines += ["\t".join(str(value).replace("\t", " ") for value in astuple(file)) for file in files]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse arguments, import, write the table and its three lists."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--source", type=Path, required=True, help="folder with result files, e.g. pythia/evals")
+    parser.add_argument("--source-name", default="", help="what the folder is, e.g. EleutherAI/pythia@a19eecb8")
+    parser.add_argument("--output", type=Path, required=True, help="tidy table (parquet)")
+    parser.add_argument("--files", type=Path, help="list of all files (<output>.files.tsv)")
+    parser.add_argument("--refused", type=Path, help="list of refused files (<output>.refused.tsv)")
+    parser.add_argument("--defects", type=Path, help="list of defects found (<output>.defects.tsv)")
+    options = parser.parse_args(arguments)
+    if not options.source.is_dir():
+        raise MissingInputError(f"{options.source}: no such folder; give a copy of 'evals' of EleutherAI/pythia")
+    collected = import_folder(options.source)
+    frame, defects = build_table(collected)
+    refused = [file for file in collected.files if file.reason]
+    write_table(frame, options.output)
+    files = options.files or options.output.with_suffix(".files.tsv")
+    write_text(files, files_text(collected.files))
+    write_text(options.refused or options.output.with_suffix(".refused.tsv"), files_text(refused))
+    write_text(options.defects or options.output.with_suffix(".defects.tsv"), audit.defects_text(defects))
+    parameters = {"source": options.source_name, "files": len(collected.files), "refused": len(refused)}
+    write_record(options.output, {"files": files}, parameters | {"rows": len(frame), "defects": len(defects)})
+    logger.info(
+        "%d rows from %d files, %d refused, %d defects: %s",
+        len(frame), len(collected.files) - len(refused), len(refused), len(defects), options.output,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

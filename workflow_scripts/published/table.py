@@ -1,0 +1,103 @@
+"""The tidy table of results: one row per number, the same columns as our own scores.
+
+Columns (docs/published-results.md has their meaning): suite, version, model, size, data, arm, shots, step, tokens,
+task, task_version, metric, value, stderr, n, source_file, source_sha256, harness, note. Equal content gives equal
+bytes: rows are sorted, no time or version of a library is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.storage.atomic import atomic_path
+
+WORDS = pa.dictionary(pa.int32(), pa.string())
+SCHEMA = pa.schema(
+    [
+        ("suite", WORDS),
+        ("version", WORDS),
+        ("model", WORDS),
+        ("size", WORDS),
+        ("data", WORDS),
+        ("arm", WORDS),
+        ("shots", pa.int16()),
+        ("step", pa.int32()),
+        ("tokens", pa.int64()),
+        ("task", WORDS),
+        ("task_version", WORDS),
+        ("metric", WORDS),
+        ("value", pa.float64()),
+        ("stderr", pa.float64()),
+        ("n", pa.int32()),
+        ("source_file", WORDS),
+        ("source_sha256", WORDS),
+        ("harness", WORDS),
+        ("note", WORDS),
+    ]
+)
+COLUMNS = SCHEMA.names
+SORTED_BY = ("metric", "task", "harness", "shots", "model", "step", "source_file")
+COMPRESSION_LEVEL = 19
+
+
+def to_frame(rows: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Frame with the columns of the tidy table in canonical order; text is categorical, whole numbers nullable."""
+    frame = pd.DataFrame({name: as_column(name, rows[name]) for name in COLUMNS})
+    order = np.lexsort([sort_key(frame[name]) for name in reversed(SORTED_BY)])
+    return frame.iloc[order].reset_index(drop=True)
+
+
+def as_column(name: str, values: Sequence[Any]) -> Any:
+    """Values in the pandas type of column ``name``."""
+    kind = SCHEMA.field(name).type
+    if kind == WORDS:
+        return pd.Categorical(values)
+    if pa.types.is_integer(kind):
+        return pd.array(values, dtype=str(kind).capitalize().replace("int", "Int"))
+    return np.array(values, dtype=np.float64)
+
+
+def sort_key(column: pd.Series) -> np.ndarray:
+    """Whole numbers that sort as the column does; missing values first."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy()
+    return column.fillna(-1).to_numpy(dtype=np.int64)
+
+
+def write_table(frame: pd.DataFrame, output: Path) -> None:
+    """Write the tidy table as parquet (zstd, dictionaries), atomically."""
+    table = pa.Table.from_pandas(frame[COLUMNS], preserve_index=False)
+    table = table.cast(SCHEMA).replace_schema_metadata(None)
+    with atomic_path(output) as temporary:
+        pq.write_table(
+            table,
+            temporary,
+            compression="zstd",
+            compression_level=COMPRESSION_LEVEL,
+            row_group_size=len(table) or 1,
+            write_statistics=False,
+            store_schema=True,
+            dictionary_pagesize_limit=16 << 20,
+        )
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a tidy table; raises MissingInputError or DataError that names the missing columns."""
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such table; make it with workflow_scripts.published.import_results")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path}: not a parquet file ({str(error).splitlines()[0]})") from error
+    missing = [name for name in COLUMNS if name not in table.column_names and name != "note"]
+    if missing:
+        raise DataError(f"{path}: columns {', '.join(missing)} are missing; a tidy table has {', '.join(COLUMNS)}")
+    return table.to_pandas()
