@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,18 @@ class Run:
     def retrains(self) -> bool:
         """True when the models are trained in this run."""
         return bool(self.models) and self.settings["checkpoints"]["source"] == "retrain"
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for programs that need the whole run: names resolved, steps listed, model facts included."""
+        return {
+            "run": self.name,
+            "suite": self.suite.name,
+            "models": [{**asdict(model), "parameters": model.parameters} for model in self.models],
+            "steps": {name: list(steps) for name, steps in self.steps.items()},
+            "shots": list(self.shots),
+            "tasks": [asdict(task) for task in self.tasks],
+            "settings": dict(self.settings),
+        }
 
     def section(self, name: str) -> Mapping[str, Any]:
         """One section of the configuration."""

@@ -16,7 +16,7 @@ from workflow_scripts.errors import ConfigError
 
 REVISION = re.compile(r"step(0|[1-9][0-9]{0,8})", re.ASCII)
 NUMBER = re.compile(r"(0|[1-9][0-9]{0,8})", re.ASCII)
-RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)(?::([0-9]+))?", re.ASCII)
+RANGE = re.compile(r"([0-9]{1,9})\.\.([0-9]{1,9})(?::([0-9]{1,9}))?", re.ASCII)
 MOST_STEPS = 1_000_000
 
 

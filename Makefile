@@ -1,0 +1,55 @@
+# Three-line helpers; everything they do can be typed by hand. `make help` lists them.
+PYTHON ?= python3
+RUN = .venv/bin/snakemake --workflow-profile profiles/local
+CONFIG ?= config/config.yaml
+QUIET = --quiet rules reason host
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo books test check plan report doctor lock figures clean unlock
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
+
+setup: ## make .venv from the locks (nothing to do when it is current)
+	@$(PYTHON) bootstrap.py
+
+setup-dev:
+	@$(PYTHON) bootstrap.py --with dev
+
+demo: setup ## the whole story on the pocket suite: data, training, evaluation, figures, report
+	@.venv/bin/python -m workflow_scripts.suite.check --config $(CONFIG)
+	@$(RUN) --configfile $(CONFIG) $(QUIET)
+	@.venv/bin/python -m workflow_scripts.suite.check --config $(CONFIG) --finished
+
+books: ## the same rules on public-domain books, BLiMP and LAMBADA (needs ../shared)
+	@$(MAKE) --no-print-directory demo CONFIG=config/runs/books.yaml
+
+report: setup ## only what the report still lacks
+	@$(RUN) --configfile $(CONFIG) $(QUIET) report
+
+figures: setup ## only the figures
+	@$(RUN) --configfile $(CONFIG) $(QUIET) figures
+
+plan: setup ## what would be made, and what it would cost, before anything starts
+	@.venv/bin/python -m workflow_scripts.suite.plan --config $(CONFIG)
+
+doctor: ## what this machine has and lacks
+	@$(PYTHON) bootstrap.py && .venv/bin/python -m workflow_scripts.suite.doctor
+
+test: setup-dev ## all tests
+	@.venv/bin/python -m pytest -q -n 2
+
+check: setup-dev ## format, lint, types
+	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .
+	@.venv/bin/mypy
+	@.venv/bin/snakefmt --check --compact-diff Snakefile rules
+	@.venv/bin/snakemake --lint
+
+lock: setup-dev ## regenerate the locks in envs/
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python envs/compile_locks.py
+
+unlock: ## after a run was killed: give the working directory free, if no run is alive
+	@$(RUN) --unlock
+
+clean: ## remove everything that was made
+	rm -rf results .snakemake

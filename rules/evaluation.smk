@@ -1,0 +1,148 @@
+# Evaluation: lm-eval builds the requests once, one job scores one checkpoint on all tasks, results are collected.
+
+EVALUATION = RUN.section("evaluation")
+
+
+def task_data(wildcards):
+    """Evaluation data that is made here; data from elsewhere is read where it lies."""
+    return [
+        f"{layout.TASK_DATA}/{task.repository}/default/{split}.parquet"
+        for task in RUN.tasks
+        for split in task.splits
+    ]
+
+
+def plan_tokenizer(wildcards):
+    """Tokenizer the plan is made with: the one trained here, or that of the first model's last checkpoint."""
+    if SUITE.tokenizer["source"] == "trained":
+        return layout.tokenizer_file(SUITE.name)
+    model = RUN.models[0]
+    return f"{layout.checkpoint_folder(model.name, RUN.steps[model.name][-1])}/tokenizer.json"
+
+
+def limit_arguments(wildcards):
+    """Cut of the number of documents per task, where the run asks for one."""
+    limit = EVALUATION.get("limit")
+    return ["--limit", limit] if limit else []
+
+
+rule plan_evaluation:
+    """Requests of all tasks, built by lm-eval, tokenised and packed once for every checkpoint."""
+    input:
+        data=task_data,
+        tokenizer=plan_tokenizer,
+    output:
+        plan="results/plans/{suite}/{shots}-shot.plan",
+    log:
+        "results/logs/plan_evaluation/{suite}-{shots}-shot.log",
+    benchmark:
+        "results/timings/plan_evaluation/{suite}-{shots}-shot.tsv"
+    priority: 40
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        tasks=[task.name for task in RUN.tasks],
+        folders=EVALUATION["data"],
+        length=max((model.sequence_length for model in RUN.models), default=2048),
+        limit=limit_arguments,
+        seed=EVALUATION.get("fewshot_seed", 1234),
+        protocol=EVALUATION.get("protocol"),
+    shell:
+        "{PYTHON:q} -m workflow_scripts.evaluation.plan --tasks {params.tasks:q} --shots {wildcards.shots}"
+        " --data-dir {params.folders:q} --tokenizer {input.tokenizer:q} --max-length {params.length} {params.limit}"
+        " --fewshot-seed {params.seed} --output {output.plan:q} > {log:q} 2>&1"
+
+
+rule score_checkpoint:
+    """One checkpoint on all tasks and all numbers of shots."""
+    input:
+        fetched="results/checkpoints/{model}/step{step}/fetched.json",
+        plans=expand(
+            "results/plans/{suite}/{shots}-shot.plan",
+            suite=SUITE.name,
+            shots=RUN.shots,
+        ),
+    output:
+        scores=expand(
+            "results/scores/{{model}}/step{{step}}/{shots}-shot.json", shots=RUN.shots
+        ),
+    log:
+        "results/logs/score_checkpoint/{model}-step{step}.log",
+    benchmark:
+        "results/timings/score_checkpoint/{model}-step{step}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        folder=lambda wildcards: layout.checkpoint_folder(
+            wildcards.model, wildcards.step
+        ),
+        protocol=EVALUATION.get("protocol"),
+    shell:
+        "{PYTHON:q} -m workflow_scripts.evaluation.score --checkpoint {params.folder:q} --plan {input.plans:q}"
+        " --output {output.scores:q} --threads {threads} > {log:q} 2>&1"
+
+
+rule crosscheck:
+    """Stock lm-eval beside the fast path on a few documents of every task; fails when they differ."""
+    input:
+        fetched=(
+            f"results/checkpoints/{RUN.models[0].name}/step{RUN.steps[RUN.models[0].name][-1]}/fetched.json"
+            if RUN.models
+            else []
+        ),
+        data=task_data,
+    output:
+        verdict="results/runs/{run}/tables/crosscheck.json",
+    log:
+        "results/logs/crosscheck/{run}.log",
+    benchmark:
+        "results/timings/crosscheck/{run}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        tasks=[task.name for task in RUN.tasks],
+        folders=EVALUATION["data"],
+        documents=EVALUATION.get("crosscheck_documents", 5),
+        shots=list(RUN.shots),
+        checkpoint=(
+            layout.checkpoint_folder(
+                RUN.models[0].name, RUN.steps[RUN.models[0].name][-1]
+            )
+            if RUN.models
+            else ""
+        ),
+    shell:
+        "{PYTHON:q} -m workflow_scripts.evaluation.crosscheck --checkpoint {params.checkpoint:q}"
+        " --tasks {params.tasks:q} --shots {params.shots} --data-dir {params.folders:q} --limit {params.documents}"
+        " --output {output.verdict:q} > {log:q} 2>&1"
+
+
+rule collect_scores:
+    """All results of the run in one tidy table."""
+    input:
+        scores=layout.score_files(RUN),
+        settings="results/runs/{run}/run.json",
+    output:
+        table="results/runs/{run}/tables/scores.parquet",
+        csv="results/runs/{run}/tables/scores.csv",
+    log:
+        "results/logs/collect_scores/{run}.log",
+    benchmark:
+        "results/timings/collect_scores/{run}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "{PYTHON:q} -m workflow_scripts.evaluation.collect --run {input.settings:q} --scores-root results/scores"
+        " --output {output.table:q} > {log:q} 2>&1"

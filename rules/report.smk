@@ -1,0 +1,93 @@
+# Figures and the report: everything on one page, readable without a network.
+import json
+
+
+def figure_inputs(wildcards):
+    """The tables a figure is drawn from."""
+    folder = f"{layout.run_folder(RUN.name)}/tables"
+    tables = {
+        "scores": [f"{folder}/scores.parquet"],
+        "published": [f"{folder}/published.parquet"],
+        "metrics": [f"{layout.training_folder(name)}/trained.json" for name in MODELS],
+        "validation": [
+            f"{layout.training_folder(name)}/validation.csv" for name in MODELS
+        ],
+    }
+    return [path for need in figure_needs(wildcards.figure) for path in tables[need]]
+
+
+def report_tables(wildcards):
+    """Tables that the report shows beside the figures."""
+    folder = f"{layout.run_folder(RUN.name)}/tables"
+    ours = [f"{folder}/scores.parquet", f"{folder}/crosscheck.json"] if MODELS else []
+    return [*ours, f"{folder}/published.parquet", f"{folder}/published_defects.tsv"]
+
+
+rule run_settings:
+    """What the run asks for, with every name and step resolved."""
+    output:
+        settings="results/runs/{run}/run.json",
+    log:
+        "results/logs/run_settings/{run}.log",
+    localrule: True
+    conda:
+        "../envs/conda.yaml"
+    params:
+        run=json.dumps(RUN.as_json(), sort_keys=True),
+    shell:
+        "{PYTHON:q} -m workflow_scripts.storage.write_run --run {params.run:q} --output {output.settings:q}"
+        " > {log:q} 2>&1"
+
+
+rule draw_figure:
+    """One figure: svg, pdf, png and the numbers it shows."""
+    input:
+        tables=figure_inputs,
+        settings="results/runs/{run}/run.json",
+    output:
+        svg="results/runs/{run}/figures/{figure}.svg",
+        pdf="results/runs/{run}/figures/{figure}.pdf",
+        png="results/runs/{run}/figures/{figure}.png",
+        csv="results/runs/{run}/figures/{figure}.csv",
+    log:
+        "results/logs/draw_figure/{run}-{figure}.log",
+    benchmark:
+        "results/timings/draw_figure/{run}-{figure}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        tables=lambda wildcards: f"{layout.run_folder(wildcards.run)}/tables",
+        folder=lambda wildcards: f"{layout.run_folder(wildcards.run)}/figures",
+    shell:
+        "{PYTHON:q} -m workflow_scripts.report.draw --figure {wildcards.figure} --run {input.settings:q}"
+        " --tables-dir {params.tables:q} --training-root results/training --output-dir {params.folder:q}"
+        " > {log:q} 2>&1"
+
+
+rule build_report:
+    """The one-page report."""
+    input:
+        figures=expand("results/runs/{{run}}/figures/{figure}.svg", figure=FIGURES),
+        tables=report_tables,
+        settings="results/runs/{run}/run.json",
+        data=data_targets() if RUN.retrains else [],
+    output:
+        report="results/runs/{run}/report.html",
+    log:
+        "results/logs/build_report/{run}.log",
+    benchmark:
+        "results/timings/build_report/{run}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        folder=lambda wildcards: layout.run_folder(wildcards.run),
+        figures=list(FIGURES),
+    shell:
+        "{PYTHON:q} -m workflow_scripts.report.build --run {input.settings:q} --run-dir {params.folder:q}"
+        " --results-root results --figures {params.figures} --output {output.report:q} > {log:q} 2>&1"

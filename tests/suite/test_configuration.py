@@ -1,0 +1,201 @@
+"""Configurations: strict YAML, schema errors in one line, coercion of command-line values, resolution."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workflow_scripts.errors import ConfigError, MissingInputError, PipelineError, UnknownNameError
+from workflow_scripts.suite import layout
+from workflow_scripts.suite.figures import figure_names
+from workflow_scripts.suite.run import load_run
+from workflow_scripts.suite.safe_yaml import load_yaml, parse_yaml
+
+
+@pytest.fixture
+def default(root):
+    return load_yaml(root / "config" / "config.yaml")
+
+
+def refused(default, **changes):
+    with pytest.raises(PipelineError) as caught:
+        load_run({**default, **changes})
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_default_run_is_the_whole_pocket_suite(default):
+    run = load_run(default)
+    assert run.suite.name == "pocket"
+    assert len(run.models) == 6
+    assert run.datasets == ("standard", "deduped")
+    assert run.retrains
+
+
+@pytest.mark.parametrize("name", ["books", "one-model", "published", "suite"])
+def test_every_shipped_run_resolves(root, default, name):
+    changes = load_yaml(root / "config" / "runs" / f"{name}.yaml")
+    merged = {
+        key: {**default[key], **changes.get(key, {})} if isinstance(default[key], dict) else default[key]
+        for key in default
+    }
+    merged |= {key: value for key, value in changes.items() if not isinstance(value, dict)}
+    if name == "books" and not (root / "../shared/corpora/gutenberg31_pd.jsonl").exists():
+        pytest.skip("../shared is absent: the books run has no text")
+    run = load_run(merged)
+    assert run.name == name
+    if name == "suite":
+        assert len(run.models) == 16
+        assert sum(len(steps) for steps in run.steps.values()) == 16 * 154
+
+
+def test_wrong_names_suggest_the_right_one(default):
+    assert "did you mean 'pocket-1m'?" in refused(default, models=["pocket-1n"])
+    assert "unknown key 'step'; did you mean 'steps'?" in refused(default, step="all")
+    assert "did you mean 'pocket_facts'?" in refused(default, tasks=["pocket_fact"])
+    assert "did you mean 'retrain'?" in refused(default, checkpoints={"source": "retrian"})
+    assert "unknown figure" in refused_figure(default)
+
+
+def refused_figure(default):
+    with pytest.raises(UnknownNameError) as caught:
+        figure_names(load_run({**default, "figures": ["published_lambda"]}))
+    return str(caught.value)
+
+
+def test_values_from_the_command_line_are_coerced(default):
+    run = load_run({**default, "shots": "0", "models": "pocket-1m,pocket-90k", "steps": "0,1"})
+    assert run.shots == (0,)
+    assert [model.name for model in run.models] == ["pocket-1m", "pocket-90k"]
+    assert run.steps["pocket-1m"] == (0, 1)
+    assert load_run({**default, "shots": "[0, 5]"}).shots == (0, 5)
+
+
+def test_types_are_named(default):
+    assert "shots" in refused(default, shots="many")
+    assert "expected" in refused(default, evaluation={"data": "x", "limit": "few"})
+    assert "run" in refused(default, run="../etc")
+
+
+def test_missing_corpus_names_the_file_and_the_remedy(default):
+    message = refused(default, suite="books", run="books", corpus={"path": "nowhere.jsonl"})
+    assert "nowhere.jsonl" in message
+    assert "--config" in message
+
+
+@pytest.mark.parametrize("token", ["hf_" + "a" * 30, "ghp_" + "b" * 36])
+def test_tokens_are_refused_and_not_repeated(default, token):
+    message = refused(default, dataset={"source": "hub", "location": f"https://user:{token}@host"})
+    assert token not in message
+    assert "HF_TOKEN" in message
+
+
+def test_patterns_select_models(default):
+    assert len(load_run({**default, "models": ["pocket-*-deduped"]}).models) == 3
+    assert "unknown model pattern" in refused(default, models=["pythia-*"])
+
+
+def test_duplicate_keys_are_refused():
+    with pytest.raises(ConfigError, match="'a' stands twice, the second time in line 2"):
+        parse_yaml("a: 1\na: 2\n", "x.yaml")
+
+
+def test_duplicate_keys_in_a_config_file_stop_the_run(default, tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("models: all\nmodels: all\n")
+    with pytest.raises(ConfigError, match="stands twice"):
+        load_run(default, [path])
+
+
+def test_an_alias_bomb_costs_nothing():
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+    started = time.process_time()
+    with pytest.raises(ConfigError, match="aliases"):
+        parse_yaml("\n".join(lines), "bomb.yaml")
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- 1\n- 2\n", "a mapping of keys"),
+        ("a: !!python/object/apply:os.system [true]\n", "could not determine a constructor"),
+        ("a: [1\n", "line"),
+        ("a: " + "[" * 60 + "]" * 60 + "\n", "levels deep"),
+        ("? [a, b]\n: 1\n", "keys must be plain values|unhashable"),
+        ("a: 2020-13-45\n", "month"),
+    ],
+)
+def test_yaml_that_no_configuration_needs(text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_yaml(text, "x.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_exponents_without_a_dot_are_numbers():
+    assert parse_yaml("a: 1e-3\nb: 6.0e-4\n", "x.yaml") == {"a": 0.001, "b": 0.0006}
+
+
+def test_missing_and_binary_files(tmp_path):
+    with pytest.raises(MissingInputError, match=r"none.yaml"):
+        load_yaml(tmp_path / "none.yaml")
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_yaml(tmp_path / "b.yaml")
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(max_size=200))
+def test_any_text_gives_a_mapping_or_one_line(text):
+    try:
+        assert isinstance(parse_yaml(text, "fuzz.yaml"), dict)
+    except ConfigError as error:
+        assert str(error)
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from(["models", "steps", "shots", "tasks", "dataset", "evaluation", "run", "overrides"]), json_like)
+def test_any_value_gives_a_run_or_our_own_error(key, value):
+    try:
+        load_run({**DEFAULT, key: value})
+    except PipelineError as error:
+        assert str(error)
+
+
+DEFAULT = parse_yaml(
+    """
+run: pocket
+suite: pocket
+models: all
+steps: all
+shots: [0]
+tasks: all
+dataset: {source: mirror, location: x}
+checkpoints: {source: retrain, location: x}
+evaluation: {data: [x]}
+figures: all
+""",
+    "default",
+)
+
+
+def test_figures_follow_what_the_run_makes(default):
+    assert "bits_per_byte" not in figure_names(load_run(default))
+    assert "agreement_over_training" in figure_names(load_run(default))
+    only_published = load_run({**default, "models": [], "checkpoints": {"source": "hub"}})
+    assert all(name.startswith("published_") for name in figure_names(only_published))
+
+
+def test_paths_are_distinct(default):
+    run = load_run(default)
+    files = layout.score_files(run)
+    assert len(set(files)) == len(files) == sum(len(steps) for steps in run.steps.values()) * 2

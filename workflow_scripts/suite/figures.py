@@ -1,0 +1,62 @@
+"""Which figures a run draws: the list in ``config/figures.yaml`` against what the run has data for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.errors import UnknownNameError
+from workflow_scripts.suite.run import Run
+from workflow_scripts.suite.safe_yaml import load_yaml
+
+LIST = Path(__file__).resolve().parents[2] / "config" / "figures.yaml"
+
+
+@functools.cache
+def known_figures() -> Mapping[str, Mapping[str, Any]]:
+    """Every figure with what it needs and the suites it makes sense for."""
+    figures: Mapping[str, Mapping[str, Any]] = load_yaml(LIST)["figures"]
+    return figures
+
+
+def figure_needs(name: str) -> tuple[str, ...]:
+    """Kinds of tables that figure ``name`` is drawn from."""
+    return tuple(known_figures()[name]["needs"])
+
+
+def available_needs(run: Run) -> set[str]:
+    """Kinds of tables that ``run`` makes."""
+    needs = {"published"}
+    if run.models:
+        needs.add("scores")
+    if run.retrains:
+        needs.add("metrics")
+    if run.retrains and has_held_out_text(run):
+        needs.add("validation")
+    return needs
+
+
+def has_held_out_text(run: Run) -> bool:
+    """True when the suite keeps part of its corpus for validation."""
+    return bool(run.suite.corpus and run.suite.corpus.get("held_out"))
+
+
+def figure_names(run: Run) -> tuple[str, ...]:
+    """Figures of ``run``: those it names, or all that it has data for; raises UnknownNameError."""
+    wanted = run.settings["figures"]
+    if wanted != "all":
+        names = wanted.split(",") if isinstance(wanted, str) else wanted
+        for name in names:
+            if name.strip() not in known_figures():
+                raise UnknownNameError("figure", name.strip(), known_figures())
+        return tuple(name.strip() for name in names)
+    available = available_needs(run)
+    return tuple(name for name, figure in known_figures().items() if fits(figure, run, available))
+
+
+def fits(figure: Mapping[str, Any], run: Run, available: set[str]) -> bool:
+    """True when ``run`` has the data for ``figure`` and its suite is among the figure's."""
+    suites = figure["suites"]
+    return set(figure["needs"]) <= available and (suites == "all" or run.suite.name in suites)

@@ -1,0 +1,94 @@
+"""Where each output of the workflow lies, and which outputs a run asks for.
+
+Paths are relative to the working directory and made for people: names, never hashes. The rules take their paths from
+here, so that a path is spelt in one place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from workflow_scripts.suite.models import Dataset, Model
+from workflow_scripts.suite.run import Run
+
+RESULTS = "results"
+MIRROR = f"{RESULTS}/mirror"
+TASK_DATA = f"{MIRROR}/datasets"
+MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+HASH_LIST = "sha256.txt"
+INDEX_MAPS = ("doc_idx", "sample_idx", "shuffle_idx")
+
+
+def corpus_file(suite: str, dataset: str) -> str:
+    """Documents of a data set that is made here."""
+    return f"{RESULTS}/corpus/{suite}/{dataset}.jsonl"
+
+
+def tokenizer_file(suite: str) -> str:
+    """Tokenizer that is trained here."""
+    return f"{RESULTS}/corpus/{suite}/tokenizer.json"
+
+
+def dataset_folder(suite: str, key: str) -> str:
+    """Everything about one downloaded data set."""
+    return f"{RESULTS}/data/{suite}/{key}"
+
+
+def mirrored_dataset(dataset: Dataset) -> str:
+    """Folder of a data set in the local mirror."""
+    return f"{MIRROR}/datasets/{dataset.repository}"
+
+
+def requested_samples(model: Model) -> int:
+    """Samples that GPT-NeoX asks of a data set: ceil(iterations x batch x 1.005), data-order.md section 2."""
+    return math.ceil(model.train_iterations * model.batch_rows * 1.005)
+
+
+def index_map_files(dataset: Dataset, model: Model) -> dict[str, str]:
+    """The three maps of the training order of ``model``, under GPT-NeoX's names."""
+    name = f"{dataset.prefix}_train_0_indexmap_{requested_samples(model)}ns_{model.sequence_length}sl"
+    folder = f"{dataset_folder(model.suite, dataset.key)}/index_maps"
+    return {kind: f"{folder}/{name}_{model.data_seed}s_{kind}.npy" for kind in INDEX_MAPS}
+
+
+def training_folder(model: str) -> str:
+    """Checkpoints and metrics of a model that is trained here."""
+    return f"{RESULTS}/training/{model}"
+
+
+def published_folder(repository: str, step: int) -> str:
+    """A revision of a model in the local mirror."""
+    return f"{MIRROR}/models/{repository}/step{step}"
+
+
+def checkpoint_folder(model: str, step: int) -> str:
+    """A fetched checkpoint."""
+    return f"{RESULTS}/checkpoints/{model}/step{step}"
+
+
+def plan_file(suite: str, shots: int) -> str:
+    """Evaluation plan of a suite for a number of shots."""
+    return f"{RESULTS}/plans/{suite}/{shots}-shot.plan"
+
+
+def score_file(model: str, step: int, shots: int) -> str:
+    """Results of one checkpoint."""
+    return f"{RESULTS}/scores/{model}/step{step}/{shots}-shot.json"
+
+
+def run_folder(run: str) -> str:
+    """Tables, figures and report of a run."""
+    return f"{RESULTS}/runs/{run}"
+
+
+def checkpoints_of(run: Run) -> Iterator[tuple[Model, int]]:
+    """Every (model, step) of a run, models in the run's order, steps ascending."""
+    for model in run.models:
+        for step in run.steps[model.name]:
+            yield model, step
+
+
+def score_files(run: Run) -> list[str]:
+    """All result files of a run."""
+    return [score_file(model.name, step, shots) for model, step in checkpoints_of(run) for shots in run.shots]
