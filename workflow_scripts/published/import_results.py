@@ -23,6 +23,7 @@ from workflow_scripts import cli
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.published import audit
 from workflow_scripts.published.claims import believe, claim_of_path
+from workflow_scripts.published.findings import Defect, Result, defects_text
 from workflow_scripts.published.identity import Identity, identify
 from workflow_scripts.published.shapes import Content, Measurement, read_result
 from workflow_scripts.published.table import COLUMNS, to_frame, write_table
@@ -48,7 +49,7 @@ class Import:
     """Everything that was read: files, results for the audit, and the columns of the table."""
 
     files: list[SourceFile]
-    results: list[audit.Result]
+    results: list[Result]
     columns: dict[str, list[Any]]
 
     def add(self, source: str, sha256: str, content: Content) -> int:
@@ -56,7 +57,7 @@ class Import:
         named = claim_of_path(source)
         claim, contradictions = believe(content.claim, named)
         identity = identify(claim)
-        result = audit.Result(source, named, content, identity, [*content.notes, *contradictions])
+        result = Result(source, named, content, identity, [*content.notes, *contradictions])
         self.results.append(result)
         constant = constant_columns(identity, content, source, sha256)
         for name, value in constant.items():
@@ -99,7 +100,7 @@ def import_file(collected: Import, path: Path, relative: str) -> SourceFile:
     return SourceFile(relative, len(raw), sha256, rows, reason)
 
 
-def build_table(collected: Import) -> tuple[pd.DataFrame, list[audit.Defect]]:
+def build_table(collected: Import) -> tuple[pd.DataFrame, list[Defect]]:
     """The tidy table with its notes, and the defects that the audit found."""
     defects = audit.find_defects(collected.results)
     notes = {id(result): "; ".join(dict.fromkeys(result.notes)) for result in collected.results}
@@ -129,11 +130,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     collected = import_folder(options.source)
     frame, defects = build_table(collected)
     refused = [file for file in collected.files if file.reason]
-    write_table(frame, options.output)
+    write_table(frame, options.output, options.source_name)
     files = options.files or options.output.with_suffix(".files.tsv")
     write_text(files, files_text(collected.files))
     write_text(options.refused or options.output.with_suffix(".refused.tsv"), files_text(refused))
-    write_text(options.defects or options.output.with_suffix(".defects.tsv"), audit.defects_text(defects))
+    write_text(options.defects or options.output.with_suffix(".defects.tsv"), defects_text(defects))
     parameters = {"source": options.source_name, "files": len(collected.files), "refused": len(refused)}
     write_record(options.output, {"files": files}, parameters | {"rows": len(frame), "defects": len(defects)})
     logger.info(

@@ -117,7 +117,7 @@ def read_harness_04(document: dict[str, Any]) -> list[Content]:
 def read_winobias_list(document: dict[str, Any]) -> list[Content]:
     """Results of the bigscience fork: a list with one entry per task and prompt."""
     config, versions = document["config"], document.get("versions", {})
-    measurements = []
+    measurements: list[Measurement] = []
     for entry in document["results"]:
         name = f"{entry['task_name']}+{entry['prompt_name']}"
         metrics = {key: value for key, value in entry.items() if isinstance(value, float)}
@@ -129,7 +129,7 @@ def read_winobias_list(document: dict[str, Any]) -> list[Content]:
 
 def read_winobias_table(document: dict[str, Any]) -> list[Content]:
     """The stripped variant: neither harness nor shots are stated."""
-    measurements = []
+    measurements: list[Measurement] = []
     for name, entry in document["table_results"].items():
         metrics = {key: value for key, value in entry.items() if isinstance(value, float)}
         measurements += flat_metrics(name, None, metrics)
@@ -158,8 +158,10 @@ def claim_of_config(config: Mapping[str, Any]) -> tuple[Claim, dict[str, Any]]:
     arguments = config.get("model_args")
     facts: dict[str, Any] = {"batch_size": config.get("batch_size")}
     if not isinstance(arguments, dict):
-        return claims.claim_of_hub_arguments(str(arguments)), facts
-    facts |= {key: arguments.get(key) for key in ("lr", "num_attention_heads", "hidden_size", "train_data_paths", "load")}
+        return claims.claim_of_hub_arguments(str(arguments)), facts | {"pretrained": str(arguments)}
+    facts |= {
+        key: arguments.get(key) for key in ("lr", "num_attention_heads", "hidden_size", "train_data_paths", "load")
+    }
     facts["config_text"] = "\n".join(str(value) for value in (arguments.get("config_files") or {}).values())
     return claims.claim_of_neox(arguments), facts
 

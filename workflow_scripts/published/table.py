@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,6 +45,7 @@ SCHEMA = pa.schema(
     ]
 )
 COLUMNS = SCHEMA.names
+WHOLE = tuple(field.name for field in SCHEMA if pa.types.is_integer(field.type))
 SORTED_BY = ("metric", "task", "harness", "shots", "model", "step", "source_file")
 COMPRESSION_LEVEL = 19
 
@@ -65,17 +67,17 @@ def as_column(name: str, values: Sequence[Any]) -> Any:
     return np.array(values, dtype=np.float64)
 
 
-def sort_key(column: pd.Series) -> np.ndarray:
+def sort_key(column: pd.Series) -> npt.NDArray[np.int64]:
     """Whole numbers that sort as the column does; missing values first."""
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.cat.codes.to_numpy()
-    return column.fillna(-1).to_numpy(dtype=np.int64)
+        return np.asarray(column.cat.codes, dtype=np.int64)
+    return np.asarray(column.fillna(-1), dtype=np.int64)
 
 
-def write_table(frame: pd.DataFrame, output: Path) -> None:
-    """Write the tidy table as parquet (zstd, dictionaries), atomically."""
+def write_table(frame: pd.DataFrame, output: Path, source: str = "") -> None:
+    """Write the tidy table as parquet (zstd, dictionaries), atomically; ``source`` goes into its metadata."""
     table = pa.Table.from_pandas(frame[COLUMNS], preserve_index=False)
-    table = table.cast(SCHEMA).replace_schema_metadata(None)
+    table = table.cast(SCHEMA).replace_schema_metadata({"source": source} if source else None)
     with atomic_path(output) as temporary:
         pq.write_table(
             table,
@@ -100,4 +102,11 @@ def read_table(path: Path) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in table.column_names and name != "note"]
     if missing:
         raise DataError(f"{path}: columns {', '.join(missing)} are missing; a tidy table has {', '.join(COLUMNS)}")
-    return table.to_pandas()
+    frame = table.to_pandas()
+    return frame.astype({name: "Int64" for name in WHOLE if name in frame})
+
+
+def source_of(path: Path) -> str:
+    """What the table at ``path`` was imported from, as given to the importer; empty where it is not said."""
+    metadata = pq.read_schema(path).metadata or {}
+    return str(metadata.get(b"source", b""), "utf-8")

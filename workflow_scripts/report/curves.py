@@ -1,0 +1,122 @@
+"""Scores over training: the panel that most figures are made of, and the selection of the rows that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from workflow_scripts.report.axes import TokenScale, amount_label, label_line_ends, set_token_axis
+from workflow_scripts.report.style import FAINT, INK, ordered_sizes
+
+Z95 = 1.96  # half width of a 95 % interval in standard errors
+PLOTTED = [
+    "task",
+    "metric",
+    "shots",
+    "model",
+    "size",
+    "data",
+    "step",
+    "tokens",
+    "value",
+    "stderr",
+    "lower",
+    "upper",
+    "n",
+]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One small plot: its title, its rows, and the reference lines in it."""
+
+    title: str
+    rows: pd.DataFrame
+    chance: float | None = None
+    epoch_tokens: float | None = None
+
+
+def select(frame: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
+    """Rows whose columns have the wanted values; a list or tuple allows several."""
+    chosen = pd.Series(data=True, index=frame.index)
+    for column, value in wanted.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        chosen &= frame[column].isin(values)
+    return frame[chosen]
+
+
+def with_band(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows in the order of drawing, with ``lower`` and ``upper`` of the 95 % interval."""
+    half = Z95 * rows["stderr"].astype(float)
+    banded = rows.assign(lower=rows["value"] - half, upper=rows["value"] + half)
+    return banded.sort_values(["size", "data", "shots", "step"], kind="stable").reset_index(drop=True)
+
+
+def draw_panel(
+    ax: Axes, panel: Panel, colours: Mapping[str, str], scale: TokenScale, styles: Mapping[Any, Any]
+) -> None:
+    """Draw one line per model, bands, reference lines and marks.
+
+    ``styles`` maps a data set to its line style. Set the y limits before: they belong to the figure, not to a panel.
+    """
+    set_token_axis(ax, scale)
+    ax.set_title(panel.title, pad=14)
+    if panel.chance:
+        ax.axhline(panel.chance, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        text_of_line(ax, panel.chance, f"chance {panel.chance:g}".replace("0.", "."))
+    if panel.epoch_tokens:
+        place = float(scale.place([panel.epoch_tokens])[0])
+        ax.axvline(place, color=INK, linewidth=0.8, linestyle=(0, (3, 2)), zorder=1)
+        ax.annotate(
+            f"1 epoch: {amount_label(panel.epoch_tokens)}", (place, 0.0), xycoords=("data", "axes fraction"),
+            xytext=(-3, 3), textcoords="offset points", fontsize=6, color=INK, ha="right", rotation=90,
+        )  # fmt: skip
+    for size in ordered_sizes(list(panel.rows["size"])):
+        of_size = panel.rows[panel.rows["size"] == size]
+        for data, line in of_size.groupby("data", observed=True):
+            draw_line(ax, line, colours[size], styles[data], scale)
+
+
+def draw_line(ax: Axes, line: pd.DataFrame, colour: str, style: Any, scale: TokenScale) -> None:
+    """One line with its band; doubtful points are open circles."""
+    line = line.sort_values("tokens")
+    place = scale.place(line["tokens"].to_numpy(dtype=float))
+    value = line["value"].to_numpy(dtype=float)
+    ax.plot(place, value, color=colour, linestyle=style, zorder=3)
+    ax.fill_between(place, line["lower"], line["upper"], color=colour, alpha=0.13, linewidth=0, zorder=2)
+    doubtful = line["doubtful"].to_numpy(dtype=bool)
+    ax.plot(place[~doubtful], value[~doubtful], "o", color=colour, markersize=1.8, zorder=4)
+    ax.plot(place[doubtful], value[doubtful], "o", color="white", markeredgecolor=colour, markersize=4, zorder=5)
+
+
+def text_of_line(ax: Axes, y: float, text: str) -> None:
+    """Small text at the right end of a horizontal reference line, just above it, clear of the lines."""
+    ax.annotate(
+        text, (1.0, y), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
+        fontsize=6, color=FAINT, ha="right",
+    )  # fmt: skip
+
+
+def label_sizes(ax: Axes, rows: pd.DataFrame, colours: Mapping[str, str], scale: TokenScale) -> None:
+    """Direct labels: each size at the last point of its (first) line."""
+    ends: dict[str, float] = {}
+    for size in ordered_sizes(list(rows["size"])):
+        line = rows[rows["size"] == size].sort_values("tokens")
+        ends[size] = float(line[line["tokens"] == line["tokens"].max()]["value"].mean())
+    label_line_ends(ax, float(scale.place([scale.last])[0]), ends, colours)
+
+
+def common_limits(panels: Sequence[Panel], floor: float | None = None) -> tuple[float, float]:
+    """Y limits that hold all bands and reference lines of the panels, with a small margin."""
+    rows = pd.concat([panel.rows for panel in panels])
+    low = float(rows["lower"].fillna(rows["value"]).min())
+    high = float(rows["upper"].fillna(rows["value"]).max())
+    for panel in panels:
+        if panel.chance:
+            low, high = min(low, panel.chance), max(high, panel.chance)
+    margin = 0.04 * (high - low or 1.0)
+    return (low - margin if floor is None else max(floor, low - margin)), high + margin

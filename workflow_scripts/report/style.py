@@ -1,0 +1,106 @@
+"""The look of every figure: sizes, fonts, colours. Knows matplotlib and nothing about scores.
+
+Model size is an ordered ramp (viridis cut at 0.88, small and light to large and dark: monotone in luminance, so it
+prints in grey and reads for all kinds of colour vision). Families and arms use Okabe-Ito colours. Every file is
+byte-identical on repetition: fixed hash salt for SVG, no dates, no version of a library inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+from workflow_scripts.errors import DataError
+
+FULL_WIDTH, COLUMN_WIDTH = 7.0, 3.3  # inches: a text width and a column
+INK, FAINT, GRID = "#1f2328", "#6a737d", "#e4e7eb"
+VIRIDIS_LIGHT_END = 0.88  # lighter is too pale for a label on white
+MULTIPLIERS = {"k": 1e3, "m": 1e6, "b": 1e9}
+# Okabe and Ito's palette, chosen to be told apart with any colour vision (jfly.uni-koeln.de/color, 2002).
+FAMILY_COLOURS = {"pythia": "#0072B2", "pythia-deduped": "#56B4E9", "opt": "#D55E00", "bloom": "#009E73"}
+FAMILY_MARKERS = {"pythia": "o", "pythia-deduped": "s", "opt": "^", "bloom": "D"}
+ARM_COLOURS = {"baseline": "#444444", "intervention": "#D55E00", "intervention-long": "#0072B2"}
+DATA_STYLES = {"standard": "-", "deduped": (0, (4, 1.6))}
+METADATA: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+}
+SETTINGS: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so nothing depends on the machine
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "text.color": INK,
+    "lines.linewidth": 1.3,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "figure.dpi": 100,
+    "savefig.dpi": 180,
+    "savefig.facecolor": "white",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "path.simplify": False,
+}
+
+
+@contextmanager
+def house_style(name: str) -> Iterator[None]:
+    """Draw in the house style; ``name`` makes the identifiers inside an SVG unique to the figure and stable."""
+    mpl.use("agg")
+    with mpl.rc_context({**SETTINGS, "svg.hashsalt": name}):
+        yield
+
+
+def parameters_of_size(size: str) -> float:
+    """Parameters that a size name stands for.
+
+    >>> parameters_of_size("70m"), parameters_of_size("1.4b"), parameters_of_size("280k")
+    (70000000.0, 1400000000.0, 280000.0)
+    """
+    number, unit = size[:-1], size[-1:]
+    if unit not in MULTIPLIERS or not number.replace(".", "", 1).isdigit():
+        raise DataError(f"model size '{size}' is not a number with k, m or b behind it, such as 70m or 1.4b")
+    return float(number) * MULTIPLIERS[unit]
+
+
+def ordered_sizes(sizes: Sequence[str]) -> list[str]:
+    """Sizes without repeats, small to large."""
+    return sorted(set(sizes), key=parameters_of_size)
+
+
+def size_colours(sizes: Sequence[str]) -> dict[str, str]:
+    """Colour of each size: light for the smallest, dark for the largest.
+
+    >>> size_colours(["1m", "90k"])
+    {'90k': '#95d840', '1m': '#440154'}
+    """
+    ordered = ordered_sizes(sizes)
+    places = np.linspace(VIRIDIS_LIGHT_END, 0.0, len(ordered)) if len(ordered) > 1 else [0.3]
+    ramp = mpl.colormaps["viridis"]
+    return {size: mpl.colors.to_hex(ramp(place)) for size, place in zip(ordered, places, strict=True)}
