@@ -20,8 +20,19 @@ def open_mirror(location: str, repository: Repository, policy: RetryPolicy, stal
     yield MirrorSource(Path(location), repository)
 
 
+@contextmanager
+def open_hub(location: str, repository: Repository, policy: RetryPolicy, stall_seconds: float) -> Iterator[Source]:
+    """Hub at ``location``, else at HF_ENDPOINT, else the public one."""
+    from workflow_scripts.storage.http_reader import HttpReader
+    from workflow_scripts.storage.hub import DENIED, HubSource, checked_endpoint
+
+    endpoint = checked_endpoint(location)
+    with HttpReader(stall_seconds, DENIED) as reader:
+        yield HubSource(endpoint, repository, policy, reader)
+
+
 Opener = Callable[[str, Repository, RetryPolicy, float], AbstractContextManager[Source]]
-SOURCES: dict[str, Opener] = {"mirror": open_mirror}
+SOURCES: dict[str, Opener] = {"mirror": open_mirror, "hub": open_hub}
 
 
 def open_source(

@@ -37,7 +37,8 @@ COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 class Repository:
     """What is asked for: ``kind`` dataset or model, ``name`` as ``org/name``, ``revision`` a branch, tag or commit.
 
-    Raises ConfigError for anything that could be taken for a path or an option.
+    ``commit`` pins the revision: bytes are taken from that commit even when the branch has moved on. Raises ConfigError
+    for anything that could be taken for a path or an option.
 
     >>> Repository("model", "EleutherAI/pythia-70m", "step1000").folder()
     'models/EleutherAI/pythia-70m'
@@ -46,6 +47,7 @@ class Repository:
     kind: str
     name: str
     revision: str
+    commit: str | None = None
 
     def __post_init__(self) -> None:
         """Check the three names."""
@@ -59,6 +61,8 @@ class Repository:
                 f"revision {self.revision[:80]!r} of {self.name}: expected a branch, tag or commit like 'main' or "
                 "'step1000'"
             )
+        if self.commit is not None and not COMMIT.fullmatch(self.commit):
+            raise ConfigError(f"commit {self.commit[:80]!r} of {self.name}: expected 40 or 64 hexadecimal digits")
 
     def folder(self) -> str:
         """Folder of the repository in a mirror, relative to the mirror's root."""

@@ -1,0 +1,200 @@
+"""Reads one file over HTTP from an offset, and says of each failure whether trying again makes sense.
+
+Secrets go to the host they were meant for and no other: redirects are followed by hand, and authorisation is dropped as
+soon as scheme, host or port change. Messages name hosts and paths, never queries, where signatures stand.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import httpx2
+
+from workflow_scripts.errors import TransferError
+from workflow_scripts.storage.credentials import public_url
+from workflow_scripts.storage.retry import RetryableError
+from workflow_scripts.storage.sources import ByteStream
+
+REDIRECTS = 10
+CONNECT_SECONDS = 15.0
+# Request timeout, too early, too many requests, and what servers and proxies say while they are down.
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+FAILURES = (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError)
+
+
+class HttpReader:
+    """An HTTP client for one source; may be used by several threads and is closed by its with block."""
+
+    def __init__(self, stall_seconds: float, denied: str) -> None:
+        """``stall_seconds``: longest silence of a server; ``denied``: what to do about 401 and 403, for messages."""
+        self.denied = denied
+        self.client = httpx2.Client(
+            follow_redirects=False,
+            timeout=httpx2.Timeout(stall_seconds, connect=min(CONNECT_SECONDS, stall_seconds), pool=None),
+            # Content is hashed as it is stored, so no compression on the way.
+            headers={"User-Agent": "pythia-workflow", "Accept-Encoding": "identity"},
+        )
+
+    def __enter__(self) -> HttpReader:
+        """Nothing to do; connections are made on demand."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        self.client.close()
+
+    @contextmanager
+    def stream(
+        self, url: str, offset: int, label: str, secrets: Mapping[str, str] | None = None, length: int | None = None
+    ) -> Iterator[ByteStream]:
+        """Stream of ``url`` from byte ``offset`` on, ``length`` bytes when given.
+
+        ``secrets`` are headers for the host of ``url`` alone; ``label`` names the file in messages. Raises
+        RetryableError for what may pass and TransferError for what will not.
+        """
+        end = "" if length is None else str(offset + length - 1)
+        ranged = {"Range": f"bytes={offset}-{end}"} if offset or length is not None else {}
+        try:
+            response, foreign = self.follow(url, ranged, secrets or {}, label)
+            try:
+                check_status(response, foreign, label, self.denied)
+                yield byte_stream(response, offset, label)
+            finally:
+                response.close()
+        except FAILURES as error:
+            raise RetryableError(f"{label}: {failure_text(error)} ({host_of(url)})") from error
+
+    def follow(
+        self, url: str, headers: Mapping[str, str], secrets: Mapping[str, str], label: str
+    ) -> tuple[httpx2.Response, bool]:
+        """Response after all redirects, and whether another host than the one of ``url`` gave it."""
+        here, home = httpx2.URL(url), origin(httpx2.URL(url))
+        for _ in range(REDIRECTS):
+            sent = {**headers, **secrets} if origin(here) == home else dict(headers)
+            response = self.client.send(self.client.build_request("GET", here, headers=sent), stream=True)
+            if not response.has_redirect_location:
+                return response, origin(here) != home
+            target = here.join(response.headers["Location"])
+            response.close()
+            if target.scheme not in ("http", "https") or (here.scheme == "https" and target.scheme != "https"):
+                raise TransferError(f"{label}: {here.host} redirects to '{public_url(str(target))}', which is not safe")
+            here = target
+        raise RetryableError(f"{label}: more than {REDIRECTS} redirects ({host_of(url)})")
+
+    def read_range(
+        self, url: str, offset: int, length: int, label: str, secrets: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Exactly ``length`` bytes from ``offset`` on; raises TransferError when the server cannot give a part."""
+        if length == 0:
+            return b""
+        with self.stream(url, offset, label, secrets, length) as stream:
+            if stream.start != offset or (stream.total is None and offset):
+                raise TransferError(f"{label}: {host_of(url)} does not serve parts of files; fetch the whole file")
+            return exactly(stream, length, label)
+
+    def ask(self, url: str, question: Any, label: str, headers: Mapping[str, str]) -> Any:
+        """JSON answer to a JSON ``question`` that is posted to ``url``."""
+        try:
+            response = self.client.post(url, json=question, headers=dict(headers))
+        except FAILURES as error:
+            raise RetryableError(f"{label}: {failure_text(error)} ({host_of(url)})") from error
+        check_status(response, False, label, self.denied)
+        try:
+            return response.json()
+        except ValueError as error:
+            raise RetryableError(f"{label}: {host_of(url)} did not answer in JSON; a login page on the way?") from error
+
+
+def exactly(stream: ByteStream, length: int, label: str) -> bytes:
+    """Exactly ``length`` bytes of ``stream``; raises RetryableError when it ends early."""
+    content = bytearray()
+    for block in stream.chunks:
+        content += block
+        if len(content) >= length:
+            break
+    if len(content) < length:
+        raise RetryableError(f"{label}: ended after {len(content)} of {length} bytes of the range")
+    return bytes(content[:length])
+
+
+def byte_stream(response: httpx2.Response, offset: int, label: str) -> ByteStream:
+    """What a good response delivers."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise TransferError(f"{label}: the server compresses although asked not to; its bytes cannot be checked")
+    kind = response.headers.get("Content-Type", "")
+    match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    total = int(match[3]) if match and match[3] != "*" else None
+    if response.status_code == 416:
+        if total != offset:
+            raise RetryableError(f"{label}: the server has {total} bytes, asked from byte {offset} on")
+        return ByteStream(offset, total, iter(()), kind)
+    if response.status_code == 206:
+        if match is None or match[1] is None:
+            raise RetryableError(f"{label}: a part without a usable Content-Range")
+        return ByteStream(int(match[1]), total, response.iter_raw(), kind)
+    length = response.headers.get("Content-Length", "")
+    return ByteStream(0, int(length) if length.isdigit() else None, response.iter_raw(), kind)
+
+
+def check_status(response: httpx2.Response, foreign: bool, label: str, denied: str) -> None:
+    """Raise for every status that does not bring the file; ``foreign`` when a redirect led to another host."""
+    code, host = response.status_code, response.url.host
+    if code in (200, 206, 416):
+        return
+    if code in PASSING:
+        raise RetryableError(f"{label}: {host} answers {code} {reason(code)}", retry_after(response.headers))
+    if foreign and code in (400, 401, 403, 410):
+        # A signed address runs out; the next attempt asks for a fresh one.
+        raise RetryableError(f"{label}: {host} answers {code}, the signed address may have expired")
+    if code in (401, 403):
+        raise TransferError(f"{label}: {host} answers {code}, access denied; {denied}")
+    if code in (404, 410):
+        raise TransferError(f"{label}: {host} answers {code}, there is no such file")
+    raise TransferError(f"{label}: {host} answers {code} {reason(code)}")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to wait: Retry-After as a number or a date, else the ``t=`` of a RateLimit header."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isdigit():
+        return float(value)
+    if value:
+        try:
+            return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+        except ValueError:
+            return None
+    match = re.search(r"\br=0\b.*?\bt=(\d+)", headers.get("RateLimit", ""))
+    return float(match[1]) if match else None
+
+
+def reason(code: int) -> str:
+    """Words for a status, where there are standard ones."""
+    return httpx2.codes.get_reason_phrase(code)
+
+
+def failure_text(error: Exception) -> str:
+    """Say what happened on the line, without addresses."""
+    if isinstance(error, httpx2.ConnectTimeout | httpx2.ConnectError):
+        return f"no connection, {type(error).__name__}"
+    if isinstance(error, httpx2.TimeoutException):
+        return "silent for too long"
+    return f"the line broke, {type(error).__name__}"
+
+
+def host_of(url: str) -> str:
+    """Host of ``url`` for messages."""
+    return httpx2.URL(url).host
+
+
+def origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    """Scheme, host and port: the owner of a secret."""
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)

@@ -1,0 +1,180 @@
+"""The Hugging Face Hub, or a mirror site that speaks its protocol, as a source.
+
+huggingface_hub answers what there is: commit, sizes, hashes, addresses, token. The bytes are read by our own reader, so
+that they resume and are hashed on the way. Everything is asked for at a commit, never at a branch that may move between
+two files. The token goes to the endpoint alone, over https or to this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import httpx2
+from huggingface_hub import HfApi, constants, get_token, hf_hub_url
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import DatasetInfo, ModelInfo
+
+from workflow_scripts.errors import ConfigError, TransferError, UnknownNameError
+from workflow_scripts.storage.credentials import public_url
+from workflow_scripts.storage.http_reader import PASSING, HttpReader, failure_text, retry_after
+from workflow_scripts.storage.lockfile import FileEntry, checked_path
+from workflow_scripts.storage.retry import RetryableError, RetryPolicy, retrying
+from workflow_scripts.storage.sources import COMMIT, ByteStream, Repository
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+DENIED = "set HF_TOKEN or run `hf auth login`, and accept the terms on the repository's page where it has any"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+Answer = TypeVar("Answer")
+
+
+def checked_endpoint(location: str) -> str:
+    """Endpoint to talk to: ``location``, else HF_ENDPOINT, else the public Hub; raises ConfigError."""
+    endpoint = (location or os.environ.get("HF_ENDPOINT", "") or DEFAULT_ENDPOINT).rstrip("/")
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"endpoint '{public_url(endpoint)}': expected an address like {DEFAULT_ENDPOINT}")
+    if "@" in parts.netloc:
+        raise ConfigError(f"endpoint '{public_url(endpoint)}': user and password do not belong there; {DENIED}")
+    return public_url(endpoint)
+
+
+def may_have_token(endpoint: str) -> bool:
+    """True when a token sent to ``endpoint`` cannot be read on the way."""
+    parts = urlsplit(endpoint)
+    return parts.scheme == "https" or parts.hostname in LOOPBACK
+
+
+class HubSource:
+    """One repository of a Hub at one commit."""
+
+    name = "hub"
+
+    def __init__(self, endpoint: str, repository: Repository, policy: RetryPolicy, reader: HttpReader) -> None:
+        """``endpoint`` as from checked_endpoint; nothing is asked for before it is needed."""
+        self.location = endpoint
+        self.repository = repository
+        self.policy = policy
+        self.reader = reader
+        self.trusted = may_have_token(endpoint)
+        self.api = HfApi(endpoint=endpoint, token=None if self.trusted else False)
+        self.guard = threading.RLock()
+        self.known: ModelInfo | DatasetInfo | None = None
+
+    def commit(self) -> str:
+        """Commit that the revision stands for; asked for once, and not at all when the revision is one."""
+        if self.repository.commit is not None:
+            return self.repository.commit
+        if COMMIT.fullmatch(self.repository.revision):
+            return self.repository.revision
+        sha = self.info().sha
+        if sha is None or not COMMIT.fullmatch(sha):
+            raise TransferError(f"{self.label()}: the Hub does not say which commit this is")
+        return sha
+
+    def files(self) -> list[FileEntry]:
+        """All files with their sizes; large ones with their sha256, small ones with git's name of their content."""
+        return sorted(
+            FileEntry(
+                checked_path(sibling.rfilename, self.label()),
+                sibling.lfs.size if sibling.lfs else sibling.size,
+                sibling.lfs.sha256 if sibling.lfs else None,
+                None if sibling.lfs else sibling.blob_id,
+            )
+            for sibling in self.info().siblings or []
+        )
+
+    @contextmanager
+    def open(self, path: str, offset: int) -> Iterator[ByteStream]:
+        """Stream of ``path`` from ``offset`` on; each call asks for a fresh address, so none can expire for good."""
+        url, label = self.address(path), f"{self.label()}: {path}"
+        with self.reader.stream(url, offset, label, self.secrets()) as stream:
+            yield stream
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes from ``offset`` on; raises TransferError."""
+        url, label = self.address(path), f"{self.label()}: {path}"
+        return retrying(self.policy, lambda: self.reader.read_range(url, offset, length, label, self.secrets()))
+
+    def info(self) -> ModelInfo | DatasetInfo:
+        """What the Hub says of the repository at the revision, asked for once."""
+        with self.guard:
+            if self.known is None:
+                self.known = retrying(self.policy, lambda: self.translated(self.ask_info))
+            return self.known
+
+    def ask_info(self) -> ModelInfo | DatasetInfo:
+        """Ask for commit and files in one request."""
+        ask = self.api.model_info if self.repository.kind == "model" else self.api.dataset_info
+        revision = self.repository.commit or self.repository.revision
+        timeout = self.reader.client.timeout.read
+        return ask(self.repository.name, revision=revision, files_metadata=True, timeout=timeout)
+
+    def translated(self, ask: Callable[[], Answer]) -> Answer:
+        """Answer of huggingface_hub, its failures as ours."""
+        try:
+            return ask()
+        except OfflineModeIsEnabled as error:
+            raise TransferError(f"{self.label()}: offline (HF_HUB_OFFLINE is set), the Hub is not asked") from error
+        except RevisionNotFoundError as error:
+            raise UnknownNameError("revision", self.repository.revision, self.revisions(), self.label()) from error
+        except (GatedRepoError, RepositoryNotFoundError) as error:
+            code = error.response.status_code
+            raise TransferError(
+                f"{self.label()}: answers {code}: no such repository, or access denied; {DENIED}"
+            ) from error
+        except HfHubHTTPError as error:
+            raise self.http_failure(error) from error
+        except httpx2.TransportError as error:
+            raise RetryableError(f"{self.label()}: {failure_text(error)}; is the Hub down?") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise RetryableError(
+                f"{self.label()}: not an answer of a Hub; is there a login page on the way?"
+            ) from error
+
+    def http_failure(self, error: HfHubHTTPError) -> TransferError:
+        """Ours for a bad status of the Hub."""
+        code = error.response.status_code
+        if code in PASSING:
+            text = f"{self.label()}: the Hub answers {code}, it is down or busy"
+            return RetryableError(text, retry_after(error.response.headers))
+        return TransferError(f"{self.label()}: the Hub answers {code}; {DENIED}")
+
+    def revisions(self) -> list[str]:
+        """Branches and tags of the repository, for the hint in a message; empty when the Hub does not tell."""
+        try:
+            refs = self.api.list_repo_refs(self.repository.name, repo_type=self.repository.kind)
+        except (HfHubHTTPError, httpx2.TransportError, ValueError, KeyError):
+            return []
+        return [ref.name for ref in (*refs.branches, *refs.tags)]
+
+    def address(self, path: str) -> str:
+        """Address of a file at the commit; raises TransferError in offline mode."""
+        if constants.is_offline_mode():
+            raise TransferError(f"{self.label()}: offline (HF_HUB_OFFLINE is set), {path} is not fetched")
+        return hf_hub_url(
+            self.repository.name,
+            checked_path(path, self.label()),
+            repo_type=self.repository.kind,
+            revision=self.commit(),
+            endpoint=self.location,
+        )
+
+    def secrets(self) -> dict[str, str]:
+        """Headers for the endpoint alone: the token from the environment or the token file, where there is one."""
+        token = get_token() if self.trusted and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else None
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    def label(self) -> str:
+        """How messages name the repository."""
+        return f"hub {self.repository.name} at {self.repository.revision}"
