@@ -20,46 +20,39 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        f"{layout.run_folder(RUN.name)}/report.html",
+        GRAPH.report,
 
 
 rule data:
     input:
-        data_targets(),
+        GRAPH.data_targets(),
 
 
 rule retrain:
     input:
-        [
-            f"{layout.training_folder(name)}/trained.json"
-            for name in MODELS
-            if RUN.retrains
-        ],
+        GRAPH.trained(),
 
 
 rule checkpoints:
     input:
-        [
-            f"{layout.checkpoint_folder(model.name, step)}/fetched.json"
-            for model, step in layout.checkpoints_of(RUN)
-        ],
+        GRAPH.fetched(),
 
 
 rule evaluate:
     input:
-        f"{layout.run_folder(RUN.name)}/tables/scores.parquet" if MODELS else [],
+        GRAPH.scores(),
 
 
 rule published:
     input:
-        f"{layout.run_folder(RUN.name)}/tables/published.parquet",
+        f"{GRAPH.tables}/published.parquet",
 
 
 rule figures:
     input:
-        expand("results/runs/{run}/figures/{figure}.svg", run=RUN.name, figure=FIGURES),
+        expand("results/runs/{run}/figures/{figure}.svg", run=RUN.name, figure=GRAPH.figures),
 
 
 rule report:
     input:
-        f"{layout.run_folder(RUN.name)}/report.html",
+        GRAPH.report,

@@ -1,74 +1,6 @@
 # Data: made here (pocket, books) and published into a local mirror, then downloaded from whatever source the run
 # names, verified, seen as one array, put into training order.
 
-GENERATED = (
-    [SUITE.name] if SUITE.corpus and SUITE.corpus["source"] == "generated" else []
-)
-IMPORTED = [SUITE.name] if SUITE.corpus and SUITE.corpus["source"] == "jsonl" else []
-DATASET_SOURCE = RUN.section("dataset")
-
-
-def corpus_settings(key):
-    """A number of the suite's corpus, e.g. its seed."""
-    return (SUITE.corpus or {}).get(key)
-
-
-def dataset_in(repository):
-    """The data set behind a repository's name."""
-    return next(
-        item
-        for item in SUITE.datasets.values()
-        if item.repository.split("/")[1] == repository
-    )
-
-
-def mirror_inputs(wildcards):
-    """Hash list of the data set in the local mirror, when it is this workflow that fills the mirror."""
-    dataset = SUITE.dataset(wildcards.dataset)
-    return (
-        f"{layout.mirrored_dataset(dataset)}/{layout.HASH_LIST}"
-        if SUITE.is_made_here
-        else []
-    )
-
-
-def lock_arguments(wildcards):
-    """The list of sizes and hashes known beforehand: the suite's, or the one the source carries."""
-    lock = SUITE.dataset(wildcards.dataset).lock
-    return ["--lock", lock] if lock else []
-
-
-def raw_files(wildcards):
-    """Shards and index of a downloaded data set."""
-    dataset = SUITE.dataset(wildcards.dataset)
-    folder = f"{layout.dataset_folder(SUITE.name, dataset.key)}/raw"
-    return [f"{folder}/{name}" for name in dataset.file_names]
-
-
-def order_numbers(wildcards):
-    """Numbers that decide the training order."""
-    model = dataset_model(wildcards.dataset)
-    return [
-        "--seq-length",
-        model.sequence_length,
-        "--seed",
-        model.data_seed,
-        "--train-iters",
-        model.train_iterations,
-        "--batch-size",
-        model.batch_rows,
-    ]
-
-
-def data_targets():
-    """What `snakemake data` makes."""
-    folders = [layout.dataset_folder(SUITE.name, key) for key in RUN.datasets]
-    names = ["verified.json", "index_maps/index_maps.json", "batches/samples.jsonl"]
-    if DATASET_SOURCE.get("joined"):
-        names.append("joined/joined.json")
-    return [f"{folder}/{name}" for folder in folders for name in names]
-
-
 rule generate_corpus:
     """The pocket suite's documents, from a seed."""
     output:
@@ -80,17 +12,17 @@ rule generate_corpus:
     benchmark:
         "results/timings/generate_corpus/{made}.tsv"
     wildcard_constraints:
-        made=alternatives(GENERATED),
+        made=alternatives(GRAPH.suites_with_corpus("generated")),
     conda:
         "../envs/conda.yaml"
     resources:
         mem_mb=500,
         runtime=10,
     params:
-        seed=corpus_settings("seed"),
-        documents=corpus_settings("documents"),
+        seed=GRAPH.corpus("seed"),
+        documents=GRAPH.corpus("documents"),
     shell:
-        "{PYTHON:q} -m workflow_scripts.pocket.generate_corpus --seed {params.seed} --documents {params.documents}"
+        "python -m workflow_scripts.pocket.generate_corpus --seed {params.seed} --documents {params.documents}"
         " --output-standard {output.standard:q} --output-deduped {output.deduped:q} --world {output.world:q}"
         " > {log:q} 2>&1"
 
@@ -100,34 +32,30 @@ rule generate_tasks:
     input:
         world="results/corpus/{made}/world.json",
     output:
-        data=[
-            f"{layout.TASK_DATA}/{{made}}/{task.repository.split('/')[1]}/default/{split}.parquet"
-            for task in SUITE.tasks.values()
-            for split in task.splits
-        ],
+        data=GRAPH.made_task_patterns(),
     log:
         "results/logs/generate_tasks/{made}.log",
     benchmark:
         "results/timings/generate_tasks/{made}.tsv"
     wildcard_constraints:
-        made=alternatives(GENERATED),
+        made=alternatives(GRAPH.suites_with_corpus("generated")),
     conda:
         "../envs/conda.yaml"
     resources:
         mem_mb=500,
         runtime=10,
     params:
-        seed=corpus_settings("seed"),
-        folder=layout.TASK_DATA,
+        seed=GRAPH.corpus("seed"),
+        folder=lambda wildcards, output: str(Path(output.data[0]).parents[3]),
     shell:
-        "{PYTHON:q} -m workflow_scripts.pocket.generate_tasks --seed {params.seed} --world {input.world:q}"
+        "python -m workflow_scripts.pocket.generate_tasks --seed {params.seed} --world {input.world:q}"
         " --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule import_corpus:
     """Text that the user brings, with whole titles held out for validation."""
     input:
-        corpus=str(corpus_path(SUITE, RUN.settings)) if IMPORTED else [],
+        corpus=GRAPH.corpus_text,
     output:
         standard="results/corpus/{read}/standard.jsonl",
         validation="results/corpus/{read}/validation.jsonl",
@@ -136,16 +64,16 @@ rule import_corpus:
     benchmark:
         "results/timings/import_corpus/{read}.tsv"
     wildcard_constraints:
-        read=alternatives(IMPORTED),
+        read=alternatives(GRAPH.suites_with_corpus("jsonl")),
     conda:
         "../envs/conda.yaml"
     resources:
         mem_mb=500,
         runtime=10,
     params:
-        held_out=corpus_settings("held_out"),
+        held_out=GRAPH.corpus("held_out"),
     shell:
-        "{PYTHON:q} -m workflow_scripts.dataset.import_corpus --corpus {input.corpus:q} --held-out {params.held_out:q}"
+        "python -m workflow_scripts.dataset.import_corpus --corpus {input.corpus:q} --held-out {params.held_out:q}"
         " --output-train {output.standard:q} --output-validation {output.validation:q} > {log:q} 2>&1"
 
 
@@ -167,7 +95,7 @@ rule train_tokenizer:
     params:
         vocab_size=SUITE.tokenizer["vocab_size"],
     shell:
-        "{PYTHON:q} -m workflow_scripts.dataset.train_tokenizer --corpus {input.corpus:q}"
+        "python -m workflow_scripts.dataset.train_tokenizer --corpus {input.corpus:q}"
         " --vocab-size {params.vocab_size} --output {output.tokenizer:q} > {log:q} 2>&1"
 
 
@@ -193,23 +121,22 @@ rule tokenize_corpus:
     params:
         prefix=lambda wildcards: f"results/corpus/{wildcards.suite}/{wildcards.part}",
     shell:
-        "{PYTHON:q} -m workflow_scripts.dataset.tokenize_corpus --corpus {input.corpus:q}"
+        "python -m workflow_scripts.dataset.tokenize_corpus --corpus {input.corpus:q}"
         " --tokenizer {input.tokenizer:q} --append-eod --output-prefix {params.prefix:q} > {log:q} 2>&1"
 
 
 rule publish_dataset:
     """Tokens cut into shards in the local mirror, as on the Hub; the list of hashes is written last."""
     input:
-        tokens=lambda wildcards: f"results/corpus/{SUITE.name}/{dataset_in(wildcards.repository).key}.bin",
-        index=lambda wildcards: f"results/corpus/{SUITE.name}/{dataset_in(wildcards.repository).key}.idx",
+        tokens=lambda wildcards: f"results/corpus/{SUITE.name}/{GRAPH.dataset_in(wildcards.repository).key}.bin",
+        index=lambda wildcards: f"results/corpus/{SUITE.name}/{GRAPH.dataset_in(wildcards.repository).key}.idx",
     output:
-        hashes="results/mirror/datasets/{org}/{repository}/sha256.txt",
+        hashes="results/mirror/datasets/{organisation}/{repository}/sha256.txt",
     log:
-        "results/logs/publish_dataset/{org}-{repository}.log",
+        "results/logs/publish_dataset/{organisation}-{repository}.log",
     benchmark:
-        "results/timings/publish_dataset/{org}-{repository}.tsv"
+        "results/timings/publish_dataset/{organisation}-{repository}.tsv"
     wildcard_constraints:
-        org=re.escape(SUITE.organisation),
         repository=alternatives(
             dataset.repository.split("/")[1] for dataset in SUITE.datasets.values()
         ),
@@ -219,19 +146,19 @@ rule publish_dataset:
         mem_mb=500,
         runtime=10,
     params:
-        prefix=lambda wildcards: f"results/corpus/{SUITE.name}/{dataset_in(wildcards.repository).key}",
-        name=lambda wildcards: dataset_in(wildcards.repository).prefix,
-        shards=lambda wildcards: dataset_in(wildcards.repository).shards,
-        folder=lambda wildcards: f"{layout.MIRROR}/datasets/{wildcards.org}/{wildcards.repository}",
+        prefix=lambda wildcards: f"results/corpus/{SUITE.name}/{GRAPH.dataset_in(wildcards.repository).key}",
+        name=lambda wildcards: GRAPH.dataset_in(wildcards.repository).prefix,
+        shards=lambda wildcards: GRAPH.dataset_in(wildcards.repository).shards,
+        folder=lambda wildcards: f"{layout.MIRROR}/datasets/{wildcards.organisation}/{wildcards.repository}",
     shell:
-        "{PYTHON:q} -m workflow_scripts.dataset.publish_shards --prefix {params.prefix:q} --name {params.name:q}"
+        "python -m workflow_scripts.dataset.publish_shards --prefix {params.prefix:q} --name {params.name:q}"
         " --num-shards {params.shards} --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule download_dataset:
     """Shards and index from the run's source, hashed while they stream."""
     input:
-        mirror=mirror_inputs,
+        mirror=GRAPH.mirror_hashes,
     output:
         receipt="results/data/{suite}/{dataset}/downloaded.json",
     log:
@@ -245,15 +172,15 @@ rule download_dataset:
         runtime=1440,
         downloads=1,
     params:
-        source=DATASET_SOURCE["source"],
-        location=DATASET_SOURCE.get("location") or "",
-        revision=DATASET_SOURCE.get("revision", "main"),
+        source=RUN.section("dataset").get("source"),
+        location=RUN.section("dataset").get("location") or "",
+        revision=RUN.section("dataset").get("revision", "main"),
         repository=lambda wildcards: SUITE.dataset(wildcards.dataset).repository,
         include=lambda wildcards: list(SUITE.dataset(wildcards.dataset).file_names),
-        lock=lock_arguments,
-        folder=lambda wildcards: f"{layout.dataset_folder(wildcards.suite, wildcards.dataset)}/raw",
+        lock=GRAPH.lock_arguments,
+        folder=GRAPH.raw_folder,
     shell:
-        "{PYTHON:q} -m workflow_scripts.storage.download --source {params.source:q} --location={params.location:q}"
+        "python -m workflow_scripts.storage.download --source {params.source:q} --location={params.location:q}"
         " --kind dataset --repository {params.repository:q} --revision {params.revision:q}"
         " --include {params.include:q} {params.lock:q} --output-dir {params.folder:q} --receipt {output.receipt:q}"
         " > {log:q} 2>&1"
@@ -276,9 +203,9 @@ rule verify_dataset:
         mem_mb=500,
         runtime=240,
     params:
-        folder=lambda wildcards: f"{layout.dataset_folder(wildcards.suite, wildcards.dataset)}/raw",
+        folder=GRAPH.raw_folder,
     shell:
-        "{PYTHON:q} -m workflow_scripts.storage.verify --folder {params.folder:q} --lock {input.receipt:q}"
+        "python -m workflow_scripts.storage.verify --folder {params.folder:q} --lock {input.receipt:q}"
         " --jobs {threads} --receipt {output.receipt:q} > {log:q} 2>&1"
 
 
@@ -298,10 +225,10 @@ rule view_dataset:
         mem_mb=500,
         runtime=10,
     params:
-        shards=lambda wildcards: raw_files(wildcards)[:-1],
-        index=lambda wildcards: raw_files(wildcards)[-1],
+        shards=GRAPH.raw_shards,
+        index=GRAPH.raw_index,
     shell:
-        "{PYTHON:q} -m workflow_scripts.dataset.make_view --idx {params.index:q} --shards {params.shards:q}"
+        "python -m workflow_scripts.dataset.make_view --idx {params.index:q} --shards {params.shards:q}"
         " --output {output.view:q} > {log:q} 2>&1"
 
 
@@ -321,11 +248,11 @@ rule join_dataset:
         mem_mb=500,
         runtime=1440,
     params:
-        first=lambda wildcards: raw_files(wildcards)[0],
+        first=lambda wildcards: GRAPH.raw_shards(wildcards)[0],
         shards=lambda wildcards: SUITE.dataset(wildcards.dataset).shards,
         folder=lambda wildcards: f"{layout.dataset_folder(wildcards.suite, wildcards.dataset)}/joined",
     shell:
-        "{PYTHON:q} -m workflow_scripts.dataset.unshard_memmap --input_file {params.first:q}"
+        "python -m workflow_scripts.dataset.unshard_memmap --input_file {params.first:q}"
         " --num_shards {params.shards} --output_dir {params.folder:q} --receipt {output.receipt:q} > {log:q} 2>&1"
 
 
@@ -345,11 +272,11 @@ rule index_maps:
         mem_mb=4000,
         runtime=60,
     params:
-        numbers=order_numbers,
+        numbers=GRAPH.order_numbers,
         folder=lambda wildcards: f"{layout.dataset_folder(wildcards.suite, wildcards.dataset)}/index_maps",
         prefix=lambda wildcards: SUITE.dataset(wildcards.dataset).prefix,
     shell:
-        "{PYTHON:q} -m workflow_scripts.dataset.build_index_maps --view {input.view:q} --prefix {params.prefix:q}"
+        "python -m workflow_scripts.dataset.build_index_maps --view {input.view:q} --prefix {params.prefix:q}"
         " {params.numbers:q} --output-dir {params.folder:q} --summary {output.summary:q} > {log:q} 2>&1"
 
 
@@ -358,7 +285,7 @@ rule sample_batches:
     input:
         view="results/data/{suite}/{dataset}/view.json",
         maps="results/data/{suite}/{dataset}/index_maps/index_maps.json",
-        tokenizer="results/corpus/{suite}/tokenizer.json",
+        tokenizer=GRAPH.plan_tokenizer,
     output:
         samples="results/data/{suite}/{dataset}/batches/samples.jsonl",
     log:
@@ -371,9 +298,9 @@ rule sample_batches:
         mem_mb=1000,
         runtime=10,
     params:
-        iterations=DATASET_SOURCE.get("sample_iterations", [0]),
-        numbers=order_numbers,
+        iterations=RUN.section("dataset").get("sample_iterations", [0]),
+        numbers=GRAPH.order_numbers,
     shell:
-        "{PYTHON:q} -m workflow_scripts.dataset.sample_batches --view {input.view:q} --index-maps {input.maps:q}"
+        "python -m workflow_scripts.dataset.sample_batches --view {input.view:q} --index-maps {input.maps:q}"
         " --tokenizer {input.tokenizer:q} {params.numbers:q} --iterations {params.iterations}"
         " --output {output.samples:q} > {log:q} 2>&1"

@@ -1,36 +1,10 @@
 # Evaluation: lm-eval builds the requests once, one job scores one checkpoint on all tasks, results are collected.
 
-EVALUATION = RUN.section("evaluation")
-
-
-def task_data(wildcards):
-    """Evaluation data that is made here; data from elsewhere is read where it lies."""
-    return [
-        f"{layout.TASK_DATA}/{task.repository}/default/{split}.parquet"
-        for task in RUN.tasks
-        for split in task.splits
-    ]
-
-
-def plan_tokenizer(wildcards):
-    """Tokenizer the plan is made with: the one trained here, or that of the first model's last checkpoint."""
-    if SUITE.tokenizer["source"] == "trained":
-        return layout.tokenizer_file(SUITE.name)
-    model = RUN.models[0]
-    return f"{layout.checkpoint_folder(model.name, RUN.steps[model.name][-1])}/tokenizer.json"
-
-
-def limit_arguments(wildcards):
-    """Cut of the number of documents per task, where the run asks for one."""
-    limit = EVALUATION.get("limit")
-    return ["--limit", limit] if limit else []
-
-
 rule plan_evaluation:
     """Requests of all tasks, built by lm-eval, tokenised and packed once for every checkpoint."""
     input:
-        data=task_data,
-        tokenizer=plan_tokenizer,
+        data=GRAPH.made_task_files,
+        made=GRAPH.plan_tokenizer,
     output:
         plan="results/plans/{suite}/{shots}-shot.plan",
     log:
@@ -44,15 +18,16 @@ rule plan_evaluation:
         mem_mb=4000,
         runtime=60,
     params:
-        tasks=[task.name for task in RUN.tasks],
-        folders=EVALUATION["data"],
-        length=max((model.sequence_length for model in RUN.models), default=2048),
-        limit=limit_arguments,
-        seed=EVALUATION.get("fewshot_seed", 1234),
-        protocol=EVALUATION.get("protocol"),
+        tasks=GRAPH.task_names(),
+        folders=RUN.section("evaluation").get("data"),
+        tokenizer=GRAPH.tokenizer(),
+        length=GRAPH.longest_sequence(),
+        limit=GRAPH.limit_arguments(),
+        seed=RUN.section("evaluation").get("fewshot_seed", 1234),
+        protocol=RUN.section("evaluation").get("protocol"),
     shell:
-        "{PYTHON:q} -m workflow_scripts.evaluation.plan --tasks {params.tasks:q} --shots {wildcards.shots}"
-        " --data-dir {params.folders:q} --tokenizer {input.tokenizer:q} --max-length {params.length} {params.limit}"
+        "python -m workflow_scripts.evaluation.plan --tasks {params.tasks:q} --shots {wildcards.shots}"
+        " --data-dir {params.folders:q} --tokenizer {params.tokenizer:q} --max-length {params.length} {params.limit}"
         " --fewshot-seed {params.seed} --output {output.plan:q} > {log:q} 2>&1"
 
 
@@ -82,21 +57,17 @@ rule score_checkpoint:
         folder=lambda wildcards: layout.checkpoint_folder(
             wildcards.model, wildcards.step
         ),
-        protocol=EVALUATION.get("protocol"),
+        protocol=RUN.section("evaluation").get("protocol"),
     shell:
-        "{PYTHON:q} -m workflow_scripts.evaluation.score --checkpoint {params.folder:q} --plan {input.plans:q}"
+        "python -m workflow_scripts.evaluation.score --checkpoint {params.folder:q} --plan {input.plans:q}"
         " --output {output.scores:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule crosscheck:
     """Stock lm-eval beside the fast path on a few documents of every task; fails when they differ."""
     input:
-        fetched=(
-            f"results/checkpoints/{RUN.models[0].name}/step{RUN.steps[RUN.models[0].name][-1]}/fetched.json"
-            if RUN.models
-            else []
-        ),
-        data=task_data,
+        fetched=[f"{folder}/fetched.json" for folder in GRAPH.sample_checkpoint()],
+        data=GRAPH.made_task_files,
     output:
         verdict="results/runs/{run}/tables/crosscheck.json",
     log:
@@ -109,19 +80,13 @@ rule crosscheck:
         mem_mb=4000,
         runtime=60,
     params:
-        tasks=[task.name for task in RUN.tasks],
-        folders=EVALUATION["data"],
-        documents=EVALUATION.get("crosscheck_documents", 5),
+        tasks=GRAPH.task_names(),
+        folders=RUN.section("evaluation").get("data"),
+        documents=RUN.section("evaluation").get("crosscheck_documents", 5),
         shots=list(RUN.shots),
-        checkpoint=(
-            layout.checkpoint_folder(
-                RUN.models[0].name, RUN.steps[RUN.models[0].name][-1]
-            )
-            if RUN.models
-            else ""
-        ),
+        checkpoint=lambda wildcards, input: str(Path(input.fetched[0]).parent),
     shell:
-        "{PYTHON:q} -m workflow_scripts.evaluation.crosscheck --checkpoint {params.checkpoint:q}"
+        "python -m workflow_scripts.evaluation.crosscheck --checkpoint {params.checkpoint:q}"
         " --tasks {params.tasks:q} --shots {params.shots} --data-dir {params.folders:q} --limit {params.documents}"
         " --output {output.verdict:q} > {log:q} 2>&1"
 
@@ -144,5 +109,5 @@ rule collect_scores:
         mem_mb=2000,
         runtime=30,
     shell:
-        "{PYTHON:q} -m workflow_scripts.evaluation.collect --run {input.settings:q} --scores-root results/scores"
+        "python -m workflow_scripts.evaluation.collect --run {input.settings:q} --scores-root results/scores"
         " --output {output.table:q} > {log:q} 2>&1"

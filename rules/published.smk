@@ -1,13 +1,11 @@
 # The results that the Pythia authors published: the table that is part of this project, or an import of the originals.
 
-PUBLISHED_SOURCE = RUN.section("published").get("source")
-PUBLISHED_TABLE = "config/suites/published/pythia-evals.parquet"
 
 
 rule import_published:
     """Tidy table of the published results, and the files that were refused with the reason."""
     input:
-        table=[] if PUBLISHED_SOURCE else PUBLISHED_TABLE,
+        source=GRAPH.published_source(),
     output:
         table="results/runs/{run}/tables/published.parquet",
         refused="results/runs/{run}/tables/published_refused.tsv",
@@ -21,8 +19,6 @@ rule import_published:
     resources:
         mem_mb=1500,
         runtime=10,
-    params:
-        source=PUBLISHED_SOURCE or PUBLISHED_TABLE,
     shell:
-        "{PYTHON:q} -m workflow_scripts.published.import_results --source {params.source:q} --output {output.table:q}"
+        "python -m workflow_scripts.published.import_results --source {input.source:q} --output {output.table:q}"
         " --refused {output.refused:q} --defects {output.defects:q} > {log:q} 2>&1"

@@ -1,28 +1,4 @@
 # Figures and the report: everything on one page, readable without a network.
-import json
-
-
-def figure_inputs(wildcards):
-    """The tables a figure is drawn from."""
-    folder = f"{layout.run_folder(RUN.name)}/tables"
-    tables = {
-        "scores": [f"{folder}/scores.parquet"],
-        "published": [f"{folder}/published.parquet"],
-        "metrics": [f"{layout.training_folder(name)}/trained.json" for name in MODELS],
-        "validation": [
-            f"{layout.training_folder(name)}/validation.csv" for name in MODELS
-        ],
-    }
-    return [path for need in figure_needs(wildcards.figure) for path in tables[need]]
-
-
-def report_tables(wildcards):
-    """Tables that the report shows beside the figures."""
-    folder = f"{layout.run_folder(RUN.name)}/tables"
-    ours = [f"{folder}/scores.parquet", f"{folder}/crosscheck.json"] if MODELS else []
-    return [*ours, f"{folder}/published.parquet", f"{folder}/published_defects.tsv"]
-
-
 rule run_settings:
     """What the run asks for, with every name and step resolved."""
     output:
@@ -33,16 +9,16 @@ rule run_settings:
     conda:
         "../envs/conda.yaml"
     params:
-        run=json.dumps(RUN.as_json(), sort_keys=True),
+        run=GRAPH.run_json(),
     shell:
-        "{PYTHON:q} -m workflow_scripts.storage.write_run --run {params.run:q} --output {output.settings:q}"
+        "python -m workflow_scripts.storage.write_run --run {params.run:q} --output {output.settings:q}"
         " > {log:q} 2>&1"
 
 
 rule draw_figure:
     """One figure: svg, pdf, png and the numbers it shows."""
     input:
-        tables=figure_inputs,
+        tables=GRAPH.figure_tables,
         settings="results/runs/{run}/run.json",
     output:
         svg="results/runs/{run}/figures/{figure}.svg",
@@ -62,7 +38,7 @@ rule draw_figure:
         tables=lambda wildcards: f"{layout.run_folder(wildcards.run)}/tables",
         folder=lambda wildcards: f"{layout.run_folder(wildcards.run)}/figures",
     shell:
-        "{PYTHON:q} -m workflow_scripts.report.draw --figure {wildcards.figure} --run {input.settings:q}"
+        "python -m workflow_scripts.report.draw --figure {wildcards.figure} --run {input.settings:q}"
         " --tables-dir {params.tables:q} --training-root results/training --output-dir {params.folder:q}"
         " > {log:q} 2>&1"
 
@@ -70,10 +46,10 @@ rule draw_figure:
 rule build_report:
     """The one-page report."""
     input:
-        figures=expand("results/runs/{{run}}/figures/{figure}.svg", figure=FIGURES),
-        tables=report_tables,
+        figures=expand("results/runs/{{run}}/figures/{figure}.svg", figure=GRAPH.figures),
+        tables=GRAPH.report_tables(),
         settings="results/runs/{run}/run.json",
-        data=data_targets() if RUN.retrains else [],
+        data=GRAPH.data_targets() if RUN.retrains else [],
     output:
         report="results/runs/{run}/report.html",
     log:
@@ -87,7 +63,7 @@ rule build_report:
         runtime=10,
     params:
         folder=lambda wildcards: layout.run_folder(wildcards.run),
-        figures=list(FIGURES),
+        figures=list(GRAPH.figures),
     shell:
-        "{PYTHON:q} -m workflow_scripts.report.build --run {input.settings:q} --run-dir {params.folder:q}"
+        "python -m workflow_scripts.report.build --run {input.settings:q} --run-dir {params.folder:q}"
         " --results-root results --figures {params.figures} --output {output.report:q} > {log:q} 2>&1"

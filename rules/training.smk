@@ -1,19 +1,9 @@
 # Retraining: each model on its data set in the exact order, then every checkpoint published into the local mirror.
-import json
-
-from workflow_scripts.training.recipe import recipe_of
-
-
-def recipe_json(wildcards):
-    """Every number that decides a model's weights; a change of one of them trains that model anew and no other."""
-    return json.dumps(recipe_of(model_of(wildcards)).to_json(), sort_keys=True)
-
-
 rule train_model:
     """One model from its initialisation to its last step; killed and started again, it goes on where it stopped."""
     input:
-        view=lambda wildcards: f"{layout.dataset_folder(SUITE.name, model_of(wildcards).dataset)}/view.json",
-        maps=lambda wildcards: f"{layout.dataset_folder(SUITE.name, model_of(wildcards).dataset)}/index_maps/index_maps.json",
+        view=lambda wildcards: f"{GRAPH.training_data(wildcards)}/view.json",
+        maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps/index_maps.json",
     output:
         receipt="results/training/{model}/trained.json",
     log:
@@ -27,11 +17,11 @@ rule train_model:
         mem_mb=2000,
         runtime=1440,
     params:
-        recipe=recipe_json,
+        recipe=lambda wildcards: json.dumps(recipe_of(GRAPH.model(wildcards)).to_json(), sort_keys=True),
         folder=lambda wildcards: layout.training_folder(wildcards.model),
-        maps=lambda wildcards: f"{layout.dataset_folder(SUITE.name, model_of(wildcards).dataset)}/index_maps",
+        maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps",
     shell:
-        "{PYTHON:q} -m workflow_scripts.training.retrain --recipe {params.recipe:q} --view {input.view:q}"
+        "python -m workflow_scripts.training.retrain --recipe {params.recipe:q} --view {input.view:q}"
         " --index-maps {params.maps:q} --output-dir {params.folder:q} --threads {threads} --receipt {output.receipt:q}"
         " > {log:q} 2>&1"
 
@@ -42,13 +32,11 @@ rule publish_model:
         trained="results/training/{model}/trained.json",
         tokenizer=layout.tokenizer_file(SUITE.name),
     output:
-        receipt="results/mirror/models/{org}/{model}/published.json",
+        receipt="results/mirror/models/{organisation}/{model}/published.json",
     log:
-        "results/logs/publish_model/{org}-{model}.log",
+        "results/logs/publish_model/{organisation}-{model}.log",
     benchmark:
-        "results/timings/publish_model/{org}-{model}.tsv"
-    wildcard_constraints:
-        org=re.escape(SUITE.organisation),
+        "results/timings/publish_model/{organisation}-{model}.tsv"
     priority: 20
     conda:
         "../envs/conda.yaml"
@@ -57,11 +45,11 @@ rule publish_model:
         runtime=60,
     params:
         training=lambda wildcards: layout.training_folder(wildcards.model),
-        root=lambda wildcards: f"{layout.MIRROR}/models/{wildcards.org}/{wildcards.model}",
-        steps=lambda wildcards: list(model_of(wildcards).steps),
-        dtype=lambda wildcards: model_of(wildcards).published_dtype,
+        root=lambda wildcards: f"{layout.MIRROR}/models/{wildcards.organisation}/{wildcards.model}",
+        steps=lambda wildcards: list(GRAPH.model(wildcards).steps),
+        dtype=lambda wildcards: GRAPH.model(wildcards).published_dtype,
     shell:
-        "{PYTHON:q} -m workflow_scripts.training.publish --training-dir {params.training:q} --steps {params.steps}"
+        "python -m workflow_scripts.training.publish --training-dir {params.training:q} --steps {params.steps}"
         " --tokenizer {input.tokenizer:q} --dtype {params.dtype} --output-root {params.root:q}"
         " --receipt {output.receipt:q} > {log:q} 2>&1"
 
@@ -88,6 +76,6 @@ rule validate_model:
         training=lambda wildcards: layout.training_folder(wildcards.model),
         steps=lambda wildcards: list(RUN.steps[wildcards.model]),
     shell:
-        "{PYTHON:q} -m workflow_scripts.training.validate --training-dir {params.training:q} --steps {params.steps}"
+        "python -m workflow_scripts.training.validate --training-dir {params.training:q} --steps {params.steps}"
         " --idx {input.index:q} --bin {input.tokens:q} --text {input.text:q} --output {output.table:q}"
         " > {log:q} 2>&1"

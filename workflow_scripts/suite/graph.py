@@ -1,0 +1,220 @@
+"""What the rules look up: input files, parameters and targets of a run, as functions of the wildcards.
+
+The rule files hold no logic; what has branches is here, where it is typed and tested. Every function that takes
+``wildcards`` is meant for a rule's ``input:`` or ``params:``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.suite import layout
+from workflow_scripts.suite.figures import figure_names, figure_needs
+from workflow_scripts.suite.models import Dataset, Model
+from workflow_scripts.suite.run import Run, corpus_path
+
+PUBLISHED_TABLE = "config/suites/published/pythia-evals.parquet"
+
+
+def alternatives(names: Iterable[object]) -> str:
+    """Regular expression that matches exactly these names, and nothing when there are none.
+
+    >>> alternatives(["a", "b"]), alternatives([])
+    ('a|b', '(?!)')
+    """
+    return "|".join(re.escape(str(name)) for name in names) or "(?!)"
+
+
+def use_this_interpreter() -> None:
+    """Make ``python`` in a rule the interpreter that runs Snakemake, in jobs on other nodes too."""
+    folder = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", "")
+    if path.split(os.pathsep)[0] != folder:
+        os.environ["PATH"] = os.pathsep.join([folder, path])
+
+
+class Graph:
+    """The grid of one run. Methods that take ``wildcards`` answer for one job."""
+
+    def __init__(self, run: Run) -> None:
+        """Look up what every rule needs; raises UnknownNameError for a figure that does not exist."""
+        self.run = run
+        self.suite = run.suite
+        self.models = {model.name: model for model in run.models}
+        self.figures = figure_names(run)
+        self.tables = f"{layout.run_folder(run.name)}/tables"
+        self.report = f"{layout.run_folder(run.name)}/report.html"
+
+    # Corpus and data sets
+
+    def suites_with_corpus(self, source: str) -> list[str]:
+        """The suite's name when its corpus comes from ``source`` (generated, jsonl), else nothing."""
+        corpus = self.suite.corpus or {}
+        return [self.suite.name] if corpus.get("source") == source else []
+
+    def corpus(self, key: str) -> Any:
+        """One fact about the suite's corpus, such as its seed."""
+        return (self.suite.corpus or {}).get(key)
+
+    def corpus_text(self, wildcards: Any) -> str:  # noqa: ARG002 - Snakemake passes them
+        """The text file that a suite is trained on."""
+        return str(corpus_path(self.suite, self.run.settings))
+
+    def dataset_in(self, repository: str) -> Dataset:
+        """Data set behind the name of a repository."""
+        return next(item for item in self.suite.datasets.values() if item.repository.split("/")[1] == repository)
+
+    def mirror_hashes(self, wildcards: Any) -> list[str]:
+        """Hash list of the data set in the local mirror, when it is this workflow that fills the mirror."""
+        folder = layout.mirrored_dataset(self.suite.dataset(wildcards.dataset))
+        return [f"{folder}/{layout.HASH_LIST}"] if self.suite.is_made_here else []
+
+    def lock_arguments(self, wildcards: Any) -> list[str]:
+        """List of sizes and hashes known beforehand: the suite's, or none when the source carries one."""
+        lock = self.suite.dataset(wildcards.dataset).lock
+        return ["--lock", lock] if lock else []
+
+    def raw_folder(self, wildcards: Any) -> str:
+        """Folder of a downloaded data set."""
+        return f"{layout.dataset_folder(wildcards.suite, wildcards.dataset)}/raw"
+
+    def raw_shards(self, wildcards: Any) -> list[str]:
+        """Downloaded shards."""
+        return [f"{self.raw_folder(wildcards)}/{name}" for name in self.suite.dataset(wildcards.dataset).shard_names]
+
+    def raw_index(self, wildcards: Any) -> str:
+        """Downloaded index."""
+        return f"{self.raw_folder(wildcards)}/{self.suite.dataset(wildcards.dataset).index_name}"
+
+    def order_numbers(self, wildcards: Any) -> list[str]:
+        """Arguments that decide the training order; all models of a run on one data set share them."""
+        model = next(item for item in self.run.models if item.dataset == wildcards.dataset)
+        numbers = {
+            "--seq-length": model.sequence_length,
+            "--seed": model.data_seed,
+            "--train-iters": model.train_iterations,
+            "--batch-size": model.batch_rows,
+        }
+        return [text for name, value in numbers.items() for text in (name, str(value))]
+
+    def data_targets(self) -> list[str]:
+        """What ``snakemake data`` makes."""
+        names = ["verified.json", "index_maps/index_maps.json", "batches/samples.jsonl"]
+        if self.run.section("dataset").get("joined"):
+            names.append("joined/joined.json")
+        folders = [layout.dataset_folder(self.suite.name, key) for key in self.run.datasets]
+        return [f"{folder}/{name}" for folder in folders for name in names]
+
+    # Models
+
+    def model(self, wildcards: Any) -> Model:
+        """The model that the wildcards name."""
+        return self.models[wildcards.model]
+
+    def training_data(self, wildcards: Any) -> str:
+        """Folder of the data set that a model is trained on."""
+        return layout.dataset_folder(self.suite.name, self.model(wildcards).dataset)
+
+    def trained(self) -> list[str]:
+        """Receipts of all trained models."""
+        return [f"{layout.training_folder(name)}/trained.json" for name in self.models] if self.run.retrains else []
+
+    def published_model(self, wildcards: Any) -> list[str]:
+        """Receipt of the published model, when it is this workflow that publishes it."""
+        repository = self.model(wildcards).repository
+        return [f"{layout.MIRROR}/models/{repository}/published.json"] if self.run.retrains else []
+
+    def checkpoint_source(self) -> str:
+        """Where checkpoints are fetched from: models trained here come from the local mirror."""
+        return "mirror" if self.run.retrains else str(self.run.section("checkpoints")["source"])
+
+    def checkpoint_location(self) -> str:
+        """Folder or endpoint that checkpoints are fetched from; empty for the public Hub."""
+        return layout.MIRROR if self.run.retrains else str(self.run.section("checkpoints").get("location") or "")
+
+    def fetched(self) -> list[str]:
+        """Receipts of all checkpoints of the run."""
+        pairs = layout.checkpoints_of(self.run)
+        return [f"{layout.checkpoint_folder(model.name, step)}/fetched.json" for model, step in pairs]
+
+    def sample_checkpoint(self) -> list[str]:
+        """Folder of the checkpoint that is evaluated by stock lm-eval too: the last one of the first model."""
+        if not self.run.models:
+            return []
+        name = self.run.models[0].name
+        return [layout.checkpoint_folder(name, self.run.steps[name][-1])]
+
+    # Evaluation
+
+    def task_names(self) -> list[str]:
+        """Names of the run's tasks."""
+        return [task.name for task in self.run.tasks]
+
+    def made_task_files(self, wildcards: Any = None) -> list[str]:  # noqa: ARG002 - Snakemake passes them
+        """Evaluation data that is made here; data from elsewhere is read where it lies."""
+        return [
+            f"{layout.TASK_DATA}/{task.repository}/default/{split}.parquet"
+            for task in self.suite.tasks.values()
+            for split in task.splits
+        ]
+
+    def made_task_patterns(self) -> list[str]:
+        """The same files with the suite's name left open as ``{made}``, for the rule that makes them."""
+        head = f"{layout.TASK_DATA}/"
+        return [head + path.removeprefix(head).replace(self.suite.name, "{made}", 1) for path in self.made_task_files()]
+
+    def plan_tokenizer(self, wildcards: Any) -> str:  # noqa: ARG002 - Snakemake passes them
+        """Tokenizer that plans are made with: the one trained here, or that of the sample checkpoint."""
+        if self.suite.tokenizer["source"] == "trained":
+            return layout.tokenizer_file(self.suite.name)
+        return f"{self.sample_checkpoint()[0]}/fetched.json"
+
+    def tokenizer(self) -> str:
+        """Path of the tokenizer itself."""
+        if self.suite.tokenizer["source"] == "trained" or not self.run.models:
+            return layout.tokenizer_file(self.suite.name)
+        return f"{self.sample_checkpoint()[0]}/tokenizer.json"
+
+    def longest_sequence(self) -> int:
+        """Largest context of the run's models, in tokens."""
+        return max((model.sequence_length for model in self.run.models), default=2048)
+
+    def limit_arguments(self) -> list[str]:
+        """Cut of the number of documents per task, where the run asks for one."""
+        limit = self.run.section("evaluation").get("limit")
+        return ["--limit", str(limit)] if limit else []
+
+    def scores(self) -> list[str]:
+        """The table of all scores, or nothing for a run without models."""
+        return [f"{self.tables}/scores.parquet"] if self.models else []
+
+    # Figures and report
+
+    def published_source(self) -> str:
+        """Folder of the original result files, or the table that is part of this project."""
+        return str(self.run.section("published").get("source") or PUBLISHED_TABLE)
+
+    def figure_tables(self, wildcards: Any) -> list[str]:
+        """Tables that a figure is drawn from."""
+        tables = {
+            "scores": self.scores(),
+            "published": [f"{self.tables}/published.parquet"],
+            "metrics": self.trained(),
+            "validation": [f"{layout.training_folder(name)}/validation.csv" for name in self.models],
+        }
+        return [path for need in figure_needs(wildcards.figure) for path in tables[need]]
+
+    def report_tables(self) -> list[str]:
+        """Tables that the report shows beside the figures."""
+        ours = [*self.scores(), f"{self.tables}/crosscheck.json"] if self.models else []
+        return [*ours, f"{self.tables}/published.parquet", f"{self.tables}/published_defects.tsv"]
+
+    def run_json(self) -> str:
+        """The run with every name resolved, as JSON text."""
+        return json.dumps(self.run.as_json(), sort_keys=True)
