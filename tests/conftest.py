@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.storage.fault_hub import FaultHub
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -22,3 +27,14 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared is absent: this test compares with inputs that are not part of the project")
     return SHARED
+
+
+@pytest.fixture
+def fault_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultHub]:
+    """A Hub on the loopback interface that injects faults; no token, endpoint or proxy of this machine is used."""
+    from tests.storage.fault_hub import FaultHub
+
+    for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with FaultHub() as hub:
+        yield hub
