@@ -60,3 +60,8 @@ def parser(description: str | None, epilog: str | None = None) -> argparse.Argum
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Keep line breaks of descriptions and print each default."""
+
+
+def say(text: str) -> None:
+    """Print a program's answer on standard output."""
+    print(text)
