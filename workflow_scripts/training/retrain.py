@@ -1,0 +1,154 @@
+"""Train a model from its recipe on the rows of a data set in their exact order; stops and goes on without a trace.
+
+    python -m workflow_scripts.training.retrain --recipe recipe.json --view data/pocket/standard/view.json \
+        --index-maps data/pocket/standard/index_maps --output-dir results/training/pocket-1m
+
+writes step<N>/ at each step of the recipe's grid (weights, state; moments in the newest), metrics.csv and, when the
+last step is done, run.json. SIGINT or SIGTERM writes a checkpoint and ends; the same command goes on from the newest
+one, to the same bits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from workflow_scripts import cli
+from workflow_scripts.errors import ConfigError, MissingInputError
+from workflow_scripts.storage.atomic import write_json
+from workflow_scripts.storage.hashing import sha256_file
+from workflow_scripts.storage.records import write_record
+from workflow_scripts.training import checkpoint
+from workflow_scripts.training.allocator import keep_freed_memory
+from workflow_scripts.training.checkpoint import RunState
+from workflow_scripts.training.model import GPTNeoX
+from workflow_scripts.training.optimizer import build_optimizer
+from workflow_scripts.training.recipe import Recipe, read_recipe
+from workflow_scripts.training.rows import RowSource, check_source, micro_batch_rows, open_rows
+from workflow_scripts.training.start import WHEN_DIFFERENT, begin, fresh_state
+from workflow_scripts.training.trainer import Plan, Trainer, check_stop
+
+LOG = logging.getLogger(__name__)
+RECEIPT = "run.json"
+
+
+class StopRequest:
+    """Set by SIGINT and SIGTERM; the trainer looks at it between iterations."""
+
+    def __init__(self) -> None:
+        """Install the handlers."""
+        self.signal = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.receive)
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """Remember the signal; a second one stops at once."""
+        del frame
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return bool(self.signal)
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Options of the program."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--recipe", required=True, help="file with a recipe, or the JSON object itself")
+    parser.add_argument("--view", type=Path, required=True, help="view.json of the data set (dataset.make_view)")
+    parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
+    parser.add_argument(
+        "--output-dir", type=Path, required=True, help="folder of the run, e.g. results/training/<model>"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of matrix products; part of the bits of a result"
+    )
+    parser.add_argument("--micro-batch", type=int, help="rows at once (default: as many as 4096 tokens hold)")
+    parser.add_argument("--stop-at", type=int, help="stop after this step instead of the recipe's last")
+    parser.add_argument(
+        "--keep-optimizer", type=int, nargs="*", default=[], metavar="STEP", help="steps whose optimizer state is kept"
+    )
+    parser.add_argument(
+        "--when-different", choices=WHEN_DIFFERENT, default="refuse", help="what to do with checkpoints of another run"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train as the arguments say."""
+    options = argument_parser().parse_args(arguments)
+    recipe = read_recipe(options.recipe)
+    if not options.view.is_file():
+        raise MissingInputError(
+            f"{options.view}: no such view; make it with python -m workflow_scripts.dataset.make_view"
+        )
+    stop_at = check_stop(recipe, options.stop_at)
+    source = open_rows(options.view, options.index_maps, recipe)
+    trainer = prepare(recipe, source, options, stop_at)
+    stop = StopRequest()
+    started = time.process_time()
+    state = trainer.run(stop)
+    LOG.info("step %d, %.1f CPU-seconds of training", state.step, time.process_time() - started)
+    if stop():
+        LOG.info("signal %d: checkpoint of step %d is written", stop.signal, state.step)
+        raise KeyboardInterrupt
+    if state.step == recipe.train_iterations:
+        write_receipt(options, recipe, state)
+
+
+def prepare(recipe: Recipe, source: RowSource, options: argparse.Namespace, stop_at: int) -> Trainer:
+    """Trainer at the step where the run begins; refuses everything that would fail later."""
+    set_threads(options.threads)
+    micro_batch = micro_batch_rows(recipe, options.micro_batch)
+    model = GPTNeoX(recipe)
+    optimizer = build_optimizer(model, recipe)
+    fresh = fresh_state(recipe, source.fingerprint, options.threads, micro_batch)
+    state = begin(
+        options.output_dir, fresh, recipe, model=model, optimizer=optimizer, when_different=options.when_different
+    )
+    if state.step < stop_at:
+        check_source(source, recipe, state.step, stop_at)
+    plan = Plan(options.output_dir, stop_at, micro_batch, frozenset(options.keep_optimizer))
+    return Trainer(recipe, source, model=model, optimizer=optimizer, state=state, plan=plan)
+
+
+def set_threads(threads: int) -> None:
+    """Use ``threads`` threads for matrix products and keep freed memory in the process."""
+    if not 1 <= threads <= (os.cpu_count() or 1):
+        raise ConfigError(f"--threads {threads}: this machine has {os.cpu_count()} processors")
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+
+
+def write_receipt(options: argparse.Namespace, recipe: Recipe, state: RunState) -> None:
+    """Write ``run.json``: the run is whole. Its presence is what a workflow waits for."""
+    last = checkpoint.step_folder(options.output_dir, state.step) / checkpoint.WEIGHTS
+    receipt = options.output_dir / RECEIPT
+    weights_sha256 = sha256_file(last)
+    write_json(
+        receipt,
+        {
+            "recipe": recipe.to_json(),
+            "recipe_identity": recipe.identity,
+            "data_fingerprint": state.data_fingerprint,
+            "steps": checkpoint.saved_steps(options.output_dir),
+            "skipped_steps": list(state.skipped_steps),
+            "weights_sha256": weights_sha256,
+        },
+    )
+    parameters = {"threads": state.threads, "micro_batch": state.micro_batch, "recipe_identity": recipe.identity}
+    write_record(receipt, {"view": options.view}, parameters)
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

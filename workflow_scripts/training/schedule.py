@@ -1,0 +1,85 @@
+"""The learning rate of each optimizer step in the three versions of GPT-NeoX's cosine schedule, and fp16's loss scale.
+
+GPT-NeoX sets the rate after each optimizer step, so step k (k = 1, 2 ...) uses ``n = k - 1`` steps taken before. All
+functions are pure and in float64. Sources: gpt-neox ``megatron/learning_rates.py`` at tags v1.0/v2.0 (``neox_v1``, all
+released suite models), after pull requests #1008 and #1011 of August 2023 (``neox_2023_08``) and after #1379 of May
+2026 (``neox_2026_05``); DeepSpeed's dynamic loss scaler as configured by the suite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from workflow_scripts.training.recipe import Recipe
+
+
+def learning_rate(recipe: Recipe, steps_taken: int) -> float:
+    """Rate of the optimizer step that follows ``steps_taken`` successful ones."""
+    total = recipe.lr_decay_iterations
+    return SCHEDULES[recipe.lr_schedule](
+        steps_taken, total, recipe.warmup_fraction * total, recipe.learning_rate, recipe.min_learning_rate
+    )
+
+
+def neox_v1(taken: int, total: int, warmup: float, peak: float, floor: float) -> float:
+    """Linear from exactly 0, then a cosine of period ``2 total`` that is cut off at ``floor`` (not scaled to it).
+
+    For the suite (total 143000, warm-up 1430, floor a tenth) the floor is reached at n = 115139 and kept to the end.
+    """
+    if warmup > 0 and taken <= warmup:
+        return peak * taken / warmup
+    past = min(taken, total - warmup) - warmup
+    return max(floor, peak / 2 * (1 + math.cos(math.pi * past / total)))
+
+
+def neox_2023_08(taken: int, total: int, warmup: float, peak: float, floor: float) -> float:
+    """Linear from exactly 0, then a cosine scaled between ``peak`` and ``floor``, which it reaches at ``total``."""
+    if warmup > 0 and taken <= warmup:
+        return peak * taken / warmup
+    progress = min(max((taken - warmup) / (total - warmup), 0.0), 1.0)
+    return max(floor, floor + (peak - floor) / 2 * (1 + math.cos(math.pi * progress)))
+
+
+def neox_2026_05(taken: int, total: int, warmup: float, peak: float, floor: float) -> float:
+    """As ``neox_2023_08``, but the very first step has the rate of the second instead of 0."""
+    return neox_2023_08(max(1, taken) if warmup >= 1 else taken, total, warmup, peak, floor)
+
+
+SCHEDULES: dict[str, Callable[[int, int, float, float, float], float]] = {
+    "neox_v1": neox_v1,
+    "neox_2023_08": neox_2023_08,
+    "neox_2026_05": neox_2026_05,
+}
+
+
+@dataclass(frozen=True)
+class LossScale:
+    """State of DeepSpeed's dynamic loss scale with the suite's settings; ``scale`` multiplies the loss.
+
+    The first overflow only spends the hysteresis; later ones halve the scale. A thousand steps without an overflow
+    double it and restore the hysteresis.
+    """
+
+    scale: float = 2.0**12
+    hysteresis: int = 2
+    iteration: int = 0
+    last_overflow: int = -1
+
+    WINDOW = 1000
+    FACTOR = 2.0
+    HYSTERESIS = 2
+    MINIMUM = 1.0
+
+    def after(self, overflow: bool) -> LossScale:
+        """State after one iteration, which did or did not overflow."""
+        following = self.iteration + 1
+        if overflow and self.hysteresis > 1:
+            return replace(self, hysteresis=self.hysteresis - 1, iteration=following, last_overflow=self.iteration)
+        if overflow:
+            lower = max(self.scale / self.FACTOR, self.MINIMUM)
+            return replace(self, scale=lower, iteration=following, last_overflow=self.iteration)
+        if (self.iteration - self.last_overflow) % self.WINDOW == 0:
+            return LossScale(self.scale * self.FACTOR, self.HYSTERESIS, following, self.last_overflow)
+        return replace(self, iteration=following)
