@@ -141,8 +141,8 @@ def build_for(index: Index, prefix: str, number: int, *, n_data: int, recipe: Re
         yield {"label": plan.label, "stem": stem, "epochs": plan.epochs, "samples": plan.samples, "files": hashes}
 
 
-def build_index_maps(data: Sequence[tuple[str, Index]], recipe: Recipe, folder: Path) -> Path:
-    """Build the maps of all data sets (base name, index) in ``folder``; returns the path of index_maps.json."""
+def build_index_maps(data: Sequence[tuple[str, Index]], recipe: Recipe, folder: Path, summary: Path) -> None:
+    """Build the maps of all data sets (base name, index) in ``folder`` and list them in ``summary``."""
     recipe.check(len(data))
     names = [name for name, _ in data]
     if len(set(names)) != len(names):
@@ -162,18 +162,16 @@ def build_index_maps(data: Sequence[tuple[str, Index]], recipe: Recipe, folder: 
         "eval_interval": schedule.eval_interval,
         "eval_iterations": schedule.eval_iterations,
     }
-    write_json(folder / MANIFEST, {"version": 1, **parameters, "sets": sets})
-    write_record(folder / MANIFEST, {name: index.path for name, index in data}, parameters)
-    return folder / MANIFEST
+    write_json(summary, {"version": 1, **parameters, "sets": sets})
+    write_record(summary, {name: index.path for name, index in data}, parameters)
 
 
 def opened(options: argparse.Namespace) -> list[tuple[str, Index]]:
     """The data sets named on the command line."""
-    if options.view:
-        view = read_view(options.view)
-        return [(view["name"], open_index(options.view.parent / view["idx"]))]
-    if options.idx:
-        return [(options.idx.name.removesuffix(".idx"), open_index(options.idx))]
+    if options.view or options.idx:
+        return [opened_alone(options)]
+    if not options.prefix:
+        raise ConfigError("no data set named; give --prefix, --view or --idx")
     found = []
     for prefix in options.prefix:
         index = open_index(with_suffix(prefix, ".idx"))
@@ -184,11 +182,23 @@ def opened(options: argparse.Namespace) -> list[tuple[str, Index]]:
     return found
 
 
+def opened_alone(options: argparse.Namespace) -> tuple[str, Index]:
+    """The data set of --view or --idx; --prefix may repeat its base name and must then be right."""
+    if options.view:
+        view = read_view(options.view)
+        name, index = view["name"], open_index(options.view.parent / view["idx"])
+    else:
+        name, index = options.idx.name.removesuffix(".idx"), open_index(options.idx)
+    if options.prefix and [prefix.name for prefix in options.prefix] != [name]:
+        raise ConfigError(f"--prefix {options.prefix[0]}: the base name of this data set is {name}; leave it out")
+    return name, index
+
+
 def arguments_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = cli.parser(__doc__)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--prefix", type=Path, nargs="+", help="path without .idx and .bin; several are blended")
+    parser.add_argument("--prefix", type=Path, nargs="+", help="path without .idx and .bin; several are blended")
+    source = parser.add_mutually_exclusive_group()
     source.add_argument("--view", type=Path, help="view.json of dataset.make_view")
     source.add_argument("--idx", type=Path, help="an .idx alone; the tokens are not needed")
     parser.add_argument("--seq-length", type=int, required=True, help="tokens predicted per row")
@@ -200,6 +210,7 @@ def arguments_parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", help="cut one data set by documents, such as '969, 30, 1'")
     parser.add_argument("--weights", type=float, nargs="+", default=(), help="share of each prefix; default: equal")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the maps")
+    parser.add_argument("--summary", type=Path, help=f"list of what was built; default: {MANIFEST} in --output-dir")
     return parser
 
 
@@ -208,7 +219,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = arguments_parser().parse_args(arguments)
     schedule = Schedule(options.train_iters, options.batch_size, options.eval_interval, options.eval_iters)
     recipe = Recipe(schedule, options.seq_length, options.seed, options.split, tuple(options.weights))
-    log.info("wrote %s", build_index_maps(opened(options), recipe, options.output_dir))
+    summary = options.summary or options.output_dir / MANIFEST
+    build_index_maps(opened(options), recipe, options.output_dir, summary)
+    log.info("wrote %s", summary)
 
 
 if __name__ == "__main__":

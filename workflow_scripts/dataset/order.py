@@ -78,7 +78,9 @@ class TrainingRows:
             self.shuffle_idx = shuffled_samples(plan, shuffle)
             self._starts = stream_starts(documents, data.index.sizes)
         else:
-            maps = load_maps(maps_dir, plan.stem(data.name, seq_length, seed), self.key, data.index.sizes)
+            # The list of the maps (index_maps.json) may stand for their folder.
+            folder = maps_dir.parent if maps_dir.suffix == ".json" else maps_dir
+            maps = load_maps(folder, plan.stem(data.name, seq_length, seed), self.key, data.index.sizes)
             documents, self.shuffle_idx, self._sample_idx = maps.doc_idx, maps.shuffle_idx, maps.sample_idx
         self._stored = maps_dir is not None
         self.stream = Stream(documents, data.index.sizes, data.index.pointers)
