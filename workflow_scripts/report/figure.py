@@ -28,6 +28,7 @@ class Drawing:
     """A drawn figure with the table it shows.
 
     ``caption`` names task, metric, items and source; ``alternative`` says in words what the picture shows.
+    ``markdown``, where there is one, goes to ``<stem>.md``.
     """
 
     figure: Figure
@@ -35,6 +36,7 @@ class Drawing:
     title: str
     caption: str
     alternative: str
+    markdown: str = ""
 
 
 def save_drawing(drawing: Drawing, stem: Path, inputs: Mapping[str, Path], parameters: Mapping[str, Any]) -> None:
@@ -42,6 +44,8 @@ def save_drawing(drawing: Drawing, stem: Path, inputs: Mapping[str, Path], param
     if drawing.data.empty:
         raise DataError(f"{stem.name}: nothing to plot; the tables hold no such scores")
     write_bytes(with_suffix(stem, "csv"), drawing.data.to_csv(index=False, lineterminator="\n").encode("utf-8"))
+    if drawing.markdown:
+        write_bytes(with_suffix(stem, "md"), drawing.markdown.encode("utf-8"))
     for kind in FORMATS:
         write_bytes(with_suffix(stem, kind), rendered(drawing.figure, kind))
     described = {"title": drawing.title, "caption": drawing.caption, "alternative": drawing.alternative}

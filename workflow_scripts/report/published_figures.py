@@ -5,7 +5,8 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from workflow_scripts.published.findings import CONTROL, DOUBTFUL, has_note, without_dropped
+from workflow_scripts.published.findings import DOUBTFUL, has_note
+from workflow_scripts.published.summary import suite_rows
 from workflow_scripts.report.axes import TokenScale
 from workflow_scripts.report.curves import (
     PLOTTED,
@@ -18,20 +19,33 @@ from workflow_scripts.report.curves import (
 )
 from workflow_scripts.report.figure import Drawing
 from workflow_scripts.report.style import FULL_WIDTH, size_colours
+from workflow_scripts.report.tables import Tables
 from workflow_scripts.suite.registry import load_suite
 
 # The deduplicated Pile holds 207 billion tokens (Pythia paper, section 3.1), so training goes 1.45 times over it.
 EPOCH_OF_DEDUPED = 207e9
-V1_SUITE = {"suite": "pythia", "version": "v1", "arm": "baseline", "harness": "lm-eval<=0.3 hf-causal"}
 SOLID = {"standard": "-", "deduped": "-"}  # the panel says which data it is
 DATA_TITLES = {"standard": "the Pile", "deduped": "the deduplicated Pile"}
 
 
+def published_lambada(tables: Tables) -> Drawing:
+    """LAMBADA over training, the paper's figure 10."""
+    return published_over_training(tables.published, "lambada_openai")
+
+
+def published_arc_easy(tables: Tables) -> Drawing:
+    """ARC-easy over training, the paper's figure 13."""
+    return published_over_training(tables.published, "arc_easy")
+
+
+def published_sciq(tables: Tables) -> Drawing:
+    """SciQ over training, the paper's figure 14."""
+    return published_over_training(tables.published, "sciq")
+
+
 def published_scores(published: pd.DataFrame, task: str, metric: str = "acc", shots: int = 0) -> pd.DataFrame:
-    """Rows of the 16 models of the suite for one task, without those the audit drops, doubtful ones marked."""
-    rows = without_dropped(select(published, **V1_SUITE, task=task, metric=metric, shots=shots))
-    names = [m.name for m in load_suite("pythia").models.values() if m.version == "v1"]
-    rows = with_band(rows[rows["model"].isin(names) & ~has_note(rows, CONTROL)])
+    """Rows of the 16 models of the suite for one task, doubtful ones marked."""
+    rows = with_band(select(suite_rows(published, shots), task=task, metric=metric))
     return rows.assign(doubtful=has_note(rows, *DOUBTFUL))
 
 

@@ -7,6 +7,7 @@ byte-identical on repetition: fixed hash salt for SVG, no dates, no version of a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -73,6 +74,7 @@ SETTINGS: dict[str, Any] = {
 def house_style(name: str) -> Iterator[None]:
     """Draw in the house style; ``name`` makes the identifiers inside an SVG unique to the figure and stable."""
     mpl.use("agg")
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it reports every glyph it keeps in a PDF
     with mpl.rc_context({**SETTINGS, "svg.hashsalt": name}):
         yield
 

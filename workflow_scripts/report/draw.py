@@ -1,0 +1,55 @@
+"""Draw figures: each as svg, pdf and png, with the numbers it shows as csv and a record.
+
+    python -m workflow_scripts.report.draw --figure published_lambada --run results/runs/pocket/run.json \\
+        --tables-dir results/runs/pocket/tables --output-dir results/runs/pocket/figures
+
+Several names draw several figures in one process; each is a set of files of its own. Tables are read from
+--tables-dir (scores.parquet, published.parquet) and --training-root (<model>/metrics.csv, <model>/validation.csv),
+and only those that a figure needs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from workflow_scripts import cli
+from workflow_scripts.report.figure import save_drawing
+from workflow_scripts.report.registry import FIGURES, figure_entry
+from workflow_scripts.report.style import house_style
+from workflow_scripts.report.tables import Tables, load_tables
+
+logger = logging.getLogger(__name__)
+
+
+def draw_figure(name: str, tables: Tables, output_dir: Path) -> None:
+    """Draw one figure and write its files."""
+    entry = figure_entry(name)
+    with house_style(name):
+        drawing = entry.draw(tables)
+        save_drawing(drawing, output_dir / name, tables.files, {"figure": name, "run": tables.run["run"]})
+        plt.close(drawing.figure)
+    logger.info("%s: %d points", output_dir / name, len(drawing.data))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse arguments, read the tables, draw."""
+    parser = cli.parser(__doc__, epilog=f"figures: {', '.join(FIGURES)}")
+    parser.add_argument("--figure", nargs="+", required=True, help="names of figures, see below")
+    parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
+    parser.add_argument("--tables-dir", type=Path, required=True, help="folder of scores.parquet, published.parquet")
+    parser.add_argument("--training-root", type=Path, default=Path("results/training"), help="folder of trained models")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder for the figures")
+    options = parser.parse_args(arguments)
+    entries = [figure_entry(name) for name in options.figure]
+    needs = sorted({need for entry in entries for need in entry.needs})
+    tables = load_tables(options.run, needs, options.tables_dir, options.training_root)
+    for name in options.figure:
+        draw_figure(name, tables, options.output_dir)
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

@@ -1,0 +1,44 @@
+"""Every figure by name, with the tables it needs. A new figure is a short function over the tables and a line here.
+
+``config/figures.yaml`` says for which runs a figure is drawn; a test holds the two lists together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from workflow_scripts.errors import UnknownNameError
+from workflow_scripts.report import final_tables, loss_figures, published_figures, score_figures
+from workflow_scripts.report.figure import Drawing
+from workflow_scripts.report.tables import Tables
+
+
+@dataclass(frozen=True)
+class FigureEntry:
+    """How to draw one figure and what to read for it (published, scores, metrics, validation)."""
+
+    draw: Callable[[Tables], Drawing]
+    needs: tuple[str, ...]
+
+
+FIGURES: dict[str, FigureEntry] = {
+    "published_lambada": FigureEntry(published_figures.published_lambada, ("published",)),
+    "published_arc_easy": FigureEntry(published_figures.published_arc_easy, ("published",)),
+    "published_sciq": FigureEntry(published_figures.published_sciq, ("published",)),
+    "published_final_zero_shot": FigureEntry(final_tables.published_final_zero_shot, ("published",)),
+    "published_final_five_shot": FigureEntry(final_tables.published_final_five_shot, ("published",)),
+    "agreement_over_training": FigureEntry(score_figures.agreement_over_training, ("scores",)),
+    "scores_over_training": FigureEntry(score_figures.scores_over_training, ("scores",)),
+    "five_shot_minus_zero_shot": FigureEntry(score_figures.five_shot_minus_zero_shot, ("scores",)),
+    "scores_against_parameters": FigureEntry(score_figures.scores_against_parameters, ("scores",)),
+    "loss_over_training": FigureEntry(loss_figures.loss_over_training, ("metrics",)),
+    "bits_per_byte": FigureEntry(loss_figures.bits_per_byte, ("validation",)),
+}
+
+
+def figure_entry(name: str) -> FigureEntry:
+    """Figure by name; raises UnknownNameError with the nearest name."""
+    if name not in FIGURES:
+        raise UnknownNameError("figure", name, FIGURES)
+    return FIGURES[name]

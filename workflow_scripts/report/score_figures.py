@@ -1,0 +1,243 @@
+"""Figures of our own scores: every task over training, shots against shots, scores against model size.
+
+They work on any tidy table of scores: the pocket suite, the books run, or the real suite evaluated on a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from workflow_scripts.report.axes import TokenScale, set_token_axis
+from workflow_scripts.report.curves import (
+    PLOTTED,
+    Panel,
+    common_limits,
+    draw_line,
+    draw_panel,
+    label_sizes,
+    select,
+    text_of_line,
+    with_band,
+)
+from workflow_scripts.report.figure import Drawing
+from workflow_scripts.report.grid import data_sets_of, legend_of_data, panel_grid
+from workflow_scripts.report.style import (
+    DATA_STYLES,
+    FAINT,
+    FAMILY_COLOURS,
+    FAMILY_MARKERS,
+    ordered_sizes,
+    parameters_of_size,
+    size_colours,
+)
+from workflow_scripts.report.tables import Tables
+from workflow_scripts.suite.models import Task
+from workflow_scripts.suite.registry import load_suite
+
+SHOT_WORDS = {0: "zero-shot", 1: "one-shot", 5: "five-shot"}
+AGREEMENT = "pocket_agreement"
+DATA_FAMILY = {"standard": "pythia", "deduped": "pythia-deduped"}
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """Scores of one task with one number of shots, by the task's headline metric."""
+
+    task: Task
+    shots: int
+    rows: pd.DataFrame
+
+    @property
+    def title(self) -> str:
+        """Title of a panel."""
+        return f"{self.task.title}, {shot_words(self.shots)}"
+
+    @property
+    def items(self) -> str:
+        """Task, metric and number of items, for captions."""
+        counted = self.rows["n"].dropna()
+        count = f", n = {int(counted.max()):,}" if len(counted) else ""
+        return f"{self.task.title} {self.task.metric}{count}"
+
+
+def shot_words(shots: int) -> str:
+    """Words for a number of shots.
+
+    >>> shot_words(5), shot_words(3)
+    ('five-shot', '3-shot')
+    """
+    return SHOT_WORDS.get(shots, f"{shots}-shot")
+
+
+def by_task(scores: pd.DataFrame) -> Iterator[TaskRows]:
+    """Scores by task and shots, in the suite's order; tasks that the suite does not list are left out."""
+    for suite in sorted(set(scores["suite"].astype(str))):
+        of_suite = select(scores, suite=suite, arm="baseline")
+        for name, task in load_suite(suite).tasks.items():
+            of_task = select(of_suite, task=name, metric=task.metric)
+            for shots in sorted(of_task["shots"].dropna().unique()):
+                rows = with_band(of_task[of_task["shots"] == shots]).assign(doubtful=False)
+                yield TaskRows(task, int(shots), rows)
+
+
+def scores_over_training(tables: Tables) -> Drawing:
+    """One panel per task and number of shots, a line per size, standard solid and deduplicated dashed."""
+    return over_training(list(by_task(tables.scores)), "Scores over training")
+
+
+def agreement_over_training(tables: Tables) -> Drawing:
+    """Number agreement alone: the first thing that a language model learns here."""
+    chosen = [part for part in by_task(tables.scores) if part.task.name == AGREEMENT]
+    return over_training(chosen, "Number agreement over training")
+
+
+def over_training(parts: Sequence[TaskRows], title: str) -> Drawing:
+    """Panels of the given tasks over training."""
+    rows = joined(parts)
+    colours = size_colours(list(rows["size"]))
+    figure, axes = panel_grid(len(parts), width=7.0 if len(parts) > 1 else 4.8, height=1.75 if len(parts) > 1 else 2.6)
+    for ax, part in zip(axes, parts, strict=True):
+        panel, scale = (
+            Panel(part.title, part.rows, part.task.chance),
+            TokenScale.of(part.rows["tokens"], part.rows["step"]),
+        )
+        same_task = [Panel("", other.rows, other.task.chance) for other in parts if other.task.name == part.task.name]
+        ax.set_ylim(*common_limits(same_task))
+        draw_panel(ax, panel, colours, scale, DATA_STYLES)
+        label_sizes(ax, part.rows, colours, scale)
+    legend_of_data(figure, data_sets_of(rows))
+    return Drawing(
+        figure, rows[PLOTTED], title, caption_of(parts, "The y axis differs between tasks. "), change_in_words(parts)
+    )
+
+
+def five_shot_minus_zero_shot(tables: Tables) -> Drawing:
+    """What five examples in the prompt add, for each task that was scored both ways."""
+    by_name: dict[str, dict[int, TaskRows]] = {}
+    for part in by_task(tables.scores):
+        by_name.setdefault(part.task.name, {})[part.shots] = part
+    pairs = [(shots[0], shots[5]) for shots in by_name.values() if {0, 5} <= shots.keys()]
+    parts = [TaskRows(zero.task, 5, shot_difference(zero.rows, five.rows)) for zero, five in pairs]
+    rows = joined(parts)
+    colours = size_colours(list(rows["size"]))
+    figure, axes = panel_grid(len(parts))
+    for ax, part in zip(axes, parts, strict=True):
+        scale = TokenScale.of(part.rows["tokens"], part.rows["step"])
+        ax.set_ylim(*common_limits([Panel("", part.rows)]))
+        set_token_axis(ax, scale)
+        ax.set_title(part.task.title, pad=14)
+        ax.axhline(0, color=FAINT, linewidth=0.8, zorder=1)
+        text_of_line(ax, 0, "no difference")
+        for (size, data), line in part.rows.groupby(["size", "data"], observed=True):
+            draw_line(ax, line, colours[str(size)], DATA_STYLES[str(data)], scale)
+        label_sizes(ax, part.rows, colours, scale)
+    legend_of_data(figure, data_sets_of(rows))
+    caption = caption_of(
+        parts, "Bands treat the two scores as independent, which overstates them: the items are the same. "
+    )
+    return Drawing(
+        figure,
+        rows[PLOTTED],
+        "Five-shot minus zero-shot",
+        "Five-shot minus zero-shot. " + caption,
+        last_in_words(parts),
+    )
+
+
+def shot_difference(zero: pd.DataFrame, five: pd.DataFrame) -> pd.DataFrame:
+    """Rows of five-shot minus zero-shot at the same checkpoints, with the error of a difference."""
+    merged = five.merge(zero[["model", "step", "value", "stderr"]], on=["model", "step"], suffixes=("", "_zero"))
+    difference = merged.assign(
+        value=merged["value"] - merged["value_zero"],
+        stderr=np.sqrt(merged["stderr"].astype(float) ** 2 + merged["stderr_zero"].astype(float) ** 2),
+    )
+    return with_band(difference.drop(columns=["value_zero", "stderr_zero"]))
+
+
+def scores_against_parameters(tables: Tables) -> Drawing:
+    """Scores of the last checkpoint against the number of parameters."""
+    parts = [TaskRows(part.task, part.shots, at_last_step(part.rows)) for part in by_task(tables.scores)]
+    rows = joined(parts)
+    figure, axes = panel_grid(len(parts), columns=3, height=1.5)
+    for ax, part in zip(axes, parts, strict=True):
+        draw_against_parameters(ax, part)
+    legend_of_data(figure, data_sets_of(rows))
+    caption = "Scores of the last checkpoint. " + caption_of(parts, "The y axis differs between tasks. ")
+    return Drawing(figure, rows[PLOTTED], "Scores against parameters", caption, last_in_words(parts))
+
+
+def at_last_step(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each model's last checkpoint."""
+    return rows[rows["step"] == rows.groupby("model", observed=True)["step"].transform("max")]
+
+
+def draw_against_parameters(ax: Axes, part: TaskRows) -> None:
+    """One task: x is log10 of the parameters that a size's name states, with 95 % bars."""
+    sizes = ordered_sizes(list(part.rows["size"]))
+    places = {size: float(np.log10(parameters_of_size(size))) for size in sizes}
+    for data, line in part.rows.groupby("data", observed=True):
+        ordered = line.assign(place=line["size"].map(places).astype(float)).sort_values("place")
+        family = DATA_FAMILY[str(data)]
+        ax.errorbar(
+            ordered["place"],
+            ordered["value"],
+            yerr=ordered["value"] - ordered["lower"],
+            color=FAMILY_COLOURS[family],
+            marker=FAMILY_MARKERS[family],
+            linestyle=DATA_STYLES[str(data)],
+            markersize=3.5,
+            elinewidth=0.8,
+        )
+    ax.set_xticks(list(places.values()), list(places))
+    ax.set_xlim(min(places.values()) - 0.15, max(places.values()) + 0.15)
+    ax.set_ylim(*common_limits([Panel("", part.rows, part.task.chance)]))
+    ax.set_title(part.title)
+    ax.set_xlabel("parameters")
+    if part.task.chance:
+        ax.axhline(part.task.chance, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+
+
+def joined(parts: Sequence[TaskRows]) -> pd.DataFrame:
+    """Rows of all parts; an empty frame with the plotted columns where there are none."""
+    if not parts:
+        return pd.DataFrame(columns=PLOTTED)
+    frame = pd.concat([part.rows for part in parts], ignore_index=True)
+    return frame.astype(dict.fromkeys(("task", "metric", "model", "size", "data"), str))
+
+
+def caption_of(parts: Sequence[TaskRows], remark: str) -> str:
+    """Caption: models, checkpoints, tasks with metric and items, bands, source."""
+    rows = joined(parts)
+    tasks = "; ".join(dict.fromkeys(part.items for part in parts))
+    return (
+        f"{rows['model'].nunique()} models, {rows['step'].nunique()} checkpoints, scored in this run. {tasks}. "
+        f"Bands and bars: 95 % from the standard error. {remark}Dotted: chance."
+    )
+
+
+def change_in_words(parts: Sequence[TaskRows]) -> str:
+    """The pictures in words: first and last score of the largest model for each panel."""
+    sentences = []
+    for part in parts:
+        largest = part.rows[part.rows["size"] == ordered_sizes(list(part.rows["size"]))[-1]]
+        line = largest[largest["data"] == largest["data"].iloc[0]].sort_values("step")
+        first, last = line.iloc[0], line.iloc[-1]
+        sentences.append(
+            f"{part.title}: {first['model']} from {first['value']:.2f} at step {first['step']} to {last['value']:.2f} at step {last['step']}"
+        )
+    return "; ".join(sentences) + "."
+
+
+def last_in_words(parts: Sequence[TaskRows]) -> str:
+    """The pictures in words: the last value of each model for each panel."""
+    sentences = []
+    for part in parts:
+        last = at_last_step(part.rows)
+        values = ", ".join(f"{row.model} {row.value:.2f}" for row in last.itertuples())
+        sentences.append(f"{part.title}: {values}")
+    return "; ".join(sentences) + "."

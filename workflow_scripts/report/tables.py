@@ -1,0 +1,90 @@
+"""The tables that figures and report are made from, read once and checked.
+
+``scores`` and ``published`` are tidy tables (one number per row); ``metrics`` joins the training logs of the run's
+models, ``validation`` their losses on held-out text. A table that a figure does not need is not read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.published.table import read_table
+
+METRICS_COLUMNS = ("step", "tokens", "loss")
+VALIDATION_COLUMNS = ("step", "bits_per_byte")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Inputs of figures; ``files`` maps a name to each file that was read, for the record."""
+
+    run: Mapping[str, Any]
+    scores: pd.DataFrame = field(default_factory=pd.DataFrame)
+    published: pd.DataFrame = field(default_factory=pd.DataFrame)
+    metrics: pd.DataFrame = field(default_factory=pd.DataFrame)
+    validation: pd.DataFrame = field(default_factory=pd.DataFrame)
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The resolved run that ``rules`` wrote as JSON; raises MissingInputError or DataError."""
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such file; snakemake writes it as results/runs/<run>/run.json")
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: broken JSON: {error}") from error
+    missing = [key for key in ("run", "suite", "models") if key not in run]
+    if missing:
+        raise DataError(f"{path}: keys {', '.join(missing)} are missing; this is not a resolved run")
+    return dict(run)
+
+
+def load_tables(run_file: Path, needs: Sequence[str], tables_dir: Path, training_root: Path) -> Tables:
+    """Read what ``needs`` names (scores, published, metrics, validation) and nothing else."""
+    run = read_run(run_file)
+    tidy = {name: tables_dir / f"{name}.parquet" for name in ("scores", "published") if name in needs}
+    frames = {name: read_table(path) for name, path in tidy.items()}
+    files: dict[str, Path] = {"run": run_file, **tidy}
+    per_model = {"metrics": METRICS_COLUMNS, "validation": VALIDATION_COLUMNS}
+    for name, columns in per_model.items():
+        if name in needs:
+            paths = {model["name"]: training_root / model["name"] / f"{name}.csv" for model in run["models"]}
+            frames[name] = join_models(run, paths, columns)
+            files |= {f"{name} {model}": path for model, path in paths.items()}
+    return Tables(run, files=files, **frames)
+
+
+def join_models(run: Mapping[str, Any], paths: Mapping[str, Path], columns: Sequence[str]) -> pd.DataFrame:
+    """One frame of a CSV per model, with columns model, size and data in front."""
+    facts = {model["name"]: model for model in run["models"]}
+    frames = []
+    for name, path in paths.items():
+        frame = read_csv(path, columns)
+        frame.insert(0, "model", name)
+        frame.insert(1, "size", facts[name]["size"])
+        frame.insert(2, "data", facts[name]["dataset"])
+        if "tokens" not in frame:
+            frame["tokens"] = frame["step"] * facts[name]["batch_rows"] * facts[name]["sequence_length"]
+        frames.append(frame)
+    if not frames:
+        raise MissingInputError(f"run {run['run']}: no models, so there are no {', '.join(columns)} to show")
+    return pd.concat(frames, ignore_index=True)
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """CSV with at least ``columns``; raises MissingInputError or DataError."""
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such file; train the model first (snakemake retrain)")
+    frame = pd.read_csv(path)
+    missing = [name for name in columns if name not in frame]
+    if missing:
+        raise DataError(f"{path}: columns {', '.join(missing)} are missing; it has {', '.join(frame.columns)}")
+    return frame
