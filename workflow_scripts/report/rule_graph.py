@@ -26,11 +26,8 @@ NODE = re.compile(r'^\s*(\d+)\[label = "([^"\\]+)')
 EDGE = re.compile(r"^\s*(\d+) -> (\d+)")
 RULE = re.compile(r"^rule (\w+):", re.MULTILINE)
 STAGES = ("dataset", "training", "checkpoints", "evaluation", "published", "report")
-# Okabe-Ito, told apart by colour-blind readers; the last is for what stands in the Snakefile itself.
-COLOURS = dict(
-    zip((*STAGES, ""), ("#0072B2", "#D55E00", "#CC79A7", "#009E73", "#56B4E9", "#E69F00", "#666666"), strict=True)
-)
-LANES = (*STAGES, "")
+# Okabe-Ito, told apart by colour-blind readers.
+COLOURS = dict(zip(STAGES, ("#0072B2", "#D55E00", "#CC79A7", "#009E73", "#56B4E9", "#E69F00"), strict=True))
 COLUMN_INCHES, LANE_INCHES = 0.95, 0.72
 
 
@@ -44,6 +41,7 @@ def parse(dot: str) -> nx.DiGraph:
             graph.add_edge(names[match[1]], names[match[2]])
     if not graph:
         raise DataError("--dot: holds no rules; make it with: snakemake --rulegraph > FILE")
+    graph.remove_nodes_from([name for name in graph if graph.out_degree(name) == 0])  # the target itself
     return nx.transitive_reduction(graph)
 
 
@@ -54,11 +52,12 @@ def stages(rules: Path) -> dict[str, str]:
 
 def positions(graph: nx.DiGraph, stage_of: Mapping[str, str]) -> dict[str, tuple[float, float]]:
     """Column and lane of each rule: right of its lane's last rule, and not left of anything it waits for."""
-    lanes = {stage: index for index, stage in enumerate(LANES)}
+    lanes = {stage: index for index, stage in enumerate(STAGES)}
     taken: dict[int, float] = {}
     place: dict[str, tuple[float, float]] = {}
-    for name in nx.lexicographical_topological_sort(graph, key=lambda rule: (lanes[stage_of.get(rule, "")], rule)):
-        lane = lanes[stage_of.get(name, "")]
+    written = {name: index for index, name in enumerate(stage_of)}
+    for name in nx.lexicographical_topological_sort(graph, key=lambda rule: written.get(rule, len(written))):
+        lane = lanes[stage_of[name]]
         waits = max((place[producer][0] for producer in graph.pred[name]), default=0.0)
         column = max(taken.get(lane, -1.0) + 1, waits)
         place[name], taken[lane] = (column, float(lane)), column
@@ -69,9 +68,9 @@ def draw(graph: nx.DiGraph, stage_of: Mapping[str, str]) -> Figure:
     """Picture of the graph."""
     place = positions(graph, stage_of)
     columns = 1 + max(x for x, _ in place.values())
-    figure = Figure(figsize=((columns + 1) * COLUMN_INCHES, len(LANES) * LANE_INCHES))
+    figure = Figure(figsize=((columns + 1) * COLUMN_INCHES, len(STAGES) * LANE_INCHES))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-1.6, columns - 0.4), ylim=(len(LANES) - 0.5, -0.5))
+    axes.set(xlim=(-1.6, columns - 0.4), ylim=(len(STAGES) - 0.5, -0.5))
     axes.axis("off")
     for producer, consumer in sorted(graph.edges):
         arrow = FancyArrowPatch(
@@ -80,11 +79,11 @@ def draw(graph: nx.DiGraph, stage_of: Mapping[str, str]) -> Figure:
         )  # fmt: skip
         axes.add_patch(arrow)
     for name, (x, y) in sorted(place.items()):
-        colour = COLOURS[stage_of.get(name, "")]
+        colour = COLOURS[stage_of[name]]
         box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": colour, "linewidth": 1.4}
         axes.text(x, y, name.replace("_", "\n", 1), ha="center", va="center", fontsize=8.5, bbox=box, zorder=3)
-    for lane, stage in enumerate(LANES):
-        axes.text(-1.5, lane, stage or "Snakefile", color=COLOURS[stage], fontsize=10, va="center", weight="bold")
+    for lane, stage in enumerate(STAGES):
+        axes.text(-1.5, lane, stage, color=COLOURS[stage], fontsize=10, va="center", weight="bold")
     return figure
 
 
