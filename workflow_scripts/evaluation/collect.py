@@ -1,0 +1,163 @@
+r"""Collect results files of many checkpoints into one tidy table: a row per model, step, shots, task and metric.
+
+Each file is checked before it counts: its keys, its numbers (NaN and infinity are refused) and that it is about the
+model and step its path says. Facts about models come from the suite. Writes <output> (parquet) and the same table as
+.csv beside it; docs/data-format-scores.md lists columns and units.
+
+    python -m workflow_scripts.evaluation.collect --run results/runs/pocket/run.json --scores-root results/scores \
+        --output results/runs/pocket/tables/scores.parquet
+    python -m workflow_scripts.evaluation.collect --suite pythia --scores scores/pythia-70m/step1000/0-shot.json \
+        --output scores.parquet
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts import cli
+from workflow_scripts.errors import ConfigError, DataError, MissingInputError, shorten
+from workflow_scripts.evaluation.metrics import NOT_AVAILABLE
+from workflow_scripts.evaluation.results import metric_values, read_results
+from workflow_scripts.evaluation.score_files import ScoreFile, expected_files, parse_path, read_run
+from workflow_scripts.storage.atomic import atomic_path, write_text
+from workflow_scripts.storage.hashing import sha256_file
+from workflow_scripts.storage.records import write_record
+from workflow_scripts.suite.models import Suite
+from workflow_scripts.suite.registry import load_suite
+
+# Name and pandas type of each column, in order; docs/data-format-scores.md explains them.
+COLUMNS = {
+    "suite": "str",
+    "version": "str",
+    "model": "str",
+    "size": "str",
+    "data": "str",
+    "arm": "str",
+    "shots": "int64",
+    "step": "int64",
+    "tokens": "int64",
+    "task": "str",
+    "task_version": "str",
+    "metric": "str",
+    "value": "float64",
+    "stderr": "float64",
+    "n": "int64",
+    "source_file": "str",
+    "source_sha256": "str",
+    "harness": "str",
+}
+LOGGER = logging.getLogger(__name__)
+
+
+def collect(files: Iterable[ScoreFile], suite: Suite) -> list[dict[str, Any]]:
+    """Rows of all ``files`` in their order; all missing files are named in one :class:`MissingInputError`."""
+    listed = list(files)
+    missing = [str(file.path) for file in listed if not file.path.is_file()]
+    if missing:
+        raise MissingInputError(f"{len(missing)} results files are missing: {shorten(missing, 3)}")
+    return [row for file in listed for row in file_rows(file, suite)]
+
+
+def file_rows(file: ScoreFile, suite: Suite) -> list[dict[str, Any]]:
+    """Rows of one results file: its tasks and the groups that have a mean."""
+    content = read_results(file.path)
+    check_owner(file, content)
+    model = suite.model(file.model)
+    facts = {
+        "suite": suite.name,
+        "version": model.version,
+        "model": model.name,
+        "size": model.size,
+        "data": model.dataset,
+        "arm": model.arm,
+        "step": file.step,
+        "tokens": model.step(file.step).tokens,
+        "source_file": f"{file.model}/step{file.step}/{file.path.name}",
+        "source_sha256": sha256_file(file.path),
+        "harness": f"lm-eval {content['lm_eval_version']}",
+    }
+    return [
+        {**facts, **numbers, "shots": content["n-shot"].get(task, file.shots)}
+        for task, entry in content["results"].items()
+        for numbers in task_rows(task, entry, content["versions"].get(task))
+    ]
+
+
+def check_owner(file: ScoreFile, content: dict[str, Any]) -> None:
+    """:class:`DataError` when a file lies under the name of another model or step than it was made from."""
+    config = content["config"]
+    said = (config.get("model_name"), config.get("revision"))
+    if said != (file.model, f"step{file.step}"):
+        raise DataError(f"{file.path}: was scored from {said[0]}/{said[1]}; it lies in the wrong folder")
+
+
+def task_rows(task: str, entry: dict[str, Any], version: Any) -> Iterable[dict[str, Any]]:
+    """One row per metric of a task."""
+    for key, value in metric_values(entry).items():
+        metric, _, kind = key.partition(",")
+        if metric.endswith("_stderr"):
+            continue
+        error = entry.get(f"{metric}_stderr,{kind}", NOT_AVAILABLE)
+        yield {
+            "task": task,
+            "task_version": str(version),
+            "metric": metric,
+            "value": float(value),
+            "stderr": float("nan") if error == NOT_AVAILABLE else float(error),
+            "n": int(entry["sample_len"]),
+        }
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write ``rows`` as parquet and as ``.csv`` beside it, both atomically; equal rows give equal bytes."""
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows), columns=list(COLUMNS)).astype(COLUMNS)
+    with atomic_path(path) as temporary:
+        frame.to_parquet(temporary, index=False)
+    write_text(path.with_suffix(".csv"), frame.to_csv(index=False, lineterminator="\n"))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Command line of this program."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--run", type=Path, help="run.json; all results files of the run are collected")
+    parser.add_argument("--scores-root", type=Path, help="folder of the run's results files")
+    parser.add_argument("--scores", type=Path, nargs="+", default=[], help="results files, instead of --run")
+    parser.add_argument("--suite", help="suite of the models of --scores")
+    parser.add_argument("--output", type=Path, required=True, help="table to write, .parquet")
+    options = parser.parse_args(arguments)
+    if options.output.suffix != ".parquet":
+        raise ConfigError(f"--output {options.output} must end in .parquet; the .csv is written beside it")
+    by_run, by_list = (options.run, options.scores_root), (options.suite, options.scores)
+    if not (all(by_run) or all(by_list)) or any(by_run) == any(by_list):
+        raise ConfigError("give either --run with --scores-root, or --scores with --suite")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program."""
+    options = parse(arguments)
+    if options.run:
+        run = read_run(options.run)
+        files, suite = list(expected_files(run, options.scores_root)), load_suite(run["suite"])
+    else:
+        files, suite = [parse_path(path) for path in options.scores], load_suite(options.suite)
+    rows = collect(files, suite)
+    write_table(options.output, rows)
+    known = {row["source_file"]: row["source_sha256"] for row in rows}
+    write_record(
+        options.output,
+        {f"{file.model}/step{file.step}/{file.path.name}": file.path for file in files},
+        {"suite": suite.name, "rows": len(rows)},
+        known_hashes=known,
+    )
+    LOGGER.info("%d rows from %d results files", len(rows), len(files))
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

@@ -1,0 +1,232 @@
+"""lm-eval 0.4's metrics from loglikelihoods, vectorised over all documents of a task; imports numpy only.
+
+A task is seen as its requests in order (documents in order, choices in order) and a few numbers per request. Values per
+document, aggregations and standard errors follow lm-eval 0.4.13 (``api/task.py`` process_results, ``api/metrics.py``,
+``api/group.py``), except the standard error of a perplexity, which is the delta method's instead of 100,000 bootstrap
+rounds. A metric that is not listed here is refused when the plan is made, never guessed.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workflow_scripts.errors import EvaluationError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+NOT_AVAILABLE = "N/A"
+
+
+@dataclass(frozen=True)
+class TaskRequests:
+    """What the metrics need to know about the R requests of D documents of one task.
+
+    ``document`` [R] counts documents from 0 and never falls; ``gold`` [R] marks right choices; ``characters`` and
+    ``bytes`` [R] are choice lengths; ``words`` and ``text_bytes`` [D] are counts of rolling texts.
+    """
+
+    output_type: str
+    document: Integers
+    gold: Booleans
+    characters: Integers
+    bytes: Integers
+    words: Integers
+    text_bytes: Integers
+
+    @property
+    def documents(self) -> int:
+        """Number of documents D."""
+        return len(self.words)
+
+    @functools.cached_property
+    def table(self) -> Integers:
+        """Request index of each choice, int64 [D, largest number of choices]; -1 where a document has fewer."""
+        counts = np.bincount(self.document, minlength=self.documents)
+        starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+        table = np.full((self.documents, counts.max()), -1, dtype=np.int64)
+        table[self.document, np.arange(len(self.document)) - starts[self.document]] = np.arange(len(self.document))
+        return table
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Loglikelihood (natural logarithm, float64 [R]) and greedy flag (bool [R]) of each request of one task."""
+
+    loglikelihood: Floats
+    greedy: Booleans
+
+
+def best_choice(requests: TaskRequests, scores: Floats) -> Integers:
+    """Request index of the choice with the highest of ``scores`` [R] per document; the first one when several are."""
+    padded = np.append(scores, -np.inf)  # index -1, a missing choice, reads this
+    best = np.argmax(padded[requests.table], axis=1)
+    return np.asarray(requests.table[np.arange(requests.documents), best])
+
+
+def choice_accuracy(requests: TaskRequests, scores: Floats) -> Floats:
+    """1 where the choice with the highest score is a right one, else 0; float64 [D]."""
+    return requests.gold[best_choice(requests, scores)].astype(np.float64)
+
+
+def pair(requests: TaskRequests, answers: Answers) -> tuple[Floats, Floats]:
+    """Loglikelihoods of the first and second sentence of documents with exactly two."""
+    if requests.table.shape[1] != 2 or (requests.table < 0).any():
+        raise EvaluationError("a pair metric needs exactly two choices per document")
+    both = answers.loglikelihood[requests.table]
+    return both[:, 0], both[:, 1]
+
+
+def accuracy(requests: TaskRequests, answers: Answers) -> Floats:
+    """Share of right choices by loglikelihood; of greedy continuations where there are no choices."""
+    if requests.output_type == "loglikelihood":
+        return answers.greedy.astype(np.float64)
+    return choice_accuracy(requests, answers.loglikelihood)
+
+
+def accuracy_by_character(requests: TaskRequests, answers: Answers) -> Floats:
+    """Right choices by loglikelihood per character of the choice (without the delimiter before it)."""
+    return choice_accuracy(requests, answers.loglikelihood / requests.characters)
+
+
+def accuracy_by_byte(requests: TaskRequests, answers: Answers) -> Floats:
+    """Right choices by loglikelihood per UTF-8 byte of the choice."""
+    return choice_accuracy(requests, answers.loglikelihood / requests.bytes)
+
+
+def likelihood_difference(requests: TaskRequests, answers: Answers) -> Floats:
+    """Absolute difference of the two loglikelihoods of a pair."""
+    first, second = pair(requests, answers)
+    return np.abs(first - second)
+
+
+def stereotype(requests: TaskRequests, answers: Answers) -> Floats:
+    """1 where the first (stereotyped) sentence of a pair is strictly likelier."""
+    first, second = pair(requests, answers)
+    return (first > second).astype(np.float64)
+
+
+def loglikelihood(requests: TaskRequests, answers: Answers) -> Floats:  # noqa: ARG001
+    """Loglikelihood itself; for perplexities."""
+    return answers.loglikelihood
+
+
+Metric = Callable[[TaskRequests, Answers], Floats]
+CHOICE_METRICS: dict[str, Metric] = {
+    "acc": accuracy,
+    "acc_norm": accuracy_by_character,
+    "acc_bytes": accuracy_by_byte,
+    "likelihood_diff": likelihood_difference,
+    "pct_stereotype": stereotype,
+}
+METRICS: dict[str, dict[str, Metric]] = {
+    "multiple_choice": CHOICE_METRICS,
+    "loglikelihood": {"acc": accuracy, "perplexity": loglikelihood},
+    "loglikelihood_rolling": dict.fromkeys(("word_perplexity", "byte_perplexity", "bits_per_byte"), loglikelihood),
+}
+WEIGHTS = {"word_perplexity": "words", "byte_perplexity": "text_bytes", "bits_per_byte": "text_bytes"}
+AGGREGATIONS = ("mean", "perplexity", "weighted_perplexity", "bits_per_byte")
+
+
+def check_supported(task: str, output_type: str, metric: str, aggregation: str) -> None:
+    """Refuse, naming ``task``, what this module does not define."""
+    known = METRICS.get(output_type)
+    if known is None:
+        raise EvaluationError(
+            f"task '{task}': output type '{output_type}' needs generation; run it with lm-eval itself"
+        )
+    if metric not in known or aggregation not in AGGREGATIONS:
+        raise EvaluationError(
+            f"task '{task}': metric '{metric}' ({aggregation}) is not one of {', '.join(sorted(known))}; "
+            "run it with lm-eval itself"
+        )
+
+
+def document_values(requests: TaskRequests, metric: str, answers: Answers) -> Floats:
+    """Value of ``metric`` per document before aggregation, float64 [D]."""
+    return METRICS[requests.output_type][metric](requests, answers)
+
+
+def standard_error(values: Floats) -> float | str:
+    """Standard error of the mean with Bessel's correction; ``N/A`` for fewer than two values, as in lm-eval."""
+    if len(values) < 2:
+        return NOT_AVAILABLE
+    return float(values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def aggregate(aggregation: str, values: Floats, weights: Integers | None) -> tuple[float, float | str]:
+    """Value and standard error of a metric.
+
+    ``perplexity`` = exp(-mean), its standard error by the delta method is perplexity x standard error of the mean
+    loglikelihood; the weighted ones divide the summed loglikelihood by summed ``weights`` and have none, as in lm-eval.
+    """
+    if aggregation == "mean":
+        return float(values.mean()), standard_error(values)
+    if aggregation == "perplexity":
+        value = safe_exp(-float(values.mean()))
+        error = standard_error(values)
+        return value, error if isinstance(error, str) else value * error
+    if weights is None:
+        raise EvaluationError(f"aggregation '{aggregation}' needs word or byte counts")
+    rate = -float(values.sum()) / float(weights.sum())
+    return (safe_exp(rate) if aggregation == "weighted_perplexity" else rate / math.log(2)), NOT_AVAILABLE
+
+
+def safe_exp(exponent: float) -> float:
+    """E to the ``exponent``; :class:`EvaluationError` instead of an overflow."""
+    try:
+        return math.exp(exponent)
+    except OverflowError as error:
+        raise EvaluationError(f"a perplexity of e^{exponent:.0f} does not fit a number; the model is broken") from error
+
+
+def task_metrics(
+    requests: TaskRequests, metrics: Sequence[Mapping[str, Any]], answers: Answers
+) -> dict[str, float | str]:
+    """``{"acc,none": value, "acc_stderr,none": error, ...}`` for the ``metrics`` that the plan lists for a task."""
+    results: dict[str, float | str] = {}
+    for metric in metrics:
+        name = metric["name"]
+        values = document_values(requests, name, answers)
+        weights = getattr(requests, WEIGHTS[name]) if name in WEIGHTS else None
+        value, error = aggregate(metric["aggregation"], values, weights)
+        results[f"{name},none"], results[f"{name}_stderr,none"] = value, error
+    return results
+
+
+def group_metrics(
+    aggregations: Sequence[Mapping[str, Any]], members: Sequence[Mapping[str, Any]]
+) -> dict[str, float | str]:
+    """Mean of each of a group's ``aggregations`` over its leaf tasks' results (with ``sample_len``), and its error.
+
+    Weighted by size: pooled variance; unweighted: sqrt(sum of squared errors) / number of tasks.
+    """
+    results: dict[str, float | str] = {}
+    for item in aggregations:
+        key, error_key = f"{item['metric']},none", f"{item['metric']}_stderr,none"
+        having = [member for member in members if key in member]
+        if not having:
+            continue
+        values = np.array([member[key] for member in having])
+        sizes = np.array([member["sample_len"] for member in having], dtype=np.float64)
+        weights = sizes if item["weight_by_size"] else np.ones_like(sizes)
+        results[key] = float((values * weights).sum() / weights.sum())
+        errors = [member[error_key] for member in having]
+        known = all(not isinstance(error, str) for error in errors)
+        results[error_key] = pooled_error(np.array(errors), sizes, item["weight_by_size"]) if known else NOT_AVAILABLE
+    return results
+
+
+def pooled_error(errors: Floats, sizes: Floats, weight_by_size: bool) -> float:
+    """Standard error of a (size-weighted) mean of task scores whose standard errors are ``errors``."""
+    if not weight_by_size:
+        return float(np.sqrt((errors**2).sum()) / len(errors))
+    variance = ((sizes - 1) * errors**2 * sizes).sum() / (sizes.sum() - len(sizes))
+    return float(np.sqrt(variance / sizes.sum()))

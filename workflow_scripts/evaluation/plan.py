@@ -1,0 +1,168 @@
+r"""Make an evaluation plan: lm-eval builds the requests once, then they are tokenised and packed into one file.
+
+A plan belongs to a list of tasks, a number of shots, a tokenizer and a context length. Every checkpoint with that
+tokenizer is scored from it (workflow_scripts.evaluation.score) without lm-eval, data sets or tokenizer. Tasks whose
+definition fixes num_fewshot at 0 (BLiMP), and rolling perplexities, appear in zero-shot plans only; the header of a
+few-shot plan lists them under "left_out".
+
+    python -m workflow_scripts.evaluation.plan --tasks blimp lambada_openai arc_easy --shots 0 \
+        --data-dir mirror/datasets --tokenizer tokenizer.json --max-length 2048 --output plans/pythia/0-shot.plan
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workflow_scripts import cli
+from workflow_scripts.errors import ConfigError
+from workflow_scripts.evaluation.describe import Collected, add_task, describe_group, set_shots
+from workflow_scripts.evaluation.encode import Encoder, encode_requests
+from workflow_scripts.evaluation.forest import Forest, pack
+from workflow_scripts.evaluation.plan_file import Plan, RequestTable, make_plan, write_plan
+from workflow_scripts.evaluation.tasks import LoadedTasks, compiled_templates, load_tasks
+from workflow_scripts.storage.hashing import sha256_file
+from workflow_scripts.storage.records import write_record
+
+FEWSHOT_SEED = 1234  # lm-eval's own default
+LOGGER = logging.getLogger(__name__)
+
+
+def build_plan(
+    loaded: LoadedTasks, tokenizer: Path, *, shots: int, max_length: int, limit: int | None, seed: int
+) -> Plan:
+    """Plan for ``loaded`` tasks.
+
+    ``shots`` examples per prompt; ``max_length`` the models' context in tokens; ``limit`` first documents per task
+    (None: all); ``seed`` of the few-shot draws. :class:`ConfigError` when no task takes that many shots.
+    """
+    encoder = Encoder(tokenizer, max_length)
+    collected, entries, left_out = collect_tasks(loaded, shots, limit, seed)
+    forest, table = pack_requests(collected, encoder)
+    header = {
+        "lm_eval": importlib.metadata.version("lm_eval"),
+        "tokenizer_sha256": sha256_file(tokenizer),
+        "prefix_token_id": encoder.prefix_id,
+        "max_length": max_length,
+        "shots": shots,
+        "limit": limit,
+        "fewshot_seed": seed,
+        "tasks": entries,
+        "groups": [describe_group(group) for name, group in loaded.groups.items() if present(group, entries)],
+        "left_out": left_out,
+        "data": {file.name: file.sha256() for file in used_files(loaded, entries)},
+    }
+    return make_plan(header, forest, table)
+
+
+def collect_tasks(
+    loaded: LoadedTasks, shots: int, limit: int | None, seed: int
+) -> tuple[Collected, list[dict[str, Any]], dict[str, str]]:
+    """Requests and header entries of all tasks that take ``shots``, and the others with the reason."""
+    collected, entries, left_out = Collected(), [], {}
+    with compiled_templates():
+        for name, task in loaded.tasks.items():
+            reason = set_shots(task, shots, seed)
+            if reason is not None:
+                left_out[name] = reason
+                continue
+            entry = add_task(collected, task, limit)
+            entries.append(entry | describe_source(loaded, name, shots))
+    if not entries:
+        raise ConfigError(f"no task takes {shots} shots: {', '.join(left_out)} are zero-shot only")
+    return collected, entries, left_out
+
+
+def describe_source(loaded: LoadedTasks, name: str, shots: int) -> dict[str, Any]:
+    """Where a task's documents came from, for the header; warns when shots come from another split than usual."""
+    source = loaded.sources[name]
+    if shots and source.dropped_splits:
+        LOGGER.warning(
+            "task '%s': split %s is not on disk; lm-eval draws the shots from the next split instead",
+            name,
+            ", ".join(source.dropped_splits),
+        )
+    return {
+        "dataset": f"{source.dataset}/{source.config}",
+        "split": source.evaluated_split,
+        "dropped_splits": source.dropped_splits,
+    }
+
+
+def present(group: Any, entries: Sequence[dict[str, Any]]) -> bool:
+    """True when all tasks of ``group`` are in the plan."""
+    return {task.task_name for task in group.get_all_tasks()} <= {entry["name"] for entry in entries}
+
+
+def used_files(loaded: LoadedTasks, entries: Sequence[dict[str, Any]]) -> list[Any]:
+    """Data files that the requests of ``entries`` may depend on, by name, each once."""
+    files = {file.name: file for entry in entries for file in loaded.sources[entry["name"]].files.values()}
+    return [files[name] for name in sorted(files)]
+
+
+def pack_requests(collected: Collected, encoder: Encoder) -> tuple[Forest, RequestTable]:
+    """Tokenise and pack everything that was collected."""
+    pieces = encode_requests(encoder, collected.instances, collected.document)
+    forest = pack([piece.sequence for piece in pieces])
+    table = RequestTable(
+        document=np.array(collected.document, dtype=np.int32),
+        gold=np.array(collected.gold, dtype=np.bool_),
+        characters=np.array(collected.characters, dtype=np.int32),
+        bytes=np.array(collected.bytes, dtype=np.int32),
+        words=np.array(collected.words, dtype=np.int32),
+        text_bytes=np.array(collected.text_bytes, dtype=np.int32),
+        piece_request=np.array([piece.request for piece in pieces], dtype=np.int32),
+    )
+    return forest, table
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Command line of this program."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--tasks", nargs="+", required=True, metavar="TASK", help="tasks or groups by lm-eval's names")
+    parser.add_argument("--shots", type=int, required=True, help="examples in each prompt, e.g. 0 or 5")
+    parser.add_argument(
+        "--data-dir", type=Path, nargs="+", action="extend", required=True, help="folders laid out like the Hub's"
+    )
+    parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the models")
+    parser.add_argument("--max-length", type=int, required=True, help="context length of the models in tokens")
+    parser.add_argument("--output", type=Path, required=True, help="plan to write")
+    parser.add_argument("--limit", type=int, default=None, help="only the first N documents of each task; for tests")
+    parser.add_argument("--fewshot-seed", type=int, default=FEWSHOT_SEED, help="seed of the few-shot draws")
+    options = parser.parse_args(arguments)
+    if options.shots < 0 or options.max_length < 1 or (options.limit is not None and options.limit < 1):
+        raise ConfigError("--shots must be 0 or more, --max-length and --limit 1 or more")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program."""
+    options = parse(arguments)
+    loaded = load_tasks(options.tasks, options.data_dir)
+    plan = build_plan(
+        loaded,
+        options.tokenizer,
+        shots=options.shots,
+        max_length=options.max_length,
+        limit=options.limit,
+        seed=options.fewshot_seed,
+    )
+    write_plan(options.output, plan)
+    files = {file.name: file for file in used_files(loaded, plan.header["tasks"])}
+    write_record(
+        options.output,
+        {"tokenizer": options.tokenizer, **{name: file.path for name, file in files.items()}},
+        {"tasks": options.tasks, "shots": options.shots, "identity": plan.identity, **plan.header["counts"]},
+        known_hashes=plan.header["data"],
+    )
+    LOGGER.info("plan %s: %s", plan.identity[:12], plan.header["counts"])
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

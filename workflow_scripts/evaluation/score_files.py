@@ -1,0 +1,60 @@
+"""Which result files a run should have, and what a result file's path says: ``<model>/step<N>/<k>-shot.json``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.suite.steps import hub_step_of_revision
+
+FILE_NAME = re.compile(r"([0-9]{1,3})-shot\.json", re.ASCII)
+
+
+@dataclass(frozen=True)
+class ScoreFile:
+    """One results file and what it is about: a model of the suite, a Hub step, the plan's number of shots."""
+
+    path: Path
+    model: str
+    step: int
+    shots: int
+
+
+def parse_path(path: Path) -> ScoreFile:
+    """What the path says; :class:`DataError` when it is not of the form ``<model>/step<N>/<k>-shot.json``.
+
+    >>> parse_path(Path("results/scores/pocket-1m/step512/5-shot.json")).step
+    512
+    """
+    match = FILE_NAME.fullmatch(path.name)
+    if match is None or len(path.parts) < 3:
+        raise DataError(f"{path}: results files are called <model>/step<N>/<k>-shot.json")
+    return ScoreFile(path, path.parts[-3], hub_step_of_revision(path.parts[-2]), int(match[1]))
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """The resolved run that the workflow wrote (``run.json``); :class:`DataError` when it is something else."""
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such run file")
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error})") from error
+    missing = [key for key in ("run", "suite", "models", "steps", "shots", "tasks") if key not in run]
+    if missing:
+        raise DataError(f"{path}: lacks {', '.join(missing)}; give the run.json of a run")
+    return dict(run)
+
+
+def expected_files(run: dict[str, Any], root: Path) -> Iterator[ScoreFile]:
+    """Every results file of ``run`` under ``root``: models in the run's order, steps and shots ascending."""
+    for model in run["models"]:
+        for step in run["steps"][model["name"]]:
+            for shots in run["shots"]:
+                path = root / model["name"] / f"step{step}" / f"{shots}-shot.json"
+                yield ScoreFile(path, model["name"], step, shots)
