@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from workflow_scripts.errors import ConfigError, UnknownNameError
@@ -11,28 +13,56 @@ from workflow_scripts.storage.retry import RetryPolicy
 from workflow_scripts.storage.sources import MirrorSource, Repository, Source
 
 
+@dataclass(frozen=True)
+class Access:
+    """How to reach a source.
+
+    ``location`` is a folder, an endpoint or a git address; ``stall_seconds`` how long a server may be silent;
+    ``lfs_client`` one of auto, git-lfs (the program) and builtin.
+    """
+
+    location: str
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    stall_seconds: float = 30.0
+    lfs_client: str = "auto"
+
+
 @contextmanager
-def open_mirror(location: str, repository: Repository, policy: RetryPolicy, stall_seconds: float) -> Iterator[Source]:
-    """Folder at ``location``; a folder neither stalls nor retries."""
-    del policy, stall_seconds
-    if not location:
+def open_mirror(repository: Repository, access: Access) -> Iterator[Source]:
+    """Folder at ``access.location``; a folder neither stalls nor retries."""
+    if not access.location:
         raise ConfigError("source mirror: --location must name the folder that holds datasets/ and models/")
-    yield MirrorSource(Path(location), repository)
+    yield MirrorSource(Path(access.location), repository)
 
 
 @contextmanager
-def open_hub(location: str, repository: Repository, policy: RetryPolicy, stall_seconds: float) -> Iterator[Source]:
-    """Hub at ``location``, else at HF_ENDPOINT, else the public one."""
+def open_hub(repository: Repository, access: Access) -> Iterator[Source]:
+    """Hub at ``access.location``, else at HF_ENDPOINT, else the public one."""
     from workflow_scripts.storage.http_reader import HttpReader
     from workflow_scripts.storage.hub import DENIED, HubSource, checked_endpoint
 
-    endpoint = checked_endpoint(location)
-    with HttpReader(stall_seconds, DENIED) as reader:
-        yield HubSource(endpoint, repository, policy, reader)
+    endpoint = checked_endpoint(access.location)
+    with HttpReader(access.stall_seconds, DENIED) as reader:
+        yield HubSource(endpoint, repository, access.policy, reader)
 
 
-Opener = Callable[[str, Repository, RetryPolicy, float], AbstractContextManager[Source]]
-SOURCES: dict[str, Opener] = {"mirror": open_mirror, "hub": open_hub}
+@contextmanager
+def open_git_lfs(repository: Repository, access: Access) -> Iterator[Source]:
+    """Git remote at ``access.location``; its pointers are read into a temporary folder."""
+    from workflow_scripts.storage.git_lfs import DENIED, GitLfsSource, choose_program
+    from workflow_scripts.storage.git_objects import GitObjects
+    from workflow_scripts.storage.http_reader import HttpReader
+
+    if not access.location:
+        raise ConfigError("source git-lfs: --location must be the address of the git repository")
+    program = choose_program(access.lfs_client)
+    with tempfile.TemporaryDirectory(prefix="pointers-") as folder, HttpReader(access.stall_seconds, DENIED) as reader:
+        git = GitObjects(access.location, repository, Path(folder), access.policy, access.stall_seconds)
+        yield GitLfsSource(git, reader, program)
+
+
+Opener = Callable[[Repository, Access], AbstractContextManager[Source]]
+SOURCES: dict[str, Opener] = {"mirror": open_mirror, "hub": open_hub, "git-lfs": open_git_lfs}
 
 
 def open_source(
@@ -41,11 +71,10 @@ def open_source(
     repository: Repository,
     policy: RetryPolicy | None = None,
     stall_seconds: float = 30.0,
+    *,
+    lfs_client: str = "auto",
 ) -> AbstractContextManager[Source]:
-    """Source ``name`` (mirror, hub or git-lfs) at ``location``, closed at the end of the block.
-
-    ``location`` is a folder, an endpoint or a git URL; ``stall_seconds`` is how long a server may be silent.
-    """
+    """Source ``name`` (mirror, hub or git-lfs), closed at the end of the block; arguments as in Access."""
     if name not in SOURCES:
         raise UnknownNameError("source", name, sorted(SOURCES))
-    return SOURCES[name](location, repository, policy or RetryPolicy(), stall_seconds)
+    return SOURCES[name](repository, Access(location, policy or RetryPolicy(), stall_seconds, lfs_client))

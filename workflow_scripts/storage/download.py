@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from workflow_scripts import cli
@@ -78,7 +79,22 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repository", required=True, metavar="ORG/NAME", help="the repository")
     parser.add_argument("--revision", default="main", help="branch, tag or commit")
     parser.add_argument("--stall-seconds", type=float, default=30.0, help="silence after which a transfer is restarted")
+    parser.add_argument(
+        "--lfs-client", choices=("auto", "git-lfs", "builtin"), default="auto", help="for source git-lfs"
+    )
     parser.add_argument("--attempts", type=int, default=8, help="failures in a row without progress before giving up")
+
+
+def opened(options: argparse.Namespace, repository: Repository, policy: RetryPolicy) -> AbstractContextManager[Source]:
+    """Source that the arguments name."""
+    return open_source(
+        options.source,
+        options.location,
+        repository,
+        policy,
+        stall_seconds=options.stall_seconds,
+        lfs_client=options.lfs_client,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -87,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     refuse_tokens([options.location, options.repository, options.revision])
     repository = Repository(options.kind, options.repository, options.revision)
     policy = RetryPolicy(attempts=options.attempts)
-    with open_source(options.source, options.location, repository, policy, options.stall_seconds) as source:
+    with opened(options, repository, policy) as source:
         entries = wanted_files(source, options.lock, options.include)
         files = fetch_all(source, entries, options.output_dir, options.parallel, policy)
         write_json(options.receipt, receipt(source, files))

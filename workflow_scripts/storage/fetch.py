@@ -200,6 +200,12 @@ def missing_bytes(entry: FileEntry, *present_files: Path) -> int:
     return max((entry.size or 0) - have, 0)
 
 
+def is_absent(entry: FileEntry, target: Path) -> bool:
+    """True when no file of the right size is there, neither finished nor unfinished."""
+    sizes = [path.stat().st_size for path in (target, part_path(target)) if path.is_file()]
+    return entry.size is None or entry.size not in sizes
+
+
 def free_bytes(folder: Path) -> int:
     """Bytes that this user may still write in ``folder``."""
     return shutil.disk_usage(folder).free
@@ -232,6 +238,7 @@ def fetch_all(
     needed = sum(missing_bytes(e, folder / e.path, part_path(folder / e.path)) for e in entries)
     require_room(folder, needed, where)
     total = sum(entry.size or 0 for entry in entries)
+    source.prepare([e for e in entries if is_absent(e, folder / e.path)], folder, parallel)
     with Progress(f"fetch {source.repository.name}", total, unit="B") as progress:
         # A bar towards an unknown end would only mislead.
         meter = Meter(progress if all(entry.size is not None for entry in entries) else None)

@@ -7,10 +7,12 @@ soon as scheme, host or port change. Messages name hosts and paths, never querie
 from __future__ import annotations
 
 import email.utils
+import logging
 import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -19,14 +21,28 @@ import httpx2
 from workflow_scripts.errors import TransferError
 from workflow_scripts.storage.credentials import public_url
 from workflow_scripts.storage.retry import RetryableError
-from workflow_scripts.storage.sources import ByteStream
+from workflow_scripts.storage.sources import ByteStream, exactly
 
 REDIRECTS = 10
 CONNECT_SECONDS = 15.0
 # Request timeout, too early, too many requests, and what servers and proxies say while they are down.
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+# What a storage host says of a signed address that has run out; nothing that the owner of a file says is among them.
+EXPIRED = frozenset({400, 401, 403, 410})
+NEVER: frozenset[int] = frozenset()
 CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+# It logs every address it asks, with the signatures in their queries.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 FAILURES = (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a file lies: ``secrets`` are headers for the host of ``url`` alone, ``expiring`` what it says when too late."""
+
+    url: str
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    expiring: frozenset[int] = NEVER
 
 
 class HttpReader:
@@ -34,6 +50,7 @@ class HttpReader:
 
     def __init__(self, stall_seconds: float, denied: str) -> None:
         """``stall_seconds``: longest silence of a server; ``denied``: what to do about 401 and 403, for messages."""
+        self.stall_seconds = stall_seconds
         self.denied = denied
         self.client = httpx2.Client(
             follow_redirects=False,
@@ -53,52 +70,47 @@ class HttpReader:
         self.client.close()
 
     @contextmanager
-    def stream(
-        self, url: str, offset: int, label: str, secrets: Mapping[str, str] | None = None, length: int | None = None
-    ) -> Iterator[ByteStream]:
-        """Stream of ``url`` from byte ``offset`` on, ``length`` bytes when given.
+    def stream(self, address: Address, offset: int, label: str, length: int | None = None) -> Iterator[ByteStream]:
+        """Stream of what lies at ``address`` from byte ``offset`` on, ``length`` bytes when given.
 
-        ``secrets`` are headers for the host of ``url`` alone; ``label`` names the file in messages. Raises
-        RetryableError for what may pass and TransferError for what will not.
+        ``label`` names the file in messages. Raises RetryableError for what may pass, TransferError for what will not.
         """
         end = "" if length is None else str(offset + length - 1)
         ranged = {"Range": f"bytes={offset}-{end}"} if offset or length is not None else {}
         try:
-            response, foreign = self.follow(url, ranged, secrets or {}, label)
+            response = self.follow(address, ranged, label)
             try:
-                check_status(response, foreign, label, self.denied)
+                at_home = origin(response.url) == origin(httpx2.URL(address.url))
+                check_status(response, address.expiring if at_home else EXPIRED, label, self.denied)
                 yield byte_stream(response, offset, label)
             finally:
                 response.close()
         except FAILURES as error:
-            raise RetryableError(f"{label}: {failure_text(error)} ({host_of(url)})") from error
+            raise RetryableError(f"{label}: {failure_text(error)} ({host_of(address.url)})") from error
 
-    def follow(
-        self, url: str, headers: Mapping[str, str], secrets: Mapping[str, str], label: str
-    ) -> tuple[httpx2.Response, bool]:
-        """Response after all redirects, and whether another host than the one of ``url`` gave it."""
-        here, home = httpx2.URL(url), origin(httpx2.URL(url))
+    def follow(self, address: Address, headers: Mapping[str, str], label: str) -> httpx2.Response:
+        """Response after all redirects."""
+        here, home = httpx2.URL(address.url), origin(httpx2.URL(address.url))
         for _ in range(REDIRECTS):
-            sent = {**headers, **secrets} if origin(here) == home else dict(headers)
+            sent = {**headers, **address.secrets} if origin(here) == home else dict(headers)
             response = self.client.send(self.client.build_request("GET", here, headers=sent), stream=True)
             if not response.has_redirect_location:
-                return response, origin(here) != home
+                return response
             target = here.join(response.headers["Location"])
             response.close()
             if target.scheme not in ("http", "https") or (here.scheme == "https" and target.scheme != "https"):
                 raise TransferError(f"{label}: {here.host} redirects to '{public_url(str(target))}', which is not safe")
             here = target
-        raise RetryableError(f"{label}: more than {REDIRECTS} redirects ({host_of(url)})")
+        raise RetryableError(f"{label}: more than {REDIRECTS} redirects ({host_of(address.url)})")
 
-    def read_range(
-        self, url: str, offset: int, length: int, label: str, secrets: Mapping[str, str] | None = None
-    ) -> bytes:
+    def read_range(self, address: Address, offset: int, length: int, label: str) -> bytes:
         """Exactly ``length`` bytes from ``offset`` on; raises TransferError when the server cannot give a part."""
         if length == 0:
             return b""
-        with self.stream(url, offset, label, secrets, length) as stream:
+        with self.stream(address, offset, label, length) as stream:
             if stream.start != offset or (stream.total is None and offset):
-                raise TransferError(f"{label}: {host_of(url)} does not serve parts of files; fetch the whole file")
+                host = host_of(address.url)
+                raise TransferError(f"{label}: {host} does not serve parts of files; fetch the whole file")
             return exactly(stream, length, label)
 
     def ask(self, url: str, question: Any, label: str, headers: Mapping[str, str]) -> Any:
@@ -107,23 +119,11 @@ class HttpReader:
             response = self.client.post(url, json=question, headers=dict(headers))
         except FAILURES as error:
             raise RetryableError(f"{label}: {failure_text(error)} ({host_of(url)})") from error
-        check_status(response, False, label, self.denied)
+        check_status(response, NEVER, label, self.denied)
         try:
             return response.json()
         except ValueError as error:
             raise RetryableError(f"{label}: {host_of(url)} did not answer in JSON; a login page on the way?") from error
-
-
-def exactly(stream: ByteStream, length: int, label: str) -> bytes:
-    """Exactly ``length`` bytes of ``stream``; raises RetryableError when it ends early."""
-    content = bytearray()
-    for block in stream.chunks:
-        content += block
-        if len(content) >= length:
-            break
-    if len(content) < length:
-        raise RetryableError(f"{label}: ended after {len(content)} of {length} bytes of the range")
-    return bytes(content[:length])
 
 
 def byte_stream(response: httpx2.Response, offset: int, label: str) -> ByteStream:
@@ -145,15 +145,15 @@ def byte_stream(response: httpx2.Response, offset: int, label: str) -> ByteStrea
     return ByteStream(0, int(length) if length.isdigit() else None, response.iter_raw(), kind)
 
 
-def check_status(response: httpx2.Response, foreign: bool, label: str, denied: str) -> None:
-    """Raise for every status that does not bring the file; ``foreign`` when a redirect led to another host."""
+def check_status(response: httpx2.Response, expiring: frozenset[int], label: str, denied: str) -> None:
+    """Raise for every status that does not bring the file; ``expiring`` are those of an address that ran out."""
     code, host = response.status_code, response.url.host
     if code in (200, 206, 416):
         return
     if code in PASSING:
         raise RetryableError(f"{label}: {host} answers {code} {reason(code)}", retry_after(response.headers))
-    if foreign and code in (400, 401, 403, 410):
-        # A signed address runs out; the next attempt asks for a fresh one.
+    if code in expiring:
+        # The next attempt asks for a fresh address.
         raise RetryableError(f"{label}: {host} answers {code}, the signed address may have expired")
     if code in (401, 403):
         raise TransferError(f"{label}: {host} answers {code}, access denied; {denied}")

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -27,7 +28,7 @@ from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 
 from workflow_scripts.errors import ConfigError, TransferError, UnknownNameError
 from workflow_scripts.storage.credentials import public_url
-from workflow_scripts.storage.http_reader import PASSING, HttpReader, failure_text, retry_after
+from workflow_scripts.storage.http_reader import PASSING, Address, HttpReader, failure_text, retry_after
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
 from workflow_scripts.storage.retry import RetryableError, RetryPolicy, retrying
 from workflow_scripts.storage.sources import COMMIT, ByteStream, Repository
@@ -97,14 +98,16 @@ class HubSource:
     @contextmanager
     def open(self, path: str, offset: int) -> Iterator[ByteStream]:
         """Stream of ``path`` from ``offset`` on; each call asks for a fresh address, so none can expire for good."""
-        url, label = self.address(path), f"{self.label()}: {path}"
-        with self.reader.stream(url, offset, label, self.secrets()) as stream:
+        with self.reader.stream(self.address(path), offset, f"{self.label()}: {path}") as stream:
             yield stream
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes from ``offset`` on; raises TransferError."""
-        url, label = self.address(path), f"{self.label()}: {path}"
-        return retrying(self.policy, lambda: self.reader.read_range(url, offset, length, label, self.secrets()))
+        address, label = self.address(path), f"{self.label()}: {path}"
+        return retrying(self.policy, lambda: self.reader.read_range(address, offset, length, label))
+
+    def prepare(self, entries: Sequence[FileEntry], folder: Path, parallel: int) -> None:
+        """Nothing: the reader is the way."""
 
     def info(self) -> ModelInfo | DatasetInfo:
         """What the Hub says of the repository at the revision, asked for once."""
@@ -117,8 +120,8 @@ class HubSource:
         """Ask for commit and files in one request."""
         ask = self.api.model_info if self.repository.kind == "model" else self.api.dataset_info
         revision = self.repository.commit or self.repository.revision
-        timeout = self.reader.client.timeout.read
-        return ask(self.repository.name, revision=revision, files_metadata=True, timeout=timeout)
+        seconds = self.reader.stall_seconds
+        return ask(self.repository.name, revision=revision, files_metadata=True, timeout=seconds)
 
     def translated(self, ask: Callable[[], Answer]) -> Answer:
         """Answer of huggingface_hub, its failures as ours."""
@@ -158,17 +161,18 @@ class HubSource:
             return []
         return [ref.name for ref in (*refs.branches, *refs.tags)]
 
-    def address(self, path: str) -> str:
+    def address(self, path: str) -> Address:
         """Address of a file at the commit; raises TransferError in offline mode."""
         if constants.is_offline_mode():
             raise TransferError(f"{self.label()}: offline (HF_HUB_OFFLINE is set), {path} is not fetched")
-        return hf_hub_url(
+        url = hf_hub_url(
             self.repository.name,
             checked_path(path, self.label()),
             repo_type=self.repository.kind,
             revision=self.commit(),
             endpoint=self.location,
         )
+        return Address(url, self.secrets())
 
     def secrets(self) -> dict[str, str]:
         """Headers for the endpoint alone: the token from the environment or the token file, where there is one."""

@@ -59,10 +59,12 @@ class Part:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file; what it holds is kept for the next attempt."""
+        """Close the file; what it holds is kept for the next attempt, and an empty file is removed."""
         if self.file is not None:
             self.file.close()
             self.file = None
+        if self.length == 0:
+            self.path.unlink(missing_ok=True)
 
     def restart(self) -> None:
         """Forget all bytes."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +79,18 @@ class ByteStream:
     content_type: str = ""
 
 
+def exactly(stream: ByteStream, length: int, label: str) -> bytes:
+    """Exactly ``length`` bytes of ``stream``; raises RetryableError when it ends early."""
+    content = bytearray()
+    for block in stream.chunks:
+        content += block
+        if len(content) >= length:
+            break
+    if len(content) < length:
+        raise RetryableError(f"{label}: ended after {len(content)} of {length} bytes of the range")
+    return bytes(content[:length])
+
+
 class RangeReader(Protocol):
     """Whatever can read a part of a file."""
 
@@ -92,7 +104,11 @@ class Source(RangeReader, Protocol):
 
     name: str
     location: str
-    repository: Repository
+
+    @property
+    def repository(self) -> Repository:
+        """What is served."""
+        ...
 
     def commit(self) -> str | None:
         """What the revision stands for, as a hash that changes with the content; ``None`` when it is not known."""
@@ -104,6 +120,10 @@ class Source(RangeReader, Protocol):
 
     def open(self, path: str, offset: int) -> AbstractContextManager[ByteStream]:
         """Stream of ``path`` that should start at ``offset`` and may start at 0; raises TransferError."""
+        ...
+
+    def prepare(self, entries: Sequence[FileEntry], folder: Path, parallel: int) -> None:
+        """Bring unfinished files of ``folder`` by a faster way than ``open``, where the source has one."""
         ...
 
 
@@ -145,6 +165,9 @@ class MirrorSource:
                 f"{self.folder / path}: ends before byte {offset + length}; the range asked for starts at {offset}"
             )
         return content
+
+    def prepare(self, entries: Sequence[FileEntry], folder: Path, parallel: int) -> None:
+        """Nothing: there is no faster way than reading."""
 
     def open_file(self, path: str) -> BinaryIO:
         """Open a file of the mirror for reading; raises TransferError when it cannot be opened."""
