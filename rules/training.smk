@@ -5,7 +5,7 @@ rule train_model:
         view=lambda wildcards: f"{GRAPH.training_data(wildcards)}/view.json",
         maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps/index_maps.json",
     output:
-        receipt="results/training/{model}/trained.json",
+        receipt="results/training/{model}/run.json",
     log:
         "results/logs/train_model/{model}.log",
     benchmark:
@@ -22,14 +22,14 @@ rule train_model:
         maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps",
     shell:
         "python -m workflow_scripts.training.retrain --recipe {params.recipe:q} --view {input.view:q}"
-        " --index-maps {params.maps:q} --output-dir {params.folder:q} --threads {threads} --receipt {output.receipt:q}"
+        " --index-maps {params.maps:q} --output-dir {params.folder:q} --threads {threads} --when-different restart"
         " > {log:q} 2>&1"
 
 
 rule publish_model:
     """Every checkpoint as an unmodified Hugging Face folder in the local mirror."""
     input:
-        trained="results/training/{model}/trained.json",
+        trained="results/training/{model}/run.json",
         tokenizer=layout.tokenizer_file(SUITE.name),
     output:
         receipt="results/mirror/models/{organisation}/{model}/published.json",
@@ -57,7 +57,7 @@ rule publish_model:
 rule validate_model:
     """Loss on held-out text at each step of the run, in nats per token and bits per byte."""
     input:
-        trained="results/training/{model}/trained.json",
+        trained="results/training/{model}/run.json",
         tokens=f"results/corpus/{SUITE.name}/validation.bin",
         index=f"results/corpus/{SUITE.name}/validation.idx",
         text=f"results/corpus/{SUITE.name}/validation.jsonl",

@@ -123,7 +123,7 @@ class Graph:
 
     def trained(self) -> list[str]:
         """Receipts of all trained models."""
-        return [f"{layout.training_folder(name)}/trained.json" for name in self.models] if self.run.retrains else []
+        return [f"{layout.training_folder(name)}/run.json" for name in self.models] if self.run.retrains else []
 
     def published_model(self, wildcards: Any) -> list[str]:
         """Receipt of the published model, when it is this workflow that publishes it."""

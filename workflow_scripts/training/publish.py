@@ -24,6 +24,7 @@ from torch import Tensor
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, ModelError
+from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.lockfile import HEADER
 from workflow_scripts.storage.records import write_record
@@ -173,6 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output-root", type=Path, help="with --training-dir: the folder that gets one per revision")
     parser.add_argument("--steps", type=int, nargs="+", help="with --training-dir: iterations to publish")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the model")
+    parser.add_argument("--receipt", type=Path, help="with --training-dir: file written when every revision is there")
     parser.add_argument("--dtype", choices=PUBLISHED_DTYPES, default="float16", help="of the published weights")
     options = parser.parse_args(arguments)
     if options.checkpoint is not None:
@@ -183,6 +185,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.output_root is None or options.output_dir:
         raise ConfigError("--training-dir goes with --output-root (one folder per revision), not with --output-dir")
     publish_run(options.training_dir, options.steps, options.tokenizer, options.output_root, options.dtype)
+    if options.receipt:
+        write_receipt(options.receipt, options.output_root)
+
+
+def write_receipt(receipt: Path, root: Path) -> None:
+    """Write the revisions under ``root`` with the hash of each one's list of files."""
+    lists = sorted(root.glob(f"*/{HASHES}"))
+    write_json(receipt, {"revisions": {path.parent.name: sha256_file(path) for path in lists}})
 
 
 if __name__ == "__main__":
