@@ -38,8 +38,9 @@ def scores_frame() -> pd.DataFrame:
                     row = {
                         "suite": "pocket", "version": "v1", "model": model.name, "size": model.size,
                         "data": model.dataset, "arm": "baseline", "shots": shots, "step": step,
-                        "tokens": model.step(step).tokens, "task": task.name, "task_version": "1", "metric": task.metric,
-                        "value": value, "stderr": (value * (1 - value) / (ITEMS - 1)) ** 0.5, "n": ITEMS,
+                        "tokens": model.step(step).tokens, "task": task.name, "task_version": "1",
+                        "metric": task.metric, "value": value, "n": ITEMS,
+                        "stderr": (value * (1 - value) / (ITEMS - 1)) ** 0.5,
                         "source_file": f"scores/{model.name}/step{step}/{shots}-shot.json", "source_sha256": "0" * 64,
                         "harness": "lm-eval 0.4.13", "note": "",
                     }  # fmt: skip

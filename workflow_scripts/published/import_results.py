@@ -5,7 +5,8 @@
 Reads every file below --source (a copy of the folder ``evals`` of EleutherAI/pythia, or any folder with results of
 lm-eval). Each file ends in the table or, with a reason, in <output>.refused.tsv; <output>.files.tsv lists all of them
 with size and sha256, and <output>.defects.tsv what the audit found. Where a name contradicts the content of its file,
-the content is believed and the row carries a note. No number is changed.
+the content is believed and the row carries a note. No number is changed. --source may also be a table that was
+imported before, such as the one in config/suites/published; it is checked and copied with its lists.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from workflow_scripts.published.claims import believe, claim_of_path
 from workflow_scripts.published.findings import Defect, Result, defects_text
 from workflow_scripts.published.identity import Identity, identify
 from workflow_scripts.published.shapes import Content, Measurement, read_result
-from workflow_scripts.published.table import COLUMNS, to_frame, write_table
-from workflow_scripts.storage.atomic import write_text
+from workflow_scripts.published.table import COLUMNS, read_table, source_of, to_frame, write_table
+from workflow_scripts.storage.atomic import write_bytes, write_text
 from workflow_scripts.storage.records import write_record
 
 logger = logging.getLogger(__name__)
@@ -115,6 +116,51 @@ def files_text(files: Sequence[SourceFile]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """Where an import goes: the table, and the lists of all files, of refused files and of defects."""
+
+    table: Path
+    files: Path
+    refused: Path
+    defects: Path
+
+
+def import_to(source: Path, source_name: str, outputs: Outputs) -> None:
+    """Import the result files below ``source``."""
+    collected = import_folder(source)
+    frame, defects = build_table(collected)
+    refused = [file for file in collected.files if file.reason]
+    write_table(frame, outputs.table, source_name)
+    write_text(outputs.files, files_text(collected.files))
+    write_text(outputs.refused, files_text(refused))
+    write_text(outputs.defects, defects_text(defects))
+    parameters = {"source": source_name, "files": len(collected.files), "refused": len(refused)}
+    write_record(outputs.table, {"files": outputs.files}, parameters | {"rows": len(frame), "defects": len(defects)})
+    read = len(collected.files) - len(refused)
+    logger.info("%d rows from %d files, %d refused, %d defects", len(frame), read, len(refused), len(defects))
+
+
+def copy_table(source: Path, outputs: Outputs) -> None:
+    """Copy a table imported before, after a check, with its lists; the list of files is made from the table."""
+    frame = read_table(source)
+    lists = {outputs.refused: source.with_suffix(".refused.tsv"), outputs.defects: source.with_suffix(".defects.tsv")}
+    missing = [str(path) for path in lists.values() if not path.is_file()]
+    if missing:
+        raise MissingInputError(f"{source}: its list {missing[0]} is missing; import the original files again")
+    write_bytes(outputs.table, source.read_bytes())
+    for target, path in lists.items():
+        write_bytes(target, path.read_bytes())
+    hashes = frame[["source_file", "source_sha256"]].drop_duplicates()
+    rows = frame.groupby("source_file", observed=True).size()
+    lines = [f"{name}\t\t{sha256}\t{rows[name]}\t" for name, sha256 in sorted(hashes.itertuples(index=False))]
+    header = "\t".join(field.name for field in fields(SourceFile))
+    write_text(outputs.files, "\n".join([header, *lines]) + "\n")
+    parameters = {"source": source_of(source), "files": len(hashes), "rows": len(frame)}
+    write_record(outputs.table, {"table": source}, parameters)
+    logger.info("%d rows from %d files, copied from %s", len(frame), len(hashes), source)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments, import, write the table and its three lists."""
     parser = cli.parser(__doc__)
@@ -125,22 +171,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--refused", type=Path, help="list of refused files (<output>.refused.tsv)")
     parser.add_argument("--defects", type=Path, help="list of defects found (<output>.defects.tsv)")
     options = parser.parse_args(arguments)
-    if not options.source.is_dir():
+    outputs = Outputs(
+        options.output,
+        options.files or options.output.with_suffix(".files.tsv"),
+        options.refused or options.output.with_suffix(".refused.tsv"),
+        options.defects or options.output.with_suffix(".defects.tsv"),
+    )
+    if options.source.is_file():
+        copy_table(options.source, outputs)
+    elif options.source.is_dir():
+        import_to(options.source, options.source_name, outputs)
+    else:
         raise MissingInputError(f"{options.source}: no such folder; give a copy of 'evals' of EleutherAI/pythia")
-    collected = import_folder(options.source)
-    frame, defects = build_table(collected)
-    refused = [file for file in collected.files if file.reason]
-    write_table(frame, options.output, options.source_name)
-    files = options.files or options.output.with_suffix(".files.tsv")
-    write_text(files, files_text(collected.files))
-    write_text(options.refused or options.output.with_suffix(".refused.tsv"), files_text(refused))
-    write_text(options.defects or options.output.with_suffix(".defects.tsv"), defects_text(defects))
-    parameters = {"source": options.source_name, "files": len(collected.files), "refused": len(refused)}
-    write_record(options.output, {"files": files}, parameters | {"rows": len(frame), "defects": len(defects)})
-    logger.info(
-        "%d rows from %d files, %d refused, %d defects: %s",
-        len(frame), len(collected.files) - len(refused), len(refused), len(defects), options.output,
-    )  # fmt: skip
 
 
 if __name__ == "__main__":

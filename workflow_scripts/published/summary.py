@@ -31,9 +31,8 @@ def final_scores(published: pd.DataFrame, shots: int, step: int = LAST_STEP) -> 
     rows = rows[(rows["step"] == step) & (rows["metric"] == "acc")]
     columns = ["task", "data", "size", "value", "stderr", "n"]
     core = rows[rows["task"].isin(CORE_TASKS)][columns]
-    return pd.concat(
-        [core.astype({"task": str, "data": str, "size": str}), mmlu_means(rows)[columns]], ignore_index=True
-    )
+    core = core.astype({"task": str, "data": str, "size": str})
+    return pd.concat([core, mmlu_means(rows)[columns]], ignore_index=True)
 
 
 def mmlu_means(rows: pd.DataFrame) -> pd.DataFrame:
@@ -48,8 +47,8 @@ def mmlu_means(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(means, columns=["task", "data", "size", "value", "stderr", "n"])
 
 
-def final_table(scores: pd.DataFrame, data: str) -> pd.DataFrame:
-    """Tasks x sizes for one data set, in the order of the paper, values unrounded."""
-    table = scores[scores["data"] == data].pivot_table(index="task", columns="size", values="value", observed=True)
+def final_table(scores: pd.DataFrame, data: str, column: str = "value") -> pd.DataFrame:
+    """Tasks x sizes for one data set in the order of the paper: values or another column, unrounded."""
+    table = scores[scores["data"] == data].pivot_table(index="task", columns="size", values=column, observed=True)
     sizes = [m.size for m in load_suite("pythia").models.values() if m.version == "v1" and m.dataset == data]
     return table.reindex(index=[*CORE_TASKS, "mmlu"], columns=[size for size in sizes if size in table.columns])

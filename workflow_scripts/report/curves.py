@@ -78,19 +78,33 @@ def draw_panel(
     for size in ordered_sizes(list(panel.rows["size"])):
         of_size = panel.rows[panel.rows["size"] == size]
         for data, line in of_size.groupby("data", observed=True):
+            draw_band(ax, line, colours[size], scale)
             draw_line(ax, line, colours[size], styles[data], scale)
 
 
 def draw_line(ax: Axes, line: pd.DataFrame, colour: str, style: Any, scale: TokenScale) -> None:
-    """One line with its band; doubtful points are open circles."""
+    """One line with its checkpoints; doubtful ones are open circles."""
     line = line.sort_values("tokens")
     place = scale.place(line["tokens"].to_numpy(dtype=float))
     value = line["value"].to_numpy(dtype=float)
     ax.plot(place, value, color=colour, linestyle=style, zorder=3)
-    ax.fill_between(place, line["lower"], line["upper"], color=colour, alpha=0.13, linewidth=0, zorder=2)
     doubtful = line["doubtful"].to_numpy(dtype=bool)
     ax.plot(place[~doubtful], value[~doubtful], "o", color=colour, markersize=1.8, zorder=4)
     ax.plot(place[doubtful], value[doubtful], "o", color="white", markeredgecolor=colour, markersize=4, zorder=5)
+
+
+def draw_band(ax: Axes, line: pd.DataFrame, colour: str, scale: TokenScale) -> None:
+    """The 95 % band of one line."""
+    line = line.sort_values("tokens")
+    place = scale.place(line["tokens"].to_numpy(dtype=float))
+    ax.fill_between(place, line["lower"], line["upper"], color=colour, alpha=0.13, linewidth=0, zorder=2)
+
+
+def draw_last_bar(ax: Axes, line: pd.DataFrame, colour: str, scale: TokenScale) -> None:
+    """The 95 % interval of the last checkpoint as a bar: where bands would hide each other."""
+    last = line.sort_values("tokens").iloc[-1]
+    place = float(scale.place([last["tokens"]])[0])
+    ax.plot([place, place], [last["lower"], last["upper"]], color=colour, linewidth=0.8, zorder=2)
 
 
 def text_of_line(ax: Axes, y: float, text: str) -> None:

@@ -1,6 +1,6 @@
-"""Draw figures: each as svg, pdf and png, with the numbers it shows as csv and a record.
+r"""Draw figures: each as svg, pdf and png, with the numbers it shows as csv and a record.
 
-    python -m workflow_scripts.report.draw --figure published_lambada --run results/runs/pocket/run.json \\
+    python -m workflow_scripts.report.draw --figure published_lambada --run results/runs/pocket/run.json \
         --tables-dir results/runs/pocket/tables --output-dir results/runs/pocket/figures
 
 Several names draw several figures in one process; each is a set of files of its own. Tables are read from

@@ -12,17 +12,17 @@ from matplotlib.lines import Line2D
 from workflow_scripts.report.style import DATA_STYLES, FAINT, FULL_WIDTH
 
 LEFT, RIGHT, TOP, BOTTOM = 0.5, 0.08, 0.5, 0.42  # inches
-GAP_X, GAP_Y = 0.42, 0.85
+GAP_X, GAP_Y = 0.42, 0.8
 PANEL_HEIGHT = 1.75
 
 
 def panel_grid(
-    count: int, columns: int = 2, width: float = FULL_WIDTH, height: float = PANEL_HEIGHT
+    count: int, columns: int = 2, width: float = FULL_WIDTH, height: float = PANEL_HEIGHT, gap: float = GAP_Y
 ) -> tuple[Figure, list[Axes]]:
-    """Figure with ``count`` panels in reading order; unused places stay empty."""
+    """Figure with ``count`` panels in reading order, sizes in inches; unused places stay empty."""
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
-    total = TOP + rows * height + (rows - 1) * GAP_Y + BOTTOM
+    total = TOP + rows * height + (rows - 1) * gap + BOTTOM
     panel_width = (width - LEFT - RIGHT - (columns - 1) * GAP_X) / columns
     figure, grid = plt.subplots(rows, columns, figsize=(width, total), squeeze=False, layout="none")
     figure.subplots_adjust(
@@ -31,7 +31,7 @@ def panel_grid(
         top=1 - TOP / total,
         bottom=BOTTOM / total,
         wspace=GAP_X / panel_width,
-        hspace=GAP_Y / height,
+        hspace=gap / height,
     )
     axes = list(np.ravel(grid))
     for ax in axes[count:]:

@@ -38,8 +38,8 @@ def loss_over_training(tables: Tables) -> Drawing:
         figure,
         rows[["model", "size", "data", "step", "tokens", "loss", "loss_mean"]],
         "Training loss",
-        f"Cross-entropy of each training batch in nats per token, {rows['model'].nunique()} models, from metrics.csv. Faint: "
-        "single batches; line: mean over the last tenth of the steps so far.",
+        f"Cross-entropy of each training batch in nats per token, {rows['model'].nunique()} models, from metrics.csv. "
+        "Faint: single batches; line: mean over the last tenth of the steps so far.",
         f"The loss falls with training tokens, lower for larger models; at the end {values}.",
     )
 

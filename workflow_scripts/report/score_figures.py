@@ -17,6 +17,7 @@ from workflow_scripts.report.curves import (
     PLOTTED,
     Panel,
     common_limits,
+    draw_last_bar,
     draw_line,
     draw_panel,
     label_sizes,
@@ -128,17 +129,18 @@ def five_shot_minus_zero_shot(tables: Tables) -> Drawing:
     figure, axes = panel_grid(len(parts))
     for ax, part in zip(axes, parts, strict=True):
         scale = TokenScale.of(part.rows["tokens"], part.rows["step"])
-        ax.set_ylim(*common_limits([Panel("", part.rows)]))
+        ax.set_ylim(*difference_limits(part.rows))
         set_token_axis(ax, scale)
         ax.set_title(part.task.title, pad=14)
         ax.axhline(0, color=FAINT, linewidth=0.8, zorder=1)
         text_of_line(ax, 0, "no difference")
         for (size, data), line in part.rows.groupby(["size", "data"], observed=True):
+            draw_last_bar(ax, line, colours[str(size)], scale)
             draw_line(ax, line, colours[str(size)], DATA_STYLES[str(data)], scale)
         label_sizes(ax, part.rows, colours, scale)
     legend_of_data(figure, data_sets_of(rows))
     caption = caption_of(
-        parts, "Bands treat the two scores as independent, which overstates them: the items are the same. "
+        parts, "Bars treat the two scores as independent, which makes them too long: the items are the same. "
     )
     return Drawing(
         figure,
@@ -147,6 +149,15 @@ def five_shot_minus_zero_shot(tables: Tables) -> Drawing:
         "Five-shot minus zero-shot. " + caption,
         last_in_words(parts),
     )
+
+
+def difference_limits(rows: pd.DataFrame) -> tuple[float, float]:
+    """Y limits that hold every difference, the bars of the last checkpoints, and 0."""
+    last = at_last_step(rows)
+    low = min(0.0, float(rows["value"].min()), float(last["lower"].min()))
+    high = max(0.0, float(rows["value"].max()), float(last["upper"].max()))
+    margin = 0.05 * (high - low or 1.0)
+    return low - margin, high + margin
 
 
 def shot_difference(zero: pd.DataFrame, five: pd.DataFrame) -> pd.DataFrame:
@@ -163,7 +174,7 @@ def scores_against_parameters(tables: Tables) -> Drawing:
     """Scores of the last checkpoint against the number of parameters."""
     parts = [TaskRows(part.task, part.shots, at_last_step(part.rows)) for part in by_task(tables.scores)]
     rows = joined(parts)
-    figure, axes = panel_grid(len(parts), columns=3, height=1.5)
+    figure, axes = panel_grid(len(parts), columns=3, height=1.5, gap=0.75)
     for ax, part in zip(axes, parts, strict=True):
         draw_against_parameters(ax, part)
     legend_of_data(figure, data_sets_of(rows))
@@ -196,7 +207,7 @@ def draw_against_parameters(ax: Axes, part: TaskRows) -> None:
     ax.set_xticks(list(places.values()), list(places))
     ax.set_xlim(min(places.values()) - 0.15, max(places.values()) + 0.15)
     ax.set_ylim(*common_limits([Panel("", part.rows, part.task.chance)]))
-    ax.set_title(part.title)
+    ax.set_title(f"{part.task.title}\n{shot_words(part.shots)}", fontsize=7.5)
     ax.set_xlabel("parameters")
     if part.task.chance:
         ax.axhline(part.task.chance, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
@@ -228,7 +239,8 @@ def change_in_words(parts: Sequence[TaskRows]) -> str:
         line = largest[largest["data"] == largest["data"].iloc[0]].sort_values("step")
         first, last = line.iloc[0], line.iloc[-1]
         sentences.append(
-            f"{part.title}: {first['model']} from {first['value']:.2f} at step {first['step']} to {last['value']:.2f} at step {last['step']}"
+            f"{part.title}: {first['model']} from {first['value']:.2f} at step {first['step']} "
+            f"to {last['value']:.2f} at step {last['step']}"
         )
     return "; ".join(sentences) + "."
 
