@@ -15,44 +15,96 @@ Example:
 from __future__ import annotations
 
 import argparse
+import json
 import logging
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from workflow_scripts import cli
+from workflow_scripts.errors import IntegrityError, MissingInputError, shorten
 from workflow_scripts.storage.atomic import write_json
-from workflow_scripts.storage.catalog import SOURCES, open_source
-from workflow_scripts.storage.credentials import refuse_tokens
 from workflow_scripts.storage.fetch import fetch_all
 from workflow_scripts.storage.listing import describe, joined, known_files
 from workflow_scripts.storage.lockfile import FileEntry, read_lock, select
 from workflow_scripts.storage.records import write_record
-from workflow_scripts.storage.retry import RetryPolicy
-from workflow_scripts.storage.sources import Repository, Source
+from workflow_scripts.storage.source_arguments import add_source_arguments, opened, policy_of
+from workflow_scripts.storage.sources import Source
 
+# How huggingface_hub reads its switches.
+OFFLINE = ("1", "ON", "YES", "TRUE")
 log = logging.getLogger(__name__)
 
 
-def wanted_files(source: Source, lock: Path | None, patterns: Sequence[str]) -> list[FileEntry]:
-    """Files to fetch: those of the list, or all that the source knows, that fit one of the patterns."""
+def wanted_files(source: Source, lock: Path | None, patterns: Sequence[str], folder: Path) -> list[FileEntry]:
+    """Files to fetch: those of the list, or all that the source knows, that fit one of the patterns.
+
+    When all of a list seems to be in ``folder``, the source is not asked at all.
+    """
     if lock is None:
         return select(known_files(source), patterns, describe(source))
     entries = select(read_lock(lock), patterns, str(lock))
-    return joined(entries, source.files(), str(lock), describe(source))
+    if all(entry.sha256 and (folder / entry.path).is_file() for entry in entries):
+        return entries
+    refuse_offline(source, entries, folder)
+    return joined(entries, source, str(lock))
 
 
-def receipt(source: Source, files: Sequence[FileEntry]) -> dict[str, object]:
-    """What was fetched, from where; equal fetches give equal receipts."""
+def refuse_offline(source: Source, entries: Sequence[FileEntry], folder: Path) -> None:
+    """Raise MissingInputError, naming the files, when they would come from the Hub and the Hub must not be asked."""
+    if source.name != "hub" or os.environ.get("HF_HUB_OFFLINE", "").upper() not in OFFLINE:
+        return
+    missing = [entry.path for entry in entries if not (folder / entry.path).is_file()]
+    raise MissingInputError(
+        f"{describe(source)}: offline (HF_HUB_OFFLINE is set) and not in {folder}: {shorten(missing)}; run this same "
+        "command on a machine with network, with HF_HUB_OFFLINE unset"
+    )
+
+
+def earlier_receipt(path: Path, source: Source) -> dict[str, Any]:
+    """Receipt of an earlier fetch from the same place, empty when there is none."""
+    try:
+        earlier = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    same = isinstance(earlier, dict) and all(earlier.get(key) == value for key, value in identity(source).items())
+    return earlier if same else {}
+
+
+def refuse_moved(source: Source, earlier: Mapping[str, Any], path: Path) -> None:
+    """Raise IntegrityError when the revision stands for another commit than at the earlier fetch.
+
+    A mirror is made again and again on purpose, so it may change.
+    """
+    before, now = earlier.get("commit"), source.commit()
+    if source.name != "mirror" and before is not None and before != now:
+        raise IntegrityError(
+            f"{describe(source)}: the revision has moved from commit {before} ({path}) to {now}; stay with --commit "
+            f"{before}, or delete {path} to take the new one"
+        )
+
+
+def identity(source: Source) -> dict[str, str]:
+    """What was asked for."""
     return {
         "source": source.name,
         "location": source.location,
         "kind": source.repository.kind,
         "repository": source.repository.name,
         "revision": source.repository.revision,
-        "commit": source.commit(),
-        "files": [entry.as_json() for entry in sorted(files)],
     }
+
+
+def receipt(source: Source, files: Sequence[FileEntry], earlier: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What was fetched, from where; equal fetches give equal receipts.
+
+    The commit is taken from an ``earlier`` receipt of the same content, so that nothing is asked for nothing.
+    """
+    listed = [entry.as_json() for entry in sorted(files)]
+    known = earlier is not None and earlier.get("files") == listed and source.repository.commit is None
+    commit = earlier.get("commit") if earlier is not None and known else source.commit()
+    return {**identity(source), "commit": commit, "files": listed}
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -71,47 +123,19 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that name a repository at a source."""
-    parser.add_argument("--source", choices=sorted(SOURCES), required=True, help="kind of place to fetch from")
-    parser.add_argument("--location", default="", help="folder of the mirror, endpoint of the Hub, or git URL")
-    parser.add_argument("--kind", choices=("dataset", "model"), required=True, help="kind of repository")
-    parser.add_argument("--repository", required=True, metavar="ORG/NAME", help="the repository")
-    parser.add_argument("--revision", default="main", help="branch, tag or commit")
-    parser.add_argument("--stall-seconds", type=float, default=30.0, help="silence after which a transfer is restarted")
-    parser.add_argument(
-        "--lfs-client", choices=("auto", "git-lfs", "builtin"), default="auto", help="for source git-lfs"
-    )
-    parser.add_argument("--attempts", type=int, default=8, help="failures in a row without progress before giving up")
-
-
-def opened(options: argparse.Namespace, repository: Repository, policy: RetryPolicy) -> AbstractContextManager[Source]:
-    """Source that the arguments name."""
-    return open_source(
-        options.source,
-        options.location,
-        repository,
-        policy,
-        stall_seconds=options.stall_seconds,
-        lfs_client=options.lfs_client,
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, fetch, write the receipt."""
     options = argument_parser().parse_args(arguments)
-    refuse_tokens([options.location, options.repository, options.revision])
-    repository = Repository(options.kind, options.repository, options.revision)
-    policy = RetryPolicy(attempts=options.attempts)
-    with opened(options, repository, policy) as source:
-        entries = wanted_files(source, options.lock, options.include)
-        files = fetch_all(source, entries, options.output_dir, options.parallel, policy)
-        write_json(options.receipt, receipt(source, files))
-    write_record(
-        options.receipt,
-        {"lock": options.lock} if options.lock else {},
-        {"source": source.name, "repository": repository.name, "revision": repository.revision},
-    )
+    with opened(options) as source:
+        earlier = earlier_receipt(options.receipt, source)
+        entries = wanted_files(source, options.lock, options.include, options.output_dir)
+        if options.lock is None:
+            refuse_moved(source, earlier, options.receipt)
+        files = fetch_all(source, entries, options.output_dir, options.parallel, policy_of(options))
+        written = receipt(source, files, earlier)
+        write_json(options.receipt, written)
+    inputs = {"lock": options.lock} if options.lock else {}
+    write_record(options.receipt, inputs, {name: written[name] for name in written if name != "files"})
     log.info("%s: %d file(s) present and verified in %s", describe(source), len(files), options.output_dir)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import httpx2
 
 from workflow_scripts.errors import TransferError
+from workflow_scripts.storage import pauses
 from workflow_scripts.storage.credentials import public_url
 from workflow_scripts.storage.retry import RetryableError
 from workflow_scripts.storage.sources import ByteStream, exactly
@@ -30,6 +31,7 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524,
 # What a storage host says of a signed address that has run out; nothing that the owner of a file says is among them.
 EXPIRED = frozenset({400, 401, 403, 410})
 NEVER: frozenset[int] = frozenset()
+TOO_MANY = 429
 CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 # It logs every address it asks, with the signatures in their queries.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -38,7 +40,7 @@ FAILURES = (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError)
 
 @dataclass(frozen=True)
 class Address:
-    """Where a file lies: ``secrets`` are headers for the host of ``url`` alone, ``expiring`` what it says when too late."""
+    """Where a file lies: ``secrets`` are headers for this host alone, ``expiring`` what it answers when too late."""
 
     url: str
     secrets: Mapping[str, str] = field(default_factory=dict)
@@ -93,6 +95,7 @@ class HttpReader:
         here, home = httpx2.URL(address.url), origin(httpx2.URL(address.url))
         for _ in range(REDIRECTS):
             sent = {**headers, **address.secrets} if origin(here) == home else dict(headers)
+            pauses.obey(here.host)
             response = self.client.send(self.client.build_request("GET", here, headers=sent), stream=True)
             if not response.has_redirect_location:
                 return response
@@ -115,6 +118,7 @@ class HttpReader:
 
     def ask(self, url: str, question: Any, label: str, headers: Mapping[str, str]) -> Any:
         """JSON answer to a JSON ``question`` that is posted to ``url``."""
+        pauses.obey(host_of(url))
         try:
             response = self.client.post(url, json=question, headers=dict(headers))
         except FAILURES as error:
@@ -151,7 +155,10 @@ def check_status(response: httpx2.Response, expiring: frozenset[int], label: str
     if code in (200, 206, 416):
         return
     if code in PASSING:
-        raise RetryableError(f"{label}: {host} answers {code} {reason(code)}", retry_after(response.headers))
+        seconds = retry_after(response.headers)
+        if code == TOO_MANY:
+            pauses.note(host, seconds)
+        raise RetryableError(f"{label}: {host} answers {code} {reason(code)}", seconds)
     if code in expiring:
         # The next attempt asks for a fresh address.
         raise RetryableError(f"{label}: {host} answers {code}, the signed address may have expired")

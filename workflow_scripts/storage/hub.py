@@ -27,8 +27,9 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 
 from workflow_scripts.errors import ConfigError, TransferError, UnknownNameError
+from workflow_scripts.storage import pauses
 from workflow_scripts.storage.credentials import public_url
-from workflow_scripts.storage.http_reader import PASSING, Address, HttpReader, failure_text, retry_after
+from workflow_scripts.storage.http_reader import PASSING, TOO_MANY, Address, HttpReader, failure_text, retry_after
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
 from workflow_scripts.storage.retry import RetryableError, RetryPolicy, retrying
 from workflow_scripts.storage.sources import COMMIT, ByteStream, Repository
@@ -118,6 +119,7 @@ class HubSource:
 
     def ask_info(self) -> ModelInfo | DatasetInfo:
         """Ask for commit and files in one request."""
+        pauses.obey(urlsplit(self.location).hostname or "")
         ask = self.api.model_info if self.repository.kind == "model" else self.api.dataset_info
         revision = self.repository.commit or self.repository.revision
         seconds = self.reader.stall_seconds
@@ -149,8 +151,10 @@ class HubSource:
         """Ours for a bad status of the Hub."""
         code = error.response.status_code
         if code in PASSING:
-            text = f"{self.label()}: the Hub answers {code}, it is down or busy"
-            return RetryableError(text, retry_after(error.response.headers))
+            seconds = retry_after(error.response.headers)
+            if code == TOO_MANY:
+                pauses.note(error.response.url.host, seconds)
+            return RetryableError(f"{self.label()}: the Hub answers {code}, it is down or busy", seconds)
         return TransferError(f"{self.label()}: the Hub answers {code}; {DENIED}")
 
     def revisions(self) -> list[str]:

@@ -87,8 +87,9 @@ class LfsProgram:
             code = watch(process, storage, total, git)
             if code != 0:
                 said.seek(0)
-                lines = said.read().decode("utf-8", "replace").strip().splitlines() or ["nothing"]
-                raise RetryableError(f"{git.label()}: git-lfs ended with {code}: {hide_secrets(lines[-1])[:300]}")
+                lines = said.read().decode("utf-8", "replace").strip().splitlines()
+                text = hide_secrets("; ".join(lines[-2:]) or "it said nothing")
+                raise RetryableError(f"{git.label()}: git-lfs ended with {code}: {text[:300]}")
 
 
 @contextlib.contextmanager

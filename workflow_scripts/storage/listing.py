@@ -31,7 +31,7 @@ def known_files(source: Source) -> list[FileEntry]:
     if own is None:
         return sorted(listed)
     entries = parse_lock(read_small(source, own), f"{where}/{OWN_LOCK}")
-    return joined(entries, listed, f"{where}/{OWN_LOCK}", where)
+    return joined(entries, source, f"{where}/{OWN_LOCK}")
 
 
 def describe(source: Source) -> str:
@@ -51,28 +51,29 @@ def read_small(source: Source, entry: FileEntry) -> bytes:
     return content
 
 
-def joined(lock: Sequence[FileEntry], listed: Sequence[FileEntry], lock_name: str, source_name: str) -> list[FileEntry]:
-    """Entries of ``lock`` with gaps filled from what the source lists.
+def joined(lock: Sequence[FileEntry], source: Source, lock_name: str) -> list[FileEntry]:
+    """Entries of ``lock`` with gaps filled from what the source lists; ``lock_name`` names the list in messages.
 
     Raises MissingInputError for a file that the source does not list and IntegrityError where the two differ.
     """
-    reported = {entry.path: entry for entry in listed}
+    reported = {entry.path: entry for entry in source.files()}
     missing = [entry.path for entry in lock if entry.path not in reported]
     if missing:
         raise MissingInputError(
-            f"{source_name}: {len(missing)} file(s) of {lock_name} are not there, first '{missing[0]}'; correct the "
-            "list or choose another revision"
+            f"{describe(source)}: {len(missing)} file(s) of {lock_name} are not there, first '{missing[0]}'; correct "
+            "the list or choose another revision"
         )
-    return [agreed(entry, reported[entry.path], lock_name, source_name) for entry in lock]
+    return [agreed(entry, reported[entry.path], source, lock_name) for entry in lock]
 
 
-def agreed(entry: FileEntry, reported: FileEntry, lock_name: str, source_name: str) -> FileEntry:
+def agreed(entry: FileEntry, reported: FileEntry, source: Source, lock_name: str) -> FileEntry:
     """``entry`` with its gaps filled from ``reported``; the two may not differ."""
     for what, ours, theirs in (("size", entry.size, reported.size), ("sha256", entry.sha256, reported.sha256)):
         if ours is not None and theirs is not None and ours != theirs:
             raise IntegrityError(
-                f"{source_name}: {entry.path} has {what} {theirs}, {lock_name} says {ours}; the revision has moved or "
-                "the list is of another one: name the commit that the list was made from, or make a new list"
+                f"{describe(source)} (now commit {source.commit()}): {entry.path} has {what} {theirs}, {lock_name} "
+                f"says {ours}; the revision has moved or the list is of another one: pin the commit with --commit, or "
+                "make a new list with storage.make_lock"
             )
     return replace(
         entry,

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.storage.atomic import write_json
+from workflow_scripts.storage.credentials import hide_secrets
 from workflow_scripts.storage.hashing import sha256_file
 
 RECORD_SUFFIX = ".record.json"
@@ -56,7 +57,7 @@ def write_record(
             "output_sha256": sha256_file(output) if output.is_file() else None,
             "inputs": listed,
             "parameters": dict(parameters),
-            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "command": [Path(sys.argv[0]).name, *map(hide_secrets, sys.argv[1:])],
             "code_version": code_version(),
             "lock_sha256": lock_hashes(),
             "versions": library_versions(),

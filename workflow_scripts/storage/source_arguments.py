@@ -1,0 +1,49 @@
+"""Arguments that name a repository at a source, the same in every program that reads one."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import AbstractContextManager
+
+from workflow_scripts.errors import ConfigError
+from workflow_scripts.storage.catalog import SOURCES, open_source
+from workflow_scripts.storage.credentials import refuse_tokens
+from workflow_scripts.storage.retry import RetryPolicy
+from workflow_scripts.storage.sources import KINDS, Repository, Source
+
+
+def add_source_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Arguments that name a repository, and how patiently its source is asked."""
+    parser.add_argument("--source", choices=sorted(SOURCES), required=required, help="kind of place to read from")
+    parser.add_argument("--location", default="", help="folder of the mirror, endpoint of the Hub, or git address")
+    parser.add_argument("--kind", choices=KINDS, required=required, help="kind of repository")
+    parser.add_argument("--repository", required=required, metavar="ORG/NAME", help="the repository")
+    parser.add_argument("--revision", default="main", help="branch, tag or commit")
+    parser.add_argument("--commit", help="commit to read even when the revision has moved on")
+    parser.add_argument("--stall-seconds", type=float, default=30.0, help="silence after which a transfer is restarted")
+    parser.add_argument("--attempts", type=int, default=8, help="failures in a row without progress before giving up")
+    parser.add_argument(
+        "--lfs-client", default="auto", help="for git-lfs: the program (git-lfs), our own (builtin), or auto"
+    )
+
+
+def policy_of(options: argparse.Namespace) -> RetryPolicy:
+    """Patience that the arguments ask for."""
+    if options.attempts < 1 or not options.stall_seconds > 0:
+        raise ConfigError("--attempts must be at least 1 and --stall-seconds above 0")
+    return RetryPolicy(attempts=options.attempts)
+
+
+def opened(options: argparse.Namespace) -> AbstractContextManager[Source]:
+    """Source that the arguments name; raises ConfigError for names that could be taken for something else."""
+    refuse_tokens([options.location, options.repository or "", options.revision])
+    if options.kind is None or options.repository is None:
+        raise ConfigError("--source needs --kind and --repository")
+    return open_source(
+        options.source,
+        options.location,
+        Repository(options.kind, options.repository, options.revision, options.commit),
+        policy_of(options),
+        options.stall_seconds,
+        lfs_client=options.lfs_client,
+    )
