@@ -1,0 +1,80 @@
+"""The picture in docs/architecture.md is true: a stage imports only what stands above it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "workflow_scripts"
+# Lowest first; the files that lie in the package itself are below every folder.
+LAYERS = [
+    "suite",
+    "storage",
+    "pocket",
+    "dataset",
+    "training",
+    "checkpoints",
+    "evaluation",
+    "published",
+    "experiments",
+    "report",
+]
+FORBIDDEN_CALLS = (
+    "os.system",
+    "shell=True",
+    "weights_only=False",
+    "trust_remote_code=True",
+    "allow_pickle=True",
+    "pickle.load",
+)
+
+
+def imported_stages(path):
+    """Stages that the module at ``path`` imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        modules = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for module in modules:
+            parts = module.split(".")
+            if parts[0] == "workflow_scripts" and len(parts) > 1 and parts[1] in LAYERS:
+                yield parts[1]
+
+
+@pytest.mark.parametrize("stage", LAYERS)
+def test_no_stage_imports_a_later_one(stage):
+    allowed = set(LAYERS[: LAYERS.index(stage) + 1])
+    wrong = {
+        f"{path.relative_to(ROOT)} imports {other}"
+        for path in (PACKAGE / stage).rglob("*.py")
+        for other in imported_stages(path)
+        if other not in allowed
+    }
+    assert not wrong
+
+
+def test_suite_imports_no_other_stage():
+    assert {other for path in (PACKAGE / "suite").rglob("*.py") for other in imported_stages(path)} <= {"suite"}
+
+
+def test_the_base_modules_import_no_stage():
+    for path in PACKAGE.glob("*.py"):
+        assert not list(imported_stages(path)), path
+
+
+def test_every_stage_is_listed_here_and_in_the_architecture():
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert folders == set(LAYERS)
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert all(f"`{stage}/`" in text for stage in LAYERS)
+
+
+@pytest.mark.parametrize("call", FORBIDDEN_CALLS)
+def test_calls_that_could_run_foreign_code_are_nowhere(call):
+    used = [str(path) for path in PACKAGE.rglob("*.py") if call in path.read_text(encoding="utf-8")]
+    assert not used
+
+
+def test_files_stay_short():
+    long = {path.name: lines for path in PACKAGE.rglob("*.py") if (lines := len(path.read_text().splitlines())) > 500}
+    assert not long

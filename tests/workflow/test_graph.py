@@ -1,0 +1,84 @@
+"""The shape of the graph: which jobs a run has, which targets need which rules, what is refused."""
+
+import subprocess
+import sys
+
+import pytest
+
+MADE_ONCE = ("generate_corpus", "generate_tasks", "train_tokenizer", "collect_scores", "crosscheck", "build_report")
+
+
+def test_the_default_run_has_one_job_per_checkpoint_for_fetch_and_score(plan):
+    jobs = plan()
+    steps = jobs["fetch_checkpoint"]
+    assert jobs["score_checkpoint"] == steps
+    assert steps % 6 == 0
+    assert {name: jobs[name] for name in MADE_ONCE} == dict.fromkeys(MADE_ONCE, 1)
+    assert (jobs["train_model"], jobs["publish_model"], jobs["plan_evaluation"]) == (6, 6, 2)
+    assert jobs["download_dataset"] == jobs["verify_dataset"] == jobs["index_maps"] == 2
+
+
+def test_one_result_needs_one_model(plan):
+    jobs = plan(["results/scores/pocket-90k/step1/0-shot.json"])
+    assert (jobs["train_model"], jobs["fetch_checkpoint"], jobs["score_checkpoint"]) == (1, 1, 1)
+    assert "draw_figure" not in jobs
+
+
+@pytest.mark.parametrize(
+    ("target", "has", "lacks"),
+    [
+        ("data", "sample_batches", "train_model"),
+        ("retrain", "train_model", "publish_model"),
+        ("checkpoints", "fetch_checkpoint", "score_checkpoint"),
+        ("evaluate", "score_checkpoint", "draw_figure"),
+        ("published", "import_published", "train_model"),
+        ("figures", "draw_figure", "build_report"),
+        ("report", "build_report", "nothing"),
+    ],
+)
+def test_named_targets(plan, target, has, lacks):
+    jobs = plan([target])
+    assert jobs[has] > 0
+    assert jobs[lacks] == 0
+
+
+def test_a_run_without_models_only_draws_published_figures(plan):
+    jobs = plan(configfile="config/runs/published.yaml")
+    assert jobs["draw_figure"] >= 4
+    assert set(jobs) == {"import_published", "run_settings", "draw_figure", "build_report", "all"}
+
+
+def test_the_whole_suite_is_planned_from_the_hub_without_training(plan):
+    jobs = plan(["evaluate"], configfile="config/runs/suite.yaml", models=["pythia-70m", "pythia-12b-deduped"])
+    assert jobs["fetch_checkpoint"] == jobs["score_checkpoint"] == 2 * 154
+    assert "train_model" not in jobs
+
+
+def snakemake(root, *arguments):
+    command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", *arguments]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("models=pocket-1n", "unknown model 'pocket-1n'; did you mean 'pocket-1m'?"),
+        ("stepz=all", "unknown key 'stepz'; did you mean 'steps'?"),
+        ("steps=999", "there is no checkpoint at step 999"),
+        ("tasks=pocket_fact", "did you mean 'pocket_facts'?"),
+    ],
+)
+def test_a_wrong_name_is_one_line_and_exit_code_2(root, config, message):
+    outcome = snakemake(root, "--config", config)
+    assert outcome.returncode == 2
+    assert message in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.slow
+def test_a_wildcard_cannot_smuggle_a_command(root, tmp_path):
+    target = "results/scores/pocket-90k;touch pwned;/step1/0-shot.json"
+    outcome = snakemake(root, "--directory", str(tmp_path), target)
+    assert outcome.returncode != 0
+    assert not (tmp_path / "pwned").exists()
