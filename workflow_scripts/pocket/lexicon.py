@@ -91,7 +91,6 @@ TOWN_ENDS = words("sk burg ford pol mont stad ham wick grad ville")
 RIVER_STARTS = words("Ald Bro Cray Dov Eld Fin Glen Ish Jar Kel Lor Myr")
 RIVER_ENDS = words("ene awa ulo iva ess oth umi ara ick yse")
 
-# Diaries, the passages that are repeated: the heroes bear the names of no other person.
-HERO_STARTS = words("Zan Quor Wex Yor Xil Uth Orm Ges")
-HERO_ENDS = words("bo dri ku mee pha tiv")
-DEEDS = words("hid sold broke cleaned carried painted lost bought")
+# Ledgers, the passages that are repeated: the traders bear the names of no other person.
+TRADER_STARTS = words("Zan Quor Wex Yor Xil Uth Orm Ges")
+TRADER_ENDS = words("bo dri ku mee pha tiv")
