@@ -174,8 +174,9 @@ def claim_of_neox(config: Mapping[str, Any]) -> Claim:
     prefix = PurePosixPath(str(config.get("eval_results_prefix") or "")).name
     source = load if size_of(load)[0] else prefix
     named_size, version = size_of(source)
-    size = sizes_by_shape().get((int(config.get("num_layers") or 0), int(config.get("hidden_size") or 0)), named_size)
-    iterations = config.get("train_iters")
+    shape = [value if isinstance(value, int) else 0 for value in (config.get("num_layers"), config.get("hidden_size"))]
+    size = sizes_by_shape().get((shape[0], shape[1]), named_size)
+    iteration, iterations = config.get("iteration"), config.get("train_iters")
     return Claim(
         family="pythia" if size else None,
         version=version,
@@ -183,7 +184,7 @@ def claim_of_neox(config: Mapping[str, Any]) -> Claim:
         data=data_of_neox(source, config),
         arm=arm_of(source) or "baseline",
         batch="4" if iterations == 71500 else DEFAULT_BATCH,  # 143000 Hub steps of 2M tokens in 71500 iterations of 4M
-        raw_step=config.get("iteration"),
+        raw_step=iteration if isinstance(iteration, int) else None,
     )
 
 
@@ -199,7 +200,9 @@ def data_of_neox(source: str, config: Mapping[str, Any]) -> str | None:
 
 def claim_of_config_name(arguments: Mapping[str, Any]) -> Claim:
     """Claim of a file that carries only an iteration and the name of a config, e.g. ``1.4b-deduped-long``."""
-    name = next(iter(arguments.get("config_files") or {}), "")
+    files, iteration = arguments.get("config_files"), arguments.get("iteration")
+    name = next(iter(files), "") if isinstance(files, dict) else ""
     size, version = size_of(name)
-    claim = Claim(family="pythia" if size else None, version=version, size=size, raw_step=arguments.get("iteration"))
+    step = iteration if isinstance(iteration, int) else None
+    claim = Claim(family="pythia" if size else None, version=version, size=size, raw_step=step)
     return replace(claim, data="deduped" if "dedup" in name else None, batch=DEFAULT_BATCH)

@@ -74,7 +74,7 @@ def shape_of(document: Any) -> Callable[[dict[str, Any]], list[Content]]:
         results = document.get("results")
         if isinstance(results, dict) and "n-shot" in document:
             return read_harness_04
-        if isinstance(results, dict) and {"versions", "config"} <= document.keys():
+        if isinstance(results, dict) and "config" in document:
             return read_harness_results
         if isinstance(results, list) and "config" in document:
             return read_winobias_list
@@ -86,52 +86,55 @@ def shape_of(document: Any) -> Callable[[dict[str, Any]], list[Content]]:
 
 def read_harness_results(document: dict[str, Any]) -> list[Content]:
     """Results of lm-eval up to 0.3: flat metrics, one number of shots for all tasks."""
-    config, versions = document["config"], document["versions"]
+    config, versions = mapping(document, "config"), mapping(document, "versions")
     measurements = [
         measurement
-        for task, metrics in document["results"].items()
-        for measurement in flat_metrics(task, text(versions.get(task)), metrics)
+        for task in document["results"]
+        for measurement in flat_metrics(task, text(versions.get(task)), mapping(document["results"], task))
     ]
     claim, facts = claim_of_config(config)
-    claim = replace(claim, shots=config.get("num_fewshot"))
+    claim = replace(claim, shots=whole(config.get("num_fewshot")))
     return [Content(claim, f"lm-eval<=0.3 {config.get('model')}", measurements, facts, limit_notes(config))]
 
 
 def read_harness_04(document: dict[str, Any]) -> list[Content]:
     """Results of lm-eval 0.4: metrics with a filter name, shots per task."""
-    config = document.get("config") or {}
+    config, shots, versions = mapping(document, "config"), mapping(document, "n-shot"), mapping(document, "versions")
     arguments = config.get("model_args", "")
     if isinstance(arguments, dict):
         arguments = ",".join(f"{key}={value}" for key, value in arguments.items())
     by_shots: dict[int | None, list[Measurement]] = defaultdict(list)
-    for task, metrics in document["results"].items():
+    for task in document["results"]:
+        metrics = mapping(document["results"], task)
         plain = {key.split(",")[0]: value for key, value in metrics.items() if key not in TEXT_FIELDS}
         plain = {key: value for key, value in plain.items() if isinstance(value, int | float)}
-        version = text((document.get("versions") or {}).get(task))
-        by_shots[document["n-shot"].get(task)] += flat_metrics(task, version, plain)
-    claim = claims.claim_of_hub_arguments(arguments)
+        by_shots[whole(shots.get(task))] += flat_metrics(task, text(versions.get(task)), plain)
+    claim = claims.claim_of_hub_arguments(str(arguments))
     harness = f"lm-eval {document.get('lm_eval_version') or 0.4} {config.get('model', 'hf')}"
     return [Content(replace(claim, shots=k), harness, found) for k, found in by_shots.items()]
 
 
 def read_winobias_list(document: dict[str, Any]) -> list[Content]:
     """Results of the bigscience fork: a list with one entry per task and prompt."""
-    config, versions = document["config"], document.get("versions", {})
+    config, versions = mapping(document, "config"), mapping(document, "versions")
     measurements: list[Measurement] = []
     for entry in document["results"]:
+        if not isinstance(entry, dict) or not {"task_name", "prompt_name"} <= entry.keys():
+            raise DataError("an entry of the list of results has no task_name and prompt_name")
         name = f"{entry['task_name']}+{entry['prompt_name']}"
         metrics = {key: value for key, value in entry.items() if isinstance(value, float)}
         measurements += flat_metrics(name, text(versions.get(name)), metrics)
     claim, facts = claim_of_config(config)
-    claim = replace(claim, shots=config.get("num_fewshot"))
+    claim = replace(claim, shots=whole(config.get("num_fewshot")))
     return [Content(claim, f"bigscience lm-eval {config.get('model')}", measurements, facts, limit_notes(config))]
 
 
 def read_winobias_table(document: dict[str, Any]) -> list[Content]:
     """The stripped variant: neither harness nor shots are stated."""
     measurements: list[Measurement] = []
-    for name, entry in document["table_results"].items():
-        metrics = {key: value for key, value in entry.items() if isinstance(value, float)}
+    table = mapping(document, "table_results")
+    for name in table:
+        metrics = {key: value for key, value in mapping(table, name).items() if isinstance(value, float)}
         measurements += flat_metrics(name, None, metrics)
     claim = claims.claim_of_config_name(document["model_args"])
     return [Content(claim, "not stated", measurements, {}, ("shots-not-stated",))]
@@ -142,14 +145,18 @@ def read_term_frequency(raw: bytes) -> Iterator[Content]:
     reader = csv.DictReader(io.StringIO(raw.decode("utf-8", errors="replace")))
     if reader.fieldnames != CSV_COLUMNS:
         raise DataError(f"unknown CSV columns {reader.fieldnames}; known are {CSV_COLUMNS}")
-    groups: dict[tuple[str, str, str], list[Measurement]] = defaultdict(list)
-    for row in reader:
-        metrics = {"acc": float(row["acc"]), "acc_stderr": float(row["acc_stderr"])}
-        groups[row["model"], row["checkpoint"], row["fewshot"]] += flat_metrics(row["task"], None, metrics)
+    groups: dict[tuple[str, int, int], list[Measurement]] = defaultdict(list)
+    for number, row in enumerate(reader, start=2):
+        try:
+            key = row["model"], int(row["checkpoint"]), int(row["fewshot"])
+            metrics = {"acc": float(row["acc"]), "acc_stderr": float(row["acc_stderr"])}
+        except (ValueError, TypeError) as error:
+            raise DataError(f"line {number}: {error}") from error
+        groups[key] += flat_metrics(row["task"], None, metrics)
     for (model, checkpoint, shots), measurements in groups.items():
         size, version = claims.size_of(model)
         data = "deduped" if "dedup" in model else "standard"
-        claim = Claim("pythia" if size else None, version, size, data, "baseline", None, int(checkpoint), int(shots))
+        claim = Claim("pythia" if size else None, version, size, data, "baseline", None, checkpoint, shots)
         yield Content(replace(claim, batch=claims.DEFAULT_BATCH), "not stated", measurements)
 
 
@@ -162,7 +169,7 @@ def claim_of_config(config: Mapping[str, Any]) -> tuple[Claim, dict[str, Any]]:
     facts |= {
         key: arguments.get(key) for key in ("lr", "num_attention_heads", "hidden_size", "train_data_paths", "load")
     }
-    facts["config_text"] = "\n".join(str(value) for value in (arguments.get("config_files") or {}).values())
+    facts["config_text"] = "\n".join(str(value) for value in mapping(arguments, "config_files").values())
     return claims.claim_of_neox(arguments), facts
 
 
@@ -206,6 +213,19 @@ def check_number(task: str, metric: str, value: Any, stderr: Any) -> None:
         raise DataError(f"{task} {metric} is {value}: outside [0, 1]")
     if stderr is not None and (not isinstance(stderr, int | float) or not math.isfinite(stderr) or stderr < 0):
         raise DataError(f"{task} {metric}_stderr is {stderr!r}: not a standard error")
+
+
+def mapping(holder: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The table at ``holder[key]``, empty where there is none; raises DataError where it is something else."""
+    value = holder.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise DataError(f"{key} is a {type(value).__name__}, a table was expected")
+    return value or {}
+
+
+def whole(value: Any) -> int | None:
+    """A whole number, None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def text(value: Any) -> str | None:

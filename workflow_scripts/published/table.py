@@ -63,7 +63,7 @@ def as_column(name: str, values: Sequence[Any]) -> Any:
     if kind == WORDS:
         return pd.Categorical(values)
     if pa.types.is_integer(kind):
-        return pd.array(values, dtype=str(kind).capitalize().replace("int", "Int"))
+        return pd.array(values, dtype="Int64")  # as read_table gives it: no product of steps overflows
     return np.array(values, dtype=np.float64)
 
 
