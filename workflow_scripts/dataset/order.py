@@ -153,13 +153,16 @@ class TrainingRows:
         return locate(self.stream.documents, self.stream.sizes, self._starts, positions)
 
     def pieces(self, numbers: Array) -> Array:
-        """Runs of the token file that make up the rows, in order: int64 [m, 2], (first token, number of tokens)."""
+        """Runs of the token file that make up the rows, in order: int64 [m, 4].
+
+        Columns: first token in the file, number of tokens, document, place of the row in ``numbers``.
+        """
         firsts = self.firsts(numbers)
         itemsize = self.dtype.itemsize
-        pieces = np.empty((4 * len(numbers) + 64, 2), np.int64)
+        pieces = np.empty((4 * len(numbers) + 64, 4), np.int64)
         count = split_rows(self.stream, itemsize, firsts, self.row_tokens, pieces)
         if count > len(pieces):
-            pieces = np.empty((count, 2), np.int64)
+            pieces = np.empty((count, 4), np.int64)
             split_rows(self.stream, itemsize, firsts, self.row_tokens, pieces)
         return pieces[:count]
 

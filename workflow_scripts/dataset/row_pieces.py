@@ -61,7 +61,9 @@ def locate(documents: Array, sizes: Array, starts: Array, positions: Array) -> A
 
 @compiled
 def split_rows(stream: Stream, itemsize: int, firsts: Array, row_tokens: int, pieces: Array) -> int:
-    """Write the runs (first token in the file, number of tokens) of each row to ``pieces`` int64 [capacity, 2].
+    """Write the runs of each row to ``pieces`` int64 [capacity, 4].
+
+    Columns: first token in the file, number of tokens, document, row (its place in ``firsts``).
 
     ``firsts`` [n, 2] are the (entry, offset) at which rows start. Returns the number of runs there are, which may
     exceed the capacity; then the caller comes again with more room.
@@ -78,6 +80,8 @@ def split_rows(stream: Stream, itemsize: int, firsts: Array, row_tokens: int, pi
                 if count < len(pieces):
                     pieces[count, 0] = stream.pointers[document] // itemsize + offset
                     pieces[count, 1] = taken
+                    pieces[count, 2] = document
+                    pieces[count, 3] = k
                 count += 1
             left -= taken
             entry += 1

@@ -66,7 +66,7 @@ def write_tokens(
     """Tokenise ``documents`` into ``writer``; ``eod`` goes behind each when it is given."""
     counts = Counts()
     for group in batches(documents):
-        encoded = tokenizer.encode_batch([document.text for document in group], add_special_tokens=False)
+        encoded = tokenizer.encode_batch_fast([document.text for document in group], add_special_tokens=False)
         for encoding in encoded:
             tokens = encoding.ids
             counts.empty += not tokens
