@@ -55,7 +55,7 @@ class MetricsLog:
         self.path = path
         self.recipe = recipe
         self.pending: list[StepMetrics] = []
-        self.last_loss = math.nan
+        self.note = "loss not read yet"
         self.clock = time.monotonic()
         path.parent.mkdir(parents=True, exist_ok=True)
         if resumed_from is not None and resumed_from.is_file():
@@ -82,7 +82,7 @@ class MetricsLog:
             for item, (loss, norm) in zip(self.pending, values, strict=True):
                 check_finite(item, loss, norm)
                 writer.writerow(self.line(item, loss, norm, rate))
-        self.last_loss = values[-1][0]
+        self.note = f"loss {values[-1][0]:.4f}, {rate:,.0f} tokens/s"
         self.pending.clear()
 
     def line(self, item: StepMetrics, loss: float, norm: float, rate: float) -> list[object]:

@@ -7,7 +7,8 @@ excludes the checkpoint grid, which changes no weight. It must never hold a defa
     python -m workflow_scripts.training.recipe --suite pythia --model pythia-410m
     python -m workflow_scripts.training.recipe --suite pocket --model pocket-1m --output recipe.json
 
-prints the recipe as JSON, and on standard error the source of each number and what is disputed about it.
+prints the recipe as JSON, and on standard error the source of each number and what is disputed about it; with
+--output it only writes the file.
 """
 
 from __future__ import annotations
@@ -280,8 +281,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe = recipe_of(model)
     if options.output:
         write_json(options.output, recipe.to_json())
-    else:
-        sys.stdout.write(json.dumps(recipe.to_json(), indent=1) + "\n")
+        return
+    sys.stdout.write(json.dumps(recipe.to_json(), indent=1) + "\n")
     for name, source in sources(model).items():
         LOG.info("%-24s %s", name, source)
     for line in disputes(model):

@@ -79,7 +79,7 @@ class Trainer:
                 self.metrics.add(self.iterate())
                 if self.state.step in self.recipe.checkpoint_steps:
                     self.save()
-                progress.advance(1, f"step {self.state.step}, loss {self.metrics.last_loss:.4f}")
+                progress.advance(1, f"step {self.state.step}, {self.metrics.note}")
         if self.state.step not in checkpoint.saved_steps(self.plan.run):
             self.save()
         return self.state

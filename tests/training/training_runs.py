@@ -1,0 +1,75 @@
+"""What the tests of the training stage share: rows in memory and a run in one call."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from workflow_scripts.training.checkpoint import RunState
+from workflow_scripts.training.metrics import read_metrics
+from workflow_scripts.training.model import GPTNeoX
+from workflow_scripts.training.optimizer import build_optimizer
+from workflow_scripts.training.recipe import Recipe
+from workflow_scripts.training.rows import RowSource
+from workflow_scripts.training.start import begin, fresh_state
+from workflow_scripts.training.trainer import Plan, Trainer
+
+
+class ArrayRows:
+    """Rows that stand in an array."""
+
+    def __init__(self, tokens: np.ndarray) -> None:
+        self.tokens = tokens
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.tokens.tobytes()).hexdigest()
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.tokens)
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        return self.tokens[start:stop].copy()
+
+
+def make_rows(recipe: Recipe, seed: int = 0) -> ArrayRows:
+    """Rows with some structure: each token tends to follow from the one before."""
+    random = np.random.RandomState(seed)
+    shape = (recipe.batch_rows * recipe.train_iterations, recipe.sequence_length + 1)
+    noise = random.zipf(1.5, size=shape) % 7
+    tokens = (np.cumsum(noise, axis=1) * 5 + random.randint(0, 50, size=(shape[0], 1))) % recipe.vocab_size
+    return ArrayRows(tokens.astype(np.uint16))
+
+
+def make_trainer(
+    recipe: Recipe,
+    rows: RowSource,
+    run: Path,
+    *,
+    stop_at: int | None = None,
+    micro_batch: int = 8,
+    keep: tuple[int, ...] = (),
+) -> Trainer:
+    model = GPTNeoX(recipe)
+    optimizer = build_optimizer(model, recipe)
+    fresh = fresh_state(recipe, rows.fingerprint, 1, micro_batch)
+    state = begin(run, fresh, recipe, model=model, optimizer=optimizer, when_different="refuse")
+    plan = Plan(run, recipe.train_iterations if stop_at is None else stop_at, micro_batch, keep)
+    return Trainer(recipe, rows, model=model, optimizer=optimizer, state=state, plan=plan)
+
+
+def train(recipe: Recipe, rows: RowSource, run: Path, **options: object) -> RunState:
+    return make_trainer(recipe, rows, run, **options).run()  # type: ignore[arg-type]
+
+
+def digest(run: Path, step: int) -> str:
+    return hashlib.sha256((run / f"step{step}" / "model.safetensors").read_bytes()).hexdigest()
+
+
+def timeless(run: Path) -> list[tuple[float, ...]]:
+    """Metrics without the columns that hold speeds."""
+    kept = ("step", "tokens", "loss", "gradient_norm", "learning_rate")
+    return [tuple(line[key] for key in kept) for line in read_metrics(run / "metrics.csv")]
