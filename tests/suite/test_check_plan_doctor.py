@@ -1,0 +1,78 @@
+"""The programs that speak before anything starts."""
+
+import pytest
+
+from workflow_scripts import cli
+from workflow_scripts.errors import StorageError
+from workflow_scripts.suite import check, doctor, plan
+from workflow_scripts.suite.check import load_run_file, merge, require_writable
+from workflow_scripts.suite.plan import forward_flops_per_token, model_cost, total_cost
+from workflow_scripts.suite.registry import load_suite
+
+
+@pytest.fixture(autouse=True)
+def in_the_checkout(root, monkeypatch):
+    monkeypatch.chdir(root)
+
+
+def test_merging_is_snakemakes(root):
+    assert merge({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"c": 3}, "d": [2]}) == {"a": {"b": 1, "c": 3}, "d": [2]}
+
+
+def test_check_describes_the_run(capsys):
+    assert cli.run(check.main, []) == 0
+    assert "suite pocket, 6 models" in capsys.readouterr().out
+
+
+def test_check_refuses_a_duplicate_key(tmp_path, capsys):
+    path = tmp_path / "run.yaml"
+    path.write_text("run: a\nrun: b\n")
+    assert cli.run(check.main, ["--config", str(path)]) == 2
+    assert "stands twice" in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_finished_says_so(tmp_path, monkeypatch, capsys, root):
+    (tmp_path / "config").symlink_to(root / "config")
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(check.main, ["--finished"]) == 2
+    assert "not finished" in capsys.readouterr().err
+
+
+def test_an_unwritable_place_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot be made"):
+        require_writable(tmp_path / "file" / "results")
+
+
+def test_the_download_of_one_real_model_by_hand():
+    run = load_run_file(plan.DEFAULT.parent / "runs" / "suite.yaml")
+    model = run.suite.model("pythia-12b")
+    # 154 checkpoints x 11,846,072,320 parameters x 2 bytes
+    assert model_cost(run, model).download_bytes == 154 * 11_846_072_320 * 2
+    assert total_cost(run).checkpoints == 16 * 154
+    assert 15.0e12 < total_cost(run).download_bytes < 15.4e12
+
+
+def test_training_flops_follow_the_six_nd_rule():
+    model = load_suite("pythia").model("pythia-6.9b")
+    weights = model.non_embedding_parameters + model.vocab_size * model.hidden_size
+    assert forward_flops_per_token(model) == 2 * weights
+    # no overflow where int64 would: 6 N D of the largest model is above 2^63
+    assert 3 * forward_flops_per_token(model) * 299_892_736_000 > 2**63
+
+
+def test_plan_refuses_above_a_limit_and_names_the_key(tmp_path, capsys):
+    path = tmp_path / "run.yaml"
+    path.write_text("limits: {disk_gb: 0.001}\n")
+    assert cli.run(plan.main, ["--config", str(path)]) == 2
+    outcome = capsys.readouterr()
+    assert "limits.disk_gb" in outcome.err
+    assert "total with data" in outcome.out
+
+
+def test_doctor_never_shows_a_token(monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "s" * 30)
+    assert cli.run(doctor.main, []) == 0
+    outcome = capsys.readouterr()
+    assert "present" in outcome.out
+    assert "sss" not in outcome.out + outcome.err
