@@ -30,11 +30,12 @@ def shared() -> Path:
 
 
 @pytest.fixture
-def fault_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultHub]:
+def fault_hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultHub]:
     """A Hub on the loopback interface that injects faults; no token, endpoint or proxy of this machine is used."""
     from tests.storage.fault_hub import FaultHub
 
     for name in ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     with FaultHub() as hub:
         yield hub

@@ -215,7 +215,9 @@ class Handler(BaseHTTPRequestHandler):
             "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
             "REMOTE_ADDR": "127.0.0.1",
         }
-        done = subprocess.run(["git", "http-backend"], input=body, env={**os.environ, **gateway}, capture_output=True)
+        done = subprocess.run(
+            ["git", "http-backend"], input=body, env={**os.environ, **gateway}, capture_output=True, check=True
+        )
         head, _, rest = done.stdout.partition(b"\r\n\r\n")
         pairs = [line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line]
         headers = {name: value for name, value in pairs if name.lower() not in ("status", "content-length")}
