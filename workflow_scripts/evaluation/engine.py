@@ -8,6 +8,7 @@ checkpoint and layer.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,8 @@ CUDA_TOKENS = 16384
 class Batch:
     """Rows of a plan side by side, padded to one width T.
 
-    ``token``, ``depth`` int64 [B, T]; ``end`` int64 [B, T], padding nodes see only themselves; ``slots`` int64 [S]
-    indices into the flattened rows; ``first_slot`` is the plan's number of the first of them.
+    ``token``, ``depth`` int64 [B, T]; ``end`` int64 [B, T], padding sees only itself; ``slots`` int64 [S] indices into
+    the flattened rows; ``first_slot`` is the plan's number of the first of them; ``nodes`` counts without padding.
     """
 
     token: torch.Tensor
@@ -41,10 +42,24 @@ class Batch:
     end: torch.Tensor
     slots: torch.Tensor
     first_slot: int
+    nodes: int
+
+
+@dataclass(frozen=True)
+class View:
+    """How nodes of a batch see each other.
+
+    ``cos``, ``sin`` [B, 1, T, rotary size] of their positions; ``mask`` [B, 1, T, T] is added to attention scores: 0
+    where the key is the query's node or an ancestor of it, else minus infinity.
+    """
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+    mask: torch.Tensor
 
 
 def make_batches(forest: Forest, tokens: int) -> Iterator[Batch]:
-    """Batches of about ``tokens`` nodes, rows in the plan's order (which is by length)."""
+    """Batches of about ``tokens`` nodes, rows in the plan's order, which is by length."""
     widths = np.diff(forest.row_start)
     first = 0
     while first < len(widths):
@@ -77,6 +92,7 @@ def make_batch(forest: Forest, first: int, last: int, width: int) -> Batch:
         torch.from_numpy(ends),
         torch.from_numpy(slots),
         int(first_slot),
+        end - begin,
     )
 
 
@@ -156,7 +172,7 @@ class Engine:
         best = torch.empty(len(forest.edge_token), dtype=torch.bool)
         edge_slot, edge_token = torch.from_numpy(forest.edge_slot), torch.from_numpy(forest.edge_token)
         for batch in make_batches(forest, size):
-            hidden = self.hidden(batch).flatten(0, 1).index_select(0, batch.slots.to(self.device))
+            hidden = self.hidden(batch)
             bounds = range(0, len(batch.slots) + HEAD_ROWS, HEAD_ROWS)
             limits = np.searchsorted(forest.edge_slot, [batch.first_slot + min(b, len(batch.slots)) for b in bounds])
             for number, begin in enumerate(bounds[:-1]):
@@ -164,7 +180,7 @@ class Engine:
                 slots = (edge_slot[edges] - (batch.first_slot + begin)).to(self.device, torch.int64)
                 targets = edge_token[edges].to(self.device, torch.int64)
                 values[edges], best[edges] = self.predict(batch, hidden[begin : begin + HEAD_ROWS], slots, targets)
-            advance(float(batch.token.numel()))
+            advance(float(batch.nodes))
         return values.numpy(), best.numpy()
 
     def predict(
@@ -195,56 +211,61 @@ class Engine:
         return self.buffers[0][:rows], self.buffers[1][:rows]
 
     def hidden(self, batch: Batch) -> torch.Tensor:
-        """Hidden states after the final norm, [B, T, hidden size]."""
-        *_, states = self.states(batch)
+        """Hidden states of the batch's slots after the final norm, [S, hidden size]."""
+        states = deque(self.states(batch), maxlen=1).pop()
         return functional.layer_norm(states, states.shape[-1:], *self.final_norm, self.config.layer_norm_eps)
 
     def states(self, batch: Batch) -> Iterator[torch.Tensor]:
-        """Residual stream [B, T, hidden size] after the embedding and after each layer."""
+        """Residual stream [B, T, hidden size] after the embedding and each layer; the last at slots only, [S, ...]."""
+        view, slots = self.view(batch), batch.slots.to(self.device)
+        states = functional.embedding(batch.token.to(self.device), self.embedding)
+        yield states
+        for layer in self.layers[:-1]:
+            states = self.apply(layer, states, view, None)
+            yield states
+        yield self.apply(self.layers[-1], states, view, slots)
+
+    def view(self, batch: Batch) -> View:
+        """Rotary factors and tree mask of a batch."""
         depth, end = batch.depth.to(self.device), batch.end.to(self.device)
         angles = depth[..., None].float() * self.frequencies
         angles = torch.cat((angles, angles), -1)[:, None]
-        cos, sin = angles.cos().to(self.dtype), angles.sin().to(self.dtype)
         nodes = torch.arange(depth.shape[1], device=self.device)
         visible = (nodes[None, None, :] <= nodes[None, :, None]) & (end[:, None, :] > nodes[None, :, None])
-        mask = torch.zeros(visible.shape, dtype=self.dtype, device=self.device)
-        mask = mask.masked_fill_(~visible, float("-inf"))[:, None]
-        states = functional.embedding(batch.token.to(self.device), self.embedding)
-        yield states
-        for layer in self.layers:
-            states = self.apply(layer, states, cos, sin, mask)
-            yield states
+        mask = torch.zeros(visible.shape, dtype=self.dtype, device=self.device).masked_fill_(~visible, float("-inf"))
+        return View(angles.cos().to(self.dtype), angles.sin().to(self.dtype), mask[:, None])
 
-    def apply(
-        self, layer: Layer, states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
-        """One layer: attention and MLP beside each other (or one after the other, if config.json says so)."""
+    def apply(self, layer: Layer, states: torch.Tensor, view: View, slots: torch.Tensor | None) -> torch.Tensor:
+        """One layer: attention and MLP beside each other (or one after the other, if config.json says so).
+
+        With ``slots``, everything after the attention is computed and returned at those nodes only, [S, hidden size].
+        """
         width, eps = states.shape[-1:], self.config.layer_norm_eps
-        normed = functional.layer_norm(states, width, *layer.norm_attention, eps)
-        attended = self.attend(layer, normed, cos, sin, mask)
+        mixed = self.mix(layer, functional.layer_norm(states, width, *layer.norm_attention, eps), view)
+        if slots is not None:
+            mixed, states = (every.flatten(0, 1).index_select(0, slots) for every in (mixed, states))
+        attended = functional.linear(mixed, *layer.attention_out)
         before = states if self.config.parallel_residual else states + attended
         normed = functional.layer_norm(before, width, *layer.norm_mlp, eps)
         inner = self.activation(functional.linear(normed, *layer.mlp_in))
         return functional.linear(inner, *layer.mlp_out) + attended + states
 
-    def attend(
-        self, layer: Layer, normed: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, mask: torch.Tensor
-    ) -> torch.Tensor:
-        """Self-attention under the tree mask, output projection included."""
+    def mix(self, layer: Layer, normed: torch.Tensor, view: View) -> torch.Tensor:
+        """Self-attention under the tree mask, before the output projection; [B, T, hidden size]."""
         batch, length, width = normed.shape
         joint = functional.linear(normed, *layer.query_key_value)
         joint = joint.view(batch, length, 3, self.config.heads, self.config.head_size).permute(2, 0, 3, 1, 4)
-        query, key = self.rotate(joint[0], cos, sin), self.rotate(joint[1], cos, sin)
-        mixed = functional.scaled_dot_product_attention(query, key, joint[2], attn_mask=mask)
-        return functional.linear(mixed.transpose(1, 2).reshape(batch, length, width), *layer.attention_out)
+        query, key = self.rotate(joint[0], view), self.rotate(joint[1], view)
+        mixed = functional.scaled_dot_product_attention(query, key, joint[2], attn_mask=view.mask)
+        return mixed.transpose(1, 2).reshape(batch, length, width)
 
-    def rotate(self, vectors: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    def rotate(self, vectors: torch.Tensor, view: View) -> torch.Tensor:
         """Rotary position embedding on the first dimensions of each head; the rest passes."""
         size = self.config.rotary_size
         turned, passed = vectors[..., :size], vectors[..., size:]
         half = size // 2
         swapped = torch.cat((-turned[..., half:], turned[..., :half]), -1)
-        return torch.cat((turned * cos + swapped * sin, passed), -1)
+        return torch.cat((turned * view.cos + swapped * view.sin, passed), -1)
 
     def first_bad_layer(self, batch: Batch) -> str:
         """Where the first number that is not finite appears in ``batch``."""

@@ -147,6 +147,8 @@ def read_tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise ModelError(f"{path}: not readable as plain weights ({first_line(error)}); fetch it again") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: holds a {type(content).__name__}, not tensors by name; fetch it again")
     yield from content.items()
 
 
