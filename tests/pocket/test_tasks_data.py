@@ -41,8 +41,6 @@ def test_no_test_item_stands_in_the_corpus(pocket, task):
         assert sentence not in text
         if task == "pronouns":
             assert row["sent_less"] not in text
-    if task == "arithmetic":
-        assert "Sum: 1 plus 1 equals 2" in text
 
 
 def test_held_out_subjects_and_verbs_never_meet(pocket):
@@ -113,21 +111,27 @@ def test_pronoun_pairs_differ_in_the_pronoun_only(pocket):
 
 
 def test_sums_are_right(pocket):
+    pairs = []
     for split in ("train", "test"):
         for row in pocket.rows("arithmetic", split):
-            assert row["context"] == f"Sum: {row['first_operand']} plus {row['second_operand']} equals"
-            assert int(row["completion"]) == row["first_operand"] + row["second_operand"]
-    seen = {(row["first_operand"], row["second_operand"]) for row in pocket.rows("arithmetic", "train")}
-    asked_pairs = {(row["first_operand"], row["second_operand"]) for row in pocket.rows("arithmetic")}
-    assert all((second, first) in seen for first, second in asked_pairs)
+            operands = (row["first_operand"], row["second_operand"])
+            assert row["context"] in [f"{word}: {operands[0]} plus {operands[1]} equals" for word in ("Sum", "Total")]
+            assert int(row["completion"]) == sum(operands)
+            pairs.append(operands)
+    assert sorted(pairs) == [(first, second) for first in range(16) for second in range(16)]
 
 
-def test_held_out_sums_do_not_betray_their_parity(pocket):
-    """If order told parity, a model could answer wrongly with confidence: no order may say more than chance."""
-    rows = pocket.rows("arithmetic")
-    even = [row for row in rows if (row["first_operand"] + row["second_operand"]) % 2 == 0]
-    ascending = sum(row["first_operand"] < row["second_operand"] for row in even)
-    assert 0.3 < ascending / len(even) < 0.7
+def test_a_sum_keeps_to_one_wording_in_documents_and_to_the_other_in_the_test(pocket):
+    text = "\n".join(pocket.texts())
+    seen = set(re.findall(r"(Sum|Total): (\d+) plus (\d+) equals", text))
+    asked_lines = {
+        tuple(re.findall(r"\w+", row["context"])[:2] + re.findall(r"\d+", row["context"])[1:])
+        for split in ("train", "test")
+        for row in pocket.rows("arithmetic", split)
+    }
+    assert not seen & asked_lines
+    words = Counter(row["context"].split(":")[0] for row in pocket.rows("arithmetic"))
+    assert min(words.values()) > 80
 
 
 def test_the_world_of_another_seed_is_refused(pocket, tmp_path, capsys):

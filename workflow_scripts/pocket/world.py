@@ -74,14 +74,10 @@ def describe_occupation(name: str, counts: Counts) -> dict[str, Any]:
 
 
 def describe_sums(counts: Counts) -> list[dict[str, Any]]:
-    """Each ordered pair of operands that documents may contain, with its counts."""
+    """Each ordered pair of operands with its counts."""
     return [
-        {
-            "first_operand": item["first_operand"],
-            "second_operand": item["second_operand"],
-            "count": count(counts, f"sum:{item['first_operand']}+{item['second_operand']}"),
-        }
-        for item in arithmetic.items(held_out=False)
+        {"first_operand": first, "second_operand": second, "count": count(counts, f"sum:{first}+{second}")}
+        for first, second in arithmetic.PAIRS
     ]
 
 
