@@ -3,10 +3,10 @@ r"""Generate the corpora of the pocket suite from one seed.
 Writes the standard corpus, the deduped corpus (one JSON object with "id", "kind" and "text" a line) and the world
 file, which says what the documents contain and how often. The same seed gives the same bytes on every machine.
 --documents is the number of different documents, which is the size of the deduped corpus; the standard corpus has
-about 1.6 times as many lines, because some documents occur two, four or, if they are passages, up to 32 times.
+about 1.5 times as many lines, because some documents occur two, four or, if they are passages, up to 32 times.
 
 Example:
-  python -m workflow_scripts.pocket.generate_corpus --seed 1234 --documents 4000 \
+  python -m workflow_scripts.pocket.generate_corpus --seed 1234 --documents 4900 \
       --output-standard results/corpus/pocket/standard.jsonl \
       --output-deduped results/corpus/pocket/deduped.jsonl \
       --world results/corpus/pocket/world.json
