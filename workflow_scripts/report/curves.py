@@ -100,11 +100,11 @@ def draw_band(ax: Axes, line: pd.DataFrame, colour: str, scale: TokenScale) -> N
     ax.fill_between(place, line["lower"], line["upper"], color=colour, alpha=0.13, linewidth=0, zorder=2)
 
 
-def draw_last_bar(ax: Axes, line: pd.DataFrame, colour: str, scale: TokenScale) -> None:
+def draw_last_bar(ax: Axes, line: pd.DataFrame, colours: Mapping[str, str], scale: TokenScale) -> None:
     """The 95 % interval of the last checkpoint as a bar: where bands would hide each other."""
     last = line.sort_values("tokens").iloc[-1]
     place = float(scale.place([last["tokens"]])[0])
-    ax.plot([place, place], [last["lower"], last["upper"]], color=colour, linewidth=0.8, zorder=2)
+    ax.plot([place, place], [last["lower"], last["upper"]], color=colours[last["size"]], linewidth=0.9, zorder=2)
 
 
 def text_of_line(ax: Axes, y: float, text: str) -> None:

@@ -39,6 +39,11 @@ def panel_grid(
     return figure, axes[:count]
 
 
+def single_panel() -> tuple[Figure, list[Axes]]:
+    """Figure with one panel, larger than those of a grid."""
+    return panel_grid(1, width=5.0, height=2.7)
+
+
 def legend_of_data(figure: Figure, data: list[str]) -> None:
     """Line styles of the data sets, in the top right corner; nothing where there is only one."""
     if len(data) > 1:

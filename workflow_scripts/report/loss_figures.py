@@ -7,7 +7,7 @@ import pandas as pd
 
 from workflow_scripts.report.axes import TokenScale, label_line_ends, set_token_axis
 from workflow_scripts.report.figure import Drawing
-from workflow_scripts.report.grid import data_sets_of, legend_of_data, panel_grid
+from workflow_scripts.report.grid import data_sets_of, legend_of_data, single_panel
 from workflow_scripts.report.style import DATA_STYLES, size_colours
 from workflow_scripts.report.tables import Tables
 
@@ -21,7 +21,7 @@ def loss_over_training(tables: Tables) -> Drawing:
         [thinned(smoothed(line)) for _, line in tables.metrics.groupby("model", sort=False)], ignore_index=True
     )
     colours, scale = size_colours(list(rows["size"])), TokenScale.of(rows["tokens"], rows["step"])
-    figure, (ax,) = panel_grid(1, width=5.2, height=2.8)
+    figure, (ax,) = single_panel()
     ax.set_ylim(float(rows["loss_mean"].min()) * 0.97, float(rows["loss"].max()) * 1.02)
     set_token_axis(ax, scale)
     ax.set_title("Training loss, nats per token", pad=14)
@@ -67,7 +67,7 @@ def bits_per_byte(tables: Tables) -> Drawing:
     """Held-out text: bits per byte at each checkpoint."""
     rows = tables.validation.sort_values(["model", "step"]).reset_index(drop=True)
     colours, scale = size_colours(list(rows["size"])), TokenScale.of(rows["tokens"], rows["step"])
-    figure, (ax,) = panel_grid(1, width=5.2, height=2.8)
+    figure, (ax,) = single_panel()
     low, high = float(rows["bits_per_byte"].min()), float(rows["bits_per_byte"].max())
     ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     set_token_axis(ax, scale)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from workflow_scripts.errors import DataError
 from workflow_scripts.report.axes import TokenScale, set_token_axis
 from workflow_scripts.report.curves import (
     PLOTTED,
@@ -26,7 +27,7 @@ from workflow_scripts.report.curves import (
     with_band,
 )
 from workflow_scripts.report.figure import Drawing
-from workflow_scripts.report.grid import data_sets_of, legend_of_data, panel_grid
+from workflow_scripts.report.grid import data_sets_of, legend_of_data, panel_grid, single_panel
 from workflow_scripts.report.style import (
     DATA_STYLES,
     FAINT,
@@ -101,20 +102,17 @@ def over_training(parts: Sequence[TaskRows], title: str) -> Drawing:
     """Panels of the given tasks over training."""
     rows = joined(parts)
     colours = size_colours(list(rows["size"]))
-    figure, axes = panel_grid(len(parts), width=7.0 if len(parts) > 1 else 4.8, height=1.75 if len(parts) > 1 else 2.6)
+    figure, axes = panel_grid(len(parts)) if len(parts) > 1 else single_panel()
     for ax, part in zip(axes, parts, strict=True):
-        panel, scale = (
-            Panel(part.title, part.rows, part.task.chance),
-            TokenScale.of(part.rows["tokens"], part.rows["step"]),
-        )
+        panel = Panel(part.title, part.rows, part.task.chance)
+        scale = TokenScale.of(part.rows["tokens"], part.rows["step"])
         same_task = [Panel("", other.rows, other.task.chance) for other in parts if other.task.name == part.task.name]
         ax.set_ylim(*common_limits(same_task))
         draw_panel(ax, panel, colours, scale, DATA_STYLES)
         label_sizes(ax, part.rows, colours, scale)
     legend_of_data(figure, data_sets_of(rows))
-    return Drawing(
-        figure, rows[PLOTTED], title, caption_of(parts, "The y axis differs between tasks. "), change_in_words(parts)
-    )
+    remark = "The y axis differs between tasks. " if len(parts) > 1 else ""
+    return Drawing(figure, rows[PLOTTED], title, caption_of(parts, remark), change_in_words(parts))
 
 
 def five_shot_minus_zero_shot(tables: Tables) -> Drawing:
@@ -135,12 +133,13 @@ def five_shot_minus_zero_shot(tables: Tables) -> Drawing:
         ax.axhline(0, color=FAINT, linewidth=0.8, zorder=1)
         text_of_line(ax, 0, "no difference")
         for (size, data), line in part.rows.groupby(["size", "data"], observed=True):
-            draw_last_bar(ax, line, colours[str(size)], scale)
             draw_line(ax, line, colours[str(size)], DATA_STYLES[str(data)], scale)
+        draw_last_bar(ax, of_largest(part.rows), colours, scale)
         label_sizes(ax, part.rows, colours, scale)
     legend_of_data(figure, data_sets_of(rows))
     caption = caption_of(
-        parts, "Bars treat the two scores as independent, which makes them too long: the items are the same. "
+        parts,
+        "The bar of the largest model treats the two scores as independent, which makes it too long: the items are the same. ",
     )
     return Drawing(
         figure,
@@ -151,9 +150,16 @@ def five_shot_minus_zero_shot(tables: Tables) -> Drawing:
     )
 
 
+def of_largest(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the largest model on the standard data, or on the only data there are."""
+    largest = rows[rows["size"] == ordered_sizes(list(rows["size"]))[-1]]
+    standard = largest[largest["data"] == "standard"]
+    return standard if len(standard) else largest
+
+
 def difference_limits(rows: pd.DataFrame) -> tuple[float, float]:
-    """Y limits that hold every difference, the bars of the last checkpoints, and 0."""
-    last = at_last_step(rows)
+    """Y limits that hold every difference, the bars of the largest model, and 0."""
+    last = at_last_step(of_largest(rows))
     low = min(0.0, float(rows["value"].min()), float(last["lower"].min()))
     high = max(0.0, float(rows["value"].max()), float(last["upper"].max()))
     margin = 0.05 * (high - low or 1.0)
@@ -214,9 +220,11 @@ def draw_against_parameters(ax: Axes, part: TaskRows) -> None:
 
 
 def joined(parts: Sequence[TaskRows]) -> pd.DataFrame:
-    """Rows of all parts; an empty frame with the plotted columns where there are none."""
+    """Rows of all parts; raises DataError where there are none."""
     if not parts:
-        return pd.DataFrame(columns=PLOTTED)
+        raise DataError(
+            "the table of scores holds none of the suite's tasks with the numbers of shots that are compared"
+        )
     frame = pd.concat([part.rows for part in parts], ignore_index=True)
     return frame.astype(dict.fromkeys(("task", "metric", "model", "size", "data"), str))
 

@@ -1,0 +1,86 @@
+r"""Build the report: one HTML file with every figure, table and finding of a run, readable without a network.
+
+    python -m workflow_scripts.report.build --run results/runs/pocket/run.json --run-dir results/runs/pocket \
+        --results-root results --figures published_lambada scores_over_training --output report.html
+
+Reads tables/, figures/ and records below --run-dir, receipts of the data and training logs below --results-root.
+What a run does not have is left out; a figure that is named and not drawn is an error.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from workflow_scripts import cli
+from workflow_scripts.errors import DataError
+from workflow_scripts.report import sections
+from workflow_scripts.report.inputs import ReportInputs, read_inputs
+from workflow_scripts.report.verdicts import by_kind, find_verdicts
+from workflow_scripts.storage.atomic import write_text
+from workflow_scripts.storage.records import write_record
+
+logger = logging.getLogger(__name__)
+TEMPLATES = Path(__file__).parent / "templates"
+LARGEST_PAGE = 6_000_000  # bytes; a page that a phone still opens
+
+
+def render(inputs: ReportInputs) -> str:
+    """The page as text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(page_content(inputs))
+
+
+def page_content(inputs: ReportInputs) -> dict[str, Any]:
+    """Everything that the template shows."""
+    blocks = [sections.figure_block(inputs, name) for name in inputs.figures]
+    return {
+        "run": inputs.run["run"],
+        "facts": sections.run_facts(inputs),
+        "verdicts": by_kind(find_verdicts(inputs)),
+        "own_figures": [block for block in blocks if not block.name.startswith("published_")],
+        "published_figures": [block for block in blocks if block.name.startswith("published_")],
+        "models": sections.model_table(inputs),
+        "own_table": sections.own_final_table(inputs),
+        "published_tables": sections.published_tables(inputs, shots=0),
+        "coverage": sections.coverage(inputs),
+        "data": sections.data_blocks(inputs),
+        "defects": sections.defect_groups(inputs),
+        "provenance": sections.provenance(inputs),
+        "versions": sections.versions(inputs),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse arguments, read, render, write."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
+    parser.add_argument("--run-dir", type=Path, required=True, help="folder with tables/ and figures/ of the run")
+    parser.add_argument("--results-root", type=Path, default=Path("results"), help="folder with data/ and training/")
+    parser.add_argument("--figures", nargs="*", default=[], help="figures to show, in this order")
+    parser.add_argument("--output", type=Path, required=True, help="the page (.html)")
+    options = parser.parse_args(arguments)
+    inputs = read_inputs(options.run, options.run_dir, options.results_root, options.figures)
+    page = render(inputs)
+    size = len(page.encode("utf-8"))
+    if size > LARGEST_PAGE:
+        raise DataError(
+            f"{options.output}: the page would have {size:,} bytes, more than {LARGEST_PAGE:,}; show fewer figures"
+        )
+    write_text(options.output, page)
+    write_record(options.output, inputs.files, {"figures": list(options.figures), "bytes": size})
+    logger.info("%s: %d figures, %d bytes", options.output, len(options.figures), size)
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

@@ -1,0 +1,113 @@
+"""What the report reads: the run, its tables, figures, data receipts and records. Absent parts are left out.
+
+Nothing is computed here; a file that is there and broken is a DataError, a file that a run of this kind does not make
+is simply not shown.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.published.table import read_table
+from workflow_scripts.report.tables import METRICS_COLUMNS, VALIDATION_COLUMNS, join_models, read_run
+from workflow_scripts.storage.records import RECORD_SUFFIX
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Everything that the report is made from; frames are empty and mappings absent where a run has no such part."""
+
+    run: Mapping[str, Any]
+    run_dir: Path
+    results_root: Path
+    figures: Sequence[str]
+    scores: pd.DataFrame
+    published: pd.DataFrame
+    defects: Sequence[Mapping[str, str]]
+    metrics: pd.DataFrame
+    validation: pd.DataFrame
+    crosscheck: Mapping[str, Any] | None
+    files: Mapping[str, Path] = field(default_factory=dict)
+
+
+def read_inputs(run_file: Path, run_dir: Path, results_root: Path, figures: Sequence[str]) -> ReportInputs:
+    """Read what lies in ``run_dir`` (tables, figures) and ``results_root`` (data, training)."""
+    run, tables = read_run(run_file), run_dir / "tables"
+    files = {"run": run_file}
+    frames = {}
+    for name in ("scores", "published"):
+        path = tables / f"{name}.parquet"
+        frames[name] = read_table(path) if path.is_file() else pd.DataFrame()
+        files |= {name: path} if path.is_file() else {}
+    if run["models"] and frames["scores"].empty:
+        raise MissingInputError(f"{tables / 'scores.parquet'}: no scores of the run's models; run snakemake evaluate")
+    defects = tables / "published_defects.tsv"
+    files |= {"defects": defects} if defects.is_file() else {}
+    for name in figures:
+        files[f"figure {name}"] = existing(run_dir / "figures" / f"{name}.svg", name)
+    training = results_root / "training"
+    return ReportInputs(
+        run=run,
+        run_dir=run_dir,
+        results_root=results_root,
+        figures=figures,
+        scores=frames["scores"],
+        published=frames["published"],
+        defects=read_tsv(defects) if defects.is_file() else [],
+        metrics=of_all_models(run, training, "metrics", METRICS_COLUMNS),
+        validation=of_all_models(run, training, "validation", VALIDATION_COLUMNS),
+        crosscheck=read_json(tables / "crosscheck.json"),
+        files=files,
+    )
+
+
+def existing(path: Path, figure: str) -> Path:
+    """``path``; raises MissingInputError that says how to draw the figure."""
+    if not path.is_file():
+        raise MissingInputError(f"{path}: figure {figure} is not drawn yet; snakemake {path} draws it")
+    return path
+
+
+def of_all_models(run: Mapping[str, Any], training: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """CSV of every model joined; empty unless all models have one."""
+    paths = {model["name"]: training / model["name"] / f"{name}.csv" for model in run["models"]}
+    if not paths or not all(path.is_file() for path in paths.values()):
+        return pd.DataFrame()
+    return join_models(run, paths, columns)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Contents of a JSON file, None where it is absent; raises DataError when it is broken."""
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: broken JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: holds a {type(content).__name__}, a table was expected")
+    return content
+
+
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """Rows of a TSV with a header."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def records_below(folder: Path) -> dict[str, dict[str, Any]]:
+    """Records below ``folder`` by the path of their output relative to it."""
+    found = {}
+    for path in sorted(folder.rglob(f"*{RECORD_SUFFIX}")):
+        content = read_json(path)
+        if content is not None:
+            found[path.relative_to(folder).as_posix().removesuffix(RECORD_SUFFIX)] = content
+    return found
