@@ -74,9 +74,13 @@ def test_token_type_follows_the_vocabulary(size, name):
 
 @pytest.mark.parametrize(("token", "code"), [(65536, 8), (-1, 8), (2**31, 4), (256, 1), (-129, 2)])
 def test_tokens_that_do_not_fit_are_refused_and_nothing_appears(tmp_path, token, code):
-    with pytest.raises(DataError, match="does not fit"), indexed_writer(tmp_path / "x", DTYPES[code]) as writer:
-        writer.add([1, 2])
-        writer.add([token])
+    def write():
+        with indexed_writer(tmp_path / "x", DTYPES[code]) as writer:
+            writer.add([1, 2])
+            writer.add([token])
+
+    with pytest.raises(DataError, match="does not fit"):
+        write()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -89,9 +93,14 @@ def test_a_failing_writer_keeps_the_old_pair(tmp_path):
     with indexed_writer(tmp_path / "x", DTYPES[8]) as writer:
         writer.add([1, 2, 3])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(RuntimeError, match="stop"), indexed_writer(tmp_path / "x", DTYPES[8]) as writer:
-        writer.add([9])
-        raise RuntimeError("stop")
+
+    def fail():
+        with indexed_writer(tmp_path / "x", DTYPES[8]) as writer:
+            writer.add([9])
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

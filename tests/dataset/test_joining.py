@@ -1,0 +1,267 @@
+"""Cutting and joining: round trips, resume after kill -9, two at once, full disks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import corpusgen
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workflow_scripts import cli
+from workflow_scripts.dataset import publish_shards, shard_memmap, unshard_memmap
+from workflow_scripts.dataset.cutting import cut, sizes_by_bytes, sizes_by_count
+from workflow_scripts.dataset.index_writer import with_suffix
+from workflow_scripts.dataset.joining import join, plan_join
+from workflow_scripts.dataset.shard_names import shard_paths
+from workflow_scripts.errors import ConfigError, DataError, IntegrityError, MissingInputError
+from workflow_scripts.storage.hashing import sha256_file
+from workflow_scripts.storage.lockfile import read_lock
+
+CORPUS = {
+    "corpus_seed": 9,
+    "n_seq": 500,
+    "sizes": {"kind": "uniform", "lo": 0, "hi": 200},
+    "dtype": "uint16",
+    "vocab": 50277,
+}
+
+
+@pytest.fixture
+def prefix(tmp_path):
+    return corpusgen.write_corpus(CORPUS, tmp_path / "pile")
+
+
+@pytest.fixture
+def published(prefix, tmp_path):
+    publish_shards.main(["--prefix", str(prefix), "--num-shards", "4", "--output-dir", str(tmp_path / "mirror")])
+    return tmp_path / "mirror"
+
+
+def first_of(folder, count):
+    return folder / f"pile-00000-of-{count - 1:05d}.bin"
+
+
+@given(total=st.integers(1, 10**6), count=st.integers(1, 60))
+@settings(deadline=None)
+def test_sizes_by_count_cover_all_and_are_odd(total, count):
+    if count > total:
+        with pytest.raises(ConfigError):
+            sizes_by_count(total, count)
+        return
+    sizes = sizes_by_count(total, count)
+    assert (len(sizes), sum(sizes)) == (count, total)
+    assert all(size > 0 for size in sizes)
+    assert all(size % 2 for size in sizes[:-1])
+
+
+@given(total=st.integers(1, 10**4), size=st.integers(1, 10**4))
+@settings(deadline=None)
+def test_sizes_by_bytes_never_end_with_an_empty_shard(total, size):
+    sizes = sizes_by_bytes(total, size)
+    assert sum(sizes) == total
+    assert set(sizes[:-1]) <= {size}
+    assert 0 < sizes[-1] <= size
+
+
+def test_publish_is_laid_out_like_the_hub(prefix, published):
+    entries = {entry.path: entry for entry in read_lock(published / "sha256.txt")}
+    assert sorted(entries) == [*(f"pile-0000{k}-of-00003.bin" for k in range(4)), "pile.idx"]
+    for name, entry in entries.items():
+        content = (published / name).read_bytes()
+        assert (entry.size, entry.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    joined = b"".join(path.read_bytes() for path in shard_paths(first_of(published, 4)))
+    assert joined == with_suffix(prefix, ".bin").read_bytes()
+
+
+def test_publishing_again_leaves_no_old_shards(prefix, published):
+    words = ["--prefix", str(prefix), "--name", "pile", "--output-dir", str(published)]
+    publish_shards.main([*words, "--shard-bytes", "33333"])
+    names = sorted(path.name for path in published.glob("*.bin"))
+    assert names == [path.name for path in shard_paths(published / names[0])]
+    assert len(names) == len(read_lock(published / "sha256.txt")) - 1
+
+
+def test_the_originals_command_lines_round_trip(prefix, tmp_path):
+    """Also when the file is an exact multiple of the shard size, where the original wrote an empty last shard."""
+    tokens = with_suffix(prefix, ".bin")
+    size = tokens.stat().st_size
+    divisor = next(d for d in range(3, 100) if size % d == 0)
+    shards = tmp_path / "shards"
+    words = ["--input_file", str(tokens), "--output_dir", str(shards), "--shard_bytes", str(size // divisor)]
+    shard_memmap.main(words)
+    assert len(list(shards.glob("*.bin"))) == divisor
+    words = ["--input_file", str(first_of(shards, divisor)), "--num_shards", str(divisor)]
+    unshard_memmap.main([*words, "--output_dir", str(tmp_path / "joined")])
+    for suffix in (".bin", ".idx"):
+        assert (tmp_path / "joined" / f"pile{suffix}").read_bytes() == with_suffix(prefix, suffix).read_bytes()
+    receipt = json.loads((tmp_path / "joined" / "joined.json").read_text())
+    assert receipt["files"][0]["sha256"] == sha256_file(tokens)
+    assert [shard["sha256"] for shard in receipt["shards"]] == [
+        sha256_file(path) for path in shard_paths(first_of(shards, divisor))
+    ]
+
+
+@pytest.mark.shared
+def test_a_real_pair_round_trips_through_shards(shared, tmp_path):
+    source = shared / "megatron" / "meg-gpt2-openwebtext_text_document"
+    for turn in range(2):
+        folder = tmp_path / f"shards{turn}"
+        publish_shards.main(
+            ["--prefix", str(source), "--name", "web", "--shard-bytes", "500001", "--output-dir", str(folder)]
+        )
+        first = folder / "web-00000-of-00005.bin"
+        words = ["--input_file", str(first), "--num_shards", "6", "--output_dir", str(tmp_path / f"joined{turn}")]
+        unshard_memmap.main(words)
+        source = tmp_path / f"joined{turn}" / "web"
+    original = shared / "megatron" / "meg-gpt2-openwebtext_text_document"
+    for suffix in (".bin", ".idx"):
+        assert with_suffix(source, suffix).read_bytes() == with_suffix(original, suffix).read_bytes()
+    assert (tmp_path / "shards0" / "sha256.txt").read_bytes() == (tmp_path / "shards1" / "sha256.txt").read_bytes()
+
+
+def test_tokens_that_do_not_fit_the_index_are_not_published(prefix, tmp_path):
+    with with_suffix(prefix, ".bin").open("ab") as file:
+        file.write(b"xx")
+    with pytest.raises(DataError, match="too long"):
+        publish_shards.publish(prefix, "pile", [10], tmp_path / "mirror")
+    assert not (tmp_path / "mirror").exists()
+
+
+def test_cut_refuses_sizes_that_do_not_add_up(prefix, tmp_path):
+    with pytest.raises(DataError, match="expected 10"):
+        cut(with_suffix(prefix, ".bin"), [10], tmp_path, "pile")
+    with pytest.raises(MissingInputError):
+        cut(tmp_path / "none.bin", [10], tmp_path, "pile")
+
+
+def test_the_number_of_shards_is_checked_against_the_names(published, capsys):
+    for claimed in (3, 5):
+        words = ["--input_file", str(first_of(published, 4)), "--num_shards", str(claimed), "--output_dir", "x"]
+        assert cli.run(unshard_memmap.main, words) == 2
+        assert f"the name says 4 shards (00000 to 00003), --num_shards says {claimed}" in capsys.readouterr().err
+
+
+def test_without_an_index_only_evenly_cut_sets_are_joined(published, tmp_path):
+    (published / "pile.idx").unlink()
+    assert plan_join(first_of(published, 4), tmp_path, {}).idx is None
+    shards = shard_paths(first_of(published, 4))
+    with shards[1].open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(DataError, match="all but the last must be equal"):
+        plan_join(first_of(published, 4), tmp_path, {})
+
+
+def test_a_wrong_shard_stops_and_a_right_one_goes_on(published, tmp_path):
+    lock = {entry.path: (entry.size, entry.sha256) for entry in read_lock(published / "sha256.txt")}
+    second = shard_paths(first_of(published, 4))[2]
+    good = second.read_bytes()
+    second.write_bytes(good[:5] + bytes([good[5] ^ 1]) + good[6:])
+    plan = plan_join(first_of(published, 4), tmp_path / "out", lock)
+    with pytest.raises(IntegrityError, match=r"pile-00002-of-00003\.bin: sha256"):
+        join(plan)
+    assert not plan.target.exists()
+    assert len(json.loads(plan.journal.read_text())["shards"]) == 2
+    second.write_bytes(good)
+    assert join(plan).sha256 == sha256_file(plan.target)
+    assert sorted(path.name for path in plan.target.parent.iterdir()) == ["pile.bin"]
+
+
+def test_a_part_with_a_damaged_tail_is_found_out(published, tmp_path):
+    """Power cut: the journal says two shards are done, the second one's bytes never reached the disk."""
+    plan = plan_join(first_of(published, 4), tmp_path / "out", {})
+    expected = join(plan)
+    whole = plan.target.read_bytes()
+    sizes = [shard.size for shard in plan.shards]
+    plan.part.write_bytes(whole[: sizes[0]] + bytes(len(whole) - sizes[0]))
+    done = [
+        {"name": shard.path.name, "size": shard.size, "sha256": sha256}
+        for shard, sha256 in zip(plan.shards[:2], expected.shard_sha256, strict=False)
+    ]
+    plan.journal.write_text(json.dumps({"shards": done}))
+    plan.target.unlink()
+    assert join(plan) == expected
+    assert plan.target.read_bytes() == whole
+
+
+def test_a_part_of_another_set_is_not_used(published, tmp_path):
+    plan = plan_join(first_of(published, 4), tmp_path / "out", {})
+    plan.target.parent.mkdir()
+    plan.part.write_bytes(b"z" * (plan.total + 10))
+    plan.journal.write_text(json.dumps({"shards": [{"name": "other", "size": 3, "sha256": "0" * 64}]}))
+    assert join(plan).sha256 == sha256_file(with_suffix(published.parent / "pile", ".bin"))
+
+
+@pytest.fixture
+def large(tmp_path):
+    """60 MB in 6 shards without an index: enough to be killed in the middle."""
+    block = np.random.RandomState(0).bytes(10_000_001)
+    for number in range(6):
+        (tmp_path / f"big-{number:05d}-of-00005.bin").write_bytes(bytes([number]) + block[1:])
+    return tmp_path / "big-00000-of-00005.bin"
+
+
+def started(first, out):
+    code = "import sys; from workflow_scripts import cli; from workflow_scripts.dataset import unshard_memmap as u; "
+    code += "raise SystemExit(cli.run(u.main, sys.argv[1:]))"
+    words = ["--input_file", str(first), "--num_shards", "6", "--output_dir", str(out)]
+    return subprocess.Popen([sys.executable, "-c", code, *words], stderr=subprocess.PIPE, cwd=first.parent)
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_the_middle_goes_on_at_a_shard_border(large, tmp_path, monkeypatch, root):
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    out = tmp_path / "out"
+    journal = out / ".big.bin.part.json"
+    process = started(large, out)
+    while not journal.exists() and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (out / "big.bin").exists()
+    assert len(json.loads(journal.read_text())["shards"]) >= 1
+    again = started(large, out)
+    assert again.wait(60) == 0, again.communicate()
+    whole = hashlib.sha256(b"".join(path.read_bytes() for path in shard_paths(large))).hexdigest()
+    assert sha256_file(out / "big.bin") == whole
+    assert sorted(path.name for path in out.iterdir()) == ["big.bin", "joined.json", "joined.json.record.json"]
+    again.stderr.close()
+
+
+@pytest.mark.slow
+def test_two_at_once_give_one_right_file(large, tmp_path, monkeypatch, root):
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    processes = [started(large, tmp_path / "out") for _ in range(2)]
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    whole = hashlib.sha256(b"".join(path.read_bytes() for path in shard_paths(large))).hexdigest()
+    assert sha256_file(tmp_path / "out" / "big.bin") == whole
+
+
+def test_memory_stays_at_two_blocks(tmp_path):
+    """Joining 80 MB must not hold 80 MB: a child with little room to grow does it."""
+    block = bytes(40_000_001)
+    for number in range(2):
+        (tmp_path / f"big-{number:05d}-of-00001.bin").write_bytes(block)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            join(plan_join(tmp_path / "big-00000-of-00001.bin", tmp_path / "out", {}))
+            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            status = 0 if grown < 30_000 else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
