@@ -96,7 +96,7 @@ def publish(root: Path, name: str, large: dict[str, bytes], small: dict[str, byt
         (work / path).write_bytes(content)
     git(work, "-c", "filter.lfs.clean=cat", "-c", "filter.lfs.process=", "-c", "filter.lfs.required=false", "add", "-A")
     git(work, "commit", "--quiet", "-m", "files")
-    git(work, "push", "--quiet", "--no-verify", "origin", branch)
+    git(work, "push", "--quiet", "--no-verify", str(bare), branch)
     return git(work, "rev-parse", "HEAD")
 
 

@@ -48,7 +48,7 @@ class GitFile:
 
 def checked_url(location: str) -> str:
     """Address of the remote without user and password; raises ConfigError for what git could take for a command."""
-    if Path(location).is_dir():
+    if location and Path(location).is_dir():
         return str(Path(location).resolve())
     if not URL.fullmatch(location):
         raise ConfigError(

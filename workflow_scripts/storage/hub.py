@@ -155,7 +155,8 @@ class HubSource:
             if code == TOO_MANY:
                 pauses.note(error.response.url.host, seconds)
             return RetryableError(f"{self.label()}: the Hub answers {code}, it is down or busy", seconds)
-        return TransferError(f"{self.label()}: the Hub answers {code}; {DENIED}")
+        told = f"access denied; {DENIED}" if code in (401, 403) else "which it should not; is this a Hub?"
+        return TransferError(f"{self.label()}: the Hub answers {code}, {told}")
 
     def revisions(self) -> list[str]:
         """Branches and tags of the repository, for the hint in a message; empty when the Hub does not tell."""

@@ -24,7 +24,7 @@ from workflow_scripts.storage import locks
 from workflow_scripts.storage.credentials import hide_secrets
 from workflow_scripts.storage.git_objects import REMOTE, GitFile, GitObjects
 from workflow_scripts.storage.partial import part_path
-from workflow_scripts.storage.retry import RetryableError, retrying
+from workflow_scripts.storage.retry import RetryableError
 from workflow_scripts.storage.sources import walk
 
 STORAGE = ".git-lfs-objects"
@@ -63,10 +63,23 @@ class LfsProgram:
             git.run("update-ref", BRANCH, git.commit())
             for start in range(0, len(named), NAMES_PER_RUN):
                 some = named[start : start + NAMES_PER_RUN]
-                retrying(git.policy, lambda some=some: self.fetch(git, some, storage, parallel))  # type: ignore[misc]
+                self.persist(git, some, storage, parallel)
                 for file in some:
                     hand_over(storage, file, folder / file.path)
             shutil.rmtree(storage, ignore_errors=True)
+
+    def persist(self, git: GitObjects, files: Sequence[GitFile], storage: Path, parallel: int) -> None:
+        """Run git-lfs until it succeeds; failures count only while it brings nothing."""
+        failures, furthest = 0, stored_bytes(storage)
+        while True:
+            try:
+                self.fetch(git, files, storage, parallel)
+                return
+            except RetryableError as error:
+                now = stored_bytes(storage)
+                failures = 0 if now > furthest else failures + 1
+                furthest = max(furthest, now)
+                git.policy.wait(failures, error)
 
     def fetch(self, git: GitObjects, files: Sequence[GitFile], storage: Path, parallel: int) -> None:
         """One run of ``git lfs fetch`` for ``files``; raises RetryableError when it fails or stands still."""
@@ -74,7 +87,8 @@ class LfsProgram:
             "lfs.storage": str(storage.resolve()),
             "lfs.concurrenttransfers": str(max(parallel, 1)),
             "lfs.activitytimeout": str(max(int(git.stall), 1)),
-            "lfs.transfer.maxretries": str(git.policy.attempts),
+            # How often to try is decided here, by what arrives.
+            "lfs.transfer.maxretries": "1",
             "lfs.fetchexclude": "",
         }
         # In the repository and not with -c, which the helper that reads a local remote would inherit.

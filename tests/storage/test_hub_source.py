@@ -1,0 +1,202 @@
+"""The Hub as a source: requests it makes, ranges, pins, tokens, endpoints."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from tests.storage.fault_hub import Fault, FaultHub, commit_of, git_blob
+from workflow_scripts.errors import ConfigError, IntegrityError, TransferError, UnknownNameError
+from workflow_scripts.storage import make_lock
+from workflow_scripts.storage.catalog import open_source
+from workflow_scripts.storage.fetch import fetch_all, fetch_file
+from workflow_scripts.storage.hub import checked_endpoint, may_have_token
+from workflow_scripts.storage.listing import known_files
+from workflow_scripts.storage.lockfile import FileEntry, read_lock, write_lock
+from workflow_scripts.storage.retry import RetryPolicy
+from workflow_scripts.storage.sources import Repository
+
+QUICK = RetryPolicy(attempts=3, first_wait=0.005, longest_wait=0.01)
+SHARD = bytes(range(256)) * 20
+FILES = {"shard.bin": SHARD, "small.json": b"{}"}
+DATA = Repository("dataset", "org/data", "main")
+
+
+@pytest.fixture
+def hub(fault_hub: FaultHub) -> FaultHub:
+    fault_hub.add("org/data", FILES, kind="datasets")
+    return fault_hub
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_listing_has_all_that_the_hub_knows(hub: FaultHub) -> None:
+    with open_source("hub", hub.endpoint, DATA, QUICK) as source:
+        assert source.files() == [
+            FileEntry("shard.bin", len(SHARD), sha256(SHARD)),
+            FileEntry("small.json", 2, None, git_blob(b"{}")),
+        ]
+        assert source.commit() == commit_of(FILES)
+    assert len(hub.requests) == 1
+
+
+def test_commit_is_not_asked_for_when_it_is_given(hub: FaultHub) -> None:
+    commit = commit_of(FILES)
+    for repository in (Repository("dataset", "org/data", commit), Repository("dataset", "org/data", "main", commit)):
+        with open_source("hub", hub.endpoint, repository, QUICK) as source:
+            assert source.commit() == commit
+            assert source.read_range("shard.bin", 256, 3) == b"\x00\x01\x02"
+    assert hub.count("/api/") == 0
+
+
+def test_range_reads_take_only_their_bytes(hub: FaultHub) -> None:
+    with open_source("hub", hub.endpoint, DATA, QUICK) as source:
+        assert source.read_range("shard.bin", 1000, 50) == SHARD[1000:1050]
+        assert source.read_range("shard.bin", 0, 5) == SHARD[:5]
+        assert source.read_range("shard.bin", 7, 0) == b""
+        assert hub.bytes_sent("shard.bin") == 55
+        with pytest.raises(TransferError, match=f"ended after 10 of 20 bytes|has {len(SHARD)} bytes"):
+            source.read_range("shard.bin", len(SHARD) - 10, 20)
+
+
+def test_range_read_survives_passing_faults(hub: FaultHub) -> None:
+    hub.faults["shard.bin"] = Fault(cdn_status=503, times=2)
+    with open_source("hub", hub.endpoint, DATA, QUICK) as source:
+        assert source.read_range("shard.bin", 10, 4) == SHARD[10:14]
+
+
+def test_server_without_ranges_is_not_read_whole_for_a_few_bytes(hub: FaultHub) -> None:
+    hub.faults["shard.bin"] = Fault(no_range=True)
+    with (
+        open_source("hub", hub.endpoint, DATA, QUICK) as source,
+        pytest.raises(TransferError, match="does not serve parts of files"),
+    ):
+        source.read_range("shard.bin", 4000, 10)
+
+
+def test_pinned_commit_is_served_after_the_branch_moved(hub: FaultHub, tmp_path: Path) -> None:
+    pinned = Repository("dataset", "org/data", "main", commit_of(FILES))
+    hub.add("org/data", {"shard.bin": SHARD[::-1]}, kind="datasets")
+    with open_source("hub", hub.endpoint, pinned, QUICK) as source:
+        fetch_all(source, known_files(source), tmp_path, 2, QUICK)
+    assert (tmp_path / "shard.bin").read_bytes() == SHARD
+
+
+def test_own_list_of_a_repository_counts_and_is_itself_checked(hub: FaultHub, tmp_path: Path) -> None:
+    write_lock(tmp_path / "l", [FileEntry("shard.bin", len(SHARD), sha256(SHARD))])
+    files = {**FILES, "sha256.txt": (tmp_path / "l").read_bytes()}
+    hub.add("org/data", files, kind="datasets")
+    with open_source("hub", hub.endpoint, DATA, QUICK) as source:
+        assert [entry.path for entry in known_files(source)] == ["shard.bin"]
+        hub.faults["sha256.txt"] = Fault(corrupt=True)
+        with pytest.raises(IntegrityError, match=r"sha256\.txt is not the content that the source itself reports"):
+            known_files(source)
+
+
+def test_own_list_that_contradicts_the_hub_is_an_error(hub: FaultHub, tmp_path: Path) -> None:
+    write_lock(tmp_path / "l", [FileEntry("shard.bin", len(SHARD), "0" * 64)])
+    hub.add("org/data", {**FILES, "sha256.txt": (tmp_path / "l").read_bytes()}, kind="datasets")
+    with (
+        open_source("hub", hub.endpoint, DATA, QUICK) as source,
+        pytest.raises(IntegrityError, match=r"shard\.bin has sha256 .* says 0000"),
+    ):
+        known_files(source)
+
+
+def test_unknown_length_is_learned_from_the_server(hub: FaultHub, tmp_path: Path) -> None:
+    (tmp_path / "x.part").write_bytes(SHARD)  # complete already, but nobody knows
+    with open_source("hub", hub.endpoint, DATA, QUICK) as source:
+        entry = fetch_file(source, "shard.bin", tmp_path / "x", None, sha256(SHARD), policy=QUICK)
+        assert entry.size == len(SHARD)
+        assert hub.bytes_sent("shard.bin") == 0
+        (tmp_path / "y.part").write_bytes(SHARD[:100])
+        fetch_file(source, "shard.bin", tmp_path / "y", None, sha256(SHARD), policy=QUICK)
+    assert (tmp_path / "y").read_bytes() == SHARD
+    assert hub.bytes_sent("shard.bin") == len(SHARD) - 100
+
+
+def test_compressed_answers_are_refused(hub: FaultHub, tmp_path: Path) -> None:
+    hub.faults["shard.bin"] = Fault(compress=True)
+    with (
+        open_source("hub", hub.endpoint, DATA, QUICK) as source,
+        pytest.raises(TransferError, match="compresses although asked not to"),
+    ):
+        fetch_all(source, known_files(source), tmp_path, 1, QUICK)
+
+
+def test_unknown_repository_and_closed_door(hub: FaultHub) -> None:
+    with (
+        open_source("hub", hub.endpoint, Repository("model", "org/none", "main"), QUICK) as source,
+        pytest.raises(TransferError, match="no such repository, or access denied; set HF_TOKEN"),
+    ):
+        source.files()
+    hub.faults["*"] = Fault(status=401)
+    with (
+        open_source("hub", hub.endpoint, DATA, QUICK) as source,
+        pytest.raises(TransferError, match="access denied"),
+    ):
+        source.files()
+
+
+def test_no_server_at_all_is_retried_and_named(hub: FaultHub) -> None:
+    nobody = "http://127.0.0.1:9"
+    with (
+        open_source("hub", nobody, DATA, QUICK, 0.5) as source,
+        pytest.raises(TransferError, match=r"no connection.*is the Hub down\?; given up after 3"),
+    ):
+        source.files()
+
+
+def test_endpoint_from_environment_and_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/")
+    assert checked_endpoint("") == "https://mirror.example"
+    assert checked_endpoint("http://127.0.0.1:1/") == "http://127.0.0.1:1"
+    monkeypatch.delenv("HF_ENDPOINT")
+    assert checked_endpoint("") == "https://huggingface.co"
+
+
+@pytest.mark.parametrize("location", ["ftp://x", "x", "https://", "https://me:secret@host.example"])
+def test_impossible_endpoints_are_refused_without_their_secrets(location: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        checked_endpoint(location)
+    assert "secret" not in str(caught.value)
+
+
+def test_token_only_where_nobody_can_read_it() -> None:
+    assert may_have_token("https://mirror.example")
+    assert may_have_token("http://127.0.0.1:8000")
+    assert not may_have_token("http://mirror.example")
+
+
+def test_token_from_file_is_used_and_can_be_switched_off(
+    hub: FaultHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("hf_abcdefghijklmnopqrstuvwxyz\n")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    with open_source("hub", hub.endpoint, DATA, QUICK) as source:
+        source.read_range("small.json", 0, 2)
+    assert {request.token for request in hub.requests} == {"Bearer hf_abcdefghijklmnopqrstuvwxyz"}
+    hub.requests.clear()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    with open_source("hub", hub.endpoint, DATA, QUICK) as source:
+        source.read_range("small.json", 0, 2)
+    assert {request.token for request in hub.requests} == {None}
+
+
+def test_lock_of_a_hub_repository_fetches_only_small_files(hub: FaultHub, tmp_path: Path) -> None:
+    named = ["--source", "hub", "--location", hub.endpoint, "--kind", "dataset", "--repository", "org/data"]
+    make_lock.main([*named, "--output", str(tmp_path / "lock.tsv")])
+    assert read_lock(tmp_path / "lock.tsv") == [
+        FileEntry("shard.bin", len(SHARD), sha256(SHARD)),
+        FileEntry("small.json", 2, sha256(b"{}")),
+    ]
+    assert hub.bytes_sent("shard.bin") == 0
+
+
+def test_unknown_source_is_named() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'mirror'"):
+        open_source("miror", "", DATA)
