@@ -73,9 +73,8 @@ rule validate_model:
         mem_mb=2000,
         runtime=60,
     params:
-        training=lambda wildcards: layout.training_folder(wildcards.model),
-        steps=lambda wildcards: list(RUN.steps[wildcards.model]),
+        folders=GRAPH.trained_steps,
+        prefix=lambda wildcards, input: str(Path(input.tokens).with_suffix("")),
     shell:
-        "python -m workflow_scripts.training.validate --training-dir {params.training:q} --steps {params.steps}"
-        " --idx {input.index:q} --bin {input.tokens:q} --text {input.text:q} --output {output.table:q}"
-        " > {log:q} 2>&1"
+        "python -m workflow_scripts.training.validate --checkpoints {params.folders:q} --view {params.prefix:q}"
+        " --text {input.text:q} --threads {threads} --output {output.table:q} > {log:q} 2>&1"

@@ -125,6 +125,12 @@ class Graph:
         """Receipts of all trained models."""
         return [f"{layout.training_folder(name)}/run.json" for name in self.models] if self.run.retrains else []
 
+    def trained_steps(self, wildcards: Any) -> list[str]:
+        """Checkpoint folders of a trained model at the run's steps, named by trainer iteration."""
+        model = self.model(wildcards)
+        iterations = [model.step(hub).iteration for hub in self.run.steps[model.name]]
+        return [f"{layout.training_folder(model.name)}/step{iteration}" for iteration in iterations]
+
     def published_model(self, wildcards: Any) -> list[str]:
         """Receipt of the published model, when it is this workflow that publishes it."""
         repository = self.model(wildcards).repository

@@ -2,11 +2,13 @@
 
     python -m workflow_scripts.training.validate --checkpoints results/training/books-1m/step0 \
         results/training/books-1m/step2200 --view data/books/validation/view.json --bytes 731234 --output validation.csv
+    python -m workflow_scripts.training.validate --training-dir results/training/books-1m --steps 0 2200 \
+        --idx validation.idx --bin validation.bin --text validation.jsonl --output validation.csv
 
 The held-out tokens are one stream, cut into windows of the model's length that share one token, so that each token but
 the first is predicted exactly once; end-of-document tokens count. --bytes is the size of the held-out text in UTF-8:
 bits per byte = nats per token x tokens / bytes / ln 2, the only figure that may be compared between tokenizers.
-Everything is computed in float32.
+--text counts the bytes of JSON lines. Everything is computed in float32.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import torch
 from torch import Tensor
 
 from workflow_scripts import cli
+from workflow_scripts.dataset.corpus import read_documents
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_text
@@ -114,17 +117,25 @@ def table(results: Sequence[Validation], text_bytes: int) -> str:
     return text.getvalue()
 
 
+def text_bytes(path: Path) -> int:
+    """Size of a corpus in UTF-8 bytes, document ends not counted."""
+    return sum(len(document.text.encode("utf-8")) for document in read_documents(path))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Validate the given checkpoints."""
     parser = cli.parser(__doc__)
     parser.add_argument("--checkpoints", type=Path, nargs="+", required=True, help="step<N> folders of a run")
     parser.add_argument("--view", type=Path, required=True, help="view.json (or prefix) of the held-out tokens")
-    parser.add_argument("--bytes", type=int, required=True, help="size of the held-out text in UTF-8 bytes")
+    extent = parser.add_mutually_exclusive_group(required=True)
+    extent.add_argument("--bytes", type=int, help="size of the held-out text in UTF-8 bytes")
+    extent.add_argument("--text", type=Path, help="the held-out text itself (.jsonl or .txt), to take its size from")
     parser.add_argument("--output", type=Path, required=True, help="CSV to write")
     parser.add_argument("--threads", type=int, default=1, help="threads of matrix products")
     options = parser.parse_args(arguments)
-    if options.bytes < 1:
-        raise ConfigError(f"--bytes {options.bytes}: give the size of the held-out text in bytes")
+    size = text_bytes(options.text) if options.text else options.bytes
+    if size < 1:
+        raise ConfigError(f"held-out text of {size} bytes: give its size with --bytes, or a text that is not empty")
     set_threads(options.threads)
     tokens = read_stream(options.view)
     results = []
@@ -132,9 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for folder in options.checkpoints:
             results.append(validate(folder, tokens))
             progress.advance(1, f"{folder.name}: {results[-1].loss:.4f} nats per token")
-    write_text(options.output, table(results, options.bytes))
+    write_text(options.output, table(results, size))
     weights = {str(folder): folder / checkpoint.WEIGHTS for folder in options.checkpoints}
-    write_record(options.output, {"view": options.view, **weights}, {"bytes": options.bytes})
+    write_record(options.output, {"view": options.view, **weights}, {"bytes": size})
 
 
 if __name__ == "__main__":
