@@ -108,13 +108,20 @@ def test_duplicate_keys_in_a_config_file_stop_the_run(default, tmp_path):
         load_run(default, [path])
 
 
-def test_an_alias_bomb_costs_nothing():
+@pytest.mark.parametrize("levels", [9, 29])
+def test_an_alias_bomb_costs_nothing(levels):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
-    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels + 1)]
     started = time.process_time()
     with pytest.raises(ConfigError, match="aliases"):
         parse_yaml("\n".join(lines), "bomb.yaml")
     assert time.process_time() - started < 1
+
+
+def test_an_alias_that_contains_itself_is_refused_and_a_plain_one_is_not():
+    with pytest.raises(ConfigError, match="aliases"):
+        parse_yaml("a: &a [*a]\n", "loop.yaml")
+    assert parse_yaml("a: &a [1]\nb: *a\n", "plain.yaml") == {"a": [1], "b": [1]}
 
 
 @pytest.mark.parametrize(

@@ -16,24 +16,21 @@ import yaml
 from workflow_scripts.errors import ConfigError, MissingInputError
 
 MOST_BYTES = 2_000_000
-MOST_ALIASES = 100
+MOST_NODES = 100_000  # after every alias is written out
 MOST_DEPTH = 30
 # Hugging Face, GitHub, GitLab and AWS access keys.
 TOKEN = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|glpat-[\w-]{20,}|AKIA[0-9A-Z]{16})\b")
 
 
 class StrictLoader(yaml.SafeLoader):
-    """Safe loader that refuses duplicate keys and counts aliases."""
+    """Safe loader that refuses duplicate keys and aliases that multiply."""
 
-    aliases = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Count aliases before they are expanded."""
-        if self.check_event(yaml.AliasEvent):
-            self.aliases += 1
-            if self.aliases > MOST_ALIASES:
-                raise yaml.YAMLError(f"more than {MOST_ALIASES} aliases (*name)")
-        return super().compose_node(parent, index)
+    def get_single_node(self) -> yaml.Node | None:
+        """Compose the document and measure it with every alias written out, before anything is built from it."""
+        node = super().get_single_node()
+        if node is not None and expanded_size(node, {}) > MOST_NODES:
+            raise yaml.YAMLError(f"more than {MOST_NODES:,} values once its aliases (*name) are written out")
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping after checking that each key stands once."""
@@ -54,6 +51,19 @@ class StrictLoader(yaml.SafeLoader):
 StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
+
+
+def expanded_size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Number of nodes under ``node``, those behind an alias counted each time; ``sizes`` remembers shared ones.
+
+    An alias inside its own anchor counts as endless.
+    """
+    if id(node) not in sizes:
+        sizes[id(node)] = MOST_NODES + 1  # what a node that contains itself finds
+        children = node.value if isinstance(node, yaml.SequenceNode | yaml.MappingNode) else []
+        parts = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
+        sizes[id(node)] = 1 + sum(expanded_size(part, sizes) for part in parts)
+    return sizes[id(node)]
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

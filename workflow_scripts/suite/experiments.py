@@ -1,0 +1,70 @@
+"""Which experiments a run asks for, and the grid of their jobs: as static as everything else in the graph.
+
+The settings live in the run's sections ``memorization``, ``interventions`` and ``term_frequency``; what is not said
+there has the value of ``config/config.yaml``. Paths are relative to the working directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workflow_scripts.errors import ConfigError, UnknownNameError
+from workflow_scripts.suite.models import Model, Suite
+from workflow_scripts.suite.run import Run
+
+ROOT = "results/experiments"
+EXPERIMENTS = ("memorization", "predictability", "term_frequency", "interventions", "seeds", "scaling")
+# Experiments whose tables are made from another experiment's scores.
+NEEDS = {"predictability": "memorization"}
+
+
+def experiments_of(run: Run) -> tuple[str, ...]:
+    """Experiments of ``run`` in the order of this module; raises UnknownNameError or ConfigError."""
+    wanted = run.settings.get("experiments", [])
+    for name in wanted:
+        if name not in EXPERIMENTS:
+            raise UnknownNameError("experiment", name, EXPERIMENTS)
+        if NEEDS.get(name, name) not in wanted:
+            raise ConfigError(f"experiments: {name} is made from the scores of {NEEDS[name]}; ask for both")
+    return tuple(name for name in EXPERIMENTS if name in wanted)
+
+
+@dataclass(frozen=True)
+class RowRange:
+    """One memorization job: rows [first, stop) of a model's training order, scored by its checkpoint ``step``."""
+
+    model: str
+    step: int
+    first: int
+    stop: int
+
+    @property
+    def path(self) -> str:
+        """Table of scores of this job."""
+        return f"{ROOT}/memorization/{self.model}/step{self.step}/rows-{self.first}-{self.stop}.parquet"
+
+
+def memorization_steps(model: Model, settings: Mapping[str, Any]) -> tuple[int, ...]:
+    """Steps at which memorization is measured."""
+    return model.select_steps(settings["steps"])
+
+
+def row_ranges(model: Model, settings: Mapping[str, Any]) -> Iterator[RowRange]:
+    """Jobs of one model: at each step the rows that the checkpoint has seen, in portions of ``rows_per_job``."""
+    portion = int(settings["rows_per_job"])
+    for step in memorization_steps(model, settings):
+        seen = model.step(step).rows
+        for first in range(0, seen, portion):
+            yield RowRange(model.name, step, first, min(first + portion, seen))
+
+
+def exposures_file(suite: str, dataset: str) -> str:
+    """Which rows of a data set's training order repeat a document that was met before."""
+    return f"{ROOT}/exposures/{suite}/{dataset}.npz"
+
+
+def models_of(suite: Suite, resolved: Mapping[str, Any]) -> list[Model]:
+    """Models of a resolved run (``run.json``)."""
+    return [suite.model(entry["name"]) for entry in resolved["models"]]
