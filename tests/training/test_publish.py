@@ -67,7 +67,7 @@ def test_transformers_loads_the_folder_unmodified(run: Path, tokenizer: Path, tm
 
 def test_logits_equal_the_trained_model(run: Path, tokenizer: Path, tmp_path: Path) -> None:
     """Exactly under tanh GELU; within 4e-3 under the exact GELU of the published config."""
-    recipe = program.run_recipe(run)
+    recipe = Recipe.from_json(program.run_state(run).recipe)
     publish(run / "step20", tokenizer, [tmp_path / "p"], "float32")
     model = GPTNeoX(recipe)
     load_weights(model, program.checkpoint.read_tensors(tmp_path / "p" / "model.safetensors"), tmp_path)
@@ -110,10 +110,11 @@ def test_the_whole_grid_and_main(run: Path, tokenizer: Path, tmp_path: Path) -> 
 
 
 def test_some_steps_only(run: Path, tokenizer: Path, tmp_path: Path) -> None:
-    root = tmp_path / "hub"
-    program.main(
-        ["--training-dir", str(run), "--steps", "0", "4", "--tokenizer", str(tokenizer), "--output-root", str(root)]
-    )
+    root, receipt = tmp_path / "hub", tmp_path / "hub" / "published.json"
+    options = ["--training-dir", str(run), "--steps", "0", "4", "--tokenizer", str(tokenizer)]
+    program.main([*options, "--output-root", str(root), "--receipt", str(receipt)])
+    lists = {name: hashlib.sha256((root / name / "sha256.txt").read_bytes()).hexdigest() for name in ("step0", "step4")}
+    assert json.loads(receipt.read_text()) == {"revisions": lists}
     assert sorted(path.name for path in root.iterdir() if path.is_dir()) == ["step0", "step4"]
 
 
@@ -128,7 +129,7 @@ def test_doubled_hub_steps_are_named_after_the_hub(
     recipe: Recipe, rows: ArrayRows, tokenizer: Path, tmp_path: Path
 ) -> None:
     train(dataclasses.replace(recipe, hub_steps_per_iteration=2, vocab_size=320), rows, tmp_path / "run", stop_at=4)
-    program.publish_run(tmp_path / "run", [4], tokenizer, tmp_path / "hub", "float16")
+    program.publish_run(tmp_path / "run", [8], tokenizer, tmp_path / "hub", "float16")
     assert (tmp_path / "hub" / "step8" / "config.json").is_file()
 
 
@@ -140,7 +141,7 @@ def test_misfits_are_refused(recipe: Recipe, run: Path, tokenizer: Path, tmp_pat
     with pytest.raises(MissingInputError, match="no checkpoint of a run"):
         publish(tmp_path, tokenizer, [tmp_path / "x"], "float16")
     with pytest.raises(MissingInputError, match="train first"):
-        program.run_recipe(tmp_path / "nowhere")
+        program.run_state(tmp_path / "nowhere")
     broken = tmp_path / "broken.json"
     broken.write_text("{}")
     with pytest.raises(DataError, match=r"not a tokenizer.json \(KeyError: 'model'\)"):

@@ -11,6 +11,7 @@ from workflow_scripts.training.checkpoint import RunState
 from workflow_scripts.training.metrics import read_metrics
 from workflow_scripts.training.model import GPTNeoX
 from workflow_scripts.training.optimizer import build_optimizer
+from workflow_scripts.training.origin import Origin
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.rows import RowSource
 from workflow_scripts.training.start import begin, fresh_state
@@ -52,11 +53,13 @@ def make_trainer(
     stop_at: int | None = None,
     micro_batch: int = 8,
     keep: tuple[int, ...] = (),
+    when_different: str = "refuse",
+    origin: Origin | None = None,
 ) -> Trainer:
     model = GPTNeoX(recipe)
     optimizer = build_optimizer(model, recipe)
     fresh = fresh_state(recipe, rows.fingerprint, 1, micro_batch)
-    state = begin(run, fresh, recipe, model=model, optimizer=optimizer, when_different="refuse")
+    state = begin(run, fresh, recipe, model=model, optimizer=optimizer, when_different=when_different, origin=origin)
     plan = Plan(run, recipe.train_iterations if stop_at is None else stop_at, micro_batch, keep)
     return Trainer(recipe, rows, model=model, optimizer=optimizer, state=state, plan=plan)
 

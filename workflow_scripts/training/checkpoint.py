@@ -36,8 +36,9 @@ FORMAT = 1
 class RunState:
     """Where a run stands: what a checkpoint says beside its tensors.
 
-    ``step`` counts iterations (data consumed), ``steps_taken`` those whose update was applied: fp16 skips some.
-    ``threads``, ``micro_batch`` and ``world`` change the last bits of a result and nothing else.
+    ``step`` counts iterations (data consumed), ``steps_taken`` those whose update was applied: fp16 skips some. The run
+    began at ``first_step``; its moments were zero after ``moments_from`` updates, from where the learning rate climbs
+    over ``rewarm_steps``. ``threads``, ``micro_batch`` and ``world`` change the last bits of a result and nothing else.
     """
 
     step: int
@@ -51,6 +52,9 @@ class RunState:
     micro_batch: int = 0
     world: int = 1
     origin: str = "scratch"
+    first_step: int = 0
+    moments_from: int = 0
+    rewarm_steps: int = 0
     format: int = FORMAT
 
     @classmethod
@@ -86,7 +90,10 @@ def resumable_step(run: Path) -> int | None:
     """Newest step that a run can go on from, or None: it has its moments, or none are needed yet."""
     for step in reversed(saved_steps(run)):
         folder = step_folder(run, step)
-        if (folder / OPTIMIZER).is_file() or RunState.read(folder / STATE).steps_taken == 0:
+        if (folder / OPTIMIZER).is_file():
+            return step
+        state = RunState.read(folder / STATE)
+        if state.steps_taken == state.moments_from:
             return step
     return None
 

@@ -136,32 +136,48 @@ def write_plain_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def run_recipe(run: Path) -> Recipe:
-    """Recipe of the run in folder ``run``."""
+def run_state(run: Path) -> RunState:
+    """State of the earliest checkpoint of the run in folder ``run``."""
     saved = checkpoint.saved_steps(run)
     if not saved:
-        raise MissingInputError(
-            f"{run}: no checkpoints there; train first with python -m workflow_scripts.training.retrain"
-        )
-    state = checkpoint.step_folder(run, saved[0]) / checkpoint.STATE
-    return Recipe.from_json(RunState.read(state).recipe, str(state))
+        raise MissingInputError(f"{run}: no checkpoints; train first with python -m workflow_scripts.training.retrain")
+    return RunState.read(checkpoint.step_folder(run, saved[0]) / checkpoint.STATE)
 
 
-def publish_run(run: Path, steps: Sequence[int] | None, tokenizer: Path, root: Path, dtype: str) -> None:
-    """Publish iterations ``steps`` of a run, or its whole grid, each under ``root``/<revision>."""
-    recipe, saved = run_recipe(run), checkpoint.saved_steps(run)
-    for step in recipe.checkpoint_steps if steps is None else steps:
-        if step not in saved:
-            raise MissingInputError(f"{run}: there is no checkpoint of step {step}; there are {saved}")
-    for step in recipe.checkpoint_steps if steps is None else steps:
-        hub = Step(
-            step * recipe.hub_steps_per_iteration,
-            recipe.batch_rows,
-            recipe.sequence_length,
-            recipe.hub_steps_per_iteration,
-        )
-        names = [hub.revision, MAIN] if step == recipe.train_iterations else [hub.revision]
-        publish(checkpoint.step_folder(run, step), tokenizer, [root / name for name in names], dtype)
+def hub_steps(recipe: Recipe, first_step: int) -> dict[int, Step]:
+    """The grid of a run from ``first_step`` on, by Hub step."""
+    per, shape = recipe.hub_steps_per_iteration, (recipe.batch_rows, recipe.sequence_length)
+    return {it * per: Step(it * per, *shape, per) for it in recipe.checkpoint_steps if it >= first_step}
+
+
+def publish_run(run: Path, steps: Sequence[int] | None, tokenizer: Path, root: Path, dtype: str) -> list[Path]:
+    """Publish Hub steps ``steps`` of a run, or its whole grid, each to ``root``/<revision>; returns the folders.
+
+    The last step of the recipe is also published as ``main``. Nothing is written when a checkpoint is missing.
+    """
+    state, saved = run_state(run), checkpoint.saved_steps(run)
+    recipe = Recipe.from_json(state.recipe, str(run))
+    grid = hub_steps(recipe, state.first_step)
+    wanted = list(grid) if steps is None else list(steps)
+    for hub in wanted:
+        if hub not in grid or grid[hub].iteration not in saved:
+            known = [step for step in grid if grid[step].iteration in saved]
+            raise MissingInputError(f"{run}: there is no checkpoint of step {hub}; there are {known}")
+    made: list[Path] = []
+    for hub in wanted:
+        step = grid[hub]
+        names = [step.revision, MAIN] if step.iteration == recipe.train_iterations else [step.revision]
+        targets = [root / name for name in names]
+        publish(checkpoint.step_folder(run, step.iteration), tokenizer, targets, dtype)
+        made += targets
+    return made
+
+
+def write_receipt(receipt: Path, folders: Sequence[Path]) -> None:
+    """Write the list of published folders with the hash of each folder's own list."""
+    hashes = {folder.name: sha256_file(folder / HASHES) for folder in folders}
+    write_json(receipt, {"revisions": hashes})
+    write_record(receipt, {folder.name: folder / HASHES for folder in folders}, {})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -172,27 +188,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source.add_argument("--training-dir", type=Path, help="folder of a run, to publish several steps at once")
     parser.add_argument("--output-dir", type=Path, help="with --checkpoint: the folder to make")
     parser.add_argument("--output-root", type=Path, help="with --training-dir: the folder that gets one per revision")
-    parser.add_argument("--steps", type=int, nargs="+", help="with --training-dir: iterations to publish")
+    parser.add_argument("--steps", type=int, nargs="+", help="with --training-dir: Hub steps to publish")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the model")
-    parser.add_argument("--receipt", type=Path, help="with --training-dir: file written when every revision is there")
     parser.add_argument("--dtype", choices=PUBLISHED_DTYPES, default="float16", help="of the published weights")
+    parser.add_argument("--receipt", type=Path, help="JSON to write last, with the hash of each folder's list")
     options = parser.parse_args(arguments)
     if options.checkpoint is not None:
         if options.output_dir is None or options.output_root or options.steps:
             raise ConfigError("--checkpoint goes with --output-dir and with neither --output-root nor --steps")
-        publish(options.checkpoint, options.tokenizer, [options.output_dir], options.dtype)
-        return
-    if options.output_root is None or options.output_dir:
-        raise ConfigError("--training-dir goes with --output-root (one folder per revision), not with --output-dir")
-    publish_run(options.training_dir, options.steps, options.tokenizer, options.output_root, options.dtype)
-    if options.receipt:
-        write_receipt(options.receipt, options.output_root)
-
-
-def write_receipt(receipt: Path, root: Path) -> None:
-    """Write the revisions under ``root`` with the hash of each one's list of files."""
-    lists = sorted(root.glob(f"*/{HASHES}"))
-    write_json(receipt, {"revisions": {path.parent.name: sha256_file(path) for path in lists}})
+        folders = [options.output_dir]
+        publish(options.checkpoint, options.tokenizer, folders, options.dtype)
+    else:
+        if options.output_root is None or options.output_dir:
+            raise ConfigError("--training-dir goes with --output-root (one folder per revision), not with --output-dir")
+        folders = publish_run(
+            options.training_dir, options.steps, options.tokenizer, options.output_root, options.dtype
+        )
+    if options.receipt is not None:
+        write_receipt(options.receipt, folders)
 
 
 if __name__ == "__main__":

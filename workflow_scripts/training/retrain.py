@@ -31,6 +31,7 @@ from workflow_scripts.training.allocator import keep_freed_memory
 from workflow_scripts.training.checkpoint import RunState
 from workflow_scripts.training.model import GPTNeoX
 from workflow_scripts.training.optimizer import build_optimizer
+from workflow_scripts.training.origin import Origin, read_origin
 from workflow_scripts.training.recipe import Recipe, read_recipe
 from workflow_scripts.training.rows import RowSource, check_source, micro_batch_rows, open_rows
 from workflow_scripts.training.start import WHEN_DIFFERENT, begin, fresh_state
@@ -78,6 +79,11 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--keep-optimizer", type=int, nargs="*", default=[], metavar="STEP", help="steps whose optimizer state is kept"
     )
+    parser.add_argument("--start-from", type=Path, help="step<N> folder of another run, or a Hugging Face folder")
+    parser.add_argument("--start-step", type=int, help="step of a Hugging Face folder given to --start-from")
+    parser.add_argument(
+        "--rewarm-steps", type=int, help="take weights alone from --start-from; steps over which the rate climbs again"
+    )
     parser.add_argument(
         "--when-different", choices=WHEN_DIFFERENT, default="refuse", help="what to do with checkpoints of another run"
     )
@@ -110,16 +116,32 @@ def prepare(recipe: Recipe, source: RowSource, options: argparse.Namespace, stop
     """Trainer at the step where the run begins; refuses everything that would fail later."""
     set_threads(options.threads)
     micro_batch = micro_batch_rows(recipe, options.micro_batch)
+    origin = chosen_origin(options, recipe)
     model = GPTNeoX(recipe)
     optimizer = build_optimizer(model, recipe)
     fresh = fresh_state(recipe, source.fingerprint, options.threads, micro_batch)
     state = begin(
-        options.output_dir, fresh, recipe, model=model, optimizer=optimizer, when_different=options.when_different
+        options.output_dir,
+        fresh,
+        recipe,
+        model=model,
+        optimizer=optimizer,
+        when_different=options.when_different,
+        origin=origin,
     )
     if state.step < stop_at:
         check_source(source, recipe, state.step, stop_at)
     plan = Plan(options.output_dir, stop_at, micro_batch, frozenset(options.keep_optimizer))
     return Trainer(recipe, source, model=model, optimizer=optimizer, state=state, plan=plan)
+
+
+def chosen_origin(options: argparse.Namespace, recipe: Recipe) -> Origin | None:
+    """Where the run starts, None for scratch; raises ConfigError for options that need --start-from."""
+    if options.start_from is not None:
+        return read_origin(options.start_from, options.start_step, options.rewarm_steps, recipe)
+    if options.start_step is not None or options.rewarm_steps is not None:
+        raise ConfigError("--start-step and --rewarm-steps go with --start-from")
+    return None
 
 
 def set_threads(threads: int) -> None:
@@ -142,6 +164,8 @@ def write_receipt(options: argparse.Namespace, recipe: Recipe, state: RunState) 
             "recipe_identity": recipe.identity,
             "data_fingerprint": state.data_fingerprint,
             "steps": checkpoint.saved_steps(options.output_dir),
+            "first_step": state.first_step,
+            "origin": state.origin,
             "skipped_steps": list(state.skipped_steps),
             "weights_sha256": weights_sha256,
         },

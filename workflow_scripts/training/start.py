@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from workflow_scripts.training.checkpoint import RunState
 from workflow_scripts.training.initialisation import initialise
 from workflow_scripts.training.model import GPTNeoX
 from workflow_scripts.training.optimizer import load_state_tensors
+from workflow_scripts.training.origin import Origin
 from workflow_scripts.training.recipe import Recipe
 
 LOG = logging.getLogger(__name__)
@@ -47,27 +49,60 @@ def begin(
     model: GPTNeoX,
     optimizer: torch.optim.Optimizer,
     when_different: str,
+    origin: Origin | None = None,
 ) -> RunState:
     """Give ``model`` and ``optimizer`` the values to go on from and return their state.
 
-    ``fresh`` is the state of a new run. ``when_different`` is ``refuse`` (ModelError) or ``restart`` (the old run's
-    checkpoints are deleted, with a message).
+    ``fresh`` is the state of a new run, ``origin`` where it starts when not from scratch. ``when_different`` is
+    ``refuse`` (ModelError) or ``restart`` (checkpoints of another run are deleted, with a message).
     """
-    found = checkpoint.resumable_step(run)
-    state = None if found is None else RunState.read(checkpoint.step_folder(run, found) / checkpoint.STATE)
-    if state is not None and (reason := difference(state, fresh)):
+    if origin is not None:
+        fresh = replace(
+            fresh,
+            step=origin.step,
+            steps_taken=origin.steps_taken,
+            first_step=origin.step,
+            moments_from=origin.moments_from,
+            rewarm_steps=origin.rewarm_steps,
+            loss_scale=origin.loss_scale,
+            origin=origin.label,
+        )
+    state = resumable_state(run, fresh, recipe, when_different)
+    if state is not None:
+        load(run, state, model, optimizer)
+        return continued(state, fresh)
+    if origin is None:
+        initialise(model, recipe)
+    else:
+        load_weights(model, origin.weights, "the run's origin")
+        if origin.moments:
+            load_state_tensors(model, optimizer, origin.moments, origin.steps_taken - origin.moments_from)
+    return fresh
+
+
+def resumable_state(run: Path, fresh: RunState, recipe: Recipe, when_different: str) -> RunState | None:
+    """State of the newest checkpoint in ``run`` that the new run may go on from; None to begin."""
+    while (found := checkpoint.resumable_step(run)) is not None:
+        state = RunState.read(checkpoint.step_folder(run, found) / checkpoint.STATE)
+        reason, keep_below = difference(state, fresh), 0
+        if not reason and (gap := first_gap(run, recipe, state)) is not None:
+            reason, keep_below = f"step {gap} is in the grid and was not saved", gap
+        if not reason:
+            return state
         if when_different == "refuse":
             raise ModelError(
                 f"{checkpoint.step_folder(run, state.step)} belongs to another run ({reason}); choose another "
                 "--output-dir, or --when-different restart to delete its checkpoints"
             )
-        discard(run, reason)
-        state = None
-    if state is None:
-        initialise(model, recipe)
-        return fresh
-    load(run, state, model, optimizer)
-    return continued(state, fresh)
+        discard(run, reason, keep_below)
+    return None
+
+
+def first_gap(run: Path, recipe: Recipe, state: RunState) -> int | None:
+    """First step of the grid that the run should have saved before ``state`` and did not."""
+    saved = set(checkpoint.saved_steps(run))
+    due = [step for step in recipe.checkpoint_steps if state.first_step <= step < state.step]
+    return next((step for step in due if step not in saved), None)
 
 
 def difference(saved: RunState, fresh: RunState) -> str:
@@ -75,30 +110,33 @@ def difference(saved: RunState, fresh: RunState) -> str:
     if saved.recipe_identity != fresh.recipe_identity:
         lines = Recipe.from_json(saved.recipe, "state.json").differences(Recipe.from_json(fresh.recipe))
         return f"recipe: {'; '.join(lines)}"
+    if saved.origin != fresh.origin:
+        return f"origin: {saved.origin} -> {fresh.origin}"
     if saved.data_fingerprint != fresh.data_fingerprint:
         return f"data fingerprint: {saved.data_fingerprint[:16]} -> {fresh.data_fingerprint[:16]}"
     return ""
 
 
-def discard(run: Path, reason: str) -> None:
-    """Delete the checkpoints of a run that is started over."""
-    LOG.warning("starting over: the checkpoints in %s belong to another run (%s)", run, reason)
+def discard(run: Path, reason: str, keep_below: int) -> None:
+    """Delete the checkpoints from step ``keep_below`` on, in a run that is started over."""
+    LOG.warning("training again: checkpoints in %s from step %d on do not serve (%s)", run, keep_below, reason)
     for step in checkpoint.saved_steps(run):
-        shutil.rmtree(checkpoint.step_folder(run, step))
+        if step >= keep_below:
+            shutil.rmtree(checkpoint.step_folder(run, step))
 
 
 def load(run: Path, state: RunState, model: GPTNeoX, optimizer: torch.optim.Optimizer) -> None:
     """Load weights, moments and random state of ``state.step``."""
     folder = checkpoint.step_folder(run, state.step)
     load_weights(model, checkpoint.read_tensors(folder / checkpoint.WEIGHTS), folder / checkpoint.WEIGHTS)
-    if state.steps_taken > 0:
+    if state.steps_taken > state.moments_from:
         tensors = checkpoint.read_tensors(folder / checkpoint.OPTIMIZER)
         torch.set_rng_state(tensors.pop(checkpoint.RANDOM_STATE))
-        load_state_tensors(model, optimizer, tensors, state.steps_taken)
+        load_state_tensors(model, optimizer, tensors, state.steps_taken - state.moments_from)
 
 
 @torch.no_grad()
-def load_weights(model: GPTNeoX, weights: dict[str, Tensor], where: Path) -> None:
+def load_weights(model: GPTNeoX, weights: Mapping[str, Tensor], where: Path | str) -> None:
     """Copy ``weights`` into ``model``; raises ModelError naming the first tensor that does not fit."""
     parameters = dict(model.named_parameters())
     for name in sorted(parameters.keys() | weights.keys()):

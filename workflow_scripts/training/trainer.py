@@ -37,7 +37,8 @@ LOG = logging.getLogger(__name__)
 class Plan:
     """What one process does: from which step to which, in what portions, and what it keeps.
 
-    ``micro_batch`` rows go through the network at once; ``keep_optimizer`` are steps whose moments are not pruned.
+    ``micro_batch`` rows go through the network at once; ``keep_optimizer`` are steps that are saved with their
+    moments, in the recipe's grid or not, and never pruned.
     """
 
     run: Path
@@ -72,12 +73,12 @@ class Trainer:
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> RunState:
         """Train to ``plan.stop_at`` or until ``should_stop`` says so; the last state is always saved."""
         first = self.state.step
-        if first == 0 and (0 in self.recipe.checkpoint_steps or self.plan.stop_at == 0):
+        if first in self.recipe.checkpoint_steps and first not in checkpoint.saved_steps(self.plan.run):
             self.save()
         with Progress(f"train {self.recipe.name}", max(self.plan.stop_at - first, 1), unit="steps") as progress:
             while self.state.step < self.plan.stop_at and not should_stop():
                 self.metrics.add(self.iterate())
-                if self.state.step in self.recipe.checkpoint_steps:
+                if self.state.step in self.recipe.checkpoint_steps or self.state.step in self.plan.keep_optimizer:
                     self.save()
                 progress.advance(1, f"step {self.state.step}, {self.metrics.note}")
         if self.state.step not in checkpoint.saved_steps(self.plan.run):
@@ -87,7 +88,7 @@ class Trainer:
     def iterate(self) -> StepMetrics:
         """Run one iteration and advance the state."""
         state, scale = self.state, self.loss_scale()
-        rate = learning_rate(self.recipe, state.steps_taken)
+        rate = self.learning_rate()
         loss = self.compute_gradients(scale)
         norm = self.clip(scale * self.recipe.batch_rows / self.plan.micro_batch)
         overflow = self.recipe.compute_dtype == "float16" and not bool(torch.isfinite(norm))
@@ -104,6 +105,13 @@ class Trainer:
             loss_scale=state.loss_scale.after(overflow),
         )
         return StepMetrics(step, loss, norm, rate, scale, overflow)
+
+    def learning_rate(self) -> float:
+        """Rate of the next update: the schedule's, and less of it while new moments are young."""
+        state = self.state
+        rate = learning_rate(self.recipe, state.steps_taken)
+        young = state.steps_taken - state.moments_from + 1
+        return rate if young >= state.rewarm_steps else rate * young / state.rewarm_steps
 
     def loss_scale(self) -> float:
         """Factor on the loss: dynamic under fp16, 1 otherwise."""

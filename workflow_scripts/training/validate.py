@@ -96,14 +96,14 @@ def validate(folder: Path, tokens: np.ndarray) -> Validation:
     return Validation(folder, state.step, state.step * recipe.batch_tokens, len(tokens), loss)
 
 
-def read_stream(view: Path) -> np.ndarray:
-    """All tokens of a data set, one after another."""
+def read_stream(view: Path) -> tuple[np.ndarray, list[Path]]:
+    """All tokens of a data set, one after another, and the files they are in."""
     from workflow_scripts.dataset.view import open_data
 
     data = open_data(view)
     if data.tokens.n_tokens < 2:
         raise DataError(f"{view}: {data.tokens.n_tokens} tokens; at least two are needed to predict one")
-    return np.asarray(data.tokens.read(0, data.tokens.n_tokens))
+    return np.asarray(data.tokens.read(0, data.tokens.n_tokens)), [file.path for file in data.tokens.files]
 
 
 def table(results: Sequence[Validation], text_bytes: int) -> str:
@@ -137,15 +137,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if size < 1:
         raise ConfigError(f"held-out text of {size} bytes: give its size with --bytes, or a text that is not empty")
     set_threads(options.threads)
-    tokens = read_stream(options.view)
+    tokens, files = read_stream(options.view)
     results = []
     with Progress("validate", len(options.checkpoints), unit="checkpoints") as progress:
         for folder in options.checkpoints:
             results.append(validate(folder, tokens))
             progress.advance(1, f"{folder.name}: {results[-1].loss:.4f} nats per token")
     write_text(options.output, table(results, size))
-    weights = {str(folder): folder / checkpoint.WEIGHTS for folder in options.checkpoints}
-    write_record(options.output, {"view": options.view, **weights}, {"bytes": size})
+    inputs = {path.name: path for path in files}
+    inputs |= {str(folder): folder / checkpoint.WEIGHTS for folder in options.checkpoints}
+    write_record(options.output, inputs, {"bytes": size})
 
 
 if __name__ == "__main__":
