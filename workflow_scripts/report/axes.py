@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from workflow_scripts.report.style import FAINT, INK
 
 ZERO_GAP = 0.55  # decades between the first trained checkpoint and the place of step 0
+SHORTEST_AXIS = 0.5  # decades; an axis for a single checkpoint needs some length
 LABEL_ROOM = 0.14  # share of the x range kept free at the right for labels
 PREFIXES = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 MIN_LABEL_SHARE = 0.09  # labels nearer than this share of the axis are thinned out
@@ -53,8 +54,9 @@ class TokenScale:
 
     @property
     def span(self) -> float:
-        """Decades from the left end of the axis to the last checkpoint."""
-        return float(np.log10(self.last)) - (self.zero if self.has_zero else float(np.log10(self.first)))
+        """Decades from the left end of the axis to the last checkpoint, at least SHORTEST_AXIS."""
+        left = self.zero if self.has_zero else float(np.log10(self.first))
+        return max(float(np.log10(self.last)) - left, SHORTEST_AXIS)
 
     def token_ticks(self) -> dict[float, str]:
         """Labelled token counts: 0, the decades, the first and last checkpoint."""
@@ -78,12 +80,14 @@ def thin_ticks(ticks: Sequence[float], distance: float) -> list[float]:
     >>> thin_ticks([2e6, 1e7, 1e8, 2.5e8, 3e8], 0.3)
     [2000000.0, 10000000.0, 100000000.0, 300000000.0]
     """
-    first, *between, last = sorted(ticks)
-    kept = [first]
+    first, *between = sorted(set(ticks))
+    if not between:
+        return [first]
+    last, kept = between.pop(), [first]
     for tick in between:
         if min(np.log10(tick / kept[-1]), np.log10(last / tick)) >= distance:
             kept.append(tick)
-    return [*kept, last] if last > first else kept
+    return [*kept, last]
 
 
 def amount_label(amount: float) -> str:

@@ -76,7 +76,7 @@ def titles() -> dict[str, str]:
 def score_text(value: float) -> str:
     """Score in three digits without a leading zero.
 
-    >>> score_text(0.7045), score_text(1.0)
+    >>> score_text(0.7044), score_text(1.0)
     ('.704', '1.000')
     """
     return f"{value:.3f}".removeprefix("0")

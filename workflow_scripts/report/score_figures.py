@@ -137,10 +137,10 @@ def five_shot_minus_zero_shot(tables: Tables) -> Drawing:
         draw_last_bar(ax, of_largest(part.rows), colours, scale)
         label_sizes(ax, part.rows, colours, scale)
     legend_of_data(figure, data_sets_of(rows))
-    caption = caption_of(
-        parts,
-        "The bar of the largest model treats the two scores as independent, which makes it too long: the items are the same. ",
+    remark = (
+        "The bar, of the largest model, treats both scores as independent and is too long: the items are the same. "
     )
+    caption = caption_of(parts, remark)
     return Drawing(
         figure,
         rows[PLOTTED],

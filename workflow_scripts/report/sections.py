@@ -120,6 +120,7 @@ class CoverageRow:
     """One model: for each step a state (full, part, none) and words for it."""
 
     model: str
+    steps: Sequence[int]
     cells: Sequence[tuple[str, str]]
 
 
@@ -134,7 +135,7 @@ def coverage(inputs: ReportInputs) -> list[CoverageRow]:
     rows = []
     for model, steps in inputs.run["steps"].items():
         cells = [coverage_cell(step, scored.get((model, step), set()), wanted) for step in steps]
-        rows.append(CoverageRow(model, cells))
+        rows.append(CoverageRow(model, steps, cells))
     return rows
 
 

@@ -100,7 +100,7 @@ def size_colours(sizes: Sequence[str]) -> dict[str, str]:
     """Colour of each size: light for the smallest, dark for the largest.
 
     >>> size_colours(["1m", "90k"])
-    {'90k': '#95d840', '1m': '#440154'}
+    {'90k': '#b0dd2f', '1m': '#440154'}
     """
     ordered = ordered_sizes(sizes)
     places = np.linspace(VIRIDIS_LIGHT_END, 0.0, len(ordered)) if len(ordered) > 1 else [0.3]

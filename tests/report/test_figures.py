@@ -1,0 +1,160 @@
+"""Figures from a made-up run with known curves, and from the published table."""
+
+import json
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import yaml
+from conftest import draw_arguments
+from synthetic import run_settings, score, scores_frame
+
+from workflow_scripts.errors import DataError, MissingInputError, UnknownNameError
+from workflow_scripts.published.table import read_table
+from workflow_scripts.report.draw import main as draw
+from workflow_scripts.report.figure import rendered
+from workflow_scripts.report.loss_figures import smoothed, thinned
+from workflow_scripts.report.published_figures import published_scores
+from workflow_scripts.report.registry import FIGURES as REGISTRY
+from workflow_scripts.report.score_figures import (
+    by_task,
+    five_shot_minus_zero_shot,
+    scores_against_parameters,
+    scores_over_training,
+    shot_difference,
+)
+from workflow_scripts.report.style import house_style
+from workflow_scripts.report.tables import Tables
+
+
+def test_each_figure_is_a_full_set_of_files(drawn):
+    assert {path.stem for path in drawn.glob("*.svg")} == set(REGISTRY)
+    for name in REGISTRY:
+        record = json.loads((drawn / f"{name}.record.json").read_text())
+        assert set(record["parameters"]["sha256"]) == {"csv", "svg", "pdf", "png"}
+        assert len(record["parameters"]["caption"]) > 60
+        assert len(record["parameters"]["alternative"]) > 40
+        assert (drawn / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (drawn / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert not list(drawn.glob(".*"))
+
+
+@pytest.mark.slow
+def test_drawing_again_gives_the_same_bytes(drawn, run_on_disk, tmp_path):
+    names = ["agreement_over_training", "published_lambada"]
+    draw(draw_arguments(run_on_disk, names, tmp_path))
+    for name in names:
+        for kind in ("svg", "pdf", "png", "csv"):
+            assert (tmp_path / f"{name}.{kind}").read_bytes() == (drawn / f"{name}.{kind}").read_bytes()
+
+
+def test_no_date_and_no_outside_address_in_the_svg(drawn):
+    text = (drawn / "published_lambada.svg").read_text()
+    assert "<dc:date>" not in text
+    assert "http" not in text.replace("http://www.w3.org/", "").replace("http://purl.org/", "").replace(
+        "http://creativecommons.org/", ""
+    )
+
+
+def test_csv_of_a_published_figure_is_the_table(drawn, compact_path):
+    shown = pd.read_csv(drawn / "published_lambada.csv")
+    assert len(shown) == 16 * 27
+    table = read_table(compact_path)
+    for row in shown.sample(20, random_state=1).itertuples():
+        of_file = table[table["source_file"] == row.source_file]
+        same = of_file[(of_file["task"] == row.task) & (of_file["metric"] == "acc")]
+        assert same["value"].tolist() == [row.value]
+    assert shown["doubtful"].sum() == 20
+    assert set(shown[shown["doubtful"]]["size"]) == {"2.8b"}
+
+
+def test_published_scores_have_one_point_per_checkpoint(compact_path):
+    table = read_table(compact_path)
+    for task in ("lambada_openai", "arc_easy", "sciq"):
+        rows = published_scores(table, task)
+        assert not rows.duplicated(["model", "step"]).any()
+        assert len(rows) == 432
+
+
+def test_csv_of_our_scores_is_what_was_scored(drawn):
+    shown = pd.read_csv(drawn / "agreement_over_training.csv")
+    assert len(shown) == 6 * 12
+    last = shown[(shown["model"] == "pocket-1m") & (shown["step"] == 600)].iloc[0]
+    assert last["value"] == pytest.approx(score("pocket_agreement", 2, 600, 0))
+    assert last["upper"] - last["value"] == pytest.approx(1.96 * last["stderr"])
+
+
+def test_shot_difference_by_hand():
+    columns = {"model": ["a"], "size": ["1m"], "data": ["standard"], "shots": [5], "step": [1]}
+    zero = pd.DataFrame({**columns, "value": [0.5], "stderr": [0.03]})
+    five = pd.DataFrame({**columns, "value": [0.7], "stderr": [0.04]})
+    row = shot_difference(zero, five).iloc[0]
+    assert (row["value"], row["stderr"]) == (pytest.approx(0.2), pytest.approx(0.05))
+    assert row["lower"] == pytest.approx(0.2 - 1.96 * 0.05)
+
+
+def test_figure_that_needs_both_shots_says_so():
+    frame = scores_frame()
+    with pytest.raises(DataError, match="numbers of shots that are compared"):
+        five_shot_minus_zero_shot(Tables(run_settings(), scores=frame[frame["shots"] == 0]))
+
+
+def test_tasks_come_in_the_suites_order_by_their_headline_metric():
+    titles = [part.title for part in by_task(scores_frame())]
+    assert titles[0] == "Number agreement, zero-shot"
+    assert len(titles) == 8
+
+
+def test_smoothed_loss_is_the_mean_of_the_last_tenth():
+    line = pd.DataFrame({"step": range(1, 101), "loss": [float(s) for s in range(1, 101)]})
+    means = smoothed(line)["loss_mean"]
+    assert means.iloc[0] == 1.0
+    assert means.iloc[99] == pytest.approx(sum(range(91, 101)) / 10)
+    assert means.iloc[49] == pytest.approx(sum(range(46, 51)) / 5)
+
+
+def test_thinned_keeps_first_and_last():
+    line = pd.DataFrame({"step": range(1, 143_001)})
+    kept = thinned(line)["step"]
+    assert (kept.iloc[0], kept.iloc[-1]) == (1, 143_000)
+    assert len(kept) <= 400
+
+
+def test_registry_and_configuration_name_the_same_figures(root):
+    listed = yaml.safe_load((root / "config" / "figures.yaml").read_text())["figures"]
+    assert set(listed) <= set(REGISTRY)
+    for name, entry in listed.items():
+        assert tuple(entry["needs"]) == REGISTRY[name].needs
+
+
+def test_unknown_figure_and_missing_tables(run_on_disk, tmp_path):
+    with pytest.raises(UnknownNameError, match="did you mean 'published_sciq'"):
+        draw(draw_arguments(run_on_disk, ["published_sciqq"], tmp_path))
+    broken = {**run_on_disk, "tables": tmp_path}
+    with pytest.raises(MissingInputError, match=r"published\.parquet: no such table"):
+        draw(draw_arguments(broken, ["published_sciq"], tmp_path))
+    with pytest.raises(MissingInputError, match=r"metrics\.csv: no such file"):
+        draw(draw_arguments({**run_on_disk, "training": tmp_path}, ["loss_over_training"], tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_table_figure_is_also_markdown(drawn):
+    assert "| LAMBADA | .185 |" in (drawn / "published_final_zero_shot.md").read_text()
+
+
+@pytest.mark.parametrize("keep", [{"size": "1m"}, {"step": 0}, {"step": 600}, {"data": "deduped"}, {"shots": 0}])
+def test_runs_with_one_of_something_are_drawn(keep):
+    frame = scores_frame()
+    ((column, value),) = keep.items()
+    tables = Tables(run_settings(), scores=frame[frame[column] == value])
+    with house_style("test"):
+        for draw_one in (scores_over_training, scores_against_parameters):
+            drawing = draw_one(tables)
+            rendered(drawing.figure, "svg")
+            plt.close(drawing.figure)
+            assert set(drawing.data[column]) == {value}
+
+
+def test_table_without_notes_is_drawn():
+    parts = list(by_task(scores_frame().drop(columns="note")))
+    assert len(parts) == 8

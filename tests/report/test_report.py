@@ -1,0 +1,183 @@
+"""The page: its sentences, its parts, what it must not contain, and how a browser sees it."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+from conftest import FIGURES
+
+from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.report.build import main as build
+from workflow_scripts.report.inputs import read_inputs, read_json
+from workflow_scripts.report.verdicts import direction, find_verdicts
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, ids, and whether every tag is closed in order."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "input"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def page_path(run_on_disk, drawn, root):
+    tables, dataset = run_on_disk["tables"], run_on_disk["root"] / "data" / "pocket" / "standard"
+    defects = root / "config" / "suites" / "published" / "pythia-evals.defects.tsv"
+    (tables / "published_defects.tsv").write_bytes(defects.read_bytes())
+    (tables / "crosscheck.json").write_text(json.dumps({"largest_difference": 2e-6, "tasks": [{}, {}]}))
+    (dataset / "batches").mkdir(parents=True)
+    (dataset / "index_maps").mkdir()
+    verified = {"files": [{"path": "a"}], "bytes": 1234567, "lock_sha256": "ab" * 32}
+    (dataset / "verified.json").write_text(json.dumps(verified))
+    (dataset / "view.json").write_text(json.dumps({"sequences": 12, "tokens": 3456}))
+    maps = {"sets": [{"label": "train", "samples": 9600, "epochs": 2, "files": {"doc_idx": "cd" * 32}}]}
+    (dataset / "index_maps" / "index_maps.json").write_text(json.dumps(maps))
+    sample = {
+        "iteration": 0,
+        "first_row": 0,
+        "rows": 16,
+        "sha256": "ef" * 32,
+        "texts": ["<b>the farmer</b> walks", "x"],
+    }
+    (dataset / "batches" / "samples.jsonl").write_text(json.dumps(sample) + "\n")
+    output = run_on_disk["run_dir"] / "report.html"
+    build(build_arguments(run_on_disk, FIGURES, output))
+    return output
+
+
+def build_arguments(paths, figures, output):
+    return [
+        "--run", str(paths["run"]), "--run-dir", str(paths["run_dir"]), "--results-root", str(paths["root"]),
+        "--figures", *figures, "--output", str(output),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(page_path):
+    return page_path.read_text(encoding="utf-8")
+
+
+def test_page_is_well_formed_and_its_links_lead_somewhere(page):
+    parsed = Page(page)
+    assert parsed.open == []
+    ids = [attrs["id"] for _, attrs in parsed.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    anchors = {attrs["href"][1:] for tag, attrs in parsed.tags if tag == "a" and attrs["href"].startswith("#")}
+    assert anchors <= set(ids)
+    assert {"overview", "this-run", "published", "coverage", "data", "defects", "provenance", "rebuild"} <= set(ids)
+
+
+def test_page_needs_no_network(page):
+    parsed = Page(page)
+    sources = [attrs.get("src", "") for _, attrs in parsed.tags if "src" in attrs]
+    assert len(sources) == len(FIGURES)
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
+    assert "@import" not in page
+    assert "url(" not in page
+    assert len(page.encode()) < 6_000_000
+
+
+def test_every_figure_has_words_for_those_who_do_not_see_it(page):
+    images = [attrs for tag, attrs in Page(page).tags if tag == "img"]
+    assert all(len(attrs["alt"]) > 40 for attrs in images)
+    regions = [attrs for _, attrs in Page(page).tags if attrs.get("class", "").startswith("scroll")]
+    assert all(attrs["tabindex"] == "0" and attrs["aria-label"] for attrs in regions)
+
+
+def test_verdicts_carry_the_numbers(run_on_disk, page_path):
+    inputs = read_inputs(run_on_disk["run"], run_on_disk["run_dir"], run_on_disk["root"], [])
+    texts = [verdict.text for verdict in find_verdicts(inputs)]
+    assert any(
+        text.startswith("Number agreement, zero-shot: acc rises from .500 at step 0 to .927 at step 600 for pocket-1m")
+        for text in texts
+    )
+    assert any(
+        text.startswith("Facts: five-shot minus zero-shot is") and "+0.073 ± 0.085 for pocket-1m" in text
+        for text in texts
+    )
+    assert any("agree to 2e-06 nats" in text for text in texts)
+    assert any("from .185 (70m) to .705 (12b)" in text for text in texts)
+    assert any("90 files called five-shot" in text for text in texts)
+    assert "Deduplicated minus standard data at the last checkpoint: -0.020" in " ".join(texts)
+
+
+def test_direction_is_judged_by_the_error():
+    assert direction(0.05, 0.03, 0.03) == "stays within its error,"
+    assert direction(0.2, 0.03, 0.03) == "rises"
+    assert direction(-0.2, 0.03, 0.03) == "falls"
+
+
+def test_data_and_text_of_batches_are_shown_and_escaped(page):
+    assert "1 files, 1,234,567 bytes, all as listed" in page
+    assert "ab" * 32 in page
+    assert "&lt;b&gt;the farmer&lt;/b&gt; walks" in page
+
+
+def test_record_names_every_input(page_path):
+    record = json.loads(page_path.with_name("report.html.record.json").read_text())
+    assert {f"figure {name}" for name in FIGURES} <= set(record["inputs"])
+    assert {"run", "scores", "published", "defects"} <= set(record["inputs"])
+
+
+def test_building_again_gives_the_same_page(run_on_disk, page_path, tmp_path):
+    build(build_arguments(run_on_disk, FIGURES, tmp_path / "again.html"))
+    assert (tmp_path / "again.html").read_bytes() == page_path.read_bytes()
+
+
+def test_run_without_models_shows_only_published_results(run_on_disk, drawn, tmp_path):
+    run = {"run": "published", "suite": "pythia", "models": [], "steps": {}, "shots": [], "tasks": []}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    for folder in ("tables", "figures"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(run_on_disk["tables"] / "published.parquet", tmp_path / "tables")
+    for path in drawn.glob("published_lambada.*"):
+        shutil.copy(path, tmp_path / "figures")
+    paths = {"run": tmp_path / "run.json", "run_dir": tmp_path, "root": tmp_path}
+    build(build_arguments(paths, ["published_lambada"], tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text()
+    assert 'id="published"' in text
+    assert 'id="this-run"' not in text
+    assert 'id="coverage"' not in text
+
+
+def test_missing_parts_are_named(run_on_disk, tmp_path):
+    output = tmp_path / "report.html"
+    with pytest.raises(MissingInputError, match="figure nothing_drawn is not drawn yet"):
+        build(build_arguments(run_on_disk, ["nothing_drawn"], output))
+    with pytest.raises(MissingInputError, match="no such file"):
+        build(build_arguments({**run_on_disk, "run": tmp_path / "run.json"}, [], output))
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(DataError, match="broken JSON"):
+        read_json(tmp_path / "broken.json")
+    assert not output.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no browser on this machine")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_opens_it(page_path, tmp_path, width):
+    picture = tmp_path / "page.png"
+    command = [
+        "chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+        f"--window-size={width},900", "--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--screenshot={picture}", page_path.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
