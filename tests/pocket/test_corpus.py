@@ -12,6 +12,7 @@ from collections import Counter
 import pytest
 
 from workflow_scripts import cli
+from workflow_scripts.dataset import deduplicate
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.pocket import corpus, generate_corpus, lexicon, passages, scenes
 
@@ -46,6 +47,12 @@ def test_deduped_is_standard_without_later_copies(pocket):
     first = list(dict.fromkeys(row["text"] for row in pocket.standard))
     assert [row["text"] for row in pocket.deduped] == first
     assert len(pocket.deduped) == 1500
+
+
+def test_deduplicating_the_standard_corpus_gives_the_deduped_one(pocket, tmp_path):
+    """The dataset stage's own, independent deduplication agrees byte for byte."""
+    deduplicate.deduplicate(pocket.folder / "standard.jsonl", tmp_path / "deduped.jsonl")
+    assert (tmp_path / "deduped.jsonl").read_text() == (pocket.folder / "deduped.jsonl").read_text()
 
 
 def test_identifiers_are_unique(pocket):
