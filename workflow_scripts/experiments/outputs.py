@@ -1,0 +1,89 @@
+"""What every experiment leaves behind: tidy tables (parquet, the same as csv) and a verdict that is computed.
+
+A verdict file is a JSON object ``{"experiment", "sentences", "numbers"}``: sentences for the report, and the numbers
+in them. Nothing here may round a number that goes into a table.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts.errors import ConfigError, DataError, MissingInputError
+from workflow_scripts.storage.atomic import atomic_path, write_json, write_text
+from workflow_scripts.storage.records import write_record
+
+
+def write_frame(path: Path, frame: pd.DataFrame, inputs: Mapping[str, Path], parameters: Mapping[str, Any]) -> None:
+    """Write ``frame`` as parquet to ``path``, as csv beside it, and its record; ConfigError for another suffix."""
+    if path.suffix != ".parquet":
+        raise ConfigError(f"{path}: a table's name must end in .parquet; the .csv is written beside it")
+    with atomic_path(path) as temporary:
+        frame.to_parquet(temporary, index=False)
+    write_text(path.with_suffix(".csv"), frame.to_csv(index=False, lineterminator="\n"))
+    write_record(path, inputs, {"rows": len(frame), **parameters})
+
+
+def read_frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Table with at least ``columns``; raises MissingInputError or DataError."""
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such table; run the step that makes it first")
+    try:
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a table ({error}); make it again") from error
+    missing = [name for name in columns if name not in frame]
+    if missing:
+        raise DataError(f"{path}: lacks the columns {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
+    return frame
+
+
+def write_verdict(
+    path: Path, experiment: str, sentences: Sequence[str], numbers: Mapping[str, Any], inputs: Mapping[str, Path]
+) -> None:
+    """Write the verdict of ``experiment``; numbers that are not finite become null."""
+    write_json(path, {"experiment": experiment, "sentences": list(sentences), "numbers": finite(dict(numbers))})
+    write_record(path, inputs, {"experiment": experiment})
+
+
+def read_verdict(path: Path) -> dict[str, Any]:
+    """A verdict file; raises MissingInputError or DataError."""
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such verdict; run the experiment first")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); run the experiment again") from error
+    if not isinstance(content, dict) or {"experiment", "sentences", "numbers"} - content.keys():
+        raise DataError(f"{path}: not a verdict; it lacks experiment, sentences or numbers")
+    return dict(content)
+
+
+def finite(value: Any) -> Any:
+    """``value`` as JSON allows it: numpy numbers as Python's, NaN and infinities as None, at any depth.
+
+    >>> finite({"a": [float("nan"), 1.5]})
+    {'a': [None, 1.5]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    plain = value.item() if hasattr(value, "item") else value
+    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
+
+
+def probability(p: float) -> str:
+    """A p value for a sentence.
+
+    >>> probability(0.0312), probability(0.00002), probability(float("nan"))
+    ('p = 0.031', 'p < 0.001', 'p not defined')
+    """
+    if not math.isfinite(p):
+        return "p not defined"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
