@@ -135,7 +135,7 @@ def read_answers(output: Path, plan: Plan) -> Answers:
     if not path.is_file():
         raise MissingInputError(f"{path}: no such file; score the checkpoint first")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             identity = str(file["plan_identity"])
             answers = Answers(file["loglikelihood"], file["greedy"])
     except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:

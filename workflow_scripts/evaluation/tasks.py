@@ -11,6 +11,7 @@ import contextlib
 import functools
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,8 @@ QUICK_FOLDERS = {
     "winogrande": "winogrande",
     "wsc": "super_glue/wsc",
 }
+DEFINITION = re.compile(r"""^["']?(?:task|group|tag)["']?:\s*["']?([\w.:-]+)""", re.MULTILINE)
+WORD = re.compile(r"[\w.:-]+")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
 
 
@@ -98,13 +101,30 @@ def make_manager(names: Sequence[str]) -> Any:
     folders = {folder for name in names for prefix, folder in QUICK_FOLDERS.items() if name.startswith(prefix)}
     paths = [OWN_TASKS, *(package / folder for folder in sorted(folders))]
     manager = lm_eval.tasks.TaskManager(include_path=[str(path) for path in paths], include_defaults=False)
-    if all(name in manager.task_index for name in names):
+    absent = [name for name in names if name not in manager.task_index]
+    if not absent:
         return manager
+    known = mentioned_names(package, absent)
     manager = lm_eval.tasks.TaskManager(include_path=[str(OWN_TASKS)])
-    for name in names:
+    for name in absent:
         if name not in manager.task_index:
-            raise UnknownNameError("task", name, manager.all_tasks)
+            raise UnknownNameError("task", name, known)
     return manager
+
+
+def mentioned_names(package: Path, wanted: Sequence[str]) -> set[str]:
+    """Names that the YAML files of lm-eval and of this project define.
+
+    A name of ``wanted`` that stands in none of them, in any place, is refused here at once: reading the text takes half
+    a second, indexing it eight. Whether a name that is mentioned is a task is for the index to say.
+    """
+    texts = [path.read_text(encoding="utf-8") for folder in (package, OWN_TASKS) for path in folder.rglob("*.yaml")]
+    known = {name for text in texts for name in DEFINITION.findall(text)}
+    words = {word for text in texts for word in WORD.findall(text)}
+    for name in wanted:
+        if name not in words:
+            raise UnknownNameError("task", name, sorted(known))
+    return known
 
 
 def leaf_names(index: Any, names: Sequence[str]) -> list[str]:
