@@ -12,6 +12,7 @@ from workflow_scripts.published.table import COLUMNS, to_frame, write_table
 from workflow_scripts.suite.registry import load_suite
 
 ITEMS = 250
+LAST = load_suite("pocket").model("pocket-1m").steps[-1]
 BLIND = {"pocket_agreement": (0,), "pocket_pronouns": (0,)}  # tasks that are only scored zero-shot
 
 

@@ -1,13 +1,14 @@
 """Figures from a made-up run with known curves, and from the published table."""
 
 import json
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import yaml
 from conftest import draw_arguments
-from synthetic import run_settings, score, scores_frame
+from synthetic import LAST, run_settings, score, scores_frame
 
 from workflow_scripts.errors import DataError, MissingInputError, UnknownNameError
 from workflow_scripts.published.table import read_table
@@ -25,6 +26,11 @@ from workflow_scripts.report.score_figures import (
 )
 from workflow_scripts.report.style import house_style
 from workflow_scripts.report.tables import Tables
+from workflow_scripts.suite.figures import figure_names
+from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import load_run
+
+DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())
 
 
 def test_each_figure_is_a_full_set_of_files(drawn):
@@ -78,9 +84,9 @@ def test_published_scores_have_one_point_per_checkpoint(compact_path):
 
 def test_csv_of_our_scores_is_what_was_scored(drawn):
     shown = pd.read_csv(drawn / "agreement_over_training.csv")
-    assert len(shown) == 6 * 12
-    last = shown[(shown["model"] == "pocket-1m") & (shown["step"] == 600)].iloc[0]
-    assert last["value"] == pytest.approx(score("pocket_agreement", 2, 600, 0))
+    assert len(shown) == sum(len(model.steps) for model in load_suite("pocket").models.values())
+    last = shown[(shown["model"] == "pocket-1m") & (shown["step"] == LAST)].iloc[0]
+    assert last["value"] == pytest.approx(score("pocket_agreement", 2, LAST, 0))
     assert last["upper"] - last["value"] == pytest.approx(1.96 * last["stderr"])
 
 
@@ -127,6 +133,15 @@ def test_registry_and_configuration_name_the_same_figures(root):
         assert tuple(entry["needs"]) == REGISTRY[name].needs
 
 
+def test_figures_follow_shots_and_tasks_of_the_run():
+    def names(**changes):
+        return figure_names(load_run({**DEFAULT, **changes}))
+
+    assert "five_shot_minus_zero_shot" in names()
+    assert "five_shot_minus_zero_shot" not in names(shots=[0])
+    assert "agreement_over_training" not in names(tasks=["pocket_facts"])
+
+
 def test_unknown_figure_and_missing_tables(run_on_disk, tmp_path):
     with pytest.raises(UnknownNameError, match="did you mean 'published_sciq'"):
         draw(draw_arguments(run_on_disk, ["published_sciqq"], tmp_path))
@@ -142,7 +157,7 @@ def test_table_figure_is_also_markdown(drawn):
     assert "| LAMBADA | .185 |" in (drawn / "published_final_zero_shot.md").read_text()
 
 
-@pytest.mark.parametrize("keep", [{"size": "1m"}, {"step": 0}, {"step": 600}, {"data": "deduped"}, {"shots": 0}])
+@pytest.mark.parametrize("keep", [{"size": "1m"}, {"step": 0}, {"step": LAST}, {"data": "deduped"}, {"shots": 0}])
 def test_runs_with_one_of_something_are_drawn(keep):
     frame = scores_frame()
     ((column, value),) = keep.items()
