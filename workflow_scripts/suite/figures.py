@@ -57,6 +57,11 @@ def figure_names(run: Run) -> tuple[str, ...]:
 
 
 def fits(figure: Mapping[str, Any], run: Run, available: set[str]) -> bool:
-    """True when ``run`` has the data for ``figure`` and its suite is among the figure's."""
-    suites = figure["suites"]
-    return set(figure["needs"]) <= available and (suites == "all" or run.suite.name in suites)
+    """True when ``run`` has the data for ``figure``: its tables, suite, numbers of shots and tasks."""
+    suites, tasks = figure["suites"], {task.name for task in run.tasks}
+    return (
+        set(figure["needs"]) <= available
+        and (suites == "all" or run.suite.name in suites)
+        and set(figure.get("shots", ())) <= set(run.shots)
+        and set(figure.get("tasks", ())) <= tasks
+    )
