@@ -30,16 +30,16 @@ LATE = SEEN // 6
 BINS = SEEN // 128
 
 
-def write_scores(root, memorized, settings=SETTINGS):
-    """Tables of every job as the scoring program leaves them."""
-    for job in row_ranges(MODEL, settings):
+def write_scores(root, memorized, settings=SETTINGS, model=MODEL):
+    """Tables of every job as the scoring program leaves them; flags of all steps, or by step."""
+    for job in row_ranges(model, settings):
+        flags = memorized[job.step] if isinstance(memorized, dict) else memorized
         path = root / job.path.removeprefix("results/")
         path.parent.mkdir(parents=True, exist_ok=True)
-        miss = np.where(memorized[job.first : job.stop], 32, 3)
-        row_table(np.arange(job.first, job.stop), MODEL.batch_rows, miss, 32).to_parquet(path)
-        write_json(
-            record_path(path), {"parameters": {key: settings[key] for key in ("prompt", "continuation", "every")}}
-        )
+        miss = np.where(flags[job.first : job.stop], 32, 3)
+        row_table(np.arange(job.first, job.stop), model.batch_rows, miss, 32).to_parquet(path)
+        made = {key: settings[key] for key in ("prompt", "continuation", "every")}
+        write_json(record_path(path), {"parameters": made})
 
 
 def resolved(settings=SETTINGS):

@@ -1,0 +1,163 @@
+r"""How well small models and early checkpoints tell what the largest model memorizes at the end of training.
+
+    python -m workflow_scripts.experiments.predictability --run results/runs/pocket/run.json --root results \
+        --tables-dir results/runs/pocket/tables
+
+writes predictability.parquet (a row per prediction and truth: cells, precision, recall and correlation by name, against
+compute), predictability_published.parquet (the published confusions with their names put right) and
+verdict_predictability.json. All comparisons are made on the rows that the earliest checkpoint has seen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts import cli
+from workflow_scripts.evaluation.score_files import read_run
+from workflow_scripts.experiments.confusion import PUBLISHED, Booleans, Confusion, read_published
+from workflow_scripts.experiments.memorization_rows import read_rows
+from workflow_scripts.experiments.outputs import write_frame, write_verdict
+from workflow_scripts.experiments.poisson import rate_interval
+from workflow_scripts.suite.experiments import memorization_steps, models_of
+from workflow_scripts.suite.models import Model
+from workflow_scripts.suite.registry import load_suite
+
+LOG = logging.getLogger(__name__)
+Flags = dict[tuple[str, int], Booleans]
+Pair = tuple[str, Model, int, Model, int]
+
+
+def compute_of(model: Model, step: int) -> float:
+    """Training compute of a checkpoint in floating-point operations, 6 x parameters x tokens.
+
+    A float on purpose: for the 12b model at its last step the product is above 2^63.
+
+    >>> compute_of(load_suite("pythia").model("pythia-12b"), 143000) > 2**63
+    True
+    """
+    return 6.0 * float(model.parameters) * float(model.step(step).tokens)
+
+
+def read_flags(models: Sequence[Model], settings: Mapping[str, Any], root: Path) -> tuple[Flags, dict[str, Path]]:
+    """Flags of every model and step on the rows that the earliest step has seen, and the files they came from."""
+    flags: Flags = {}
+    files: dict[str, Path] = {}
+    for model in models:
+        steps = memorization_steps(model, settings)
+        common = model.step(steps[0]).rows
+        for step in steps:
+            rows, read = read_rows(model, step, settings, root)
+            flags[model.name, step] = rows.memorized[rows.row < common]
+            files |= {str(path.relative_to(root)): path for path in read}
+    return flags, files
+
+
+def comparisons(models: Sequence[Model], flags: Flags) -> Iterator[Pair]:
+    """(Kind, predicting model and step, true model and step): what is compared with what, within one data set.
+
+    ``small``: with the largest model at the same step; ``early``: with the own last step; ``both``: with the largest
+    model's last step.
+    """
+    for dataset in dict.fromkeys(model.dataset for model in models):
+        same = [model for model in models if model.dataset == dataset]
+        largest = max(same, key=lambda model: model.parameters)
+        steps = {model.name: sorted(step for name, step in flags if name == model.name) for model in same}
+        for model in same:
+            for step in steps[model.name]:
+                if model is not largest and step in steps[largest.name]:
+                    yield "small", model, step, largest, step
+                if step != steps[model.name][-1]:
+                    yield "early", model, step, model, steps[model.name][-1]
+                if (model.name, step) != (largest.name, steps[largest.name][-1]):
+                    yield "both", model, step, largest, steps[largest.name][-1]
+
+
+def compare(flags: Flags, pair: Pair) -> dict[str, Any]:
+    """One row of the table."""
+    kind, model, step, truth, true_step = pair
+    cells = Confusion.of(flags[model.name, step], flags[truth.name, true_step])
+    predicted = int(cells.true_positive + cells.false_positive)
+    memorized = int(cells.true_positive + cells.false_negative)
+    precision, recall = (rate_interval(int(cells.true_positive), whole) for whole in (predicted, memorized))
+    return {
+        "kind": kind,
+        "model": model.name,
+        "size": model.size,
+        "data": model.dataset,
+        "step": step,
+        "truth_model": truth.name,
+        "truth_step": true_step,
+        "compute": compute_of(model, step),
+        "compute_share": compute_of(model, step) / compute_of(truth, true_step),
+        "rows": len(flags[model.name, step]),
+        **{name: int(value) for name, value in asdict(cells).items()},
+        "precision": cells.precision,
+        "precision_lower": precision[0],
+        "precision_upper": precision[1],
+        "recall": cells.recall,
+        "recall_lower": recall[0],
+        "recall_upper": recall[1],
+        "correlation": cells.correlation,
+    }
+
+
+def sentence(line: pd.Series) -> str:
+    """One comparison in words."""
+    return (
+        f"{line['model']}, step {line['step']} ({100 * line['compute_share']:.0f} % of the compute), tells what "
+        f"{line['truth_model']}, step {line['truth_step']}, memorizes with precision {line['precision']:.2f} "
+        f"({line['precision_lower']:.2f} to {line['precision_upper']:.2f}) and recall {line['recall']:.2f} "
+        f"({line['recall_lower']:.2f} to {line['recall_upper']:.2f})."
+    )
+
+
+def verdict(table: pd.DataFrame, published: pd.DataFrame) -> tuple[list[str], dict[str, Any]]:
+    """Sentences for the report: the prediction of best recall below half of the compute, and the published ones."""
+    usable = table[(table["kind"] == "both") & table["recall"].notna() & (table["true_positive"] > 0)]
+    cheap = usable[usable["compute_share"] <= 0.5]
+    sentences = [sentence(part.loc[part["recall"].idxmax()]) for _, part in cheap.groupby("data", sort=False)]
+    if not sentences:
+        sentences = ["No checkpoint below half of the compute predicts a memorized row of the largest model."]
+    last = published[(published["kind"] == "small") & (published["step"] == published["step"].max())]
+    small = last[last["size"] != "12b"]
+    sentences.append(
+        "Published, against 12b at the end: precision "
+        f"{small['precision'].min():.3f} to {small['precision'].max():.3f}, recall {small['recall'].min():.3f} to "
+        f"{small['recall'].max():.3f} from the smallest to the largest other model (cells named anew; they "
+        "were printed with false positives and false negatives exchanged)."
+    )
+    return sentences, {"lines": cheap.to_dict(orient="records"), "published": small.to_dict(orient="records")}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
+    parser.add_argument("--root", type=Path, default=Path("results"), help="folder of all results")
+    parser.add_argument("--published", type=Path, default=PUBLISHED, help="published confusions, .csv")
+    parser.add_argument("--tables-dir", type=Path, required=True, help="folder for the tables")
+    options = parser.parse_args(arguments)
+    resolved = read_run(options.run)
+    models = models_of(load_suite(resolved["suite"]), resolved)
+    settings = resolved["settings"]["memorization"]
+    flags, files = read_flags(models, settings, options.root)
+    table = pd.DataFrame([compare(flags, pair) for pair in comparisons(models, flags)])
+    published = read_published(options.published, load_suite("pythia"))
+    folder: Path = options.tables_dir
+    write_frame(folder / "predictability.parquet", table, files, {"settings": dict(settings)})
+    write_frame(folder / "predictability_published.parquet", published, {"published": options.published}, {})
+    sentences, numbers = verdict(table, published)
+    sources = {"table": folder / "predictability.parquet", "published": folder / "predictability_published.parquet"}
+    write_verdict(folder / "verdict_predictability.json", "predictability", sentences, numbers, sources)
+    for line in sentences:
+        LOG.info("%s", line)
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))
