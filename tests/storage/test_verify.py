@@ -118,3 +118,11 @@ def test_folder_in_place_of_a_file_is_missing(folder: Path) -> None:
 def test_missing_folder_names_the_program_that_fetches(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match=r"storage\.download"):
         verify.verify(tmp_path / "none", tmp_path / "lock.tsv", jobs=1)
+
+
+def test_what_a_fetch_put_aside_is_not_extra(folder: Path) -> None:
+    (folder / "a.bin.bad").touch()
+    run(folder)
+    (folder / "z.bin.bad").touch()
+    with pytest.raises(IntegrityError, match=r"1 extra \(first z\.bin\.bad\)"):
+        run(folder)
