@@ -13,7 +13,8 @@ from workflow_scripts.dataset.blend import blend
 from workflow_scripts.dataset.cutting import cut, sizes_by_count
 from workflow_scripts.dataset.index_writer import with_suffix
 from workflow_scripts.dataset.layout import BatchLayout
-from workflow_scripts.dataset.order import PreshuffledRows, TrainingRows
+from workflow_scripts.dataset.order import TrainingRows
+from workflow_scripts.dataset.preshuffled import PreshuffledRows
 from workflow_scripts.dataset.shards import VirtualTokens
 from workflow_scripts.errors import ConfigError, IntegrityError
 

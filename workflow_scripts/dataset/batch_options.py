@@ -10,17 +10,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workflow_scripts.dataset.order import PreshuffledRows, Rows, TrainingRows
+from workflow_scripts.dataset.preshuffled import PreshuffledRows
+from workflow_scripts.dataset.rows import Rows
 from workflow_scripts.dataset.shard_names import PATTERN, parse_shard_name, shard_name, shard_paths
 from workflow_scripts.dataset.shards import RemoteTokens, ShardLayout, TokenReader, VirtualTokens
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
 from workflow_scripts.storage.catalog import SOURCES, open_source
 from workflow_scripts.storage.sources import Repository, Source
 from workflow_scripts.suite.safe_yaml import load_yaml
+
+if TYPE_CHECKING:
+    from workflow_scripts.dataset.order import TrainingRows
 
 SEQ_LENGTH, SEED, TRAIN_ITERATIONS, BATCH_ROWS = 2048, 1234, 143000, 1024
 PRESHUFFLED_DTYPE = np.dtype("<u2")
@@ -115,6 +119,8 @@ def opened_order(options: argparse.Namespace, numbers: RunNumbers) -> TrainingRo
     location = options.view or numbers.data_path
     if location is None:
         raise ConfigError("no data named; give --view, --preshuffled, or --conf_dir with train-data-paths")
+    from workflow_scripts.dataset.order import TrainingRows
+
     return TrainingRows.open(
         location,
         options.index_maps,

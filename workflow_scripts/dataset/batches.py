@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from workflow_scripts.dataset.indexed import Array
-from workflow_scripts.dataset.order import Rows
+from workflow_scripts.dataset.rows import Rows
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError, MissingInputError
 from workflow_scripts.storage.atomic import write_text
 

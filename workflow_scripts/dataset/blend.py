@@ -12,7 +12,8 @@ import numpy as np
 
 from workflow_scripts.dataset.compiled import compiled
 from workflow_scripts.dataset.indexed import Array
-from workflow_scripts.dataset.order import TrainingRows, check_range, fingerprint_of
+from workflow_scripts.dataset.order import TrainingRows
+from workflow_scripts.dataset.rows import check_range, fingerprint_of
 from workflow_scripts.dataset.set_plan import normalized
 from workflow_scripts.errors import ConfigError
 

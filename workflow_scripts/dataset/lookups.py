@@ -16,8 +16,9 @@ import numpy as np
 from workflow_scripts.dataset.compiled import compiled
 from workflow_scripts.dataset.indexed import Array
 from workflow_scripts.dataset.npy_stream import BLOCK
-from workflow_scripts.dataset.order import Rows, TrainingRows, check_range
+from workflow_scripts.dataset.order import TrainingRows
 from workflow_scripts.dataset.row_pieces import stream_starts
+from workflow_scripts.dataset.rows import Rows, check_range
 from workflow_scripts.errors import ConfigError
 
 

@@ -90,22 +90,36 @@ def shuffle_in_place(values: Array, state: Array, output: Array, position: int) 
                 refill(state, output)
                 position = 0
             draws = int(min(624 - position, wanted - found))
-            for _ in range(draws):
-                # Written always, counted only when it is not above the bound: no branch to mispredict.
-                partner = output[position] & mask
-                position += 1
-                partners[found] = partner
-                found += int(int(partner) <= last - found)
+            found = draw_partners(output[position : position + draws], mask, last, partners, found)
+            position += draws
         swap_block(values, partners, last, wanted)
         last -= wanted
     return position
 
 
 @compiled
+def draw_partners(numbers: Array, mask: np.uint32, last: int, partners: Array, found: int) -> int:
+    """Turn random ``numbers`` into partners of entries last - found, last - found - 1, ...; returns how many there are.
+
+    A partner is written always but counted only when it is not above its bound: no branch to mispredict.
+    """
+    place = np.uint64(found)
+    bound = np.uint32(last - found)
+    for k in range(len(numbers)):
+        partner = numbers[k] & mask
+        partners[place] = partner
+        accepted = partner <= bound
+        place += np.uint64(accepted)
+        bound -= np.uint32(accepted)
+    return int(place)
+
+
+@compiled
 def swap_block(values: Array, partners: Array, last: int, count: int) -> None:
     """Swap entries ``last - q`` and ``partners[q]`` for q = 0 .. count-1, in that order."""
-    for q in range(count):
+    top = np.uint64(last)
+    for q in range(np.uint64(count)):
         partner = partners[q]
         kept = values[partner]
-        values[partner] = values[last - q]
-        values[last - q] = kept
+        values[partner] = values[top - q]
+        values[top - q] = kept

@@ -11,11 +11,9 @@ not give at that place.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -23,40 +21,10 @@ from workflow_scripts.dataset.index_maps import load_maps, map_key, shuffled_doc
 from workflow_scripts.dataset.indexed import Array
 from workflow_scripts.dataset.mersenne import LegacyShuffle
 from workflow_scripts.dataset.row_pieces import Stream, locate, split_rows, stream_starts
+from workflow_scripts.dataset.rows import check_range, fingerprint_of
 from workflow_scripts.dataset.set_plan import Schedule, SetPlan, plan_set, requested_in_paths_mode
-from workflow_scripts.dataset.shards import TokenReader
 from workflow_scripts.dataset.view import TokenData, open_data
 from workflow_scripts.errors import ConfigError
-
-
-class Rows(Protocol):
-    """Rows in the order of training."""
-
-    @property
-    def n_rows(self) -> int:
-        """Rows there are."""
-
-    @property
-    def row_tokens(self) -> int:
-        """Tokens of a row: seq_length + 1."""
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256 that differs when the order differs."""
-
-    def rows(self, start: int, stop: int) -> Array:
-        """Rows [start, stop) as an array [stop - start, row_tokens] in the type of the tokens."""
-
-
-def check_range(start: int, stop: int, n_rows: int) -> None:
-    """Raise ConfigError unless 0 <= start <= stop <= n_rows."""
-    if not 0 <= start <= stop <= n_rows:
-        raise ConfigError(f"rows {start} to {stop} asked for, there are {n_rows} (0 to {n_rows - 1})")
-
-
-def fingerprint_of(facts: dict[str, Any]) -> str:
-    """sha256 of facts that decide an order."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 class TrainingRows:
@@ -165,29 +133,3 @@ class TrainingRows:
             pieces = np.empty((count, 4), np.int64)
             split_rows(self.stream, itemsize, firsts, self.row_tokens, pieces)
         return pieces[:count]
-
-
-class PreshuffledRows:
-    """Rows that lie back to back in the order of training, as in ``pile-deduped-pythia-preshuffled``."""
-
-    def __init__(self, tokens: TokenReader, row_tokens: int = 2049) -> None:
-        """``tokens`` is a TokenReader (local shards or remote ones) that holds a whole number of rows."""
-        if tokens.n_tokens % row_tokens:
-            raise ConfigError(
-                f"{tokens.n_tokens} tokens are not a whole number of rows of {row_tokens}; a shard is missing or the "
-                "row length is another"
-            )
-        self.tokens = tokens
-        self.row_tokens = row_tokens
-        self.n_rows = tokens.n_tokens // row_tokens
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256 of the shape: the order is in the file itself, so verify its sha256 as well."""
-        return fingerprint_of({"preshuffled": 1, "rows": self.n_rows, "row_tokens": self.row_tokens})
-
-    def rows(self, start: int, stop: int) -> Array:
-        """Rows [start, stop), [n, row_tokens]; a read-only view of the file where one shard holds them all."""
-        check_range(start, stop, self.n_rows)
-        tokens = self.tokens.read(start * self.row_tokens, stop * self.row_tokens)
-        return tokens.reshape(stop - start, self.row_tokens)

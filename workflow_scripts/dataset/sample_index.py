@@ -40,26 +40,35 @@ def sample_rows(sizes: Array, documents: Array, seq_length: int, samples: int, d
 
 @compiled
 def fill_rows(sizes: Array, documents: Array, seq_length: int, rows: Array, state: Array) -> None:
-    """Fill ``rows`` with the next rows of the sample index and move ``state`` behind them."""
+    """Fill ``rows`` with the next rows of the sample index and move ``state`` behind them.
+
+    Indices are unsigned, which spares the compiler the case of counting from the end of an array.
+    """
     ahead = np.empty(GATHER, np.int32)
-    position, start, row = state[0], state[1], state[2]
+    position, start, row = np.uint64(state[0]), state[1], state[2]
     target = row * seq_length
-    filled = 0
-    while filled < len(rows):
-        count = min(len(ahead), len(documents) - position)
-        for k in range(count):
-            ahead[k] = sizes[documents[position + k]]
-        used = 0
-        while used < count and filled < len(rows):
-            end = start + ahead[used]
-            while target < end and filled < len(rows):
-                rows[filled, 0] = position + used
+    filled, wanted = np.uint64(0), np.uint64(len(rows))
+    while filled < wanted:
+        count = np.uint64(min(np.int64(GATHER), np.int64(len(documents)) - np.int64(position)))
+        look_up_sizes(sizes, documents, position, count, ahead)
+        used = np.uint64(0)
+        while used < count and filled < wanted:
+            end = start + np.int64(ahead[used])
+            while target < end and filled < wanted:
+                rows[filled, 0] = np.int64(position + used)
                 rows[filled, 1] = target - start
-                filled += 1
+                filled += np.uint64(1)
                 target += seq_length
             # A document stays current while the block of rows ended inside it.
             if target >= end:
                 start = end
-                used += 1
+                used += np.uint64(1)
         position += used
-    state[0], state[1], state[2] = position, start, row + filled
+    state[0], state[1], state[2] = np.int64(position), start, row + np.int64(filled)
+
+
+@compiled
+def look_up_sizes(sizes: Array, documents: Array, position: np.uint64, count: np.uint64, ahead: Array) -> None:
+    """``ahead[k] = sizes[documents[position + k]]``: nothing else is in this loop, so that many misses overlap."""
+    for k in range(count):
+        ahead[k] = sizes[np.uint32(documents[position + k])]

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from workflow_scripts.dataset.compiled import compiled
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
 
 Array = npt.NDArray[Any]
@@ -147,6 +146,9 @@ class VirtualTokens:
 
     def gather(self, starts: Array, counts: Array) -> Array:
         """Pieces ``[starts[i], starts[i] + counts[i])`` (int64, in tokens) one after another, as a new array."""
+        # Here and not above: whoever only reads whole rows does without numba and its 70 MB.
+        from workflow_scripts.dataset.byte_runs import copy_runs
+
         size = self.dtype.itemsize
         kept = counts > 0
         lengths = counts[kept] * size
@@ -162,7 +164,7 @@ class VirtualTokens:
         for number in np.unique(first[~crossing]):
             mine = np.flatnonzero(first == number)
             local = sources[mine] - self.layout.borders[number]
-            copy_pieces(self.shard(int(number)), local, lengths[mine], targets[mine], out)
+            copy_runs(self.shard(int(number)), local, lengths[mine], targets[mine], out)
         return out.view(self.dtype)
 
     def _copy_crossing(self, offset: int, target: Array) -> None:
@@ -203,12 +205,3 @@ class RemoteTokens:
         if len(content) != piece.length:
             raise DataError(f"{self.names[piece.shard]}: {len(content)} bytes delivered, {piece.length} asked for")
         return content
-
-
-@compiled
-def copy_pieces(source: Array, offsets: Array, lengths: Array, targets: Array, out: Array) -> None:
-    """Copy runs of bytes: ``out[targets[i]:][:lengths[i]] = source[offsets[i]:][:lengths[i]]``."""
-    for piece in range(len(offsets)):
-        start, target = offsets[piece], targets[piece]
-        for byte in range(lengths[piece]):
-            out[target + byte] = source[start + byte]
