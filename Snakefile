@@ -50,7 +50,11 @@ rule published:
 
 rule figures:
     input:
-        expand("results/runs/{run}/figures/{figure}.svg", run=RUN.name, figure=GRAPH.figures),
+        expand(
+            "results/runs/{run}/figures/{figure}.svg",
+            run=RUN.name,
+            figure=GRAPH.figures,
+        ),
 
 
 rule report:

@@ -19,6 +19,8 @@ except PipelineError as error:
     raise SystemExit(USER_ERROR)
 
 SUITE = RUN.suite
+for line in RUN.left_out:
+    sys.stderr.write(f"{line}\n")
 
 
 wildcard_constraints:

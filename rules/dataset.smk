@@ -1,6 +1,7 @@
 # Data: made here (pocket, books) and published into a local mirror, then downloaded from whatever source the run
 # names, verified, seen as one array, put into training order.
 
+
 rule generate_corpus:
     """The pocket suite's documents, from a seed."""
     output:

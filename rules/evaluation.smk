@@ -1,5 +1,6 @@
 # Evaluation: lm-eval builds the requests once, one job scores one checkpoint on all tasks, results are collected.
 
+
 rule plan_evaluation:
     """Requests of all tasks, built by lm-eval, tokenised and packed once for every checkpoint."""
     input:
@@ -95,6 +96,7 @@ rule collect_scores:
     """All results of the run in one tidy table."""
     input:
         scores=layout.score_files(RUN),
+        released=ancient(GRAPH.released()),
         settings="results/runs/{run}/run.json",
     output:
         table="results/runs/{run}/tables/scores.parquet",

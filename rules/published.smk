@@ -1,7 +1,6 @@
 # The results that the Pythia authors published: the table that is part of this project, or an import of the originals.
 
 
-
 rule import_published:
     """Tidy table of the published results, and the files that were refused with the reason."""
     input:

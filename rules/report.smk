@@ -46,7 +46,9 @@ rule draw_figure:
 rule build_report:
     """The one-page report."""
     input:
-        figures=expand("results/runs/{{run}}/figures/{figure}.svg", figure=GRAPH.figures),
+        figures=expand(
+            "results/runs/{{run}}/figures/{figure}.svg", figure=GRAPH.figures
+        ),
         tables=GRAPH.report_tables(),
         settings="results/runs/{run}/run.json",
         data=GRAPH.data_targets() if RUN.retrains else [],

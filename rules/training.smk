@@ -17,7 +17,9 @@ rule train_model:
         mem_mb=2000,
         runtime=1440,
     params:
-        recipe=lambda wildcards: json.dumps(recipe_of(GRAPH.model(wildcards)).to_json(), sort_keys=True),
+        recipe=lambda wildcards: json.dumps(
+            recipe_of(GRAPH.model(wildcards)).to_json(), sort_keys=True
+        ),
         folder=lambda wildcards: layout.training_folder(wildcards.model),
         maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps",
     shell:

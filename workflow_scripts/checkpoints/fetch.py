@@ -1,8 +1,9 @@
 r"""Fetch one checkpoint: exactly one weight format, its configuration and its tokenizer, every byte verified.
 
-Repositories of the suite hold the same weights twice (pytorch_model.bin and model.safetensors); taking both would
-double 15 TB. Safetensors are preferred because they cannot run code; an old .bin is taken only where a revision has
-nothing else. Sharded weights are taken whole: every shard that the index names must be in the list of files.
+With --ledger the commit, sizes and sha256 are known beforehand: a branch that has moved, or a file that is another one,
+is refused by name. With --defects a checkpoint that the audit found defective is refused. Contents that revisions share
+(tokenizer, configuration, equal weights) lie on the disk once. For repositories of optimizer states (neox-ckpt-*) the
+trainer's own files are taken. Run again after any interruption: it goes on where it stopped.
 
 Example:
   python -m workflow_scripts.checkpoints.fetch --source mirror --location results/mirror \
@@ -13,51 +14,89 @@ Example:
 from __future__ import annotations
 
 import argparse
-import fnmatch
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from workflow_scripts import cli
-from workflow_scripts.errors import ModelError
-from workflow_scripts.storage.atomic import write_json
+from workflow_scripts.checkpoints.defects import refuse_defective
+from workflow_scripts.checkpoints.files import checkpoint_files, is_trainer_repository, trainer_files
+from workflow_scripts.checkpoints.ledger_file import Revision, read_ledger
+from workflow_scripts.checkpoints.store import STORE, Store, split_companions
+from workflow_scripts.errors import DataError, IntegrityError, ModelError
+from workflow_scripts.storage.atomic import write_json, write_text
 from workflow_scripts.storage.catalog import SOURCES, open_source
 from workflow_scripts.storage.credentials import refuse_tokens
 from workflow_scripts.storage.download import receipt
 from workflow_scripts.storage.fetch import fetch_all
-from workflow_scripts.storage.listing import describe, known_files
+from workflow_scripts.storage.listing import describe, joined, known_files
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.storage.retry import RetryPolicy
-from workflow_scripts.storage.sources import Repository
+from workflow_scripts.storage.sources import OWN_LOCK, Repository, Source
 
 log = logging.getLogger(__name__)
 
-# Weight formats in order of preference: the weights themselves, and the index that a sharded set carries.
-FORMATS = (
-    ("safetensors", "model*.safetensors", "model.safetensors.index.json"),
-    ("bin", "pytorch_model*.bin", "pytorch_model.bin.index.json"),
-)
-COMPANIONS = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-NEEDED = ("config.json", "tokenizer.json")
+
+def pinned_revision(ledger: Path | None, model: str, revision: str) -> Revision | None:
+    """What the ledger says of the revision; ``None`` without a ledger, or when it does not have the revision."""
+    pinned = read_ledger(ledger, [model]).get(model, revision) if ledger is not None else None
+    if ledger is not None and pinned is None:
+        log.warning("%s %s: not in %s, so only the source's own hashes count", model, revision, ledger)
+    return pinned
 
 
-def checkpoint_files(entries: Sequence[FileEntry], where: str) -> list[FileEntry]:
-    """The files to take of a revision: one weight format, its index if any, configuration and tokenizer.
+def known_beforehand(source: Source, pinned: Revision | None, ledger: Path | None) -> list[FileEntry]:
+    """Files of the revision with their hashes, held to the ledger where it has them.
 
-    Raises ModelError when a revision has no weights, or lacks its configuration or tokenizer.
+    Raises IntegrityError for a branch that has moved, or a file that is not the one in the ledger.
     """
-    by_path = {entry.path: entry for entry in entries}
-    missing = [name for name in NEEDED if name not in by_path]
-    if missing:
-        raise ModelError(f"{where}: lacks {', '.join(missing)}; this is not a checkpoint in Hugging Face's format")
-    companions = [by_path[name] for name in COMPANIONS if name in by_path]
-    for _, pattern, index in FORMATS:
-        weights = [entry for entry in entries if fnmatch.fnmatchcase(entry.path, pattern)]
-        if weights:
-            return [*weights, *([by_path[index]] if index in by_path else []), *companions]
-    known = ", ".join(pattern for _, pattern, _ in FORMATS)
-    raise ModelError(f"{where}: holds no weights; expected one of {known}")
+    if pinned is None:
+        return known_files(source)
+    now = source.commit()
+    if now != pinned.commit:
+        raise IntegrityError(
+            f"{describe(source)}: the branch has moved from commit {pinned.commit} ({ledger}) to {now}; nothing was "
+            "fetched: look at the change, then accept it with workflow_scripts.checkpoints.ledger --when-moved accept"
+        )
+    return joined(pinned.files, source, str(ledger))
+
+
+def chosen_files(entries: Sequence[FileEntry], source: Source) -> list[FileEntry]:
+    """The files to take: the trainer's in a repository of optimizer states, else one weight format."""
+    choose = trainer_files if is_trainer_repository(source.repository.name) else checkpoint_files
+    return choose(entries, describe(source))
+
+
+def bring(
+    source: Source, entries: Sequence[FileEntry], folder: Path, store: Store, policy: RetryPolicy
+) -> list[FileEntry]:
+    """Fetch companions through the store and weights into ``folder``; returns all with size and sha256."""
+    companions, weights = split_companions(entries)
+    small = store.fetch_companions(source, companions, folder, policy)
+    store.lend(weights, folder)
+    large = fetch_all(source, weights, folder, 2, policy)
+    store.keep(large, folder)
+    return sorted([*small, *large])
+
+
+def refuse_foreign_code(folder: Path) -> None:
+    """Raise ModelError when the configuration asks for code of the repository to be run."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); the repository serves a damaged configuration") from None
+    if isinstance(config, dict) and "auto_map" in config:
+        raise ModelError(f"{path}: asks for code of the repository to be run (auto_map); that is never done here")
+
+
+def write_hashes(folder: Path, files: Sequence[FileEntry]) -> None:
+    """Write the verified hashes beside the files, as sha256sum does, so that nobody needs to read 24 GB again."""
+    write_text(folder / OWN_LOCK, "".join(f"{file.sha256}  {file.path}\n" for file in files))
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -67,6 +106,8 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--location", default="", help="folder of the mirror, or endpoint of the Hub")
     parser.add_argument("--repository", required=True, metavar="ORG/NAME", help="the model's repository")
     parser.add_argument("--step", required=True, type=int, help="Hub step, the N of branch stepN")
+    parser.add_argument("--ledger", type=Path, help="ledger to hold the fetch to")
+    parser.add_argument("--defects", type=Path, help="table of defective checkpoints to refuse")
     parser.add_argument("--output-dir", required=True, type=Path, help="folder to fetch into")
     parser.add_argument("--receipt", required=True, type=Path, help="JSON file that says what was fetched")
     parser.add_argument("--stall-seconds", type=float, default=30.0, help="silence after which a transfer is restarted")
@@ -79,13 +120,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = argument_parser().parse_args(arguments)
     refuse_tokens([options.location, options.repository])
     repository = Repository("model", options.repository, f"step{options.step}")
-    policy = RetryPolicy(attempts=options.attempts)
-    with open_source(options.source, options.location, repository, policy, options.stall_seconds) as source:
-        entries = checkpoint_files(known_files(source), describe(source))
-        files = fetch_all(source, entries, options.output_dir, 2, policy)
+    model, policy = repository.name.partition("/")[2], RetryPolicy(attempts=options.attempts)
+    if options.defects is not None:
+        refuse_defective(options.defects, model, repository.revision)
+    pinned = pinned_revision(options.ledger, model, repository.revision)
+    location, store = (
+        options.location.replace("{repository}", repository.name),
+        Store(options.output_dir.parent / STORE),
+    )
+    with open_source(options.source, location, repository, policy, options.stall_seconds) as source:
+        entries = chosen_files(known_beforehand(source, pinned, options.ledger), source)
+        files = bring(source, entries, options.output_dir, store, policy)
+        refuse_foreign_code(options.output_dir)
+        write_hashes(options.output_dir, files)
         write_json(options.receipt, receipt(source, files))
     write_record(
-        options.receipt, {}, {"source": source.name, "repository": repository.name, "revision": repository.revision}
+        options.receipt,
+        {},
+        {
+            "source": source.name,
+            "repository": repository.name,
+            "revision": repository.revision,
+            "pinned_commit": pinned.commit if pinned else None,
+        },
     )
     log.info("%s: %d file(s) present and verified in %s", describe(source), len(files), options.output_dir)
 

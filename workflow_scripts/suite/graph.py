@@ -17,7 +17,9 @@ from typing import Any
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.figures import figure_names, figure_needs
 from workflow_scripts.suite.models import Dataset, Model
+from workflow_scripts.suite.pins import pinned_commits
 from workflow_scripts.suite.run import Run, corpus_path
+from workflow_scripts.suite.sweep import plan_sweep
 
 PUBLISHED_TABLE = "config/suites/published/pythia-evals.parquet"
 
@@ -48,6 +50,8 @@ class Graph:
         self.suite = run.suite
         self.models = {model.name: model for model in run.models}
         self.figures = figure_names(run)
+        self.sweep = plan_sweep(run)
+        self.pins = pinned_commits(layout.LEDGER) if self.checkpoint_source() == "hub" else {}
         self.tables = f"{layout.run_folder(run.name)}/tables"
         self.report = f"{layout.run_folder(run.name)}/report.html"
 
@@ -145,9 +149,41 @@ class Graph:
         return layout.MIRROR if self.run.retrains else str(self.run.section("checkpoints").get("location") or "")
 
     def fetched(self) -> list[str]:
-        """Receipts of all checkpoints of the run."""
-        pairs = layout.checkpoints_of(self.run)
-        return [f"{layout.checkpoint_folder(model.name, step)}/fetched.json" for model, step in pairs]
+        """Receipts of all checkpoints of the run that stay on the disk, and markers of those that are gone by then."""
+        pairs = [(model.name, step) for model, step in layout.checkpoints_of(self.run)]
+        stay = [pair for pair in pairs if not self.sweep.waits or pair in self.sweep.kept]
+        return [*(f"{layout.checkpoint_folder(*pair)}/fetched.json" for pair in stay), *self.released()]
+
+    def room_for(self, wildcards: Any) -> list[str]:
+        """Markers of the checkpoints that must be gone before this one may be fetched; none without a disk budget."""
+        return [
+            layout.released_marker(*key) for key in self.sweep.waits.get((wildcards.model, int(wildcards.step)), ())
+        ]
+
+    def released(self) -> list[str]:
+        """Markers of all checkpoints that the run deletes once they are scored; none without a disk budget."""
+        return [layout.released_marker(*key) for key in self.sweep.waits if key not in self.sweep.kept]
+
+    def score_files_of(self, wildcards: Any) -> list[str]:
+        """Results of one checkpoint for all numbers of shots."""
+        return [layout.score_file(wildcards.model, wildcards.step, shots) for shots in self.run.shots]
+
+    def ledger_arguments(self) -> list[str]:
+        """The ledger that fetches from a Hub are held to; a mirror carries its own list."""
+        return ["--ledger", layout.LEDGER] if self.checkpoint_source() == "hub" else []
+
+    def pinned_commit(self, wildcards: Any) -> str:
+        """Commit of a checkpoint in the ledger, so that a new commit fetches it anew; empty when it is not pinned."""
+        return self.pins.get((wildcards.model, wildcards.step), "")
+
+    def published_models(self) -> list[str]:
+        """Receipts of all published models, when it is this workflow that publishes them."""
+        repositories = [model.repository for model in self.run.models] if self.run.retrains else []
+        return [f"{layout.MIRROR}/models/{repository}/published.json" for repository in repositories]
+
+    def observations(self) -> list[str]:
+        """What the audit sees of each model of the run."""
+        return [f"{layout.audit_folder(self.suite.name)}/{name}.json" for name in self.models]
 
     def sample_checkpoint(self) -> list[str]:
         """Folder of the checkpoint that is evaluated by stock lm-eval too: the last one of the first model."""

@@ -17,6 +17,7 @@ MIRROR = f"{RESULTS}/mirror"
 TASK_DATA = f"{MIRROR}/datasets"
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 HASH_LIST = "sha256.txt"
+LEDGER = "config/suites/locks/checkpoints.tsv"
 INDEX_MAPS = ("doc_idx", "sample_idx", "shuffle_idx")
 
 
@@ -65,6 +66,16 @@ def published_folder(repository: str, step: int) -> str:
 def checkpoint_folder(model: str, step: int) -> str:
     """A fetched checkpoint."""
     return f"{RESULTS}/checkpoints/{model}/step{step}"
+
+
+def released_marker(model: str, step: int) -> str:
+    """Says that a checkpoint was scored and deleted; only runs with a disk budget make it."""
+    return f"{RESULTS}/checkpoints/{model}/released/step{step}.json"
+
+
+def audit_folder(suite: str) -> str:
+    """What the audit saw of a suite's checkpoints, and the defects that it found."""
+    return f"{RESULTS}/audit/{suite}"
 
 
 def plan_file(suite: str, shots: int) -> str:

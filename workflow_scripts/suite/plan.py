@@ -11,7 +11,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workflow_scripts import cli
@@ -92,11 +92,15 @@ def dataset_bytes(run: Run) -> float:
 
 
 def total_cost(run: Run) -> Cost:
-    """Cost of the whole run."""
+    """Cost of the whole run; a disk budget for checkpoints bounds what the fetched ones take together."""
     total = Cost(download_bytes=dataset_bytes(run), disk_bytes=dataset_bytes(run))
     for model in run.models:
         total = total + model_cost(run, model)
-    return total
+    budget = run.section("checkpoints").get("disk_budget_gb")
+    if budget is None:
+        return total
+    fetched = sum(len(run.steps[m.name]) * float(m.parameters) * BYTES_OF[m.published_dtype] for m in run.models)
+    return replace(total, disk_bytes=total.disk_bytes - max(fetched - float(budget) * 1e9, 0.0))
 
 
 def hours(flops: float, run: Run) -> tuple[float, str]:

@@ -1,0 +1,157 @@
+r"""Fill or update the ledger: commit, sizes and sha256 of every checkpoint that a suite's repositories serve.
+
+The branches of each repository are listed first; only revisions that are new, or whose branch stands for another commit
+than the ledger says, are read. So an interrupted run goes on where it stopped, and a second run costs one request per
+repository. With source git-lfs one partial clone of pointers tells everything; with source hub each new revision costs
+one request, and a Hub that asks for a pause gets it. A branch that has moved is named with both commits and stops the
+program; look at it, then accept it with --when-moved accept.
+
+Examples:
+  python -m workflow_scripts.checkpoints.ledger --suite pythia --models pythia-70m --source git-lfs \
+    --location 'https://huggingface.co/{repository}' --ledger config/suites/locks/checkpoints.tsv
+  python -m workflow_scripts.checkpoints.ledger --suite pocket --source mirror --location results/mirror \
+    --ledger results/audit/pocket/ledger.tsv
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workflow_scripts import cli
+from workflow_scripts.checkpoints.files import is_weight_file
+from workflow_scripts.checkpoints.ledger_file import MAIN, Ledger, Revision, order, read_ledger, write_ledger
+from workflow_scripts.checkpoints.revisions import Revisions, open_revisions
+from workflow_scripts.errors import IntegrityError, shorten
+from workflow_scripts.progress import Progress
+from workflow_scripts.storage.credentials import public_url, refuse_tokens
+from workflow_scripts.storage.records import write_record
+from workflow_scripts.storage.retry import RetryPolicy
+from workflow_scripts.suite.models import Model, Suite
+from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import select_models
+
+WHEN_MOVED = ("refuse", "accept")
+# Revisions read between two savings of the ledger: what an interruption may cost.
+SAVE_EVERY = 25
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Changes:
+    """What an update found for one model; ``moved`` holds revision, old and new commit."""
+
+    new: list[str] = field(default_factory=list)
+    moved: list[tuple[str, str, str]] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+def compare(model: Model, known: dict[str, Revision], branches: dict[str, str]) -> Changes:
+    """Differences between the ledger, what a repository serves, and the steps that the suite says there are."""
+
+    def rank(name: str) -> tuple[str, int]:
+        return order((model.name, name))
+
+    expected = {f"step{step}" for step in model.steps} | {MAIN}
+    served = sorted(branches, key=rank)
+    return Changes(
+        new=[name for name in served if name not in known],
+        moved=[(n, known[n].commit, branches[n]) for n in served if n in known and known[n].commit != branches[n]],
+        gone=sorted(set(known) - set(branches), key=rank),
+        missing=sorted(expected - set(branches), key=rank),
+    )
+
+
+def describe(model: Model, changes: Changes) -> list[str]:
+    """One line for each thing that a reader of the ledger should know."""
+    lines = [f"{model.name} {name}: moved from commit {old} to {new}" for name, old, new in changes.moved]
+    lines += [f"{model.name} {name}: no longer served; its lines stay in the ledger" for name in changes.gone]
+    if changes.missing:
+        names = shorten([name for name in changes.missing if name not in changes.gone] or changes.missing)
+        lines.append(f"{model.name}: the repository has no revision {names}, the suite says there is one")
+    return lines
+
+
+def final_differs(model: Model, ledger: Ledger) -> str:
+    """Say how the last step differs from main; empty when their weights are the same, or one is not known."""
+    last, main = ledger.get(model.name, f"step{model.steps[-1]}"), ledger.get(model.name, MAIN)
+    if last is None or main is None:
+        return ""
+    ours, theirs = ({f.path: f.sha256 for f in found.files if is_weight_file(f.path)} for found in (last, main))
+    names = sorted(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
+    return f"{model.name}: step{model.steps[-1]} and main differ in {shorten(names)}" if names else ""
+
+
+def update(model: Model, ledger: Ledger, revisions: Revisions, path: Path, when_moved: str) -> Changes:
+    """Bring the ledger up to date for one model, saving it now and then; moved branches are taken only on request."""
+    branches = revisions.branches()
+    changes = compare(model, ledger.of(model.name), branches)
+    wanted = [*changes.new, *([name for name, _, _ in changes.moved] if when_moved == "accept" else [])]
+    with Progress(f"ledger {model.name}", len(wanted), "revisions") as progress:
+        for number, name in enumerate(wanted, start=1):
+            ledger.put(model.name, name, revisions.read(name, branches[name]))
+            progress.advance()
+            if number % SAVE_EVERY == 0:
+                write_ledger(path, ledger)
+    write_ledger(path, ledger)
+    return changes
+
+
+def models_of(suite: Suite, names: Sequence[str]) -> tuple[Model, ...]:
+    """Models by name or pattern; all that a run without a choice would take when there are no names."""
+    return select_models(suite, list(names) or "all")
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Arguments of the program."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--suite", required=True, help="name of a file in config/suites")
+    parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="models or patterns; default all")
+    parser.add_argument("--source", choices=("git-lfs", "hub", "mirror"), required=True, help="how to ask")
+    parser.add_argument(
+        "--location", default="", help="folder of the mirror, endpoint of the Hub, or git address with {repository}"
+    )
+    parser.add_argument("--ledger", type=Path, required=True, help="table to fill; made when it is not there")
+    parser.add_argument("--when-moved", choices=WHEN_MOVED, default="refuse", help="what to do with moved branches")
+    parser.add_argument("--stall-seconds", type=float, default=30.0, help="silence after which a request is repeated")
+    parser.add_argument("--attempts", type=int, default=8, help="failures in a row before giving up")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, update model by model, report; moved branches that were not accepted end with an error."""
+    options = argument_parser().parse_args(arguments)
+    refuse_tokens([options.location])
+    models = models_of(load_suite(options.suite), options.models)
+    ledger = read_ledger(options.ledger) if options.ledger.is_file() else Ledger()
+    policy, moved, requests = RetryPolicy(attempts=options.attempts), 0, 0
+    for model in models:
+        with open_revisions(
+            options.source, options.location, model.repository, policy, options.stall_seconds
+        ) as revisions:
+            changes = update(model, ledger, revisions, options.ledger, options.when_moved)
+        requests += revisions.requests
+        moved += len(changes.moved)
+        for line in [*describe(model, changes), final_differs(model, ledger)]:
+            if line:
+                log.warning("%s", line)
+        log.info("%s: %d revision(s) in the ledger, %d new", model.name, len(ledger.of(model.name)), len(changes.new))
+    write_record(
+        options.ledger,
+        {},
+        {"suite": options.suite, "source": options.source, "location": public_url(options.location)},
+    )
+    log.info("%s: up to date for %d model(s), %d request(s)", options.ledger, len(models), requests)
+    if moved and options.when_moved == "refuse":
+        raise IntegrityError(
+            f"{options.ledger}: {moved} branch(es) have moved since they were entered (named above) and were left as "
+            "they are; accept the new commits with --when-moved accept"
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))
