@@ -20,11 +20,14 @@ import numpy as np
 from workflow_scripts.dataset.index_maps import load_maps, map_key, shuffled_documents, shuffled_samples
 from workflow_scripts.dataset.indexed import Array
 from workflow_scripts.dataset.mersenne import LegacyShuffle
+from workflow_scripts.dataset.preshuffled import PreshuffledRows
 from workflow_scripts.dataset.row_pieces import Stream, locate, split_rows, stream_starts
 from workflow_scripts.dataset.rows import check_range, fingerprint_of
 from workflow_scripts.dataset.set_plan import Schedule, SetPlan, plan_set, requested_in_paths_mode
 from workflow_scripts.dataset.view import TokenData, open_data
 from workflow_scripts.errors import ConfigError
+
+__all__ = ["PreshuffledRows", "TrainingRows"]
 
 
 class TrainingRows:
