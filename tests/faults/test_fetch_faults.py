@@ -136,6 +136,22 @@ def test_fault_02_other_honest_length_names_both_sizes(fault: Fault, hub: FaultH
     assert names(tmp_path) == {"config.json"}
 
 
+def test_fault_02_more_than_known_without_a_told_length_is_cut_off(hub: FaultHub, tmp_path: Path) -> None:
+    """The server tells no length and sends too much: stopped at the known size, nothing of it is kept."""
+    hub.faults["big.bin"] = Fault(long=100, no_length=True)
+    with pytest.raises(TransferError, match=rf"sends more than the {SIZE} bytes promised; given up"):
+        get(hub, tmp_path)
+    assert names(tmp_path) == {"config.json"}
+
+
+def test_fault_02_less_than_known_without_a_told_length_is_found(hub: FaultHub, tmp_path: Path) -> None:
+    """The server tells no length and ends early: not taken for the end of the file."""
+    hub.faults["big.bin"] = Fault(short=100, no_length=True)
+    with pytest.raises(TransferError, match=rf"ended after {SIZE - 100} of {SIZE} bytes"):
+        get(hub, tmp_path)
+    assert not (tmp_path / "big.bin").exists()
+
+
 def test_fault_03_captive_portal_is_named(hub: FaultHub, tmp_path: Path) -> None:
     """A login page with status 200 is called what it is, and a part that was good is not thrown away for it."""
     (tmp_path / "big.bin.part").write_bytes(BIG[:1000])

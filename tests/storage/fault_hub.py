@@ -49,6 +49,7 @@ class Fault:
     no_range: bool = False
     rate: float = 0.0  # bytes per second
     compress: bool = False
+    no_length: bool = False  # neither a length nor a range is told
     redirect: str = ""
 
 
@@ -215,7 +216,7 @@ class Handler(BaseHTTPRequestHandler):
     def send_content(self, content: bytes, path: str, fault: Fault) -> None:
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         start, end, headers = 0, len(content), {"Accept-Ranges": "bytes"}
-        if wanted and not fault.no_range:
+        if wanted and not fault.no_range and not fault.no_length:
             start = int(wanted[1])
             if start >= len(content):
                 self.reply(416, b"", {"Content-Range": f"bytes */{len(content)}"})
@@ -225,7 +226,9 @@ class Handler(BaseHTTPRequestHandler):
         if fault.compress:
             headers["Content-Encoding"] = "gzip"
         self.send_response(206 if "Content-Range" in headers else 200)
-        for name, value in {**headers, "Content-Length": str(end - start)}.items():
+        self.close_connection = self.close_connection or fault.no_length
+        length = {"Connection": "close"} if fault.no_length else {"Content-Length": str(end - start)}
+        for name, value in {**headers, **length}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":

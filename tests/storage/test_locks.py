@@ -85,6 +85,22 @@ def test_many_threads_never_hold_it_together(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_lock_on_a_file_that_is_gone_is_not_taken_for_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The holder removes the file between our opening and our locking it: the lock must be of a file that is there."""
+    real, calls = locks.try_lock, [0]
+
+    def late(handle: int) -> bool | None:
+        calls[0] += 1
+        if calls[0] == 1:
+            locks.lock_path(tmp_path / "x").unlink()
+        return real(handle)
+
+    monkeypatch.setattr(locks, "try_lock", late)
+    with locks.exclusive(tmp_path / "x") as holding:
+        assert holding.path.exists()
+        assert holding.proved
+
+
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
 def test_file_system_without_locks_is_told(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(handle: int, operation: int) -> None:
