@@ -168,9 +168,17 @@ def test_a_task_whose_results_are_computed_otherwise_is_refused(tmp_path, task_d
 
 
 def test_impossible_numbers(tmp_path, task_data, tokenizer_file):
-    for more in (["--limit", "0"], ["--max-length", "0"]):
+    for more in (["--max-length", "0"], ["--shots", "-1"]):
         with pytest.raises(ConfigError, match="1 or more"):
             make(tmp_path, task_data, tokenizer_file, TASKS, 0, more=more)
+    for limit in ("0", "-2", "2.5"):
+        with pytest.raises(ConfigError, match="neither a whole number nor a share"):
+            make(tmp_path, task_data, tokenizer_file, TASKS, 0, more=["--limit", limit])
+
+
+def test_a_share_of_the_documents(tmp_path, task_data, tokenizer_file):
+    plan = make(tmp_path, task_data, tokenizer_file, ("pocket_facts",), 0, more=["--limit", "0.2"])
+    assert plan.header["tasks"][0]["documents"] == [0, 3]  # ceil(0.2 x 12)
 
 
 def test_damaged_plans_are_refused(plan_file, tmp_path):

@@ -96,11 +96,12 @@ def stock_batch(length: int, vocabulary: int) -> int:
 
 def compare_task(plan: Plan, task: Mapping[str, Any], answers: Answers, samples: Sequence[Any]) -> Comparison:
     """Compare one task's first documents with lm-eval's ``samples``."""
-    requests = first_documents(plan.task_requests(task), len(samples))
+    whole = plan.task_requests(task)
+    ordered = sorted(samples, key=lambda sample: sample["doc_id"])[: whole.documents]
+    requests = first_documents(whole, len(ordered))
     begin = task["requests"][0]
     count = len(requests.document)
     ours = Answers(answers.loglikelihood[begin : begin + count], answers.greedy[begin : begin + count])
-    ordered = sorted(samples, key=lambda sample: sample["doc_id"])
     theirs = stock_answers(task, ordered)
     comparison = Comparison(task["name"], len(ordered), count)
     if len(theirs.loglikelihood) != count:
@@ -188,7 +189,7 @@ def crosscheck(
         if name not in tasks:
             raise UnknownNameError("task", name, tasks, where="plan")
     wanted = list(names) or list(tasks)
-    stock = run_stock(checkpoint, plan, wanted, folders, min(limit, plan.header["limit"] or limit))
+    stock = run_stock(checkpoint, plan, wanted, folders, limit)
     return [compare_task(plan, tasks[name], answers, stock["samples"][name]) for name in wanted]
 
 

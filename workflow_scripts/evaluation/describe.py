@@ -48,18 +48,23 @@ def set_shots(task: Any, shots: int, seed: int) -> str | None:
     return None
 
 
-def build_requests(task: Any, limit: int | None) -> dict[int, list[Any]]:
-    """lm-eval's instances of each document, in the order of documents and choices."""
+def build_requests(task: Any, limit: float | None) -> dict[int, list[Any]]:
+    """lm-eval's instances of each document, in the order of documents and choices.
+
+    ``limit`` has lm-eval's meaning: a number of documents, or below 1 a share of them, rounded up.
+    """
+    from lm_eval.evaluator_utils import get_sample_size
+
     if task.config.repeats != 1:
         raise EvaluationError(f"task '{task.task_name}': repeats each request {task.config.repeats} times; run lm-eval")
-    task.build_all_requests(limit=limit, rank=0, world_size=1)
+    task.build_all_requests(limit=get_sample_size(task, limit), rank=0, world_size=1)
     documents: dict[int, list[Any]] = {}
     for instance in task.instances:
         documents.setdefault(instance.doc_id, []).append(instance)
     return {number: sorted(documents[number], key=lambda instance: instance.idx) for number in sorted(documents)}
 
 
-def add_task(collected: Collected, task: Any, limit: int | None) -> dict[str, Any]:
+def add_task(collected: Collected, task: Any, limit: float | None) -> dict[str, Any]:
     """Append the requests of ``task`` and return its entry for the plan's header."""
     metrics = describe_metrics(task)
     documents = build_requests(task, limit)

@@ -35,12 +35,13 @@ LOGGER = logging.getLogger(__name__)
 
 
 def build_plan(
-    loaded: LoadedTasks, tokenizer: Path, *, shots: int, max_length: int, limit: int | None, seed: int
+    loaded: LoadedTasks, tokenizer: Path, *, shots: int, max_length: int, limit: float | None, seed: int
 ) -> Plan:
     """Plan for ``loaded`` tasks.
 
     ``shots`` examples per prompt; ``max_length`` the models' context in tokens; ``limit`` first documents per task
-    (None: all); ``seed`` of the few-shot draws. :class:`ConfigError` when no task takes that many shots.
+    (None: all, below 1: a share); ``seed`` of the few-shot draws. :class:`ConfigError` when no task takes that many
+    shots.
     """
     encoder = Encoder(tokenizer, max_length)
     collected, entries, left_out = collect_tasks(loaded, shots, limit, seed)
@@ -62,7 +63,7 @@ def build_plan(
 
 
 def collect_tasks(
-    loaded: LoadedTasks, shots: int, limit: int | None, seed: int
+    loaded: LoadedTasks, shots: int, limit: float | None, seed: int
 ) -> tuple[Collected, list[dict[str, Any]], dict[str, str]]:
     """Requests and header entries of all tasks that take ``shots``, and the others with the reason."""
     collected, entries, left_out = Collected(), [], {}
@@ -133,11 +134,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the models")
     parser.add_argument("--max-length", type=int, required=True, help="context length of the models in tokens")
     parser.add_argument("--output", type=Path, required=True, help="plan to write")
-    parser.add_argument("--limit", type=int, default=None, help="only the first N documents of each task; for tests")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=None,
+        help="only the first N documents of each task (below 1: that share of them)",
+    )
     parser.add_argument("--fewshot-seed", type=int, default=FEWSHOT_SEED, help="seed of the few-shot draws")
     options = parser.parse_args(arguments)
-    if options.shots < 0 or options.max_length < 1 or (options.limit is not None and options.limit < 1):
-        raise ConfigError("--shots must be 0 or more, --max-length and --limit 1 or more")
+    if options.shots < 0 or options.max_length < 1:
+        raise ConfigError("--shots must be 0 or more, --max-length 1 or more")
+    if options.limit is not None and (options.limit <= 0 or (options.limit > 1 and options.limit % 1)):
+        raise ConfigError(f"--limit {options.limit} is neither a whole number nor a share between 0 and 1")
+    if options.limit is not None and options.limit >= 1:
+        options.limit = int(options.limit)
     return options
 
 

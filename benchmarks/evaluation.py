@@ -1,0 +1,211 @@
+r"""Evaluation of one checkpoint: the stock ``lm_eval`` command beside the fast path, on the same folder and documents.
+
+    python benchmarks/evaluation.py --data-dir ../shared/hub/datasets \
+        --tokenizer ../shared/tokenizer/20B_tokenizer.json --model 14m --share 0.02 --shots 0
+
+Makes a random GPT-NeoX checkpoint of the size asked for, runs both on a share of BLiMP, LAMBADA and ARC-easy, checks
+that all metrics agree, and prints CPU seconds (user + system, children included), their ratio, and how near the scoring
+comes to what the machine's float32 matrix products allow. Both use float32 and one thread: stock's default, the
+checkpoint's float16, is several times slower on CPUs. One-off costs (planning) are printed apart. Times belong to the
+machine and its other users; nothing here is a test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from workflow_scripts.evaluation.plan_file import Plan, read_plan
+from workflow_scripts.evaluation.tasks import leaf_names, make_manager
+from workflow_scripts.evaluation.weights import NeoxConfig, read_config
+
+SHAPES = {"14m": (128, 6, 4), "31m": (256, 6, 8), "70m": (512, 6, 8), "160m": (768, 12, 12)}  # width, layers, heads
+TASKS = {0: ("blimp", "lambada_openai", "arc_easy"), 5: ("lambada_openai", "arc_easy")}
+SPECIAL = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """CPU seconds and largest resident size of one program."""
+
+    cpu: float
+    peak_gib: float
+
+
+def run(command: list[str], folder: Path) -> Cost:
+    """Run one program in one thread, with Hugging Face's caches under ``folder`` and no network."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HOME": str(folder / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+    }
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{command[:4]} failed:\n{done.stderr[-3000:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, after.ru_maxrss / 2**20)
+
+
+def make_checkpoint(folder: Path, size: str, tokenizer: Path, seed: int) -> None:
+    """Random checkpoint in ``folder``, scaled up so that its predictions are not flat; saved in float16."""
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    width, layers, heads = SHAPES[size]
+    torch.manual_seed(seed)
+    shape = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
+    config = GPTNeoXConfig(**shape, intermediate_size=4 * width, vocab_size=50304, max_position_embeddings=2048)
+    model = GPTNeoXForCausalLM(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() == 2:
+                weight.mul_(3)
+    model.half().save_pretrained(folder)
+    shutil.copy(tokenizer, folder / "tokenizer.json")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPTNeoXTokenizer", **SPECIAL}))
+
+
+def write_stock_tasks(folder: Path, tasks: tuple[str, ...], data: Path) -> None:
+    """YAML files that give lm-eval's command its own tasks with documents from ``data``."""
+    folder.mkdir()
+    manager = make_manager(tasks)
+    for name in leaf_names(manager.task_index, tasks):
+        entry = manager.task_index[name]
+        place = data / entry.cfg["dataset_path"] / (entry.cfg.get("dataset_name") or "default")
+        files = {path.stem: str(path.resolve()) for path in sorted(place.glob("*.parquet"))}
+        task: dict[str, Any] = {
+            "include": str(entry.yaml_path),
+            "task": name,
+            "dataset_path": "parquet",
+            "dataset_name": None,
+            "dataset_kwargs": {"data_files": files},
+        }
+        (folder / f"{name}.yaml").write_text(json.dumps(task))  # JSON is YAML
+
+
+def stock_command(checkpoint: Path, tasks: Path, options: argparse.Namespace, output: Path) -> list[str]:
+    """The command a user of lm-eval would type."""
+    program = str(Path(sys.executable).parent / "lm_eval")
+    arguments = f"pretrained={checkpoint},dtype=float32"
+    named = ",".join(TASKS[options.shots])
+    return [
+        *(program, "run", "--model", "hf", "--model_args", arguments, "--tasks", named, "--device", "cpu"),
+        *("--batch_size", "16", "--num_fewshot", str(options.shots), "--limit", str(options.share)),
+        *("--include_path", str(tasks), "--output_path", str(output)),
+    ]
+
+
+def gemm_rate(seconds: float = 2.0) -> float:
+    """Best float32 matrix products per second of one thread, in floating-point operations."""
+    torch.set_num_threads(1)
+    left, right = torch.randn(512, 1024), torch.randn(1024, 4096)
+    out = torch.empty(512, 4096)
+    best, end = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        torch.mm(left, right, out=out)
+        best = max(best, 2 * 512 * 1024 * 4096 / (time.perf_counter() - start))
+    return best
+
+
+def needed_operations(plan: Plan, config: NeoxConfig) -> float:
+    """Floating-point operations of the matrix products that the plan cannot do without (attention scores left out).
+
+    24 d^2 per node and layer (the last layer needs 6 d^2 everywhere and 18 d^2 at slots), 2 d V per slot.
+    """
+    counts, width = plan.header["counts"], config.hidden_size
+    trunk = 24 * width**2 * counts["nodes"] * (config.layers - 1)
+    last = 6 * width**2 * counts["nodes"] + 18 * width**2 * counts["slots"]
+    return float(trunk + last + 2 * width * config.vocabulary * counts["slots"])
+
+
+def stock_results(output: Path) -> dict[str, Any]:
+    """Results of the stock command."""
+    return dict(json.loads(next(output.rglob("results_*.json")).read_text())["results"])
+
+
+def count_equal(ours: dict[str, Any], stock: dict[str, Any]) -> int:
+    """Number of metrics that agree to 1e-6; ends the program at the first that does not."""
+    equal = 0
+    for task, entry in ours.items():
+        for key, value in entry.items():
+            if "," not in key or "_stderr" in key:
+                continue
+            if not math.isclose(value, stock[task][key], rel_tol=1e-6):
+                sys.exit(f"{task} {key}: {value} here, {stock[task][key]} in lm-eval")
+            equal += 1
+    return equal
+
+
+def parse() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True, help="evaluation data laid out like the Hub's")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="Pythia's tokenizer.json")
+    parser.add_argument("--model", default="14m", choices=sorted(SHAPES))
+    parser.add_argument("--share", type=float, default=0.02, help="share of each task's documents")
+    parser.add_argument("--shots", type=int, default=0, choices=sorted(TASKS))
+    parser.add_argument("--checkpoints", type=int, default=3, help="checkpoints scored in one process")
+    return parser.parse_args()
+
+
+def measure(options: argparse.Namespace, folder: Path) -> None:
+    """Run everything in ``folder`` and print the table."""
+    checkpoints = [folder / f"random-{options.model}" / f"step{number}" for number in range(options.checkpoints)]
+    for number, checkpoint in enumerate(checkpoints):
+        make_checkpoint(checkpoint, options.model, options.tokenizer, number)
+    write_stock_tasks(folder / "tasks", TASKS[options.shots], options.data_dir)
+    plan_path = folder / "test.plan"
+    python = (sys.executable, "-m")
+    plan_command = [
+        *(*python, "workflow_scripts.evaluation.plan", "--shots", str(options.shots), "--limit", str(options.share)),
+        *("--tasks", *TASKS[options.shots], "--data-dir", str(options.data_dir)),
+        *("--tokenizer", str(options.tokenizer), "--max-length", "2048", "--output", str(plan_path)),
+    ]
+    planning = run(plan_command, folder)
+    outputs = [folder / "scores" / checkpoint.name / "0-shot.json" for checkpoint in checkpoints]
+    score = [*python, "workflow_scripts.evaluation.score", "--plan", str(plan_path)]
+    one = run([*score, "--checkpoint", str(checkpoints[0]), "--output", str(outputs[0])], folder)
+    several = run([*score, "--checkpoint", *map(str, checkpoints), "--output", *map(str, outputs)], folder)
+    stock = run(stock_command(checkpoints[0], folder / "tasks", options, folder / "stock"), folder)
+    equal = count_equal(json.loads(outputs[0].read_text())["results"], stock_results(folder / "stock"))
+    marginal = (several.cpu - one.cpu) / max(1, len(checkpoints) - 1)
+    plan, rate = read_plan(plan_path), gemm_rate()
+    floor = needed_operations(plan, read_config(checkpoints[0])) / rate
+    print(f"{options.model}, {options.shots}-shot, share {options.share}: {plan.header['counts']}")
+    print(f"metrics equal to stock's to 1e-6      {equal}")
+    print(f"planning, once                        {planning.cpu:8.1f} CPU s  {planning.peak_gib:.1f} GiB")
+    print(f"stock command, per checkpoint         {stock.cpu:8.1f} CPU s  {stock.peak_gib:.1f} GiB")
+    print(
+        f"a process per checkpoint              {one.cpu:8.1f} CPU s  {one.peak_gib:.1f} GiB {stock.cpu / one.cpu:6.1f}x"
+    )
+    print(f"next checkpoint in the same process   {marginal:8.1f} CPU s          {stock.cpu / marginal:6.1f}x")
+    print(
+        f"matrix products alone, {rate / 1e9:4.0f} GFLOP/s   {floor:8.1f} CPU s          {floor / marginal:6.0%} of it"
+    )
+
+
+def main() -> None:
+    """Run the benchmark in a temporary folder."""
+    options = parse()
+    with tempfile.TemporaryDirectory(prefix="evaluation-") as name:
+        measure(options, Path(name))
+
+
+if __name__ == "__main__":
+    main()
