@@ -180,7 +180,8 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     planning = run(plan_command, folder)
     outputs = [folder / "scores" / checkpoint.name / "0-shot.json" for checkpoint in checkpoints]
     score = [*python, "workflow_scripts.evaluation.score", "--plan", str(plan_path)]
-    one = run([*score, "--checkpoint", str(checkpoints[0]), "--output", str(outputs[0])], folder)
+    first = ["--checkpoint", str(checkpoints[0]), "--output", str(outputs[0])]
+    one = run([*score, *first], folder)
     several = run([*score, "--checkpoint", *map(str, checkpoints), "--output", *map(str, outputs)], folder)
     stock = run(stock_command(checkpoints[0], folder / "tasks", options, folder / "stock"), folder)
     equal = count_equal(json.loads(outputs[0].read_text())["results"], stock_results(folder / "stock"))

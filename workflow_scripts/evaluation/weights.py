@@ -17,6 +17,7 @@ import torch
 
 from workflow_scripts.errors import MissingInputError, ModelError, shorten
 from workflow_scripts.storage.hashing import sha256_file, sha256_text
+from workflow_scripts.storage.lockfile import read_lock
 
 # Constants that old transformers releases saved beside the weights; they are recomputed here.
 BUFFERS = (".attention.bias", ".attention.masked_bias", ".attention.rotary_emb.inv_freq")
@@ -214,5 +215,4 @@ def listed_hashes(folder: Path) -> dict[str, str]:
     path = folder / "sha256.txt"
     if not path.is_file():
         return {}
-    parts = [line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return {part[1].lstrip("*").strip(): part[0] for part in parts if len(part) == 2}
+    return {entry.path: entry.sha256 for entry in read_lock(path) if entry.sha256 is not None}
