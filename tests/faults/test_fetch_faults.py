@@ -131,7 +131,7 @@ def test_fault_02_other_honest_length_names_both_sizes(fault: Fault, hub: FaultH
     """The server honestly sends fewer or more bytes than are known: refused before a byte is taken, with both sizes."""
     hub.faults["big.bin"] = fault
     seen = SIZE - fault.short + fault.long
-    with pytest.raises(TransferError, match=rf"has {seen} bytes, {SIZE} are known.*after 3 attempts"):
+    with pytest.raises(TransferError, match=rf"has {seen} bytes, {SIZE} are known.*after 3 attempt"):
         get(hub, tmp_path)
     assert names(tmp_path) == {"config.json"}
 
@@ -206,6 +206,21 @@ def test_fault_06_kill_and_run_again_resumes(hub: FaultHub, tmp_path: Path) -> N
     assert (tmp_path / "out" / "big.bin").read_bytes() == BIG
     assert [r.range for r in hub.requests if "/cdn/" in r.path][-1] == f"bytes={have}-"
     assert names(tmp_path / "out") == {"big.bin", "config.json"}
+
+
+def test_interrupt_ends_at_once_and_keeps_the_part(hub: FaultHub, tmp_path: Path) -> None:
+    """Control-C in the middle, while one file crawls and another waits for its next attempt: one line, code 130."""
+    hub.faults["big.bin"] = Fault(rate=2e6)
+    hub.faults["config.json"] = Fault(status=503)
+    process = program(hub, tmp_path / "out")
+    wait_for_part(tmp_path / "out" / "big.bin.part", 300_000)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+    assert time.monotonic() - started < 5.0
+    assert said.strip().splitlines()[-1] == "stopped; run the same command again to go on"
+    assert names(tmp_path / "out") == {"big.bin.part"}
 
 
 def test_fault_07_zeroed_tail_of_the_part_is_found(hub: FaultHub, tmp_path: Path) -> None:

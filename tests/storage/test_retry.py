@@ -31,7 +31,7 @@ def test_gives_up_after_the_attempts_and_says_so() -> None:
         calls.append(time.monotonic())
         raise RetryableError("server busy")
 
-    with pytest.raises(TransferError, match="server busy; given up after 3 attempts"):
+    with pytest.raises(TransferError, match="server busy; given up after 3 attempt"):
         retrying(RetryPolicy(attempts=3, first_wait=0.001), fail)
     assert len(calls) == 3
 

@@ -191,10 +191,16 @@ def reason(code: int) -> str:
 def failure_text(error: Exception) -> str:
     """Say what happened on the line, without addresses."""
     if isinstance(error, httpx2.ConnectTimeout | httpx2.ConnectError):
-        return f"no connection, {type(error).__name__}"
+        return f"no connection, {public_reason(error)}"
     if isinstance(error, httpx2.TimeoutException):
         return "silent for too long"
     return f"the line broke, {type(error).__name__}"
+
+
+def public_reason(error: Exception) -> str:
+    """What the operating system or TLS said, which holds no address; the kind of error when it said nothing."""
+    text = " ".join(str(error).split())
+    return text[:120] if text and "://" not in text else type(error).__name__
 
 
 def host_of(url: str) -> str:

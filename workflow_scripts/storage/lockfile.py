@@ -153,7 +153,7 @@ def parse_name_first_line(line: str, where: str) -> FileEntry:
     match = NAME_FIRST_LINE.fullmatch(line.rstrip())
     if match is None:
         raise DataError(
-            f"{where}: no list of files; expected the header '{HEADER!r}', '<sha256>  <path>' or '<path> <sha256>'"
+            f"{where}: no list of files; expected the header {HEADER!r}, '<sha256>  <path>' or '<path> <sha256>'"
         )
     return FileEntry(checked_path(match[1], where), None, match[2].lower())
 

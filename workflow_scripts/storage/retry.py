@@ -50,7 +50,7 @@ class RetryPolicy:
     def wait(self, failures: int, error: RetryableError, sleep: Callable[[float], object] = time.sleep) -> None:
         """Sleep before the next attempt, or raise TransferError when there is to be none."""
         if failures >= self.attempts:
-            raise TransferError(f"{error}; given up after {failures} attempts without progress") from error
+            raise TransferError(f"{error}; given up after {failures} attempt(s) without progress") from error
         if (error.retry_after or 0.0) > self.patience:
             raise TransferError(f"{error}; it asks to wait {error.retry_after:.0f} s, run again then") from error
         seconds = self.seconds(max(failures, 1), error)
