@@ -1,10 +1,12 @@
 """The table that is part of the project: size, source, spot checks, final tables of the paper."""
 
+import pandas as pd
 import pytest
 
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.published.findings import DROPPED, RELABELLED, has_note, without_dropped
 from workflow_scripts.published.import_results import main
+from workflow_scripts.published.rules_content import timestamp
 from workflow_scripts.published.summary import final_scores, final_table, suite_rows
 from workflow_scripts.published.table import COLUMNS, read_table, source_of, write_table
 
@@ -149,3 +151,14 @@ def test_bad_sources(tmp_path):
     with pytest.raises(DataError, match="not a parquet file"):
         read_table(broken)
     assert not (tmp_path / "o.parquet").exists()
+
+
+def test_a_note_is_found_whole_only():
+    rows = pd.DataFrame({"note": ["a-b; c", "a", None, "c"]})
+    assert has_note(rows, "a").tolist() == [False, True, False, False]
+    assert has_note(rows, "c", "a").tolist() == [True, True, False, True]
+
+
+def test_newest_of_two_files_by_year_first():
+    names = ["x_12-30-2022-01-00-00.json", "x_01-22-2023-00-00-00.json", "x_none.json"]
+    assert sorted(names, key=timestamp) == [names[2], names[0], names[1]]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from workflow_scripts.errors import UnknownNameError
-from workflow_scripts.report import final_tables, loss_figures, published_figures, score_figures
+from workflow_scripts.report import final_tables, loss_figures, published_comparisons, published_figures, score_figures
 from workflow_scripts.report.figure import Drawing
 from workflow_scripts.report.tables import Tables
 
@@ -28,6 +28,12 @@ FIGURES: dict[str, FigureEntry] = {
     "published_sciq": FigureEntry(published_figures.published_sciq, ("published",)),
     "published_final_zero_shot": FigureEntry(final_tables.published_final_zero_shot, ("published",)),
     "published_final_five_shot": FigureEntry(final_tables.published_final_five_shot, ("published",)),
+    "published_against_parameters": FigureEntry(published_comparisons.published_against_parameters, ("published",)),
+    "published_deduped_minus_standard": FigureEntry(
+        published_comparisons.published_deduped_minus_standard, ("published",)
+    ),
+    "published_batch_sizes": FigureEntry(published_comparisons.published_batch_sizes, ("published",)),
+    "published_crows_pairs": FigureEntry(published_comparisons.published_crows_pairs, ("published",)),
     "agreement_over_training": FigureEntry(score_figures.agreement_over_training, ("scores",)),
     "scores_over_training": FigureEntry(score_figures.scores_over_training, ("scores",)),
     "five_shot_minus_zero_shot": FigureEntry(score_figures.five_shot_minus_zero_shot, ("scores",)),
