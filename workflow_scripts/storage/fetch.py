@@ -112,7 +112,7 @@ def fetch(job: Job) -> FileEntry:
         if job.target.exists():
             log.info("%s: not the content that is known; kept as %s", job.target, bad_path(job.target).name)
             job.target.replace(bad_path(job.target))
-        with unfinished(job, holding.proved) as path, Part(path, job.entry) as part:
+        with unfinished(job, holding.proved) as path, Part(path, job.entry, job.meter.add) as part:
             require_room(job.target.parent, missing_bytes(job.entry, path), job.label())
             job.meter.add(part.length)
             complete(job, part)
@@ -158,7 +158,6 @@ def stream_into(job: Job, part: Part) -> None:
         check_answer(job, part, stream)
         for block in stream.chunks:
             part.append(block)
-            job.meter.add(len(block))
     if part.size is not None and part.length < part.size:
         raise RetryableError(f"{job.label()}: ended after {part.length} of {part.size} bytes")
 
@@ -167,23 +166,27 @@ def check_answer(job: Job, part: Part, stream: ByteStream) -> None:
     """Refuse an answer that cannot be the file before it touches the part; start over when the offset was ignored."""
     if "text/html" in stream.content_type and not job.remote_path.endswith((".html", ".htm")):
         raise RetryableError(f"{job.label()}: got an HTML page instead of the file; is there a login page on the way?")
+    if stream.total is not None and job.entry.size not in (None, stream.total):
+        raise RetryableError(
+            f"{job.label()}: the source has {stream.total} bytes, {job.entry.size} are known beforehand"
+        )
     if stream.total is not None and part.size not in (None, stream.total):
-        raise RetryableError(f"{job.label()}: the source has {stream.total} bytes, {part.size} are known beforehand")
-    part.size = stream.total if part.size is None else part.size
+        told = part.size
+        part.restart()
+        raise RetryableError(f"{job.label()}: the source has {stream.total} bytes and told {told} before")
     if stream.start != part.length:
         if stream.start != 0:
             raise RetryableError(f"{job.label()}: asked from byte {part.length}, got from byte {stream.start}")
-        job.meter.add(-part.length)
         part.restart()
+    part.size = stream.total if part.size is None else part.size
 
 
 def mismatch(job: Job, part: Part) -> RetryableError:
     """Keep the wrong content as ``.bad`` and say what was expected and what came."""
     expected = job.entry.sha256 or f"git blob {job.entry.git_blob}"
     got = part.digest.sha256() if job.entry.sha256 else f"git blob {part.digest.git_blob()}"
-    lost, bad = part.length, bad_path(job.target)
+    bad = bad_path(job.target)
     part.set_aside(bad)
-    job.meter.add(-lost)
     page = ", it is an HTML page" if is_html(bad) else ""
     return RetryableError(f"{job.label()}: sha256 is {got}, expected {expected}{page}; kept as {bad}")
 

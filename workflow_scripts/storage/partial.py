@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -35,10 +36,11 @@ def bad_path(target: Path) -> Path:
 class Part:
     """The unfinished file of one entry; a context manager that holds it open."""
 
-    def __init__(self, path: Path, entry: FileEntry) -> None:
-        """``path`` is the unfinished file, ``entry`` what it shall become."""
+    def __init__(self, path: Path, entry: FileEntry, count: Callable[[int], None]) -> None:
+        """``path`` is the unfinished file, ``entry`` what it shall become; ``count`` is told of bytes won and lost."""
         self.path = path
         self.entry = entry
+        self.count = count
         # What a source promised may stand in for a size that is not known beforehand.
         self.size = entry.size
         self.length = 0
@@ -53,6 +55,7 @@ class Part:
             self.digest.update(block)
             self.length += len(block)
         if self.size is not None and self.length > self.size:
+            self.length = 0
             self.restart()
         return self
 
@@ -67,10 +70,11 @@ class Part:
             self.path.unlink(missing_ok=True)
 
     def restart(self) -> None:
-        """Forget all bytes."""
+        """Forget all bytes, and a length that only the source told."""
         self.writer().truncate(0)
         self.digest = ContentHash.for_entry(self.entry)
-        self.length = 0
+        lost, self.length, self.size = self.length, 0, self.entry.size
+        self.count(-lost)
 
     def append(self, block: bytes) -> None:
         """Add bytes; raises RetryableError when there are more than promised, StorageError on a full disk."""
@@ -85,6 +89,7 @@ class Part:
             raise StorageError(self.full_disk(error)) from error
         self.digest.update(block)
         self.length += len(block)
+        self.count(len(block))
 
     def write(self, block: bytes) -> None:
         """Write all of ``block``; the file has no buffer, so that a full disk shows here and not at close."""
