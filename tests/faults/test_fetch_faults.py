@@ -261,6 +261,15 @@ def test_fault_10_too_many_requests_waits_as_told(hub: FaultHub, tmp_path: Path)
     assert pauses.pause_file("localhost").is_file()
 
 
+def test_fault_10_pause_of_another_process_is_obeyed(hub: FaultHub, tmp_path: Path) -> None:
+    """Another process of this user was told to wait: no request is made meanwhile, and it counts as no failure."""
+    pauses.note("localhost", 0.8)
+    started = time.monotonic()
+    get(hub, tmp_path, policy=RetryPolicy(attempts=1, first_wait=0.001))
+    assert time.monotonic() - started > 0.5
+    assert hub.count("/cdn/") == 1
+
+
 def test_fault_10_unreasonable_wait_is_told_instead_of_slept(hub: FaultHub, tmp_path: Path) -> None:
     """429 that asks for an hour: ends at once and says how long to wait."""
     hub.faults["*"] = Fault(status=429, headers={"Retry-After": "3600"})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from workflow_scripts.errors import TransferError
 from workflow_scripts.storage import pauses
 from workflow_scripts.storage.http_reader import retry_after
-from workflow_scripts.storage.retry import RetryableError, RetryPolicy, retrying
+from workflow_scripts.storage.retry import PausedError, RetryableError, RetryPolicy, retrying
 
 
 @given(st.integers(1, 40), st.none() | st.floats(0, 900))
@@ -34,6 +34,18 @@ def test_gives_up_after_the_attempts_and_says_so() -> None:
     with pytest.raises(TransferError, match="server busy; given up after 3 attempt"):
         retrying(RetryPolicy(attempts=3, first_wait=0.001), fail)
     assert len(calls) == 3
+
+
+def test_pauses_are_no_failures() -> None:
+    answers: list[RetryableError | int] = [PausedError("p", 0.001)] * 5 + [RetryableError("a"), 7]
+
+    def ask() -> int:
+        answer = answers.pop(0)
+        if isinstance(answer, RetryableError):
+            raise answer
+        return answer
+
+    assert retrying(RetryPolicy(attempts=2, first_wait=0.001), ask) == 7
 
 
 def test_result_of_the_attempt_that_works() -> None:
@@ -70,13 +82,12 @@ def test_wait_until_a_date(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_pause_is_shared_by_file_and_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    slept: list[float] = []
     pauses.note("host.example", 30.0)
     pauses.note("host.example", 5.0)
-    pauses.obey("host.example", slept.append)
-    pauses.obey("other.example", slept.append)
-    assert len(slept) == 1
-    assert 29.0 < slept[0] <= 30.0
+    pauses.obey("other.example")
+    with pytest.raises(PausedError, match=r"host\.example asked for a pause") as caught:
+        pauses.obey("host.example")
+    assert 29.0 < (caught.value.retry_after or 0.0) <= 30.0
     later = time.time() + 31.0
     monkeypatch.setattr(time, "time", lambda: later)
     assert pauses.remaining("host.example") == 0.0

@@ -147,7 +147,7 @@ def complete(job: Job, part: Part) -> None:
         except RetryableError as error:
             if len(wrong) >= MISMATCHES or len(wrong) > len(set(wrong)):
                 raise IntegrityError(f"{error}; fetched {len(wrong)} times, retrying is no use") from error
-            failures = 0 if part.length > furthest else failures + 1
+            failures = 0 if part.length > furthest else failures + error.counts
             furthest = max(furthest, part.length)
             job.policy.wait(failures, error, job.meter.sleep)
 

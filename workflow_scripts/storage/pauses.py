@@ -8,19 +8,17 @@ cache cannot be written, each process waits on its own.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import re
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from workflow_scripts.storage.atomic import write_text
+from workflow_scripts.storage.retry import PausedError
 
 # A wrong clock or a damaged file must not stop anybody for longer than this.
 LONGEST_PAUSE = 900.0
-log = logging.getLogger(__name__)
 
 
 def pause_file(host: str) -> Path:
@@ -47,9 +45,11 @@ def note(host: str, seconds: float | None) -> None:
         write_text(pause_file(host), f"{time.time() + min(seconds, LONGEST_PAUSE):.3f}\n")
 
 
-def obey(host: str, sleep: Callable[[float], object] = time.sleep) -> None:
-    """Wait until ``host`` may be asked again."""
+def obey(host: str) -> None:
+    """Raise PausedError, with the time to wait, when ``host`` may not be asked yet.
+
+    The wait is left to whoever retries, because that can be interrupted.
+    """
     seconds = remaining(host)
     if seconds > 0.0:
-        log.info("%s asked for a pause; waiting %.1f s", host, seconds)
-        sleep(seconds)
+        raise PausedError(f"{host} asked for a pause", seconds)

@@ -18,10 +18,19 @@ log = logging.getLogger(__name__)
 class RetryableError(TransferError):
     """A source failed in a way that may pass; ``retry_after`` is the wait in seconds that it asked for, if any."""
 
+    # How many failures it counts for.
+    counts = 1
+
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         """``message`` is what the user reads when it did not pass."""
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class PausedError(RetryableError):
+    """A request that was not made, because the server had asked for a pause; waiting for that is no failure."""
+
+    counts = 0
 
 
 @dataclass(frozen=True)
@@ -65,5 +74,5 @@ def retrying(policy: RetryPolicy, action: Callable[[], Result]) -> Result:
         try:
             return action()
         except RetryableError as error:
-            failures += 1
+            failures += error.counts
             policy.wait(failures, error)
