@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = .venv/bin/snakemake --workflow-profile profiles/local
 CONFIG ?= config/config.yaml
-QUIET = --quiet rules reason host
+QUIET = --logger brief
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo books test check plan report doctor lock figures clean unlock

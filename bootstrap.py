@@ -123,11 +123,12 @@ def install_torch(name: str, lock: str) -> None:
 
 
 def make_environment() -> None:
-    """Create the virtual environment and make this folder importable from anywhere in it."""
+    """Create the virtual environment; make this folder and its Snakemake plugins importable from anywhere in it."""
     if not PYTHON.exists():
         venv.create(VENV, with_pip=True, clear=VENV.exists())
     packages = next((VENV / "lib").glob("python3*")) / "site-packages"
-    (packages / "pythia_workflow.pth").write_text(f"{ROOT}\n")
+    plugins = ROOT / "workflow_scripts" / "snakemake_plugins"
+    (packages / "pythia_workflow.pth").write_text(f"{ROOT}\n{plugins}\n")
 
 
 def wanted_locks(extras: list[str]) -> list[str]:
