@@ -14,6 +14,7 @@ include: "rules/training.smk"
 include: "rules/checkpoints.smk"
 include: "rules/evaluation.smk"
 include: "rules/published.smk"
+include: "rules/experiments.smk"
 include: "rules/report.smk"
 
 
@@ -46,6 +47,11 @@ rule evaluate:
 rule published:
     input:
         f"{GRAPH.tables}/published.parquet",
+
+
+rule experiments:
+    input:
+        EXPERIMENTS.targets(),
 
 
 rule figures:

@@ -18,13 +18,17 @@ rule train_model:
         runtime=1440,
     params:
         recipe=lambda wildcards: json.dumps(
-            recipe_of(GRAPH.model(wildcards)).to_json(), sort_keys=True
+            recipe_of(GRAPH.model(wildcards))
+            .saving(EXPERIMENTS.kept_steps(wildcards))
+            .to_json(),
+            sort_keys=True,
         ),
         folder=lambda wildcards: layout.training_folder(wildcards.model),
         maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps",
+        keep=EXPERIMENTS.kept_arguments,
     shell:
         "python -m workflow_scripts.training.retrain --recipe {params.recipe:q} --view {input.view:q}"
-        " --index-maps {params.maps:q} --output-dir {params.folder:q} --threads {threads} --when-different restart"
+        " --index-maps {params.maps:q} --output-dir {params.folder:q} --threads {threads} {params.keep} --when-different restart"
         " > {log:q} 2>&1"
 
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow_scripts.dataset.index_writer import indexed_writer
-from workflow_scripts.dataset.order import PreshuffledRows, TrainingRows
+from workflow_scripts.dataset.order import TrainingRows
+from workflow_scripts.dataset.preshuffled import PreshuffledRows
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.experiments.exposures import earliest_of_other_copies, second_exposures
 

@@ -1,8 +1,8 @@
 """Confusion of predicted and true memorization, every cell by name, and the published ones with the names put right.
 
-The published matrices (112 SVG files beside arXiv 2304.11158) print false positives and false negatives exchanged: their
-script unpacks ``confusion_matrix(prediction, truth).ravel()`` as TN, FP, FN, TP although the prediction was given first.
-Exchanged back, precision and recall agree with the paper's tables. Cells are counts or per cent; ratios do not care.
+The published matrices (112 SVG files beside arXiv 2304.11158) print false positives and false negatives exchanged:
+their script unpacks ``confusion_matrix(prediction, truth).ravel()`` as TN, FP, FN, TP although the prediction was given
+first. Exchanged back, precision and recall agree with the paper's tables. Cells are counts or per cent.
 """
 
 from __future__ import annotations

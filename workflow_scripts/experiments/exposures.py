@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from workflow_scripts.dataset.order import PreshuffledRows, TrainingRows
+from workflow_scripts.dataset.order import TrainingRows
 from workflow_scripts.errors import ConfigError, DataError
 from workflow_scripts.training.rows import RowSource
 
@@ -24,7 +24,7 @@ def second_exposures(source: RowSource, stop: int) -> NDArray[np.bool_]:
 
     Raises ConfigError for data whose documents are not known (preshuffled rows).
     """
-    if isinstance(source, PreshuffledRows) or not isinstance(source, TrainingRows):
+    if not isinstance(source, TrainingRows):
         raise ConfigError("second exposures need the documents of each row, which preshuffled rows do not have")
     entries = source.stream.documents
     starts = np.empty(stop, dtype=np.int64)

@@ -18,7 +18,7 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,10 @@ class Recipe:
             if field.type == "float" and type(numbers[field.name]) is int:
                 numbers[field.name] = float(numbers[field.name])
         return cls(**numbers)
+
+    def saving(self, steps: Collection[int]) -> Recipe:
+        """The same recipe with ``steps`` in its grid of checkpoints as well; its identity stays."""
+        return dataclasses.replace(self, checkpoint_steps=tuple(sorted({*self.checkpoint_steps, *steps})))
 
     def differences(self, other: Recipe) -> list[str]:
         """Lines ``key: mine -> other's`` for every decisive number that differs."""

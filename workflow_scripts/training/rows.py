@@ -41,14 +41,18 @@ class RowSource(Protocol):
         ...
 
 
-def open_rows(view: Path, index_maps: Path | None, recipe: Recipe) -> RowSource:
-    """Training rows of the data set described by ``view`` in the order of its index maps."""
-    from workflow_scripts.dataset.order import TrainingRows
+def open_rows(view: Path, index_maps: Path | None, recipe: Recipe, patch: Path | None = None) -> RowSource:
+    """Training rows of the data set described by ``view`` in the order of its index maps.
 
-    source: RowSource = TrainingRows.open(
+    ``patch`` is a file of exchanged tokens (dataset/patched.py); raises ModelError when it is of another order.
+    """
+    from workflow_scripts.dataset.order import TrainingRows
+    from workflow_scripts.dataset.patched import PatchedRows, read_patch
+
+    source = TrainingRows.open(
         view, index_maps, recipe.sequence_length, recipe.data_seed, recipe.train_iterations, recipe.batch_rows
     )
-    return source
+    return source if patch is None else PatchedRows(source, read_patch(patch))
 
 
 def check_tokens(rows: NDArray[np.integer], first_row: int, vocab_size: int) -> None:

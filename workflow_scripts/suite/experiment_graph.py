@@ -1,0 +1,100 @@
+"""What the rules of the experiments look up: jobs, input files and targets, as functions of the wildcards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workflow_scripts.suite import layout
+from workflow_scripts.suite.experiments import (
+    RowRange,
+    experiments_of,
+    exposures_file,
+    memorization_steps,
+    row_ranges,
+)
+from workflow_scripts.suite.graph import Graph
+from workflow_scripts.suite.interventions import Arm, chosen_arms, load_declaration, start_iteration
+from workflow_scripts.suite.models import Model
+
+# Tables that each experiment writes beside its verdict, in the folder of the run's tables.
+TABLES = {
+    "memorization": ("memorization", "memorization_deciles", "memorization_quantiles"),
+    "predictability": ("predictability", "predictability_published"),
+}
+
+
+class ExperimentGraph:
+    """The grid of the experiments of one run. Methods that take ``wildcards`` answer for one job."""
+
+    def __init__(self, graph: Graph) -> None:
+        """Resolve the run's experiments; raises UnknownNameError or ConfigError."""
+        self.graph = graph
+        self.run = graph.run
+        self.names = experiments_of(graph.run)
+
+    def tables_of(self, name: str) -> list[str]:
+        """Tables of an experiment, as patterns with ``{run}`` left open."""
+        return [f"{layout.run_folder('{run}')}/tables/{table}.parquet" for table in TABLES[name]]
+
+    def verdict_of(self, name: str) -> str:
+        """Verdict of an experiment, with ``{run}`` left open."""
+        return f"{layout.run_folder('{run}')}/tables/verdict_{name}.json"
+
+    def targets(self) -> list[str]:
+        """What ``snakemake experiments`` makes: the verdicts, and with them the tables."""
+        return [self.verdict_of(name).format(run=self.run.name) for name in self.names]
+
+    # Interventions
+
+    def arms(self) -> tuple[Arm, ...]:
+        """Arms of the run's interventions."""
+        settings = self.run.section("interventions")
+        return chosen_arms(load_declaration(settings["declaration"]), settings["arms"]) if settings else ()
+
+    def intervened(self) -> list[Model]:
+        """Models of the run whose late training is repeated."""
+        wanted = self.run.section("interventions").get("models", [])
+        return [model for model in self.run.models if model.name in wanted]
+
+    def kept_steps(self, wildcards: Any) -> list[int]:
+        """Steps of a model from which arms go on: saved with the optimizer's state, whether the run has arms or not."""
+        model = self.graph.model(wildcards)
+        if model not in self.intervened():
+            return []
+        return sorted({start_iteration(model, arm) for arm in self.arms()})
+
+    def kept_arguments(self, wildcards: Any) -> list[str]:
+        """The same as arguments of the training program."""
+        steps = self.kept_steps(wildcards)
+        return ["--keep-optimizer", *map(str, steps)] if steps else []
+
+    # Memorization
+
+    def row_jobs(self) -> list[RowRange]:
+        """All memorization jobs of the run; none when it does not ask for them."""
+        if "memorization" not in self.names:
+            return []
+        settings = self.run.section("memorization")
+        return [job for model in self.run.models for job in row_ranges(model, settings)]
+
+    def memorization_scores(self, wildcards: Any = None) -> list[str]:  # noqa: ARG002 - Snakemake passes them
+        """Tables of all memorization jobs."""
+        return [job.path for job in self.row_jobs()]
+
+    def memorization_steps(self) -> dict[str, tuple[int, ...]]:
+        """Steps of each model at which memorization is measured."""
+        settings = self.run.section("memorization")
+        return {model.name: memorization_steps(model, settings) for model in self.run.models}
+
+    def exposures(self, wildcards: Any = None) -> list[str]:  # noqa: ARG002 - Snakemake passes them
+        """Which rows repeat a document, for each data set of the run."""
+        return [exposures_file(self.run.suite.name, key) for key in self.run.datasets]
+
+    def score_arguments(self, wildcards: Any) -> list[str]:  # noqa: ARG002 - Snakemake passes them
+        """Lengths and sampling of the memorization scores."""
+        settings = self.run.section("memorization")
+        return [text for key in ("prompt", "continuation", "every") for text in (f"--{key}", str(settings[key]))]
+
+    def model_on(self, dataset: str) -> str:
+        """Name of a model that is trained on a data set; all of a run share their order of training."""
+        return next(model.name for model in self.run.models if model.dataset == dataset)

@@ -1,0 +1,110 @@
+"""Declared interventions: which words are exchanged, from which share of training on (``config/interventions``)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.errors import ConfigError, UnknownNameError
+from workflow_scripts.suite.models import Model
+from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.suite.schema import check_schema
+
+FOLDER = Path(__file__).resolve().parents[2] / "config" / "interventions"
+# A starting or saved iteration moves to a published checkpoint that is at most this share of all iterations away, so
+# that 93 % of 143000 is 133000, as in the paper.
+NEAR = 0.005
+# Checkpoints of an arm lie on a common grid of this share of all iterations, counted back from the end.
+GRID_PERCENT = 3.5
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A continuation of training on changed data: ``direction`` of the exchange and where it leaves the baseline."""
+
+    name: str
+    direction: str
+    start_percent: float
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """Pairs of words (first, second) and the arms that exchange them."""
+
+    name: str
+    pairs: tuple[tuple[str, str], ...]
+    arms: Mapping[str, Arm]
+
+    def arm(self, name: str) -> Arm:
+        """Arm by name; raises UnknownNameError."""
+        if name not in self.arms:
+            raise UnknownNameError("arm", name, self.arms, f"interventions {self.name}")
+        return self.arms[name]
+
+
+@functools.cache
+def load_declaration(name: str) -> Declaration:
+    """The declaration called ``name``; raises UnknownNameError or ConfigError."""
+    known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    if name not in known:
+        raise UnknownNameError("declaration of interventions", name, known)
+    path = FOLDER / f"{name}.yaml"
+    facts = load_yaml(path)
+    check_schema(facts, "interventions", str(path))
+    return build_declaration(facts)
+
+
+def build_declaration(facts: Mapping[str, Any]) -> Declaration:
+    """Declaration from the checked content of a file."""
+    arms = {
+        name: Arm(name, values["direction"], float(values["start_percent"])) for name, values in facts["arms"].items()
+    }
+    return Declaration(facts["declaration"], tuple((first, second) for first, second in facts["pairs"]), arms)
+
+
+def chosen_arms(declaration: Declaration, wanted: str | list[str]) -> tuple[Arm, ...]:
+    """Arms by name, or all of them."""
+    names = list(declaration.arms) if wanted == "all" else [wanted] if isinstance(wanted, str) else wanted
+    return tuple(declaration.arm(name) for name in names)
+
+
+def iteration_at(model: Model, percent: float) -> int:
+    """Iteration at a share of training; that of a published checkpoint where one is near.
+
+    Raises ConfigError for a share at which nothing is left to train.
+    """
+    exact = percent * model.train_iterations / 100
+    published = [model.step(hub).iteration for hub in model.steps]
+    nearest = min(published, key=lambda iteration: abs(iteration - exact))
+    found = nearest if abs(nearest - exact) <= NEAR * model.train_iterations else round(exact)
+    if not 0 <= found <= model.train_iterations:
+        raise ConfigError(f"{model.name}: {percent} % is no share of its {model.train_iterations} iterations")
+    return found
+
+
+def start_iteration(model: Model, arm: Arm) -> int:
+    """Iteration of the baseline from which an arm goes on; raises ConfigError when nothing is left to train."""
+    start = iteration_at(model, arm.start_percent)
+    if start >= model.train_iterations:
+        raise ConfigError(f"arm {arm.name}: start_percent {arm.start_percent} leaves {model.name} nothing to train")
+    return start
+
+
+def saved_iterations(model: Model, arm: Arm) -> tuple[int, ...]:
+    """Iterations of an arm that are saved and evaluated: a grid that all arms share, from the start on.
+
+    >>> from workflow_scripts.suite.registry import load_suite
+    >>> saved_iterations(load_suite("pythia").model("pythia-410m-deduped"), Arm("a", "swap", 93))
+    (133000, 138000, 143000)
+    """
+    start, percent, found = start_iteration(model, arm), 100.0, [model.train_iterations]
+    while percent - GRID_PERCENT > 0:
+        percent -= GRID_PERCENT
+        iteration = iteration_at(model, percent)
+        if iteration <= start:
+            break
+        found.append(iteration)
+    return (start, *reversed(found))
