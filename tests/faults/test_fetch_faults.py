@@ -10,15 +10,27 @@ import os
 import re
 import resource
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.faults.fetching import (
+    BIG,
+    BIG_SHA256,
+    QUICK,
+    REPOSITORY,
+    SIZE,
+    SMALL,
+    TOKEN,
+    arguments,
+    get,
+    lock_of,
+    names,
+    program,
+    wait_for_part,
+)
 from tests.storage.fault_hub import Fault, FaultHub
 from workflow_scripts.errors import (
     ConfigError,
@@ -30,61 +42,10 @@ from workflow_scripts.errors import (
     TransferError,
     UnknownNameError,
 )
-from workflow_scripts.storage import download, fetch, pauses, verify
+from workflow_scripts.storage import download, pauses, room, verify
 from workflow_scripts.storage.catalog import open_source
-from workflow_scripts.storage.fetch import fetch_all
-from workflow_scripts.storage.listing import known_files
-from workflow_scripts.storage.lockfile import FileEntry, write_lock
 from workflow_scripts.storage.retry import RetryPolicy
 from workflow_scripts.storage.sources import Repository
-
-REPOSITORY = "org/model"
-SIZE = 1_500_007
-BIG = bytes(hashlib.shake_256(b"fault tests").digest(SIZE))
-BIG_SHA256 = hashlib.sha256(BIG).hexdigest()
-SMALL = b'{"hidden_size": 8}\n'
-QUICK = RetryPolicy(attempts=3, first_wait=0.005, longest_wait=0.01)
-TOKEN = "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZ012345"
-
-
-@pytest.fixture
-def hub(fault_hub: FaultHub) -> FaultHub:
-    """A Hub with one model: a large file (redirected to another host) and a small one."""
-    fault_hub.add(REPOSITORY, {"big.bin": BIG, "config.json": SMALL}, "step1")
-    return fault_hub
-
-
-def get(hub: FaultHub, folder: Path, stall: float = 5.0, policy: RetryPolicy = QUICK) -> list[FileEntry]:
-    """Fetch the whole revision into ``folder``."""
-    with open_source("hub", hub.endpoint, Repository("model", REPOSITORY, "step1"), policy, stall) as source:
-        return fetch_all(source, known_files(source), folder, 2, policy)
-
-
-def arguments(hub: FaultHub, folder: Path, *more: str) -> list[str]:
-    """Arguments of the download program for the revision."""
-    named = ["--source", "hub", "--location", hub.endpoint, "--kind", "model", "--repository", REPOSITORY]
-    named += ["--revision", "step1", "--output-dir", str(folder), "--receipt", str(folder.parent / "receipt.json")]
-    return [*named, *more]
-
-
-def program(hub: FaultHub, folder: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
-    """The download program in a process of its own."""
-    command = [sys.executable, "-m", "workflow_scripts.storage.download", *arguments(hub, folder, *more)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
-    )
-
-
-def lock_of(folder: Path) -> Path:
-    """A list of the revision's files that was known beforehand."""
-    small = FileEntry("config.json", len(SMALL), hashlib.sha256(SMALL).hexdigest())
-    write_lock(folder / "lock.tsv", [FileEntry("big.bin", SIZE, BIG_SHA256), small])
-    return folder / "lock.tsv"
-
-
-def names(folder: Path) -> set[str]:
-    """Everything in ``folder``, hidden files too."""
-    return {path.name for path in folder.iterdir()}
 
 
 def test_no_fault_fetches_each_byte_once(hub: FaultHub, tmp_path: Path) -> None:
@@ -179,16 +140,6 @@ def test_fault_05_drop_again_and_again_delivers(hub: FaultHub, tmp_path: Path) -
     get(hub, tmp_path)
     assert (tmp_path / "big.bin").read_bytes() == BIG
     assert hub.count("/cdn/big.bin") == 16
-
-
-def wait_for_part(part: Path, size: int) -> None:
-    """Wait until the unfinished file has ``size`` bytes."""
-    deadline = time.monotonic() + 20.0
-    while time.monotonic() < deadline:
-        if part.is_file() and part.stat().st_size >= size:
-            return
-        time.sleep(0.01)
-    pytest.fail(f"{part} did not grow")
 
 
 def test_fault_06_kill_and_run_again_resumes(hub: FaultHub, tmp_path: Path) -> None:
@@ -403,18 +354,6 @@ def test_fault_17_locks_that_do_nothing_cost_only_bandwidth(
     assert names(tmp_path / "out") == {"big.bin", "config.json"}
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB; needs root."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount a small tmpfs")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_fault_18_small_disk_is_refused_before_the_first_byte(hub: FaultHub, small_disk: Path) -> None:
     """The disk is too small for all files together: says what is needed and what is there, fetches nothing."""
     with pytest.raises(StorageError, match=rf"needs {SIZE + len(SMALL)} bytes .* has 1048576"):
@@ -427,7 +366,7 @@ def test_fault_18_disk_that_fills_up_on_the_way(
     hub: FaultHub, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others take the room meanwhile: a clear error, the part stays, and the next run goes on from it."""
-    monkeypatch.setattr(fetch, "free_bytes", lambda folder: 10**12)
+    monkeypatch.setattr(room, "free_bytes", lambda folder: 10**12)
     with pytest.raises(StorageError, match=r"No space left on device.*the part is kept"):
         get(hub, small_disk)
     assert (small_disk / "big.bin.part").stat().st_size > 900_000

@@ -256,6 +256,21 @@ def test_password_reaches_the_server_and_nothing_else(
     assert set(abroad) == {None}
 
 
+def test_password_from_a_credential_helper(server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.password = "me:s3cret"
+    settings = tmp_path / "gitconfig"
+    settings.write_text('[credential]\n\thelper = "!f() { echo username=me; echo password=s3cret; }; f"\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    get(f"{server.url}/org/data.git", tmp_path / "out", "builtin")
+    assert_all_there(tmp_path / "out")
+
+
+def test_no_password_is_asked_for(server: GitServer, tmp_path: Path) -> None:
+    server.password = "me:s3cret"
+    with pytest.raises(TransferError, match="could not read Username"):
+        get(f"{server.url}/org/data.git", tmp_path / "out", "builtin")
+
+
 def test_links_and_unsafe_names_of_a_repository(server: GitServer, tmp_path: Path) -> None:
     work = server.root / "work" / "org" / "data"
     (work / "link").symlink_to("/etc/hostname")

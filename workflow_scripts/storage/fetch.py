@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,14 +23,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workflow_scripts.errors import IntegrityError, StorageError
-from workflow_scripts.progress import Progress, amount_text
+from workflow_scripts.errors import IntegrityError
+from workflow_scripts.progress import Progress
 from workflow_scripts.storage import locks
 from workflow_scripts.storage.digests import hash_file
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
 from workflow_scripts.storage.meter import Meter
 from workflow_scripts.storage.partial import Part, bad_path, part_path
 from workflow_scripts.storage.retry import RetryableError, RetryPolicy
+from workflow_scripts.storage.room import is_absent, missing_bytes, require_room
 from workflow_scripts.storage.sources import ByteStream, Source
 
 # Wrong content is fetched again at most so often, and less when it is the same content again.
@@ -195,33 +195,6 @@ def is_html(path: Path) -> bool:
     """True when the file starts like a page for a browser."""
     with path.open("rb") as file:
         return file.read(256).lstrip().lower().startswith(HTML_STARTS)
-
-
-def missing_bytes(entry: FileEntry, *present_files: Path) -> int:
-    """Bytes of an entry that are not in one of the files yet; 0 when the size is not known."""
-    have = max((path.stat().st_size for path in present_files if path.is_file()), default=0)
-    return max((entry.size or 0) - have, 0)
-
-
-def is_absent(entry: FileEntry, target: Path) -> bool:
-    """True when no file of the right size is there, neither finished nor unfinished."""
-    sizes = [path.stat().st_size for path in (target, part_path(target)) if path.is_file()]
-    return entry.size is None or entry.size not in sizes
-
-
-def free_bytes(folder: Path) -> int:
-    """Bytes that this user may still write in ``folder``."""
-    return shutil.disk_usage(folder).free
-
-
-def require_room(folder: Path, needed: int, label: str) -> None:
-    """Raise StorageError when ``folder`` has less than ``needed`` bytes."""
-    free = free_bytes(folder)
-    if free < needed:
-        raise StorageError(
-            f"{folder}: not enough room for {label}: needs {needed} bytes ({amount_text(needed, 'B')}), has {free} "
-            f"({amount_text(free, 'B')}); free some space or choose another folder, nothing was fetched"
-        )
 
 
 def fetch_all(

@@ -95,7 +95,7 @@ class GitLfsSource:
 
     def store(self) -> LfsServer | LfsFolder:
         """Where the LFS objects are, for our own client."""
-        return open_store(self.location, self.git.secret, self.reader)
+        return open_store(self.location, self.git.authorization(), self.reader)
 
     def prepare(self, entries: Sequence[FileEntry], folder: Path, parallel: int) -> None:
         """Let the real git-lfs bring the large ones of ``entries`` as unfinished files of ``folder``."""

@@ -65,8 +65,12 @@ def secret_header(location: str) -> str | None:
     parts = urlsplit(location) if location.startswith(("http://", "https://")) else None
     if parts is None or parts.username is None:
         return None
-    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return "Basic " + base64.b64encode(pair.encode()).decode()
+    return basic(unquote(parts.username), unquote(parts.password or ""))
+
+
+def basic(user: str, password: str) -> str:
+    """Value of an Authorization header (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 class GitObjects:
@@ -81,6 +85,7 @@ class GitObjects:
         self.policy = policy
         self.stall = stall
         self.fetched: str | None = None
+        self.helper_asked = False
 
     def commit(self) -> str:
         """Commit that the revision stands for; fetched on the first call."""
@@ -118,6 +123,24 @@ class GitObjects:
         if done.returncode != 0:
             raise self.failure(arguments[0], done.stderr.decode("utf-8", "replace"))
         return done.stdout
+
+    def authorization(self) -> str | None:
+        """Authorization header for the remote: from its address, else from git's credential helper, else ``None``."""
+        if self.secret is None and not self.helper_asked and self.url.startswith(("http://", "https://")):
+            self.helper_asked = True
+            self.secret = self.ask_helper()
+        return self.secret
+
+    def ask_helper(self) -> str | None:
+        """What git's credential helper knows of the remote; nobody is asked to type anything."""
+        parts = urlsplit(self.url)
+        question = f"protocol={parts.scheme}\nhost={parts.netloc}\npath={parts.path.lstrip('/')}\n\n"
+        try:
+            answer = self.run("credential", "fill", question=question.encode()).decode("utf-8", "replace")
+        except TransferError:
+            return None
+        found = dict(line.split("=", 1) for line in answer.splitlines() if "=" in line)
+        return basic(found["username"], found["password"]) if {"username", "password"} <= set(found) else None
 
     def environment(self) -> dict[str, str]:
         """Environment of git: no questions, no LFS filter, no endless silence; secrets are not seen in arguments."""
