@@ -24,6 +24,7 @@ DISK_ERRORS = {
     errno.EACCES: "permission denied; choose a folder you may write to",
     errno.ENOENT: "no such file or folder",
     errno.ENOTDIR: "not a folder",
+    errno.EEXIST: "is in the way, a folder was expected",
     errno.EISDIR: "is a folder, a file was expected",
 }
 

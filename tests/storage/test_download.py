@@ -15,6 +15,7 @@ from workflow_scripts.errors import (
     ConfigError,
     IntegrityError,
     MissingInputError,
+    StorageError,
     TransferError,
     UnknownNameError,
 )
@@ -141,6 +142,21 @@ def test_wrong_file_in_the_way_is_set_aside(mirror: Path, tmp_path: Path) -> Non
     download.main(arguments(mirror))
     assert (tmp_path / "out" / "a-00001.bin").read_bytes() == b"second"
     assert (tmp_path / "out" / "a-00001.bin.bad").read_bytes() == b"secOnd"
+
+
+def test_folder_in_the_way_is_not_moved(mirror: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "a-00001.bin").mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"a-00001\.bin: is a folder where a file shall go"):
+        download.main(arguments(mirror))
+    assert (tmp_path / "out" / "a-00001.bin").is_dir()
+
+
+def test_file_in_place_of_the_folder_is_one_line(
+    mirror: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_bytes(b"")
+    assert cli.run(download.main, arguments(mirror)) == 2
+    assert "is in the way, a folder was expected" in capfd.readouterr().err
 
 
 def test_one_file_as_a_library(mirror: Path, tmp_path: Path) -> None:

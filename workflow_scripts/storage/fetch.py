@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workflow_scripts.errors import IntegrityError
+from workflow_scripts.errors import IntegrityError, StorageError
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage import locks
 from workflow_scripts.storage.digests import hash_file
@@ -109,6 +109,8 @@ def fetch(job: Job) -> FileEntry:
         found = present(job)
         if found is not None:
             return found
+        if job.target.is_dir():
+            raise StorageError(f"{job.target}: is a folder where a file shall go; choose another --output-dir")
         if job.target.exists():
             log.info("%s: not the content that is known; kept as %s", job.target, bad_path(job.target).name)
             job.target.replace(bad_path(job.target))
