@@ -73,6 +73,7 @@ class FaultHub:
         self.faults: dict[str, Fault] = {}
         self.requests: list[Request] = []
         self.guard = threading.Lock()
+        self.connections = 0
         self.seen: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
         self.server = Server(("127.0.0.1", 0), Handler)
@@ -142,6 +143,11 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server: Server
+
+    def setup(self) -> None:
+        super().setup()
+        with self.server.hub.guard:
+            self.server.hub.connections += 1
 
     def log_message(self, *arguments: object) -> None:
         """Quiet."""

@@ -179,7 +179,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_object(self, repository: str, oid: str) -> None:
         fault, content = self.server.git.fault, self.stored(repository, oid).read_bytes()
-        due = self.server.git.due() if fault.status or fault.corrupt or fault.drop else False
+        cuttable = 0 < fault.drop < len(content)
+        due = self.server.git.due() if fault.status or fault.corrupt or cuttable else False
         if fault.status and due:
             self.reply(fault.status, b"fault", fault.headers)
             return

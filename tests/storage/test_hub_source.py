@@ -63,6 +63,26 @@ def test_range_reads_take_only_their_bytes(hub: FaultHub) -> None:
             source.read_range("shard.bin", len(SHARD) - 10, 20)
 
 
+def test_many_ranges_cost_one_request_each_over_one_connection(hub: FaultHub) -> None:
+    with open_source("hub", hub.endpoint, DATA, QUICK) as source:
+        source.read_range("shard.bin", 0, 5)
+        before, connections = len(hub.requests), hub.connections
+        for offset in range(10, 60, 10):
+            assert source.read_range("shard.bin", offset, 5) == SHARD[offset : offset + 5]
+        assert len(hub.requests) - before == 5
+        assert hub.connections == connections
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_kept_address_that_ran_out_is_asked_for_again(status: int, hub: FaultHub) -> None:
+    with open_source("hub", hub.endpoint, DATA, QUICK) as source:
+        source.read_range("shard.bin", 0, 5)
+        hub.faults["shard.bin"] = Fault(cdn_status=status, times=1)
+        hub.seen.clear()
+        assert source.read_range("shard.bin", 10, 5) == SHARD[10:15]
+    assert hub.count("/resolve/") == 2
+
+
 def test_range_read_survives_passing_faults(hub: FaultHub) -> None:
     hub.faults["shard.bin"] = Fault(cdn_status=503, times=2)
     with open_source("hub", hub.endpoint, DATA, QUICK) as source:

@@ -88,7 +88,7 @@ class GitLfsSource:
         if offset + length > (file.size if file.real_size is None else file.real_size):
             raise TransferError(f"{self.label(path)}: ends before byte {offset + length}")
         oid, size = file.oid, file.real_size or 0
-        if oid is None:
+        if oid is None or length == 0:
             return self.git.content(file.blob)[offset : offset + length]
         store = self.store()
         return retrying(self.policy, lambda: store.read_range(oid, size, offset, length, self.label(path)))

@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
@@ -30,6 +30,8 @@ CONNECT_SECONDS = 15.0
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 # What a storage host says of a signed address that has run out; nothing that the owner of a file says is among them.
 EXPIRED = frozenset({400, 401, 403, 410})
+# The same of an address that was kept from an earlier redirect: whatever it says, the owner may say otherwise.
+DETOUR = EXPIRED | {404}
 NEVER: frozenset[int] = frozenset()
 TOO_MANY = 429
 CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
@@ -84,7 +86,7 @@ class HttpReader:
             try:
                 at_home = origin(response.url) == origin(httpx2.URL(address.url))
                 check_status(response, address.expiring if at_home else EXPIRED, label, self.denied)
-                yield byte_stream(response, offset, label)
+                yield replace(byte_stream(response, offset, label), url=str(response.url))
             finally:
                 response.close()
         except FAILURES as error:
@@ -106,15 +108,17 @@ class HttpReader:
             here = target
         raise RetryableError(f"{label}: more than {REDIRECTS} redirects ({host_of(address.url)})")
 
-    def read_range(self, address: Address, offset: int, length: int, label: str) -> bytes:
-        """Exactly ``length`` bytes from ``offset`` on; raises TransferError when the server cannot give a part."""
-        if length == 0:
-            return b""
+    def read_range(self, address: Address, offset: int, length: int, label: str) -> tuple[bytes, Address]:
+        """Exactly ``length`` (>= 1) bytes from ``offset`` on, and an address that leads to them without a detour.
+
+        Raises TransferError when the server cannot give a part.
+        """
         with self.stream(address, offset, label, length) as stream:
             if stream.start != offset or (stream.total is None and offset):
                 host = host_of(address.url)
                 raise TransferError(f"{label}: {host} does not serve parts of files; fetch the whole file")
-            return exactly(stream, length, label)
+            direct = address if stream.url == address.url else Address(stream.url, expiring=DETOUR)
+            return exactly(stream, length, label), direct
 
     def ask(self, url: str, question: Any, label: str, headers: Mapping[str, str]) -> Any:
         """JSON answer to a JSON ``question`` that is posted to ``url``."""

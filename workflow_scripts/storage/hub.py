@@ -72,6 +72,7 @@ class HubSource:
         self.api = HfApi(endpoint=endpoint, token=None if self.trusted else False)
         self.guard = threading.RLock()
         self.known: ModelInfo | DatasetInfo | None = None
+        self.direct: dict[str, Address] = {}
 
     def commit(self) -> str:
         """Commit that the revision stands for; asked for once, and not at all when the revision is one."""
@@ -104,8 +105,13 @@ class HubSource:
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes from ``offset`` on; raises TransferError."""
-        address, label = self.address(path), f"{self.label()}: {path}"
-        return retrying(self.policy, lambda: self.reader.read_range(address, offset, length, label))
+        return retrying(self.policy, lambda: self.read_once(path, offset, length)) if length else b""
+
+    def read_once(self, path: str, offset: int, length: int) -> bytes:
+        """One attempt to read a range; the address that worked is kept, so that the next range costs one request."""
+        address = self.direct.pop(path, None) or self.address(path)
+        content, self.direct[path] = self.reader.read_range(address, offset, length, f"{self.label()}: {path}")
+        return content
 
     def prepare(self, entries: Sequence[FileEntry], folder: Path, parallel: int) -> None:
         """Nothing: the reader is the way."""

@@ -42,8 +42,8 @@ class LfsServer:
 
     def read_range(self, oid: str, size: int, offset: int, length: int, label: str) -> bytes:
         """Exactly ``length`` bytes of one object from ``offset`` on."""
-        address = self.address(oid, size, label)
-        return self.reader.read_range(address, offset, length, label)
+        content, _ = self.reader.read_range(self.address(oid, size, label), offset, length, label)
+        return content
 
     def address(self, oid: str, size: int, label: str) -> Address:
         """Ask where the object is; raises TransferError when the server does not have it."""

@@ -71,12 +71,16 @@ class Repository:
 
 @dataclass
 class ByteStream:
-    """Bytes of one file from ``start`` on, in pieces; ``total`` is the length of the whole file where it is told."""
+    """Bytes of one file from ``start`` on, in pieces; ``total`` is the length of the whole file where it is told.
+
+    ``url`` is where they come from after all redirects, empty for what is not read over HTTP.
+    """
 
     start: int
     total: int | None
     chunks: Iterator[bytes]
     content_type: str = ""
+    url: str = ""
 
 
 def exactly(stream: ByteStream, length: int, label: str) -> bytes:
@@ -84,7 +88,8 @@ def exactly(stream: ByteStream, length: int, label: str) -> bytes:
     content = bytearray()
     for block in stream.chunks:
         content += block
-        if len(content) >= length:
+        # Not at the exact length: a connection is used again only when its answer was read to the end.
+        if len(content) > length:
             break
     if len(content) < length:
         raise RetryableError(f"{label}: ended after {len(content)} of {length} bytes of the range")
