@@ -81,7 +81,7 @@ class LogHandler(LogHandlerBase):
     def report(self, record: logging.LogRecord) -> None:
         """A job failed: which, the end of its log, and where the whole log lies; once per job."""
         logs = [Path(str(path)) for path in getattr(record, "log", None) or []]
-        title = label(record)
+        title = self.labels.get(int(getattr(record, "jobid", -1)), label(record))
         if title in self.failed:
             return
         self.failed.add(title)
