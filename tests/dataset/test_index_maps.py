@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow_scripts import cli
-from workflow_scripts.dataset import build_index_maps
+from workflow_scripts.dataset import build_index_maps, restore_maps
 from workflow_scripts.dataset.index_maps import sample_index_dtype
 from workflow_scripts.dataset.npy_stream import write_npy
 from workflow_scripts.dataset.order import TrainingRows
@@ -171,6 +171,16 @@ def test_maps_from_an_index_alone(prefix, maps, tmp_path):
     build_index_maps.main(["--idx", f"{prefix}.idx", *NUMBERS, "--output-dir", str(other)])
     for path in maps.glob("*.npy"):
         assert (other / path.name).read_bytes() == path.read_bytes()
+
+
+def test_two_of_three_maps_follow_from_counts(prefix, maps, tmp_path):
+    tokens = int(corpusgen.sizes_of(CORPUS).sum())
+    words = ["--name", "c", "--documents", "300", "--tokens", str(tokens), *NUMBERS]
+    restore_maps.main([*words, "--output-dir", str(tmp_path / "restored")])
+    names = sorted(path.name for path in (tmp_path / "restored").glob("*.npy"))
+    assert names == [f"{STEM}_doc_idx.npy", f"{STEM}_shuffle_idx.npy"]
+    for name in names:
+        assert (tmp_path / "restored" / name).read_bytes() == (maps / name).read_bytes()
 
 
 @pytest.mark.parametrize(

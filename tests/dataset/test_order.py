@@ -113,9 +113,11 @@ def test_a_run_without_rows_is_refused(prefix):
 def test_a_view_of_another_index_is_refused(prefix, tmp_path):
     words = ["--idx", f"{prefix}.idx", "--bin", f"{prefix}.bin", "--output", str(tmp_path / "view.json")]
     make_view.main(words)
-    corpus(tmp_path, n_seq=61)
-    with pytest.raises(IntegrityError, match=r"made from another \.idx"):
-        TrainingRows.open(tmp_path / "view.json", None, 16, 3, 30, 8)
+    values = [5, 0, 31, 2, 90]
+    for changes in ({"n_seq": 61}, {"dtype": "int16"}, {"sizes": {"kind": "cycle", "values": values[::-1]}}):
+        corpus(tmp_path, **changes)
+        with pytest.raises(IntegrityError, match=r"made from another \.idx"):
+            TrainingRows.open(tmp_path / "view.json", None, 16, 3, 30, 8)
 
 
 @given(

@@ -181,6 +181,23 @@ def test_raw_and_preshuffled_near_and_far_have_one_ledger(prefix, preshuffled, t
     assert (tmp_path / "out4" / "ledger.tsv").read_bytes() == (raw / "ledger.tsv").read_bytes()
 
 
+def test_the_hub_is_asked_for_one_range_per_iteration(prefix, preshuffled, tmp_path, fault_hub):
+    """Two where an iteration crosses shards; no byte more than the tokens is sent."""
+    folder = preshuffled.parent
+    files = {path.name: path.read_bytes() for path in folder.glob("document*")}
+    commit = fault_hub.add("org/preshuffled", files, kind="datasets")
+    far = ["--source", "hub", "--location", fault_hub.endpoint, "--repository", "org/preshuffled", "--revision", commit]
+    words = ["--preshuffled", preshuffled.name, *far, *NUMBERS, "--end_iteration", "30"]
+    view_batches.main([*words, "--save_path", str(tmp_path / "far")])
+    near = view(prefix, tmp_path, "--end_iteration", 30)
+    assert (tmp_path / "far" / "ledger.tsv").read_bytes() == (near / "ledger.tsv").read_bytes()
+    names = [name for name in files if name.endswith(".bin")]
+    assert sum(fault_hub.bytes_sent(name) for name in names) == 240 * 17 * 2
+    # The Hub sends each shard's first request on to where its bytes are; that address is kept.
+    ranges = [request for request in fault_hub.requests if request.range and "X-Signature" in request.path]
+    assert len(ranges) == 30 + 3
+
+
 def test_a_repository_without_the_shards_is_one_line(preshuffled, tmp_path, capsys):
     far = ["--source", "mirror", "--location", str(tmp_path / "mirror"), "--repository", "org/preshuffled"]
     words = ["--preshuffled", "other-00000-of-00003.bin", *far, *NUMBERS, "--end_iteration", "1"]

@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,11 @@ class Index:
 
     def sizes_sha256(self) -> str:
         """sha256 of the little-endian int32 sizes: with seed and lengths it decides the whole order of training."""
+        return self._sizes_sha256
+
+    @cached_property
+    def _sizes_sha256(self) -> str:
+        """Computed once: there may be 210 million sizes."""
         digest = hashlib.sha256()
         for start in range(0, self.n_sequences, BLOCK):
             digest.update(np.ascontiguousarray(self.sizes[start : start + BLOCK], dtype="<i4").data)

@@ -77,7 +77,12 @@ def open_view(path: Path) -> TokenData:
     """Open a view file; raises IntegrityError when the ``.idx`` is not the one it was made from."""
     content = read_view(path)
     index = open_index(path.parent / content["idx"])
-    seen = {"dtype": index.dtype.name, "sequences": index.n_sequences, "tokens": index.n_tokens}
+    seen = {
+        "dtype": index.dtype.name,
+        "sequences": index.n_sequences,
+        "tokens": index.n_tokens,
+        "sizes_sha256": index.sizes_sha256(),
+    }
     said = {key: content[key] for key in seen}
     if seen != said:
         raise IntegrityError(f"{path}: made from another .idx: it says {said}, {index.path} has {seen}; make it again")
