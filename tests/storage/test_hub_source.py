@@ -83,6 +83,16 @@ def test_kept_address_that_ran_out_is_asked_for_again(status: int, hub: FaultHub
     assert hub.count("/resolve/") == 2
 
 
+def test_redirect_within_the_hub_keeps_the_token(hub: FaultHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Hub sends small files to another path of its own, as a relative address."""
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnopqrstuvwxyz")
+    hub.faults["small.json"] = Fault(redirect="/cdn/small.json?repository=datasets/org/data&revision=main")
+    with open_source("hub", hub.endpoint, DATA, QUICK) as source:
+        assert [source.read_range("small.json", 0, 2) for _ in range(2)] == [b"{}", b"{}"]
+    assert hub.count("/cdn/") == 2
+    assert {request.token for request in hub.requests} == {"Bearer hf_abcdefghijklmnopqrstuvwxyz"}
+
+
 def test_range_read_survives_passing_faults(hub: FaultHub) -> None:
     hub.faults["shard.bin"] = Fault(cdn_status=503, times=2)
     with open_source("hub", hub.endpoint, DATA, QUICK) as source:

@@ -117,8 +117,7 @@ class HttpReader:
             if stream.start != offset or (stream.total is None and offset):
                 host = host_of(address.url)
                 raise TransferError(f"{label}: {host} does not serve parts of files; fetch the whole file")
-            direct = address if stream.url == address.url else Address(stream.url, expiring=DETOUR)
-            return exactly(stream, length, label), direct
+            return exactly(stream, length, label), without_detour(address, stream.url)
 
     def ask(self, url: str, question: Any, label: str, headers: Mapping[str, str]) -> Any:
         """JSON answer to a JSON ``question`` that is posted to ``url``."""
@@ -132,6 +131,14 @@ class HttpReader:
             return response.json()
         except ValueError as error:
             raise RetryableError(f"{label}: {host_of(url)} did not answer in JSON; a login page on the way?") from error
+
+
+def without_detour(address: Address, url: str) -> Address:
+    """Address that leads where the redirects of ``address`` led; its secrets stay with their host."""
+    if url == address.url:
+        return address
+    at_home = origin(httpx2.URL(url)) == origin(httpx2.URL(address.url))
+    return Address(url, address.secrets if at_home else {}, DETOUR)
 
 
 def byte_stream(response: httpx2.Response, offset: int, label: str) -> ByteStream:
