@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 from conftest import FIGURES
-from synthetic import LAST, score
+from synthetic import LAST, score, scores_frame
 
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.report.build import main as build
@@ -165,6 +165,51 @@ def test_missing_parts_are_named(run_on_disk, tmp_path):
     with pytest.raises(DataError, match="broken JSON"):
         read_json(tmp_path / "broken.json")
     assert not output.exists()
+
+
+def test_explorer_holds_every_score_with_its_source(page, run_on_disk):
+    text = re.search(r'<script type="application/json" id="explore-data">(.*?)</script>', page, re.DOTALL)[1]
+    data = json.loads(text)
+    ours, published = data["sources"]
+    assert sum(len(line["points"]) for part in ours["panels"] for line in part["lines"]) == len(scores_frame())
+    assert [len(part["lines"]) for part in published["panels"]] == [16] * 16
+    (sciq,) = (part for part in published["panels"] if part["title"] == "SciQ, zero-shot")
+    line = next(line for line in sciq["lines"] if line["model"] == "pythia-12b")
+    step, tokens, value, _, items, file, _ = line["points"][-1]
+    assert (step, tokens, round(value, 3), items) == (143000, 299892736000, 0.902, 1000)
+    assert data["words"][file] == "pythia-v1/pythia-12b/zero-shot/12b_step143000.json"
+
+
+CLICKS = """<script>
+const choose = (name, value, event) => {
+  const control = document.getElementById("explore-" + name);
+  control.value = value;
+  control.dispatchEvent(new Event(event));
+};
+choose("source", 1, "change"); choose("panel", 6, "change"); choose("step", 0, "input");
+</script></body>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no browser on this machine")
+def test_controls_of_the_explorer_change_the_picture(page, tmp_path):
+    seen = {}
+    for name, text in {"before": page, "after": page.replace("</body>", CLICKS)}.items():
+        (tmp_path / f"{name}.html").write_text(text, encoding="utf-8")
+        command = [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / name}",
+            "--virtual-time-budget=2000", "--dump-dom", (tmp_path / f"{name}.html").as_uri(),
+        ]  # fmt: skip
+        dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        chart = re.search(r'<svg id="explore-chart".*?</svg>', dom, re.DOTALL)[0]
+        rows = re.search(r'<tbody id="explore-rows">(.*?)</tbody>', dom, re.DOTALL)[1]
+        seen[name] = chart, rows
+    assert seen["before"][0].count("<polyline") == 6
+    assert seen["after"][0].count("<polyline") == 16
+    assert "SciQ, zero-shot, published" in seen["after"][0]
+    assert seen["before"][1].count("<tr>") == 6
+    first_of_70m = re.search(r"pythia-70m</th><td>(.*?)</td><td>(.*?)</td><td>1000</td>", seen["after"][1])
+    assert first_of_70m[1] == ".194"
 
 
 @pytest.mark.slow

@@ -1,0 +1,100 @@
+"""Numbers for the explorer on the page: every score of this run and the published ones, compact.
+
+A series is one model on one task with one number of shots: rows of [step, tokens, value, stderr, items, file, note],
+where file and note are places in a list of words, because most repeat. Values are rounded to five digits: the explorer
+is for looking, the tables beside the page are for numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts.published.summary import CORE_TASKS, suite_rows
+from workflow_scripts.report.curves import select
+from workflow_scripts.report.inputs import ReportInputs
+from workflow_scripts.report.score_figures import by_task
+from workflow_scripts.report.style import ordered_sizes, size_colours
+from workflow_scripts.suite.registry import load_suite
+
+DIGITS = 5
+PUBLISHED_SHOTS = (0, 5)
+
+
+class Words:
+    """A list of words without repeats."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.places: dict[str, int] = {}
+
+    def place(self, word: str) -> int:
+        """Place of ``word`` in the list, added when new."""
+        return self.places.setdefault(word, len(self.places))
+
+
+def explore_data(inputs: ReportInputs) -> dict[str, Any] | None:
+    """Everything the explorer shows, None where there are no scores at all."""
+    words = Words()
+    sources = []
+    if len(inputs.scores):
+        sources.append(own_source(inputs, words))
+    if len(inputs.published):
+        sources.append(published_source(inputs.published, words))
+    return {"sources": sources, "words": list(words.places)} if sources else None
+
+
+def own_source(inputs: ReportInputs, words: Words) -> dict[str, Any]:
+    """Scores of this run."""
+    panels = [panel(part.task.name, part.title, part.task.chance, part.rows, words) for part in by_task(inputs.scores)]
+    return source("this run", inputs.scores, panels)
+
+
+def published_source(published: pd.DataFrame, words: Words) -> dict[str, Any]:
+    """Accuracies of the 16 published models on the core tasks, zero- and five-shot."""
+    tasks, panels = load_suite("pythia").tasks, []
+    for shots in PUBLISHED_SHOTS:
+        rows = select(suite_rows(published, shots), metric="acc", task=list(CORE_TASKS))
+        for name in CORE_TASKS:
+            title = f"{tasks[name].title}, {'zero' if shots == 0 else 'five'}-shot"
+            panels.append(panel(name, title, tasks[name].chance, rows[rows["task"] == name], words))
+    models = published[published["model"].isin({line["model"] for item in panels for line in item["lines"]})]
+    return source("published", models, panels)
+
+
+def source(name: str, rows: pd.DataFrame, panels: list[dict[str, Any]]) -> dict[str, Any]:
+    """One source with the colours of its sizes."""
+    sizes = ordered_sizes([str(size) for size in rows["size"].unique()])
+    return {"name": name, "colours": size_colours(sizes), "panels": panels}
+
+
+def panel(task: str, title: str, chance: float | None, rows: pd.DataFrame, words: Words) -> dict[str, Any]:
+    """One task with one number of shots: a line per model."""
+    lines: list[dict[str, Any]] = [
+        {
+            "model": str(model),
+            "size": str(of_model["size"].iloc[0]),
+            "data": str(of_model["data"].iloc[0]),
+            "points": [point(row, words) for row in of_model.sort_values("step").itertuples()],
+        }
+        for model, of_model in rows.groupby("model", observed=True)
+    ]
+    order = ordered_sizes([line["size"] for line in lines])
+    lines.sort(key=lambda line: (order.index(line["size"]), line["data"] != "standard"))
+    return {"task": task, "title": title, "chance": chance, "lines": lines}
+
+
+def point(row: Any, words: Words) -> list[float | int | None]:
+    """One row of a series."""
+    note = getattr(row, "note", None)
+    return [
+        int(row.step),
+        int(row.tokens),
+        round(float(row.value), DIGITS),
+        None if math.isnan(row.stderr) else round(float(row.stderr), DIGITS),
+        None if pd.isna(row.n) else int(row.n),
+        words.place(str(row.source_file)),
+        words.place("" if note is None or pd.isna(note) else str(note)),
+    ]
