@@ -78,18 +78,48 @@ rule import_corpus:
         " --output-train {output.standard:q} --output-validation {output.validation:q} > {log:q} 2>&1"
 
 
+rule fetch_tokenizer:
+    """The tokenizer that was released with the suite."""
+    output:
+        tokenizer="results/corpus/{released}/tokenizer.json",
+        receipt="results/corpus/{released}/tokenizer-fetched.json",
+    log:
+        "results/logs/fetch_tokenizer/{released}.log",
+    benchmark:
+        "results/timings/fetch_tokenizer/{released}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    wildcard_constraints:
+        released=alternatives(GRAPH.suites_with_tokenizer("released")),
+    params:
+        source=GRAPH.checkpoint_source(),
+        location=GRAPH.checkpoint_location(),
+        repository=SUITE.tokenizer.get("repository"),
+        folder=lambda wildcards, output: str(Path(output.tokenizer).parent),
+    resources:
+        mem_mb=500,
+        runtime=30,
+        downloads=1,
+    shell:
+        "python -m workflow_scripts.storage.download --source {params.source:q} --location={params.location:q}"
+        " --kind model --repository {params.repository:q} --revision main --include tokenizer.json"
+        " --output-dir {params.folder:q} --receipt {output.receipt:q} > {log:q} 2>&1"
+
+
 rule train_tokenizer:
     """A byte-level BPE tokenizer of the 20B tokenizer's kind."""
     input:
-        corpus="results/corpus/{suite}/standard.jsonl",
+        corpus="results/corpus/{made}/standard.jsonl",
     output:
-        tokenizer="results/corpus/{suite}/tokenizer.json",
+        tokenizer="results/corpus/{made}/tokenizer.json",
     log:
-        "results/logs/train_tokenizer/{suite}.log",
+        "results/logs/train_tokenizer/{made}.log",
     benchmark:
-        "results/timings/train_tokenizer/{suite}.tsv"
+        "results/timings/train_tokenizer/{made}.tsv"
     conda:
         "../envs/conda.yaml"
+    wildcard_constraints:
+        made=alternatives(GRAPH.suites_with_tokenizer("trained")),
     resources:
         mem_mb=1000,
         runtime=20,
@@ -286,7 +316,7 @@ rule sample_batches:
     input:
         view="results/data/{suite}/{dataset}/view.json",
         maps="results/data/{suite}/{dataset}/index_maps/index_maps.json",
-        tokenizer=GRAPH.plan_tokenizer,
+        tokenizer=GRAPH.tokenizer(),
     output:
         samples="results/data/{suite}/{dataset}/batches/samples.jsonl",
     log:

@@ -5,7 +5,7 @@ rule plan_evaluation:
     """Requests of all tasks, built by lm-eval, tokenised and packed once for every checkpoint."""
     input:
         data=GRAPH.made_task_files,
-        made=GRAPH.plan_tokenizer,
+        tokenizer=GRAPH.tokenizer(),
     output:
         plan="results/plans/{suite}/{shots}-shot.plan",
     log:
@@ -21,14 +21,13 @@ rule plan_evaluation:
     params:
         tasks=GRAPH.task_names(),
         folders=RUN.section("evaluation").get("data"),
-        tokenizer=GRAPH.tokenizer(),
         length=GRAPH.longest_sequence(),
         limit=GRAPH.limit_arguments(),
         seed=RUN.section("evaluation").get("fewshot_seed", 1234),
         protocol=RUN.section("evaluation").get("protocol"),
     shell:
         "python -m workflow_scripts.evaluation.plan --tasks {params.tasks:q} --shots {wildcards.shots}"
-        " --data-dir {params.folders:q} --tokenizer {params.tokenizer:q} --max-length {params.length} {params.limit}"
+        " --data-dir {params.folders:q} --tokenizer {input.tokenizer:q} --max-length {params.length} {params.limit}"
         " --fewshot-seed {params.seed} --output {output.plan:q} > {log:q} 2>&1"
 
 

@@ -33,7 +33,7 @@ def test_the_default_run_is_the_whole_pocket_suite(default):
     assert run.retrains
 
 
-@pytest.mark.parametrize("name", ["books", "one-model", "published", "suite"])
+@pytest.mark.parametrize("name", ["books", "one-model", "one-pythia-model", "published", "suite"])
 def test_every_shipped_run_resolves(root, default, name):
     changes = load_yaml(root / "config" / "runs" / f"{name}.yaml")
     merged = {
@@ -56,6 +56,13 @@ def test_wrong_names_suggest_the_right_one(default):
     assert "did you mean 'pocket_facts'?" in refused(default, tasks=["pocket_fact"])
     assert "did you mean 'retrain'?" in refused(default, checkpoints={"source": "retrian"})
     assert "unknown figure" in refused_figure(default)
+
+
+def test_a_model_of_another_suite_names_that_suite(default):
+    message = refused(default, models=["pythia-70m"])
+    assert "belongs to suite pythia" in message
+    assert "config/runs/one-pythia-model.yaml" in message
+    assert "belongs to suite pythia" in refused(default, models=["pythia-19m"])
 
 
 def refused_figure(default):

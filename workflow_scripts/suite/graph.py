@@ -185,6 +185,17 @@ class Graph:
         """What the audit sees of each model of the run."""
         return [f"{layout.audit_folder(self.suite.name)}/{name}.json" for name in self.models]
 
+    def audited(self) -> list[str]:
+        """The table of defects, and the ledger of a mirror; nothing for a run without models."""
+        folder = layout.audit_folder(self.suite.name)
+        names = ["defects.tsv"] if self.ledger_arguments() else ["defects.tsv", "ledger.tsv"]
+        return [f"{folder}/{name}" for name in names] if self.models else []
+
+    def quickstarts(self) -> list[str]:
+        """Text that the sample checkpoint generates."""
+        head = f"{layout.RESULTS}/checkpoints/"
+        return [f"{layout.RESULTS}/quickstart/{path.removeprefix(head)}.txt" for path in self.sample_checkpoint()]
+
     def sample_checkpoint(self) -> list[str]:
         """Folder of the checkpoint that is evaluated by stock lm-eval too: the last one of the first model."""
         if not self.run.models:
@@ -211,17 +222,13 @@ class Graph:
         head = f"{layout.TASK_DATA}/"
         return [head + path.removeprefix(head).replace(self.suite.name, "{made}", 1) for path in self.made_task_files()]
 
-    def plan_tokenizer(self, wildcards: Any) -> str:  # noqa: ARG002 - Snakemake passes them
-        """Tokenizer that plans are made with: the one trained here, or that of the sample checkpoint."""
-        if self.suite.tokenizer["source"] == "trained":
-            return layout.tokenizer_file(self.suite.name)
-        return f"{self.sample_checkpoint()[0]}/fetched.json"
+    def suites_with_tokenizer(self, source: str) -> list[str]:
+        """The suite's name when its tokenizer is ``trained`` here or ``released``, else nothing."""
+        return [self.suite.name] if self.suite.tokenizer["source"] == source else []
 
     def tokenizer(self) -> str:
-        """Path of the tokenizer itself."""
-        if self.suite.tokenizer["source"] == "trained" or not self.run.models:
-            return layout.tokenizer_file(self.suite.name)
-        return f"{self.sample_checkpoint()[0]}/tokenizer.json"
+        """The suite's tokenizer."""
+        return layout.tokenizer_file(self.suite.name)
 
     def longest_sequence(self) -> int:
         """Largest context of the run's models, in tokens."""

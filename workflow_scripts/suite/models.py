@@ -158,6 +158,10 @@ class Suite:
         """True when the corpus and the models of this suite are made by the workflow itself."""
         return self.corpus is not None
 
+    def knows(self, name: str) -> bool:
+        """True for the name or old name of a model."""
+        return name in self.models or any(name in model.aliases for model in self.models.values())
+
     def model(self, name: str) -> Model:
         """Model by name or old name; raises UnknownNameError with the nearest name."""
         found = self.models.get(name) or next((m for m in self.models.values() if name in m.aliases), None)

@@ -16,7 +16,7 @@ from typing import Any
 from workflow_scripts.errors import ConfigError, MissingInputError, UnknownNameError
 from workflow_scripts.suite.models import Model, Suite, Task
 from workflow_scripts.suite.pins import known_defects
-from workflow_scripts.suite.registry import load_suite, override
+from workflow_scripts.suite.registry import load_suite, override, suite_names
 from workflow_scripts.suite.safe_yaml import load_yaml, refuse_deep, refuse_tokens
 from workflow_scripts.suite.schema import check_schema, coerce, load_schema
 
@@ -122,11 +122,27 @@ def models_named(suite: Suite, name: str) -> list[Model]:
         first = next(iter(suite.models.values())).version
         return [model for model in suite.models.values() if model.version == first]
     if not PATTERN.search(name):
-        return [suite.model(name)]
+        return [suite.model(name)] if suite.knows(name) else refuse_model(suite, name)
     found = [model for key, model in suite.models.items() if fnmatch.fnmatchcase(key, name)]
     if not found:
         raise UnknownNameError("model pattern", name, suite.models)
     return found
+
+
+def refuse_model(suite: Suite, name: str) -> list[Model]:
+    """Refuse a name that the suite does not know: name the suite that has it, or the nearest of its own."""
+    for other in suite_names():
+        if other != suite.name and load_suite(other).knows(name):
+            raise ConfigError(
+                f"model '{name}' belongs to suite {other}, this run is of suite {suite.name}; start from a "
+                f"configuration of that suite, such as config/runs/{other_run(other)}"
+            )
+    return [suite.model(name)]
+
+
+def other_run(suite: str) -> str:
+    """A shipped configuration of another suite, to start from."""
+    return {"pythia": "one-pythia-model.yaml", "books": "books.yaml"}.get(suite, "one-model.yaml")
 
 
 def select_steps(model: Model, expression: Any) -> tuple[int, ...]:
