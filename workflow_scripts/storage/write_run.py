@@ -1,6 +1,6 @@
 """Writes a run with every name and step resolved, for programs that need all of it.
 
-Example: python -m workflow_scripts.storage.write_run --run '{"run": "pocket", ...}' --output results/runs/pocket/run.json
+Example: python -m workflow_scripts.storage.write_run --run '{"run": "pocket", ...}' --output run.json
 """
 
 from __future__ import annotations
