@@ -39,6 +39,16 @@ rule checkpoints:
         GRAPH.fetched(),
 
 
+rule audit:
+    input:
+        GRAPH.audited(),
+
+
+rule quickstart:
+    input:
+        GRAPH.quickstarts(),
+
+
 rule evaluate:
     input:
         GRAPH.scores(),

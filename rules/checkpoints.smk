@@ -58,3 +58,97 @@ rule release_checkpoint:
     shell:
         "python -m workflow_scripts.checkpoints.release --checkpoint {params.folder:q} --scores {input.scores:q}"
         " --marker {output.marker:q} > {log:q} 2>&1"
+
+
+rule checkpoint_ledger:
+    """Commit, sizes and hashes of everything that the mirror serves; a Hub's ledger is part of this project."""
+    input:
+        published=GRAPH.published_models(),
+    output:
+        ledger="results/audit/{suite}/ledger.tsv",
+    log:
+        "results/logs/checkpoint_ledger/{suite}.log",
+    benchmark:
+        "results/timings/checkpoint_ledger/{suite}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=500,
+        runtime=60,
+    params:
+        models=list(GRAPH.models),
+        source=GRAPH.checkpoint_source(),
+        location=GRAPH.checkpoint_location(),
+    shell:
+        "python -m workflow_scripts.checkpoints.ledger --suite {wildcards.suite} --models {params.models:q}"
+        " --source {params.source:q} --location={params.location:q} --ledger {output.ledger:q} > {log:q} 2>&1"
+
+
+rule observe_model:
+    """Lists of files, headers and samples of every revision of a model; a few megabytes of its terabytes."""
+    input:
+        published=GRAPH.published_model,
+    output:
+        observed="results/audit/{suite}/{model}.json",
+    log:
+        "results/logs/observe_model/{suite}-{model}.log",
+    benchmark:
+        "results/timings/observe_model/{suite}-{model}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=500,
+        runtime=240,
+        downloads=1,
+    params:
+        source=GRAPH.checkpoint_source(),
+        location=GRAPH.checkpoint_location(),
+    shell:
+        "python -m workflow_scripts.checkpoints.observe --suite {wildcards.suite} --model {wildcards.model}"
+        " --source {params.source:q} --location={params.location:q} --output {output.observed:q} > {log:q} 2>&1"
+
+
+rule audit_checkpoints:
+    """Duplicates, chimeras, gaps and damage among the checkpoints of a run, as a table that a run can obey."""
+    input:
+        observed=GRAPH.observations(),
+    output:
+        defects="results/audit/{suite}/defects.tsv",
+    log:
+        "results/logs/audit_checkpoints/{suite}.log",
+    benchmark:
+        "results/timings/audit_checkpoints/{suite}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        ledger=GRAPH.ledger_arguments(),
+    shell:
+        "python -m workflow_scripts.checkpoints.audit --observed {input.observed:q} {params.ledger:q}"
+        " --output {output.defects:q} > {log:q} 2>&1"
+
+
+rule run_quickstart:
+    """The suite's quickstart: load a checkpoint with transformers, generate, decode."""
+    input:
+        fetched="results/checkpoints/{model}/step{step}/fetched.json",
+    output:
+        text="results/quickstart/{model}/step{step}.txt",
+    log:
+        "results/logs/run_quickstart/{model}-step{step}.log",
+    benchmark:
+        "results/timings/run_quickstart/{model}-step{step}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        folder=lambda wildcards: layout.checkpoint_folder(
+            wildcards.model, wildcards.step
+        ),
+    shell:
+        "python -m workflow_scripts.evaluation.quickstart --checkpoint {params.folder:q} --output {output.text:q}"
+        " > {log:q} 2>&1"

@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from workflow_scripts.errors import ConfigError
+from workflow_scripts.suite.experiments import experiments_of, memorization_steps
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run, select_steps
 
@@ -103,7 +104,7 @@ def window(
     with their steps, ``kept`` the checkpoints that are never released; room for these is set aside first. Raises
     ConfigError when the budget does not hold the kept ones and one more of the largest model.
     """
-    reserved = sum(sizes[model] for model, step in kept if step in steps.get(model, ()))
+    reserved = sum(sizes[model] for model, _ in kept)
     fragments: deque[Fragment] = deque([Fragment(max(budget - reserved, 0), None)])
     waits: dict[Checkpoint, tuple[Checkpoint, ...]] = {}
     for model, wanted in steps.items():
@@ -129,7 +130,10 @@ def slots_of(model: str, size: int, room: int) -> int:
 
 
 def kept_checkpoints(run: Run) -> frozenset[Checkpoint]:
-    """Checkpoints that a disk budget never deletes: those that the run names, and the one that crosschecks use."""
+    """Checkpoints that a disk budget never deletes: those that the run names, and those with a second use.
+
+    A second use have the checkpoint for crosschecks and those of which memorization is measured.
+    """
     wanted = run.section("checkpoints").get("keep") or []
     kept = {
         (model.name, step)
@@ -140,6 +144,9 @@ def kept_checkpoints(run: Run) -> frozenset[Checkpoint]:
     if run.models:
         first = run.models[0].name
         kept.add((first, run.steps[first][-1]))
+    if "memorization" in experiments_of(run):
+        settings = run.section("memorization")
+        kept |= {(model.name, step) for model in run.models for step in memorization_steps(model, settings)}
     return frozenset(kept)
 
 
