@@ -34,3 +34,4 @@ wildcard_constraints:
     shots=alternatives(RUN.shots),
     run=alternatives([RUN.name]),
     figure=alternatives(GRAPH.figures),
+    arm=alternatives(EXPERIMENTS.arm_names()),

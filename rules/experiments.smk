@@ -109,3 +109,145 @@ rule predictability:
     shell:
         "python -m workflow_scripts.experiments.predictability --run {input.settings:q} --root results"
         " --published {input.published:q} --tables-dir {params.folder:q} > {log:q} 2>&1"
+
+
+rule make_patch:
+    """Tokens that an arm exchanges in the last part of training, as a list of places."""
+    input:
+        view=lambda wildcards: f"{GRAPH.training_data(wildcards)}/view.json",
+        maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps/index_maps.json",
+        tokenizer=GRAPH.tokenizer(),
+        declaration=f"config/interventions/{EXPERIMENTS.declaration()}.yaml",
+    output:
+        patch="results/experiments/interventions/{model}/{arm}/patch.safetensors",
+    log:
+        "results/logs/make_patch/{model}-{arm}.log",
+    benchmark:
+        "results/timings/make_patch/{model}-{arm}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        declaration=EXPERIMENTS.declaration(),
+        direction=lambda wildcards: EXPERIMENTS.arm(wildcards).direction,
+        start=EXPERIMENTS.arm_start,
+        recipe=lambda wildcards: json.dumps(
+            recipe_of(GRAPH.model(wildcards)).to_json(), sort_keys=True
+        ),
+    shell:
+        "python -m workflow_scripts.experiments.make_patch --declaration {params.declaration:q}"
+        " --direction {params.direction} --recipe {params.recipe:q} --view {input.view:q} --index-maps {input.maps:q}"
+        " --first-step {params.start} --tokenizer {input.tokenizer:q} --output {output.patch:q} > {log:q} 2>&1"
+
+
+rule train_arm:
+    """The last part of training again, from the baseline's own state, on the patched rows."""
+    input:
+        baseline="results/training/{model}/run.json",
+        view=lambda wildcards: f"{GRAPH.training_data(wildcards)}/view.json",
+        maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps/index_maps.json",
+        patch="results/experiments/interventions/{model}/{arm}/patch.safetensors",
+    output:
+        receipt="results/experiments/interventions/{model}/{arm}/training/run.json",
+    log:
+        "results/logs/train_arm/{model}-{arm}.log",
+    benchmark:
+        "results/timings/train_arm/{model}-{arm}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=1440,
+    params:
+        recipe=lambda wildcards: json.dumps(
+            recipe_of(GRAPH.model(wildcards))
+            .saving(EXPERIMENTS.arm_iterations(wildcards))
+            .to_json(),
+            sort_keys=True,
+        ),
+        origin=EXPERIMENTS.arm_origin,
+        folder=lambda wildcards, output: str(Path(output.receipt).parent),
+    shell:
+        "python -m workflow_scripts.training.retrain --recipe {params.recipe:q} --view {input.view:q}"
+        " --index-maps {input.maps:q} --start-from {params.origin:q} --patch {input.patch:q}"
+        " --output-dir {params.folder:q} --threads {threads} --when-different restart > {log:q} 2>&1"
+
+
+rule publish_arm:
+    """Checkpoints of an arm as Hugging Face folders."""
+    input:
+        trained="results/experiments/interventions/{model}/{arm}/training/run.json",
+        tokenizer=GRAPH.tokenizer(),
+    output:
+        receipt="results/experiments/interventions/{model}/{arm}/published/published.json",
+    log:
+        "results/logs/publish_arm/{model}-{arm}.log",
+    benchmark:
+        "results/timings/publish_arm/{model}-{arm}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        training=lambda wildcards, input: str(Path(input.trained).parent),
+        root=lambda wildcards, output: str(Path(output.receipt).parent),
+        steps=EXPERIMENTS.arm_steps,
+        dtype=lambda wildcards: GRAPH.model(wildcards).published_dtype,
+    shell:
+        "python -m workflow_scripts.training.publish --training-dir {params.training:q} --steps {params.steps}"
+        " --tokenizer {input.tokenizer:q} --dtype {params.dtype} --output-root {params.root:q}"
+        " --receipt {output.receipt:q} > {log:q} 2>&1"
+
+
+rule score_bias:
+    """Bias and guard items of all checkpoints of an arm, item by item."""
+    input:
+        published="results/experiments/interventions/{model}/{arm}/published/published.json",
+        data=GRAPH.made_task_files,
+    output:
+        items="results/experiments/interventions/{model}/{arm}/items.parquet",
+    log:
+        "results/logs/score_bias/{model}-{arm}.log",
+    benchmark:
+        "results/timings/score_bias/{model}-{arm}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        checkpoints=EXPERIMENTS.arm_folders,
+        benchmarks=EXPERIMENTS.benchmarks(),
+        folders=RUN.section("evaluation").get("data"),
+    shell:
+        "python -m workflow_scripts.experiments.score_bias --checkpoint {params.checkpoints:q}"
+        " --benchmarks {params.benchmarks} --data-dir {params.folders:q} --threads {threads}"
+        " --output {output.items:q} > {log:q} 2>&1"
+
+
+rule interventions:
+    """Each arm against the untouched data, item by item."""
+    input:
+        items=EXPERIMENTS.arm_items,
+        published="config/suites/published/pythia-evals.parquet",
+        settings="results/runs/{run}/run.json",
+    output:
+        tables=EXPERIMENTS.tables_of("interventions"),
+        verdict=EXPERIMENTS.verdict_of("interventions"),
+    log:
+        "results/logs/interventions/{run}.log",
+    benchmark:
+        "results/timings/interventions/{run}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        folder=lambda wildcards, output: str(Path(output.verdict).parent),
+    shell:
+        "python -m workflow_scripts.experiments.interventions --run {input.settings:q} --root results"
+        " --published {input.published:q} --tables-dir {params.folder:q} > {log:q} 2>&1"

@@ -7,19 +7,26 @@ from typing import Any
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.experiments import (
     RowRange,
+    arm_folder,
     experiments_of,
     exposures_file,
     memorization_steps,
     row_ranges,
 )
 from workflow_scripts.suite.graph import Graph
-from workflow_scripts.suite.interventions import Arm, chosen_arms, load_declaration, start_iteration
+from workflow_scripts.suite.interventions import Arm, chosen_arms, load_declaration, saved_iterations, start_iteration
 from workflow_scripts.suite.models import Model
 
 # Tables that each experiment writes beside its verdict, in the folder of the run's tables.
 TABLES = {
+    "interventions": ("interventions", "interventions_patches", "interventions_published"),
     "memorization": ("memorization", "memorization_deciles", "memorization_quantiles"),
     "predictability": ("predictability", "predictability_published"),
+}
+# Items of bias and of the guard, by suite.
+BENCHMARKS = {
+    "pocket": ("pocket_pronouns", "pocket_last_word"),
+    "pythia": ("crows_pairs_english_gender", "winobias", "lambada_openai"),
 }
 
 
@@ -51,6 +58,10 @@ class ExperimentGraph:
         settings = self.run.section("interventions")
         return chosen_arms(load_declaration(settings["declaration"]), settings["arms"]) if settings else ()
 
+    def declaration(self) -> str:
+        """Name of the run's declaration of interventions."""
+        return str(self.run.section("interventions").get("declaration", "pronouns"))
+
     def intervened(self) -> list[Model]:
         """Models of the run whose late training is repeated."""
         wanted = self.run.section("interventions").get("models", [])
@@ -67,6 +78,46 @@ class ExperimentGraph:
         """The same as arguments of the training program."""
         steps = self.kept_steps(wildcards)
         return ["--keep-optimizer", *map(str, steps)] if steps else []
+
+    def arm_items(self, wildcards: Any = None) -> list[str]:  # noqa: ARG002 - Snakemake passes them
+        """Items of every arm of every model of the run."""
+        return [
+            f"{arm_folder(model.name, arm.name)}/items.parquet" for model in self.intervened() for arm in self.arms()
+        ]
+
+    def arm(self, wildcards: Any) -> Arm:
+        """The arm that the wildcards name."""
+        return next(arm for arm in self.arms() if arm.name == wildcards.arm)
+
+    def arm_names(self) -> list[str]:
+        """Names of the run's arms."""
+        return [arm.name for arm in self.arms()]
+
+    def arm_start(self, wildcards: Any) -> int:
+        """Iteration from which an arm goes on."""
+        return start_iteration(self.graph.model(wildcards), self.arm(wildcards))
+
+    def arm_origin(self, wildcards: Any) -> str:
+        """Folder of the baseline's checkpoint, with its optimizer state, from which an arm goes on."""
+        return f"{layout.training_folder(wildcards.model)}/step{self.arm_start(wildcards)}"
+
+    def arm_iterations(self, wildcards: Any) -> tuple[int, ...]:
+        """Iterations of an arm that are saved."""
+        return saved_iterations(self.graph.model(wildcards), self.arm(wildcards))
+
+    def arm_steps(self, wildcards: Any) -> list[int]:
+        """Hub steps of an arm that are published and scored."""
+        factor = self.graph.model(wildcards).hub_steps_per_iteration
+        return [iteration * factor for iteration in self.arm_iterations(wildcards)]
+
+    def arm_folders(self, wildcards: Any) -> list[str]:
+        """Folders of the published checkpoints of an arm."""
+        folder = arm_folder(wildcards.model, wildcards.arm)
+        return [f"{folder}/published/step{step}" for step in self.arm_steps(wildcards)]
+
+    def benchmarks(self) -> list[str]:
+        """Items that show bias and items that guard the rest, for the run's suite."""
+        return list(BENCHMARKS.get(self.run.suite.name, BENCHMARKS["pythia"]))
 
     # Memorization
 

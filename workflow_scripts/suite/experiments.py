@@ -28,6 +28,10 @@ def experiments_of(run: Run) -> tuple[str, ...]:
             raise UnknownNameError("experiment", name, EXPERIMENTS)
         if NEEDS.get(name, name) not in wanted:
             raise ConfigError(f"experiments: {name} is made from the scores of {NEEDS[name]}; ask for both")
+    if "interventions" in wanted and not run.retrains:
+        raise ConfigError(
+            "experiments: interventions train from our own checkpoints; set checkpoints.source to retrain"
+        )
     return tuple(name for name in EXPERIMENTS if name in wanted)
 
 
@@ -63,6 +67,11 @@ def row_ranges(model: Model, settings: Mapping[str, Any]) -> Iterator[RowRange]:
 def exposures_file(suite: str, dataset: str) -> str:
     """Which rows of a data set's training order repeat a document that was met before."""
     return f"{ROOT}/exposures/{suite}/{dataset}.npz"
+
+
+def arm_folder(model: str, arm: str) -> str:
+    """Everything about one arm of a model: its patch, training, published checkpoints and items."""
+    return f"{ROOT}/interventions/{model}/{arm}"
 
 
 def models_of(suite: Suite, resolved: Mapping[str, Any]) -> list[Model]:

@@ -1,0 +1,209 @@
+r"""What changing the last part of the data did: each arm against the identity arm, item by item, at the same steps.
+
+    python -m workflow_scripts.experiments.interventions --run results/runs/pocket/run.json --root results \
+        --tables-dir results/runs/pocket/tables
+
+writes interventions.parquet (model, arm, benchmark, measure and step: both values, their difference with a paired
+bootstrap interval, and McNemar's p), interventions_patches.parquet (tokens changed, words of both kinds before and
+after), interventions_published.parquet (the published effect on CrowS-Pairs, as found) and verdict_interventions.json.
+An identity arm whose last weights differ from the baseline's by a bit is an error: then nothing can be concluded.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts import cli
+from workflow_scripts.dataset.patched import read_patch
+from workflow_scripts.errors import ConfigError, DataError, MissingInputError
+from workflow_scripts.evaluation.score_files import read_run
+from workflow_scripts.experiments.bias_items import GUARD_DATA
+from workflow_scripts.experiments.memorization_rows import placed
+from workflow_scripts.experiments.outputs import probability, read_frame, write_frame, write_verdict
+from workflow_scripts.experiments.published_bias import TABLE, published_effects
+from workflow_scripts.experiments.resampling import mcnemar, paired_difference
+from workflow_scripts.suite.experiments import arm_folder, models_of
+from workflow_scripts.suite.interventions import Arm, chosen_arms, load_declaration
+from workflow_scripts.suite.models import Model
+from workflow_scripts.suite.registry import load_suite
+
+LOG = logging.getLogger(__name__)
+IDENTITY = "identity"
+POOLED = "pooled"
+COLUMNS = ("step", "benchmark", "item", "outcome", "score", "log_odds")
+MEASURES = ("outcome", "log_odds", "score")
+
+
+def reference_arm(arms: Sequence[Arm]) -> Arm:
+    """The identity arm that starts earliest: it is saved at every step at which another arm is."""
+    found = [arm for arm in arms if arm.direction == IDENTITY]
+    if not found:
+        raise ConfigError("interventions.arms holds no identity arm, and the others are compared with it; add one")
+    return min(found, key=lambda arm: arm.start_percent)
+
+
+def read_items(model: Model, arm: Arm, root: Path) -> tuple[pd.DataFrame, Path]:
+    """Items of one arm and where they lie."""
+    path = placed(f"{arm_folder(model.name, arm.name)}/items.parquet", root)
+    return read_frame(path, COLUMNS), path
+
+
+def check_identity(model: Model, arm: Arm, root: Path) -> str:
+    """Hash of the last weights of an identity arm; raises DataError unless it is the baseline's."""
+    folder = placed(arm_folder(model.name, arm.name), root)
+    paths = (root / "training" / model.name / "run.json", folder / "training" / "run.json")
+    found = []
+    for path in paths:
+        if not path.is_file():
+            raise MissingInputError(f"{path}: no such receipt; train {model.name} and its arms first")
+        found.append(str(json.loads(path.read_text(encoding="utf-8"))["weights_sha256"]))
+    if found[0] != found[1]:
+        raise DataError(
+            f"{model.name}: arm {arm.name} changes no token and ends with other weights than the baseline; the two "
+            "were trained with other threads, micro-batches or code, so no arm can be compared; train both again"
+        )
+    return found[1]
+
+
+def compare_arm(facts: Mapping[str, Any], arm: pd.DataFrame, reference: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Rows of one arm: each benchmark and measure at each step after the start, and pooled over those steps."""
+    start = int(arm["step"].min())
+    key = ["step", "benchmark", "item"]
+    both = arm.merge(reference, on=key, suffixes=("", "_reference"), validate="one_to_one")
+    if len(both) != len(arm):
+        raise DataError(f"arm {facts['arm']}: {len(arm)} items, of which the identity arm has {len(both)}; score again")
+    for benchmark, part in both[both["step"] > start].groupby("benchmark", sort=False):
+        for measure in MEASURES:
+            known = part[part[measure].notna()]
+            if known.empty:
+                continue
+            named = {**facts, "benchmark": benchmark, "measure": measure, "start_step": start}
+            for step, at_step in known.groupby("step"):
+                yield {
+                    **named,
+                    "step": str(step),
+                    **difference(at_step, measure),
+                    "p_mcnemar": exact_p(at_step, measure),
+                }
+            # Steps of one item are not independent: pooled values are of the items' means over the steps.
+            means = known.groupby("item")[[measure, f"{measure}_reference"]].mean()
+            yield {**named, "step": POOLED, **difference(means, measure), "p_mcnemar": float("nan")}
+
+
+def difference(rows: pd.DataFrame, measure: str) -> dict[str, Any]:
+    """Both means and their paired difference."""
+    ours, theirs = rows[measure].astype(float), rows[f"{measure}_reference"].astype(float)
+    found = paired_difference(ours, theirs, seed=0)
+    return {
+        "items": found.items,
+        "value": float(ours.mean()),
+        "reference": float(theirs.mean()),
+        "difference": found.mean,
+        "lower": found.lower,
+        "upper": found.upper,
+    }
+
+
+def exact_p(rows: pd.DataFrame, measure: str) -> float:
+    """McNemar's p where the measure is an outcome, NaN for others."""
+    return mcnemar(rows[measure], rows[f"{measure}_reference"]) if measure == "outcome" else float("nan")
+
+
+def patch_row(model: Model, arm: Arm, root: Path) -> dict[str, Any]:
+    """What the patch of an arm changed."""
+    patch = read_patch(placed(f"{arm_folder(model.name, arm.name)}/patch.safetensors", root))
+    return {
+        "model": model.name,
+        "arm": arm.name,
+        "direction": arm.direction,
+        "first_row": patch.first_row,
+        "stop_row": patch.stop_row,
+        "tokens": (patch.stop_row - patch.first_row) * patch.row_tokens,
+        "tokens_changed": len(patch.positions),
+        **patch.facts.get("counts", {}),
+    }
+
+
+def sentences_of(table: pd.DataFrame, published: pd.DataFrame) -> list[str]:
+    """The last step of every arm in words, then the published effects."""
+    steps = table[table["step"] != POOLED]
+    last = steps[
+        steps["step"].astype(int) == steps.groupby(["model", "arm"])["step"].transform(lambda s: s.astype(int).max())
+    ]
+    sentences = [
+        arm_sentence(str(model), str(arm), part) for (model, arm), part in last.groupby(["model", "arm"], sort=False)
+    ]
+    words = [
+        f"{row.version} {row.size} ({row.arm}) {row.effect:+.1f} points over {row.checkpoints} checkpoints "
+        f"({probability(row.p)})"
+        for row in published.itertuples()
+    ]
+    return [*sentences, f"Published effect on CrowS-Pairs (gender), arm minus baseline: {'; '.join(words)}."]
+
+
+def arm_sentence(model: str, arm: str, rows: pd.DataFrame) -> str:
+    """One arm at its last step."""
+    parts = []
+    for row in rows.itertuples():
+        interval = f"({row.lower:+.2f} to {row.upper:+.2f})"
+        if row.measure == "log_odds":
+            parts.append(f"log-odds of masculine words on {row.benchmark} by {row.difference:+.2f} nats {interval}")
+        elif row.measure == "outcome":
+            points = f"{100 * row.difference:+.1f} points ({100 * row.lower:+.1f} to {100 * row.upper:+.1f}"
+            what = "accuracy of the guard" if row.benchmark in GUARD_DATA else "stereotyped choices on"
+            parts.append(f"{what} {row.benchmark} by {points}, {probability(row.p_mcnemar)})")
+    return f"{model}, {arm}, against the untouched data at the end: {'; '.join(parts)}."
+
+
+def collect(resolved: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Path]]:
+    """Comparisons and patches of all arms of a resolved run, and the files that were read."""
+    settings = resolved["settings"]["interventions"]
+    arms = chosen_arms(load_declaration(settings["declaration"]), settings["arms"])
+    reference = reference_arm(arms)
+    rows: list[dict[str, Any]] = []
+    patches: list[dict[str, Any]] = []
+    files: dict[str, Path] = {}
+    models = [model for model in models_of(load_suite(resolved["suite"]), resolved) if model.name in settings["models"]]
+    for model in models:
+        base, _ = read_items(model, reference, root)
+        for arm in arms:
+            if arm.direction == IDENTITY:
+                check_identity(model, arm, root)
+            items, path = read_items(model, arm, root)
+            files[f"{model.name} {arm.name}"] = path
+            patches.append(patch_row(model, arm, root))
+            facts = {"model": model.name, "size": model.size, "arm": arm.name, "direction": arm.direction}
+            rows += compare_arm(facts, items, base)
+    return pd.DataFrame(rows), pd.DataFrame(patches), files
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
+    parser.add_argument("--root", type=Path, default=Path("results"), help="folder of all results")
+    parser.add_argument("--published", type=Path, default=TABLE, help="table of published results")
+    parser.add_argument("--tables-dir", type=Path, required=True, help="folder for the tables")
+    options = parser.parse_args(arguments)
+    table, patches, files = collect(read_run(options.run), options.root)
+    published = published_effects(options.published)
+    folder: Path = options.tables_dir
+    write_frame(folder / "interventions.parquet", table, files, {})
+    write_frame(folder / "interventions_patches.parquet", patches, files, {})
+    write_frame(folder / "interventions_published.parquet", published, {"published": options.published}, {})
+    sentences = sentences_of(table, published)
+    numbers = {"lines": table.to_dict(orient="records"), "published": published.to_dict(orient="records")}
+    sources = {"table": folder / "interventions.parquet", "published": folder / "interventions_published.parquet"}
+    write_verdict(folder / "verdict_interventions.json", "interventions", sentences, numbers, sources)
+    for line in sentences:
+        LOG.info("%s", line)
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))
