@@ -10,28 +10,17 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from training_runs import digest, timeless
+from training_runs import digest, timeless, write_data
 
 from workflow_scripts import cli
-from workflow_scripts.dataset import make_view
-from workflow_scripts.dataset.index_writer import indexed_writer
 from workflow_scripts.training import checkpoint, retrain
 from workflow_scripts.training.recipe import Recipe
 
 
 @pytest.fixture
 def view(tmp_path: Path) -> Path:
-    """A data set of 60 short documents below token 96."""
-    random = np.random.RandomState(0)
-    prefix = tmp_path / "text_document"
-    with indexed_writer(prefix, np.dtype("uint16")) as writer:
-        for _ in range(60):
-            writer.add(np.cumsum(random.zipf(1.5, size=random.randint(20, 90)) % 7) % 96)
-            writer.end_document()
-    make_view.main(["--idx", f"{prefix}.idx", "--bin", f"{prefix}.bin", "--output", str(tmp_path / "view.json")])
-    return tmp_path / "view.json"
+    return write_data(tmp_path)
 
 
 @pytest.fixture

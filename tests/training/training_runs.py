@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from workflow_scripts.dataset import make_view
+from workflow_scripts.dataset.index_writer import indexed_writer
 from workflow_scripts.training.checkpoint import RunState
 from workflow_scripts.training.metrics import read_metrics
 from workflow_scripts.training.model import GPTNeoX
@@ -76,3 +78,15 @@ def timeless(run: Path) -> list[tuple[float, ...]]:
     """Metrics without the columns that hold speeds."""
     kept = ("step", "tokens", "loss", "gradient_norm", "learning_rate")
     return [tuple(line[key] for key in kept) for line in read_metrics(run / "metrics.csv")]
+
+
+def write_data(folder: Path) -> Path:
+    """A data set of 60 short documents below token 96; returns its view file."""
+    random = np.random.RandomState(0)
+    prefix = folder / "text_document"
+    with indexed_writer(prefix, np.dtype("uint16")) as writer:
+        for _ in range(60):
+            writer.add(np.cumsum(random.zipf(1.5, size=random.randint(20, 90)) % 7) % 96)
+            writer.end_document()
+    make_view.main(["--idx", f"{prefix}.idx", "--bin", f"{prefix}.bin", "--output", str(folder / "view.json")])
+    return folder / "view.json"

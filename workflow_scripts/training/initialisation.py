@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from workflow_scripts.training.model import GPTNeoX
+from workflow_scripts.training.parallel import fill
 from workflow_scripts.training.recipe import Recipe
 
 OUTPUT_MATRICES = ("attention.dense.weight", "mlp.dense_4h_to_h.weight")
@@ -49,8 +50,7 @@ def starting_tensor(recipe: Recipe, name: str, number: int, shape: torch.Size) -
     return torch.from_numpy(drawn.astype(np.float32))
 
 
-@torch.no_grad()
 def initialise(model: GPTNeoX, recipe: Recipe) -> None:
     """Fill every parameter of ``model`` in place."""
     for number, (name, parameter) in enumerate(model.named_parameters()):
-        parameter.copy_(starting_tensor(recipe, name, number, parameter.shape))
+        fill(parameter, starting_tensor(recipe, name, number, parameter.shape))

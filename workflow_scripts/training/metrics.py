@@ -57,11 +57,15 @@ class MetricsLog:
         self.pending: list[StepMetrics] = []
         self.note = "loss not read yet"
         self.clock = time.monotonic()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.open(resumed_from)
+
+    def open(self, resumed_from: Path | None) -> None:
+        """Make the file ready for the first line."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         if resumed_from is not None and resumed_from.is_file():
-            shutil.copyfile(resumed_from, path)
+            shutil.copyfile(resumed_from, self.path)
         else:
-            path.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+            self.path.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
 
     def add(self, metrics: StepMetrics) -> None:
         """Take the numbers of one iteration; writes when a block is full."""
@@ -70,20 +74,25 @@ class MetricsLog:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is pending; raises ModelError on a loss that is no number."""
+        """Read and write what is pending; raises ModelError on a loss that is no number."""
         if not self.pending:
             return
         values = [(float(item.loss), float(item.gradient_norm)) for item in self.pending]  # waits for the device
         now = time.monotonic()
         rate = len(self.pending) * self.recipe.batch_tokens / max(now - self.clock, 1e-9)
         self.clock = now
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            for item, (loss, norm) in zip(self.pending, values, strict=True):
-                check_finite(item, loss, norm)
-                writer.writerow(self.line(item, loss, norm, rate))
+        lines = []
+        for item, (loss, norm) in zip(self.pending, values, strict=True):
+            check_finite(item, loss, norm)
+            lines.append(self.line(item, loss, norm, rate))
+        self.append(lines)
         self.note = f"loss {values[-1][0]:.4f}, {rate:,.0f} tokens/s"
         self.pending.clear()
+
+    def append(self, lines: list[list[object]]) -> None:
+        """Write lines at the end of the file."""
+        with self.path.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(lines)
 
     def line(self, item: StepMetrics, loss: float, norm: float, rate: float) -> list[object]:
         """One line of the file, in the order of ``COLUMNS``."""
@@ -100,6 +109,16 @@ class MetricsLog:
             f"{item.loss_scale:g}",
             int(item.skipped),
         ]
+
+
+class SilentMetrics(MetricsLog):
+    """What the processes beside the main one use: they look at every number and write none."""
+
+    def open(self, resumed_from: Path | None) -> None:
+        """Do nothing: the main process writes."""
+
+    def append(self, lines: list[list[object]]) -> None:
+        """Do nothing: the main process writes."""
 
 
 def check_finite(item: StepMetrics, loss: float, norm: float) -> None:

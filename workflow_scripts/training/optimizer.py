@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from workflow_scripts.errors import ModelError
+from workflow_scripts.training.parallel import is_sharded, local, norm_squares, shared_like, whole
 from workflow_scripts.training.recipe import Recipe
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -30,7 +31,10 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
         {"params": [p for name, p in named if has_decay(name)], "weight_decay": recipe.weight_decay},
         {"params": [p for name, p in named if not has_decay(name)], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=(recipe.beta1, recipe.beta2), eps=recipe.epsilon, fused=True)
+    # torch's fused CPU kernel does not take sharded parameters; the plain form gives the same to rounding.
+    needs_plain = any(is_sharded(p) and p.device.type == "cpu" for _, p in named)
+    betas = (recipe.beta1, recipe.beta2)
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=recipe.epsilon, fused=None if needs_plain else True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -47,18 +51,18 @@ def clip_gradients(gradients: Iterable[Tensor], limit: float, divisor: float = 1
     must look at it when that can happen.
     """
     tensors = list(gradients)
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors))) / divisor
+    norm = norm_squares(tensors).sqrt() / divisor
     factor = torch.clamp((norm + 1e-6) / limit, min=1.0).mul_(divisor).reciprocal_()
-    torch._foreach_mul_(tensors, factor)
+    torch._foreach_mul_([local(tensor) for tensor in tensors], factor)
     return norm
 
 
 def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Both moments of every parameter as ``exp_avg/<name>`` and ``exp_avg_sq/<name>``; empty before the first step."""
+    """Both moments of every parameter, whole, as ``exp_avg/<name>`` and ``exp_avg_sq/<name>``; empty before a step."""
     found: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         state = optimizer.state.get(parameter, {})
-        found |= {f"{moment}/{name}": state[moment].detach() for moment in MOMENTS if moment in state}
+        found |= {f"{moment}/{name}": whole(state[moment].detach()) for moment in MOMENTS if moment in state}
     return found
 
 
@@ -70,8 +74,9 @@ def load_state_tensors(
         missing = [moment for moment in MOMENTS if f"{moment}/{name}" not in tensors]
         if missing:
             raise ModelError(f"optimizer state: {missing[0]}/{name} is missing; the checkpoint is not complete")
-        moments = {moment: tensors[f"{moment}/{name}"].to(parameter.device).clone() for moment in MOMENTS}
-        if any(moment.shape != parameter.shape for moment in moments.values()):
+        found = {moment: tensors[f"{moment}/{name}"] for moment in MOMENTS}
+        if any(tensor.shape != parameter.shape for tensor in found.values()):
             raise ModelError(f"optimizer state of {name} has another shape than the parameter {tuple(parameter.shape)}")
+        moments = {moment: shared_like(parameter, tensor) for moment, tensor in found.items()}
         count = torch.tensor(float(steps_taken), dtype=torch.float32, device=parameter.device)
         optimizer.state[parameter] = {"step": count, **moments}

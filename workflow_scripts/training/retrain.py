@@ -5,7 +5,8 @@
 
 writes step<N>/ at each step of the recipe's grid (weights, state; moments in the newest), metrics.csv and, when the
 last step is done, run.json. SIGINT or SIGTERM writes a checkpoint and ends; the same command goes on from the newest
-one, to the same bits.
+one, to the same bits. Several processes: torchrun --nproc-per-node 8 --module workflow_scripts.training.retrain
+--parallel ddp (or fsdp) with the same arguments.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ from workflow_scripts.training.checkpoint import RunState
 from workflow_scripts.training.model import GPTNeoX
 from workflow_scripts.training.optimizer import build_optimizer
 from workflow_scripts.training.origin import Origin, read_origin
+from workflow_scripts.training.parallel import BACKENDS, KINDS, SINGLE, Processes, check_dtype, joined, shard
 from workflow_scripts.training.recipe import Recipe, read_recipe
 from workflow_scripts.training.rows import RowSource, check_source, micro_batch_rows, open_rows
 from workflow_scripts.training.start import WHEN_DIFFERENT, begin, fresh_state
-from workflow_scripts.training.trainer import Plan, Trainer, check_stop
+from workflow_scripts.training.trainer import Objective, Plan, Trainer, check_stop
 
 LOG = logging.getLogger(__name__)
 RECEIPT = "run.json"
@@ -74,11 +76,16 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads", type=int, default=1, help="threads of matrix products; part of the bits of a result"
     )
+    parser.add_argument(
+        "--parallel", choices=KINDS, default=SINGLE, help="under torchrun: replicated (ddp) or sharded (fsdp) weights"
+    )
+    parser.add_argument("--device", choices=sorted(BACKENDS), default="cpu", help="where the network runs")
     parser.add_argument("--micro-batch", type=int, help="rows at once (default: as many as 4096 tokens hold)")
     parser.add_argument("--stop-at", type=int, help="stop after this step instead of the recipe's last")
     parser.add_argument(
         "--keep-optimizer", type=int, nargs="*", default=[], metavar="STEP", help="steps whose optimizer state is kept"
     )
+    parser.add_argument("--patch", type=Path, help="tokens to exchange in these rows (experiments.make_patch)")
     parser.add_argument("--start-from", type=Path, help="step<N> folder of another run, or a Hugging Face folder")
     parser.add_argument("--start-step", type=int, help="step of a Hugging Face folder given to --start-from")
     parser.add_argument(
@@ -99,27 +106,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{options.view}: no such view; make it with python -m workflow_scripts.dataset.make_view"
         )
     stop_at = check_stop(recipe, options.stop_at)
-    source = open_rows(options.view, options.index_maps, recipe)
-    trainer = prepare(recipe, source, options, stop_at)
-    stop = StopRequest()
-    started = time.process_time()
-    state = trainer.run(stop)
+    source = open_rows(options.view, options.index_maps, recipe, options.patch)
+    set_threads(options.threads)
+    with joined(options.parallel, options.device) as processes:
+        trainer = prepare(recipe, source, options, stop_at, processes)
+        stop = StopRequest()
+        started = time.process_time()
+        state = trainer.run(stop)
     LOG.info("step %d, %.1f CPU-seconds of training", state.step, time.process_time() - started)
-    if stop():
+    if state.step < stop_at:
         LOG.info("signal %d: checkpoint of step %d is written", stop.signal, state.step)
         raise KeyboardInterrupt
-    if state.step == recipe.train_iterations:
+    if processes.is_main and state.step == recipe.train_iterations:
         write_receipt(options, recipe, state)
 
 
-def prepare(recipe: Recipe, source: RowSource, options: argparse.Namespace, stop_at: int) -> Trainer:
+def prepare(
+    recipe: Recipe, source: RowSource, options: argparse.Namespace, stop_at: int, processes: Processes
+) -> Trainer:
     """Trainer at the step where the run begins; refuses everything that would fail later."""
-    set_threads(options.threads)
-    micro_batch = micro_batch_rows(recipe, options.micro_batch)
+    check_dtype(recipe.compute_dtype, processes.device)
+    micro_batch = micro_batch_rows(recipe, options.micro_batch, processes.world)
     origin = chosen_origin(options, recipe)
-    model = GPTNeoX(recipe)
+    with processes.device:
+        model = GPTNeoX(recipe)
+    module = shard(model, Objective(model, recipe), processes)
     optimizer = build_optimizer(model, recipe)
-    fresh = fresh_state(recipe, source.fingerprint, options.threads, micro_batch)
+    fresh = fresh_state(recipe, source.fingerprint, options.threads, micro_batch, processes.world)
     state = begin(
         options.output_dir,
         fresh,
@@ -128,11 +141,21 @@ def prepare(recipe: Recipe, source: RowSource, options: argparse.Namespace, stop
         optimizer=optimizer,
         when_different=options.when_different,
         origin=origin,
+        processes=processes,
     )
     if state.step < stop_at:
         check_source(source, recipe, state.step, stop_at)
     plan = Plan(options.output_dir, stop_at, micro_batch, frozenset(options.keep_optimizer))
-    return Trainer(recipe, source, model=model, optimizer=optimizer, state=state, plan=plan)
+    return Trainer(
+        recipe,
+        source,
+        model=model,
+        optimizer=optimizer,
+        state=state,
+        plan=plan,
+        module=module,
+        processes=processes,
+    )
 
 
 def chosen_origin(options: argparse.Namespace, recipe: Recipe) -> Origin | None:

@@ -22,13 +22,14 @@ from workflow_scripts.training.initialisation import initialise
 from workflow_scripts.training.model import GPTNeoX
 from workflow_scripts.training.optimizer import load_state_tensors
 from workflow_scripts.training.origin import Origin
+from workflow_scripts.training.parallel import ALONE, Processes, fill
 from workflow_scripts.training.recipe import Recipe
 
 LOG = logging.getLogger(__name__)
 WHEN_DIFFERENT = ("refuse", "restart")
 
 
-def fresh_state(recipe: Recipe, fingerprint: str, threads: int, micro_batch: int) -> RunState:
+def fresh_state(recipe: Recipe, fingerprint: str, threads: int, micro_batch: int, world: int = 1) -> RunState:
     """State of a run that has done nothing."""
     return RunState(
         step=0,
@@ -38,6 +39,7 @@ def fresh_state(recipe: Recipe, fingerprint: str, threads: int, micro_batch: int
         data_fingerprint=fingerprint,
         threads=threads,
         micro_batch=micro_batch,
+        world=world,
     )
 
 
@@ -50,6 +52,7 @@ def begin(
     optimizer: torch.optim.Optimizer,
     when_different: str,
     origin: Origin | None = None,
+    processes: Processes = ALONE,
 ) -> RunState:
     """Give ``model`` and ``optimizer`` the values to go on from and return their state.
 
@@ -67,7 +70,8 @@ def begin(
             loss_scale=origin.loss_scale,
             origin=origin.label,
         )
-    state = resumable_state(run, fresh, recipe, when_different)
+    with processes.main_first():
+        state = resumable_state(run, fresh, recipe, when_different)
     if state is not None:
         load(run, state, model, optimizer)
         return continued(state, fresh)
@@ -135,7 +139,6 @@ def load(run: Path, state: RunState, model: GPTNeoX, optimizer: torch.optim.Opti
         load_state_tensors(model, optimizer, tensors, state.steps_taken - state.moments_from)
 
 
-@torch.no_grad()
 def load_weights(model: GPTNeoX, weights: Mapping[str, Tensor], where: Path | str) -> None:
     """Copy ``weights`` into ``model``; raises ModelError naming the first tensor that does not fit."""
     parameters = dict(model.named_parameters())
@@ -147,7 +150,7 @@ def load_weights(model: GPTNeoX, weights: Mapping[str, Tensor], where: Path | st
         if weights[name].shape != parameters[name].shape:
             seen, wanted = tuple(weights[name].shape), tuple(parameters[name].shape)
             raise ModelError(f"{where}: tensor {name} has shape {seen}, the recipe's model has {wanted}")
-        parameters[name].copy_(weights[name])
+        fill(parameters[name], weights[name])
 
 
 def continued(saved: RunState, fresh: RunState) -> RunState:

@@ -10,22 +10,24 @@ It must never skip a row, use a random number, or write a checkpoint after a los
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.progress import Progress
 from workflow_scripts.training import checkpoint
 from workflow_scripts.training.checkpoint import RunState
 from workflow_scripts.training.loss import chunked_cross_entropy
-from workflow_scripts.training.metrics import MetricsLog, StepMetrics
+from workflow_scripts.training.metrics import MetricsLog, SilentMetrics, StepMetrics
 from workflow_scripts.training.model import DTYPES, GPTNeoX
 from workflow_scripts.training.optimizer import clip_gradients, set_learning_rate, state_tensors
+from workflow_scripts.training.parallel import ALONE, Processes, last_only, whole
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.rows import RowSource, batch_of, micro_batches
 from workflow_scripts.training.schedule import learning_rate
@@ -47,6 +49,22 @@ class Plan:
     keep_optimizer: Collection[int] = ()
 
 
+class Objective(nn.Module):
+    """Mean loss of a micro-batch in the recipe's precision: the part of the network that only training has."""
+
+    def __init__(self, model: GPTNeoX, recipe: Recipe) -> None:
+        """Put the loss on top of ``model``."""
+        super().__init__()
+        self.model = model
+        self.dtype = DTYPES[recipe.compute_dtype]
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss in nats per token of int64 ``inputs`` and ``targets``, both ``[rows, length]``; float32 scalar."""
+        with torch.autocast(inputs.device.type, self.dtype, enabled=self.dtype is not torch.float32):
+            hidden = self.model.hidden(inputs)
+            return chunked_cross_entropy(hidden.flatten(0, 1), self.model.embed_out.weight, targets.flatten())
+
+
 class Trainer:
     """The loop over iterations of one run."""
 
@@ -59,38 +77,52 @@ class Trainer:
         optimizer: torch.optim.Optimizer,
         state: RunState,
         plan: Plan,
+        module: nn.Module | None = None,
+        processes: Processes = ALONE,
     ) -> None:
-        """Join the parts; ``model`` and ``optimizer`` hold the values of ``state.step``."""
+        """Join the parts; ``model`` and ``optimizer`` hold the values of ``state.step``.
+
+        ``module`` is what is called for the loss: the model's ``Objective``, wrapped for several ``processes``.
+        """
         self.recipe = recipe
         self.source = source
         self.model = model
         self.optimizer = optimizer
         self.state = state
         self.plan = plan
+        self.module = module if module is not None else Objective(model, recipe)
+        self.processes = processes
         resumed = checkpoint.step_folder(plan.run, state.step) / checkpoint.METRICS
-        self.metrics = MetricsLog(plan.run / checkpoint.METRICS, recipe, resumed)
+        log = MetricsLog if processes.is_main else SilentMetrics
+        self.metrics = log(plan.run / checkpoint.METRICS, recipe, resumed)
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> RunState:
         """Train to ``plan.stop_at`` or until ``should_stop`` says so; the last state is always saved."""
         first = self.state.step
-        if first in self.recipe.checkpoint_steps and first not in checkpoint.saved_steps(self.plan.run):
+        if first in self.recipe.checkpoint_steps and self.is_unsaved():
             self.save()
-        with Progress(f"train {self.recipe.name}", max(self.plan.stop_at - first, 1), unit="steps") as progress:
-            while self.state.step < self.plan.stop_at and not should_stop():
+        stream = None if self.processes.is_main else io.StringIO()
+        with Progress(f"train {self.recipe.name}", max(self.plan.stop_at - first, 1), "steps", stream) as progress:
+            while self.state.step < self.plan.stop_at and not self.processes.agreed(should_stop()):
                 self.metrics.add(self.iterate())
                 if self.state.step in self.recipe.checkpoint_steps or self.state.step in self.plan.keep_optimizer:
                     self.save()
                 progress.advance(1, f"step {self.state.step}, {self.metrics.note}")
-        if self.state.step not in checkpoint.saved_steps(self.plan.run):
+        if self.is_unsaved():
             self.save()
         return self.state
+
+    def is_unsaved(self) -> bool:
+        """Whether the present step is not on the disk yet; the same answer to all processes, however late they look."""
+        return self.processes.agreed(self.state.step not in checkpoint.saved_steps(self.plan.run))
 
     def iterate(self) -> StepMetrics:
         """Run one iteration and advance the state."""
         state, scale = self.state, self.loss_scale()
         rate = self.learning_rate()
         loss = self.compute_gradients(scale)
-        norm = self.clip(scale * self.recipe.batch_rows / self.plan.micro_batch)
+        portions = self.recipe.batch_rows // self.processes.world // self.plan.micro_batch
+        norm = self.clip(scale * portions)
         overflow = self.recipe.compute_dtype == "float16" and not bool(torch.isfinite(norm))
         if not overflow:
             set_learning_rate(self.optimizer, rate)
@@ -118,26 +150,17 @@ class Trainer:
         return self.state.loss_scale.scale if self.recipe.compute_dtype == "float16" else 1.0
 
     def compute_gradients(self, scale: float) -> Tensor:
-        """Add up the gradients of the next batch's micro-batches, times ``scale``; returns the batch's mean loss."""
-        device = self.model.embed_out.weight.device
-        batch = batch_of(self.source, self.recipe, self.state.step).to(device)
+        """Add up the gradients of this process's micro-batches, times ``scale``; returns the batch's mean loss."""
+        batch = batch_of(self.source, self.recipe, self.state.step)
+        share = batch.chunk(self.processes.world)[self.processes.rank].to(self.processes.device)
+        parts = list(micro_batches(share, self.plan.micro_batch))
         losses: list[Tensor] = []
-        for inputs, targets in micro_batches(batch, self.plan.micro_batch):
-            loss = self.loss(inputs, targets)
-            (loss * scale if scale != 1.0 else loss).backward()  # type: ignore[no-untyped-call]
+        for number, (inputs, targets) in enumerate(parts, 1):
+            with last_only(self.module, number == len(parts)):
+                loss = self.module(inputs, targets)
+                (loss * scale if scale != 1.0 else loss).backward()
             losses.append(loss.detach())
-        return torch.stack(losses).mean()
-
-    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of one micro-batch."""
-        dtype = DTYPES[self.recipe.compute_dtype]
-        with torch.autocast(inputs.device.type, dtype, enabled=dtype is not torch.float32):
-            hidden = self.model.hidden(inputs)
-            return chunked_cross_entropy(
-                hidden.reshape(-1, self.recipe.hidden_size),
-                self.model.embed_out.weight,
-                targets.reshape(-1),
-            )
+        return self.processes.mean(torch.stack(losses).mean())
 
     def clip(self, divisor: float) -> Tensor:
         """Undo the loss scale, turn sums of micro-batches into means, and clip; returns the norm before clipping."""
@@ -145,16 +168,14 @@ class Trainer:
         return clip_gradients(gradients, self.recipe.gradient_clip, divisor)
 
     def save(self) -> None:
-        """Write the checkpoint of the present step and prune older ones."""
+        """Write the checkpoint of the present step and prune older ones; every process must call it."""
         self.metrics.flush()
-        checkpoint.write_checkpoint(
-            self.plan.run,
-            self.state,
-            dict(self.model.named_parameters()),
-            state_tensors(self.model, self.optimizer),
-            self.metrics.path,
-        )
-        checkpoint.prune(self.plan.run, self.recipe, self.state.step, self.plan.keep_optimizer)
+        weights = {name: whole(parameter.detach()) for name, parameter in self.model.named_parameters()}
+        moments = state_tensors(self.model, self.optimizer)
+        if self.processes.is_main:
+            checkpoint.write_checkpoint(self.plan.run, self.state, weights, moments, self.metrics.path)
+            checkpoint.prune(self.plan.run, self.recipe, self.state.step, self.plan.keep_optimizer)
+        self.processes.barrier()
 
 
 def check_stop(recipe: Recipe, stop_at: int | None) -> int:

@@ -1,0 +1,98 @@
+"""One, two and four processes, replicated and sharded: the same loss curve; checkpoints know nothing of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_runs import timeless, write_data
+
+from workflow_scripts import cli
+from workflow_scripts.errors import ConfigError
+from workflow_scripts.training import parallel, retrain
+from workflow_scripts.training.recipe import Recipe
+
+WORKER = Path(__file__).with_name("parallel_worker.py")
+
+
+class Bench:
+    """A data set, a recipe file and a way to run the program in several processes."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.folder = folder
+        self.recipe = folder / "recipe.json"
+        self.recipe.write_text(json.dumps(recipe.to_json()))
+        self.view = write_data(folder)
+
+    def command(self, run: str, *more: str) -> list[str]:
+        return [
+            *("--recipe", str(self.recipe), "--view", str(self.view), "--output-dir", str(self.folder / run)),
+            *("--micro-batch", "2", *more),
+        ]
+
+    def together(self, world: int, *commands: list[str]) -> subprocess.CompletedProcess[str]:
+        listing = self.folder / f"commands-{world}.json"
+        listing.write_text(json.dumps(commands))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            [sys.executable, str(WORKER), str(world), str(listing)],
+            env=environment, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+
+    def curve(self, run: str) -> np.ndarray:
+        return np.array(timeless(self.folder / run))
+
+
+@pytest.mark.slow
+def test_all_ways_give_the_same_curve(recipe: Recipe, tmp_path: Path) -> None:
+    """Tolerance 1e-5 relative on losses and norms of 10 steps; two runs are stopped and go on another way."""
+    short = dataclasses.replace(recipe, train_iterations=10, lr_decay_iterations=10, checkpoint_steps=(5, 10))
+    bench = Bench(tmp_path, short)
+    retrain.main(bench.command("one"))
+    ddp, fsdp = ("--parallel", "ddp"), ("--parallel", "fsdp")
+    two = bench.together(
+        2,
+        bench.command("ddp2", *ddp),
+        bench.command("fsdp2", *fsdp),
+        bench.command("moved", *fsdp, "--stop-at", "5"),
+        bench.command("alone", *fsdp, "--stop-at", "5"),
+    )
+    assert two.returncode == 0, two.stderr
+    four = bench.together(4, bench.command("ddp4", *ddp), bench.command("fsdp4", *fsdp), bench.command("moved", *ddp))
+    assert four.returncode == 0, four.stderr
+    retrain.main(bench.command("alone"))
+    for run in ("ddp2", "fsdp2", "ddp4", "fsdp4", "moved", "alone"):
+        assert bench.curve(run) == pytest.approx(bench.curve("one"), rel=1e-5), run
+    whole, sharded = (load_file(tmp_path / run / "step10" / "optimizer.safetensors") for run in ("one", "fsdp4"))
+    assert {name: tensor.shape for name, tensor in whole.items()} == {n: t.shape for n, t in sharded.items()}
+    assert (tmp_path / "fsdp4" / "run.json").is_file()
+
+
+def test_torchrun_and_options_must_fit(
+    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, recipe)
+    assert cli.run(retrain.main, bench.command("x", "--parallel", "ddp")) == cli.USER_ERROR
+    assert "needs torchrun" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.run(retrain.main, bench.command("x")) == cli.USER_ERROR
+    assert "torchrun started 2 processes" in capsys.readouterr().err
+
+
+def test_a_device_or_precision_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="torch sees no CUDA device"):
+        parallel.chosen_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an old card")
+    with pytest.raises(ConfigError, match="an old card lacks it"):
+        parallel.check_dtype("bfloat16", torch.device("cuda"))
+    parallel.check_dtype("float16", torch.device("cuda"))
