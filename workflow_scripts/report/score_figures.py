@@ -42,6 +42,7 @@ from workflow_scripts.suite.models import Task
 from workflow_scripts.suite.registry import load_suite
 
 SHOT_WORDS = {0: "zero-shot", 1: "one-shot", 5: "five-shot"}
+DIFFERENT_AXES = " The y axis differs between tasks."
 AGREEMENT = "pocket_agreement"
 DATA_FAMILY = {"standard": "pythia", "deduped": "pythia-deduped"}
 
@@ -111,7 +112,7 @@ def over_training(parts: Sequence[TaskRows], title: str) -> Drawing:
         draw_panel(ax, panel, colours, scale, DATA_STYLES)
         label_sizes(ax, part.rows, colours, scale)
     legend_of_data(figure, data_sets_of(rows))
-    remark = "The y axis differs between tasks. " if len(parts) > 1 else ""
+    remark = "Bands: 95 % from the standard error. Dotted: chance." + (DIFFERENT_AXES if len(parts) > 1 else "")
     return Drawing(figure, rows[PLOTTED], title, caption_of(parts, remark), change_in_words(parts))
 
 
@@ -184,7 +185,9 @@ def scores_against_parameters(tables: Tables) -> Drawing:
     for ax, part in zip(axes, parts, strict=True):
         draw_against_parameters(ax, part)
     legend_of_data(figure, data_sets_of(rows))
-    caption = "Scores of the last checkpoint. " + caption_of(parts, "The y axis differs between tasks. ")
+    caption = "Scores of the last checkpoint. " + caption_of(
+        parts, f"Bars: 95 % from the standard error. Dotted: chance.{DIFFERENT_AXES}"
+    )
     return Drawing(figure, rows[PLOTTED], "Scores against parameters", caption, last_in_words(parts))
 
 
@@ -230,13 +233,22 @@ def joined(parts: Sequence[TaskRows]) -> pd.DataFrame:
 
 
 def caption_of(parts: Sequence[TaskRows], remark: str) -> str:
-    """Caption: models, checkpoints, tasks with metric and items, bands, source."""
+    """Caption: models, checkpoints, tasks with metric and items; ``remark`` says what is drawn."""
     rows = joined(parts)
     tasks = "; ".join(dict.fromkeys(part.items for part in parts))
     return (
-        f"{rows['model'].nunique()} models, {rows['step'].nunique()} checkpoints, scored in this run. {tasks}. "
-        f"Bands and bars: 95 % from the standard error. {remark}Dotted: chance."
+        f"{counted(rows['model'].nunique(), 'model')}, {counted(rows['step'].nunique(), 'checkpoint')}, scored in this "
+        f"run. {tasks}. {remark}"
     )
+
+
+def counted(count: int, noun: str) -> str:
+    """Count with its noun.
+
+    >>> counted(1, "model"), counted(6, "model")
+    ('1 model', '6 models')
+    """
+    return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
 def change_in_words(parts: Sequence[TaskRows]) -> str:
