@@ -208,7 +208,7 @@ rule score_bias:
         published="results/experiments/interventions/{model}/{arm}/published/published.json",
         data=GRAPH.made_task_files,
     output:
-        items="results/experiments/interventions/{model}/{arm}/items.parquet",
+        table="results/experiments/interventions/{model}/{arm}/items.parquet",
     log:
         "results/logs/score_bias/{model}-{arm}.log",
     benchmark:
@@ -225,13 +225,13 @@ rule score_bias:
     shell:
         "python -m workflow_scripts.experiments.score_bias --checkpoint {params.checkpoints:q}"
         " --benchmarks {params.benchmarks} --data-dir {params.folders:q} --threads {threads}"
-        " --output {output.items:q} > {log:q} 2>&1"
+        " --output {output.table:q} > {log:q} 2>&1"
 
 
 rule interventions:
     """Each arm against the untouched data, item by item."""
     input:
-        items=EXPERIMENTS.arm_items,
+        arms=EXPERIMENTS.arm_items,
         published="config/suites/published/pythia-evals.parquet",
         settings="results/runs/{run}/run.json",
     output:
