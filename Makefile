@@ -5,7 +5,7 @@ CONFIG ?= config/config.yaml
 QUIET = --logger brief
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo books test check plan report doctor lock figures clean unlock
+.PHONY: help setup setup-dev demo books test check plan report doctor lock lock-data figures clean unlock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -47,6 +47,13 @@ check: setup-dev ## format, lint, types
 
 lock: setup-dev ## regenerate the locks in envs/
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python envs/compile_locks.py
+
+lock-data: setup ## fill the locks of the real data sets from the Hub's LFS pointers (needs a network, fetches nothing large)
+	@for key in standard deduped; do \
+		repository=$$(.venv/bin/python -c "from workflow_scripts.suite.registry import load_suite; print(load_suite('pythia').dataset('$$key').repository)"); \
+		.venv/bin/python -m workflow_scripts.storage.make_lock --source hub --kind dataset --repository $$repository \
+			--include '*.bin' '*.idx' --output config/suites/locks/pile-$$key.tsv || exit 2; \
+	done
 
 unlock: ## after a run was killed: give the working directory free, if no run is alive
 	@$(RUN) --unlock
