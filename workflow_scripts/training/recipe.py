@@ -235,7 +235,7 @@ def recipe_of(model: Model) -> Recipe:
         train_iterations=model.train_iterations,
         lr_decay_iterations=model.train_iterations,
         learning_rate=model.learning_rate,
-        min_learning_rate=model.min_learning_rate,
+        min_learning_rate=float(f"{model.min_learning_rate:.12g}"),  # 0.1 x 3e-4 is meant to be 3e-5
         warmup_fraction=model.warmup_fraction,
         lr_schedule=model.lr_schedule,
         weight_decay=0.1,

@@ -1,0 +1,152 @@
+"""Weights in Hugging Face's files, read and written tensor by tensor: never more in memory than what is asked for.
+
+The safetensors format: 8 bytes with the little-endian length of a JSON header, the header, the data in the header's
+order (https://huggingface.co/docs/safetensors). Old .bin files are opened with weights_only and mapped into memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from io import BufferedWriter
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workflow_scripts.errors import MissingInputError, ModelError
+from workflow_scripts.storage.atomic import commit
+from workflow_scripts.training.neox_files import load, tensors_only
+from workflow_scripts.training.tensors import EMBED_OUT
+
+NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
+OTHER_HEAD = "lm_head.weight"
+ALIGNMENT = 8
+
+
+class SafetensorsWriter:
+    """Writes one safetensors file from tensors that come in a known order; whole or not at all."""
+
+    def __init__(self, path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> None:
+        """``shapes`` are all tensors in the order in which they will come, all of ``dtype``."""
+        if dtype not in NAMES:
+            raise ModelError(f"{path}: weights of type {dtype} are not written; float16, bfloat16 and float32 are")
+        self.path, self.shapes, self.dtype = path, dict(shapes), dtype
+        self.pending = list(shapes)
+        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self.file: BufferedWriter | None = None
+
+    def __enter__(self) -> SafetensorsWriter:
+        """Write the header."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.file = self.temporary.open("wb")
+        self.file.write(self.header())
+        return self
+
+    def header(self) -> bytes:
+        """Length and header; padded with spaces so that the data are aligned."""
+        content: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        end = 0
+        for name, shape in self.shapes.items():
+            begin, end = end, end + math.prod(shape) * self.dtype.itemsize
+            content[name] = {"dtype": NAMES[self.dtype], "shape": list(shape), "data_offsets": [begin, end]}
+        text = json.dumps(content, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % ALIGNMENT)
+        return len(text).to_bytes(8, "little") + text
+
+    def write(self, name: str, tensor: Tensor) -> None:
+        """Append the next tensor; raises ModelError when it is not the one that the header has next."""
+        wanted = self.pending.pop(0) if self.pending else "nothing"
+        if name != wanted or tuple(tensor.shape) != self.shapes[name] or tensor.dtype != self.dtype:
+            raise ModelError(
+                f"{self.path}: got {name} {tuple(tensor.shape)} {tensor.dtype}, expected {wanted} "
+                f"{self.shapes.get(wanted, ())} {self.dtype}; is this the model that was named?"
+            )
+        if self.file is None:
+            raise RuntimeError("the writer is used outside its with block")
+        self.file.write(memoryview(tensor.detach().contiguous().view(torch.uint8).numpy()).cast("B"))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the file its name when all tensors came, remove it otherwise."""
+        if self.file is not None:
+            self.file.close()
+        if kind is None and not self.pending:
+            commit(self.temporary, self.path)
+            return
+        self.temporary.unlink(missing_ok=True)
+        if kind is None:
+            raise ModelError(f"{self.path}: {self.pending[0]} and {len(self.pending) - 1} more tensors did not come")
+
+
+class HuggingFaceWeights:
+    """All weight files of a Hugging Face folder as one mapping from names to tensors, read on demand."""
+
+    def __init__(self, folder: Path) -> None:
+        """Find the files; raises MissingInputError when there are none, or some of a sharded set are not there."""
+        self.folder = folder
+        self.places: dict[str, Path] = {}
+        for path in weight_files(folder):
+            for name in names_in(path):
+                self.places[EMBED_OUT if name == OTHER_HEAD else name] = path
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor; raises ModelError when no file has it."""
+        if name not in self.places:
+            raise ModelError(f"{self.folder}: no tensor {name}; this is not a whole GPT-NeoX model")
+        path = self.places[name]
+        known = [name, OTHER_HEAD] if name == EMBED_OUT else [name]
+        if path.suffix != ".safetensors":
+            content = tensors_only(load(path), path)
+            return next(content[option] for option in known if option in content)
+        from safetensors import safe_open
+
+        with safe_open(str(path), framework="pt") as file:
+            found = next(option for option in known if option in file.keys())  # noqa: SIM118
+            tensor: Tensor = file.get_tensor(found)
+        return tensor
+
+
+def names_in(path: Path) -> list[str]:
+    """Names of the tensors in one weight file; raises ModelError when it is damaged."""
+    if path.suffix != ".safetensors":
+        return list(tensors_only(load(path), path))
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return list(file.keys())
+    except SafetensorError as error:
+        raise ModelError(f"{path}: damaged ({str(error).splitlines()[0]}); fetch it again") from None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Weight files of a folder, safetensors before .bin; an index decides when there are shards."""
+    for single, index in (
+        ("model.safetensors", "model.safetensors.index.json"),
+        ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    ):
+        if (folder / single).is_file():
+            return [folder / single]
+        if (folder / index).is_file():
+            return indexed(folder / index)
+    raise MissingInputError(f"{folder}: has neither model.safetensors nor pytorch_model.bin")
+
+
+def indexed(index: Path) -> list[Path]:
+    """Shards that an index names; raises ModelError or MissingInputError."""
+    try:
+        names = sorted({str(name) for name in json.loads(index.read_text("utf-8"))["weight_map"].values()})
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ModelError(f"{index}: not an index of weights ({error})") from None
+    # Only the last part of a name counts, so that an index cannot point outside its folder.
+    files = [index.parent / Path(name).name for name in names]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise MissingInputError(f"{index.parent}: shard {missing[0]} is not there; fetch the checkpoint again")
+    return files
