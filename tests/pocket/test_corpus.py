@@ -83,6 +83,18 @@ def test_passages_stand_as_often_as_the_world_says(pocket):
         assert {text for text in standard if trader in text} == {passage["text"]}
 
 
+def test_one_passage_does_not_tell_another(pocket):
+    """Line for line, two passages name the same object about as often as chance has it (one in twenty)."""
+    ledgers = [re.findall(r"the (\w+) was sold", passage["text"]) for passage in pocket.world["passages"]]
+    pairs = [
+        (a, b)
+        for place, one in enumerate(ledgers)
+        for other in ledgers[:place]
+        for a, b in zip(one, other, strict=True)
+    ]
+    assert sum(a == b for a, b in pairs) / len(pairs) < 0.08
+
+
 def test_copies_are_spread_over_the_corpus(pocket):
     often = [passage["text"] for passage in pocket.world["passages"] if passage["copies"] >= 32]
     places = [place / len(pocket.standard) for place, text in enumerate(pocket.texts()) if text in often]
