@@ -84,7 +84,7 @@ def test_publish_is_laid_out_like_the_hub(prefix, published):
 
 def test_publishing_again_leaves_no_old_shards(prefix, published):
     words = ["--prefix", str(prefix), "--name", "pile", "--output-dir", str(published)]
-    publish_shards.main([*words, "--shard-bytes", "33333"])
+    publish_shards.main([*words, "--shard-bytes", "20000"])
     names = sorted(path.name for path in published.glob("*.bin"))
     assert names == [path.name for path in shard_paths(published / names[0])]
     assert len(names) == len(read_lock(published / "sha256.txt")) - 1

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow_scripts.dataset import build_index_maps, make_view
-from workflow_scripts.dataset.blend import blend
+from workflow_scripts.dataset.blend import BlendedRows, blend
 from workflow_scripts.dataset.cutting import cut, sizes_by_count
 from workflow_scripts.dataset.index_writer import with_suffix
 from workflow_scripts.dataset.layout import BatchLayout
@@ -83,6 +83,9 @@ def test_stored_maps_and_closed_form_agree(prefix, tmp_path):
     closed = TrainingRows.open(prefix, None, 16, 3, 30, 8)
     np.testing.assert_array_equal(stored.rows(0, stored.n_rows), closed.rows(0, closed.n_rows))
     assert stored.fingerprint == closed.fingerprint
+    everything = np.arange(stored.plan.samples)
+    later = stored.shuffle_idx > 0  # sample 0 starts at (0, 0) by decree, even where document 0 is empty
+    np.testing.assert_array_equal(stored.firsts(everything)[later], closed.firsts(everything)[later])
 
 
 def test_fingerprint_differs_whenever_the_order_does(prefix, tmp_path):
@@ -153,6 +156,32 @@ def test_blend_takes_the_data_set_that_is_furthest_behind(weights, n_rows):
         best = errors.index(max(errors))
         assert (part_of[row], row_of[row]) == (best, taken[best])
         taken[best] += 1
+
+
+def test_blended_rows_start_again_where_a_data_set_ends(tmp_path):
+    """A weight that asks for more than there is: the original falls back to the row modulo the loader's length."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    small = TrainingRows.open(corpus(tmp_path / "a", n_seq=5), None, 16, 3, 1, 4)
+    large = TrainingRows.open(corpus(tmp_path / "b"), None, 16, 3, 10, 8)
+    rows = BlendedRows([small, large], [3.0, 1.0])
+    assert rows.n_rows == small.n_rows + large.n_rows
+    found = rows.rows(0, rows.n_rows)
+    firsts = [int(row) for part, row in zip(rows.part_of, rows.row_of, strict=True) if part == 0]
+    assert max(firsts) > small.plan.samples
+    last = small.take(np.array([small.plan.samples - 1]))  # never given out alone, but reached by a blend
+    everything = np.concatenate([small.rows(0, small.n_rows), last])
+    expected = [everything[row if row < small.plan.samples else row % small.n_rows] for row in firsts]
+    np.testing.assert_array_equal(found[rows.part_of == 0], expected)
+    assert rows.fingerprint != BlendedRows([small, large], [3.0, 2.0]).fingerprint
+
+
+def test_blends_that_do_not_fit_together_are_refused(prefix):
+    one, other = (TrainingRows.open(prefix, None, length, 3, 30, 8) for length in (16, 17))
+    with pytest.raises(ConfigError, match="same sequence length"):
+        BlendedRows([one, other], [1, 1])
+    with pytest.raises(ConfigError, match="1 data sets with 2 weights"):
+        BlendedRows([one], [1, 1])
 
 
 def test_preshuffled_rows_over_any_shards(tmp_path):

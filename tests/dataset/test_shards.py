@@ -71,6 +71,14 @@ def test_a_read_within_one_shard_copies_nothing(tmp_path):
     assert not tokens.read(2, 5).flags.writeable
 
 
+def test_tokens_at_odd_bytes_come_as_an_aligned_copy(tmp_path):
+    content = bytes(range(20))
+    tokens = VirtualTokens.open(written(tmp_path, [7, 13], content), U2)
+    found = tokens.read(5, 9)
+    assert found.flags.aligned
+    np.testing.assert_array_equal(found, np.frombuffer(content, U2)[5:9])
+
+
 def test_a_torn_token_at_the_end_is_refused(tmp_path):
     (tmp_path / "s").write_bytes(b"abc")
     with pytest.raises(DataError, match="not a whole number of 2-byte"):
