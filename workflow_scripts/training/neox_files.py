@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ LAYER_FILE = re.compile(r"layer_(\d{2,3})-model_(\d{2})-model_states\.pt")
 RANK_FILE = re.compile(r"mp_rank_(\d{2})_model_states\.pt")
 STEP_FOLDER = re.compile(r"global_step(\d+)")
 # The random state of numpy, which the trainer saves beside the weights: an array of whole numbers and how to make it.
-HARMLESS = [
+HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),  # type: ignore[attr-defined]
     (np._core.multiarray._reconstruct, "numpy._core.multiarray._reconstruct"),  # type: ignore[attr-defined]
     np.ndarray,

@@ -68,7 +68,7 @@ class SafetensorsWriter:
             )
         if self.file is None:
             raise RuntimeError("the writer is used outside its with block")
-        self.file.write(memoryview(tensor.detach().contiguous().view(torch.uint8).numpy()).cast("B"))
+        self.file.write(tensor.detach().contiguous().view(torch.uint8).numpy().data)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
