@@ -251,3 +251,87 @@ rule interventions:
     shell:
         "python -m workflow_scripts.experiments.interventions --run {input.settings:q} --root results"
         " --published {input.published:q} --tables-dir {params.folder:q} > {log:q} 2>&1"
+
+
+rule count_terms:
+    """Cumulative counts of the terms at every asked checkpoint, in one pass over the training order."""
+    input:
+        view="results/data/{suite}/{dataset}/view.json",
+        maps="results/data/{suite}/{dataset}/index_maps/index_maps.json",
+        tokenizer=GRAPH.tokenizer(),
+        world=EXPERIMENTS.world,
+        terms=f"config/terms/{EXPERIMENTS.terms()}.yaml",
+    output:
+        counts="results/experiments/terms/{suite}/{dataset}.parquet",
+    log:
+        "results/logs/count_terms/{suite}-{dataset}.log",
+    benchmark:
+        "results/timings/count_terms/{suite}-{dataset}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=4320,
+    params:
+        terms=EXPERIMENTS.terms(),
+        world=EXPERIMENTS.world_arguments,
+        steps=EXPERIMENTS.count_steps,
+        recipe=lambda wildcards: json.dumps(
+            recipe_of(GRAPH.models[EXPERIMENTS.model_on(wildcards.dataset)]).to_json(),
+            sort_keys=True,
+        ),
+    shell:
+        "python -m workflow_scripts.experiments.count_terms --terms {params.terms:q} {params.world:q}"
+        " --recipe {params.recipe:q} --view {input.view:q} --index-maps {input.maps:q}"
+        " --tokenizer {input.tokenizer:q} --steps {params.steps} --output {output.counts:q} > {log:q} 2>&1"
+
+
+rule score_terms:
+    """Answers of a model's checkpoints to questions about the terms."""
+    input:
+        fetched=EXPERIMENTS.asked_receipts,
+        data=GRAPH.made_task_files,
+    output:
+        answers="results/experiments/answers/{model}.parquet",
+    log:
+        "results/logs/score_terms/{model}.log",
+    benchmark:
+        "results/timings/score_terms/{model}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        checkpoints=EXPERIMENTS.asked_checkpoints,
+        terms=EXPERIMENTS.terms(),
+        shots=RUN.section("term_frequency").get("shots", [0]),
+        folders=RUN.section("evaluation").get("data"),
+    shell:
+        "python -m workflow_scripts.experiments.score_terms --checkpoint {params.checkpoints:q}"
+        " --terms {params.terms:q} --shots {params.shots} --data-dir {params.folders:q} --threads {threads}"
+        " --output {output.answers:q} > {log:q} 2>&1"
+
+
+rule term_frequency:
+    """Accuracy against how often a term was met in training."""
+    input:
+        tables=EXPERIMENTS.term_tables,
+        settings="results/runs/{run}/run.json",
+    output:
+        tables=EXPERIMENTS.tables_of("term_frequency"),
+        verdict=EXPERIMENTS.verdict_of("term_frequency"),
+    log:
+        "results/logs/term_frequency/{run}.log",
+    benchmark:
+        "results/timings/term_frequency/{run}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        folder=lambda wildcards, output: str(Path(output.verdict).parent),
+    shell:
+        "python -m workflow_scripts.experiments.term_frequency --run {input.settings:q} --root results"
+        " --tables-dir {params.folder:q} > {log:q} 2>&1"

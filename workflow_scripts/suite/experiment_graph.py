@@ -12,6 +12,9 @@ from workflow_scripts.suite.experiments import (
     exposures_file,
     memorization_steps,
     row_ranges,
+    term_answers_file,
+    term_counts_file,
+    term_steps,
 )
 from workflow_scripts.suite.graph import Graph
 from workflow_scripts.suite.interventions import Arm, chosen_arms, load_declaration, saved_iterations, start_iteration
@@ -19,6 +22,7 @@ from workflow_scripts.suite.models import Model
 
 # Tables that each experiment writes beside its verdict, in the folder of the run's tables.
 TABLES = {
+    "term_frequency": ("term_frequency", "term_frequency_terms"),
     "interventions": ("interventions", "interventions_patches", "interventions_published"),
     "memorization": ("memorization", "memorization_deciles", "memorization_quantiles"),
     "predictability": ("predictability", "predictability_published"),
@@ -50,6 +54,42 @@ class ExperimentGraph:
     def targets(self) -> list[str]:
         """What ``snakemake experiments`` makes: the verdicts, and with them the tables."""
         return [self.verdict_of(name).format(run=self.run.name) for name in self.names]
+
+    # Term frequency
+
+    def terms(self) -> str:
+        """Name of the run's list of terms."""
+        return str(self.run.section("term_frequency").get("terms", "pocket"))
+
+    def world(self, wildcards: Any = None) -> list[str]:  # noqa: ARG002 - Snakemake passes them
+        """World file that facts are counted from, for suites that have one."""
+        made = self.graph.suites_with_corpus("generated")
+        return [f"{layout.RESULTS}/corpus/{name}/world.json" for name in made]
+
+    def world_arguments(self, wildcards: Any) -> list[str]:
+        """The same as an argument."""
+        return [text for path in self.world(wildcards) for text in ("--world", path)]
+
+    def count_steps(self, wildcards: Any) -> list[int]:
+        """Iterations at which counts are kept: those of all models on the data set."""
+        settings = self.run.section("term_frequency")
+        models = [model for model in self.run.models if model.dataset == wildcards.dataset]
+        return sorted({model.step(hub).iteration for model in models for hub in term_steps(model, settings)})
+
+    def asked_checkpoints(self, wildcards: Any) -> list[str]:
+        """Folders of the checkpoints of a model that are asked."""
+        model = self.graph.model(wildcards)
+        steps = term_steps(model, self.run.section("term_frequency"))
+        return [layout.checkpoint_folder(model.name, step) for step in steps]
+
+    def asked_receipts(self, wildcards: Any) -> list[str]:
+        """Receipts of the same checkpoints."""
+        return [f"{folder}/fetched.json" for folder in self.asked_checkpoints(wildcards)]
+
+    def term_tables(self, wildcards: Any = None) -> list[str]:  # noqa: ARG002 - Snakemake passes them
+        """Counts of each data set and answers of each model of the run."""
+        counts = [term_counts_file(self.run.suite.name, key) for key in self.run.datasets]
+        return [*counts, *(term_answers_file(model.name) for model in self.run.models)]
 
     # Interventions
 

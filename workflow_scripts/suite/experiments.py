@@ -69,6 +69,21 @@ def exposures_file(suite: str, dataset: str) -> str:
     return f"{ROOT}/exposures/{suite}/{dataset}.npz"
 
 
+def term_counts_file(suite: str, dataset: str) -> str:
+    """Cumulative counts of the terms over the training order of a data set."""
+    return f"{ROOT}/terms/{suite}/{dataset}.parquet"
+
+
+def term_answers_file(model: str) -> str:
+    """Answers of all asked checkpoints of a model to the questions about terms."""
+    return f"{ROOT}/answers/{model}.parquet"
+
+
+def term_steps(model: Model, settings: Mapping[str, Any]) -> tuple[int, ...]:
+    """Hub steps at which the questions are asked; step 0 has seen nothing and is left out."""
+    return tuple(step for step in model.select_steps(settings["steps"]) if step > 0)
+
+
 def arm_folder(model: str, arm: str) -> str:
     """Everything about one arm of a model: its patch, training, published checkpoints and items."""
     return f"{ROOT}/interventions/{model}/{arm}"

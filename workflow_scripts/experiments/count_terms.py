@@ -1,0 +1,118 @@
+r"""Count terms over the training order in one pass, with the cumulative counts at every checkpoint.
+
+    python -m workflow_scripts.experiments.count_terms --terms pocket --world results/corpus/pocket/world.json \
+        --recipe recipe.json --view results/data/pocket/standard/view.json --steps 128 256 512 600 \
+        --tokenizer results/corpus/pocket/tokenizer.json --output results/experiments/terms/pocket/standard.parquet
+
+One row per term, mode (window, word) and iteration: what a checkpoint had seen. Terms without an occurrence have 0.
+Rows are read in their order of training, so copies and epochs count as often as they were trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from workflow_scripts import cli
+from workflow_scripts.errors import ConfigError
+from workflow_scripts.evaluation.encode import Encoder
+from workflow_scripts.experiments.outputs import write_frame
+from workflow_scripts.experiments.terms import Term, counters, load_terms
+from workflow_scripts.progress import Progress
+from workflow_scripts.training.recipe import Recipe, read_recipe
+from workflow_scripts.training.rows import RowSource, open_rows
+
+LOG = logging.getLogger(__name__)
+ROWS_AT_ONCE = 1024
+UNSEEN_BY_WORD = 1  # the last token of a row is only predicted; the next row of its document begins with it
+
+
+def decoded(encoder: Encoder, source: RowSource, start: int, stop: int) -> dict[str, list[str]]:
+    """Text of rows [start, stop) as each mode reads it."""
+    rows = source.rows(start, stop)
+    whole = encoder.tokenizer.decode_batch(rows.tolist(), skip_special_tokens=False)
+    inputs = encoder.tokenizer.decode_batch(rows[:, :-UNSEEN_BY_WORD].tolist(), skip_special_tokens=False)
+    return {"window": whole, "word": inputs}
+
+
+def portions(steps: Sequence[int], batch_rows: int) -> Iterator[tuple[int, int, int]]:
+    """(First row, last row + 1, step that is reached there or 0): all rows up to the last step, cut at each step.
+
+    >>> list(portions([1, 3], batch_rows=8))
+    [(0, 8, 1), (8, 24, 3)]
+    """
+    first = 0
+    for step in steps:
+        stop = step * batch_rows
+        for begin in range(first, stop, ROWS_AT_ONCE):
+            end = min(begin + ROWS_AT_ONCE, stop)
+            yield begin, end, step if end == stop else 0
+        first = stop
+
+
+def count(
+    source: RowSource, recipe: Recipe, encoder: Encoder, terms: Sequence[Term], steps: Sequence[int]
+) -> pd.DataFrame:
+    """Cumulative counts at each of ``steps`` (rising, above 0)."""
+    modes = counters(terms)
+    seen: dict[str, Counter[str]] = {mode: Counter() for mode in modes}
+    rows: list[dict[str, object]] = []
+    with Progress("count terms", steps[-1] * recipe.batch_rows, "rows") as progress:
+        for begin, end, reached in portions(steps, recipe.batch_rows):
+            texts = decoded(encoder, source, begin, end)
+            for mode, counting in modes.items():
+                seen[mode].update(counting(texts[mode]))
+            progress.advance(end - begin)
+            if reached:
+                rows += snapshot(terms, seen, reached)
+    return pd.DataFrame(rows)
+
+
+def snapshot(terms: Sequence[Term], seen: dict[str, Counter[str]], step: int) -> list[dict[str, object]]:
+    """Rows of one step; windows hold numbers only."""
+    return [
+        {"term": term.name, "kind": term.kind, "mode": mode, "iteration": step, "count": counts[term.name]}
+        for mode, counts in seen.items()
+        for term in terms
+        if mode == "word" or term.kind == "number"
+    ]
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Command line of this program."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--terms", required=True, help="name of a file in config/terms")
+    parser.add_argument("--world", type=Path, help="world file of the pocket suite, where facts are counted")
+    parser.add_argument("--recipe", required=True, help="recipe of the training: a file or the JSON object itself")
+    parser.add_argument("--view", type=Path, required=True, help="view.json of the data set")
+    parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the data")
+    parser.add_argument("--steps", type=int, nargs="+", required=True, help="iterations at which counts are kept")
+    parser.add_argument("--output", type=Path, required=True, help="table to write, .parquet")
+    options = parser.parse_args(arguments)
+    options.steps = sorted({step for step in options.steps if step > 0})
+    if not options.steps:
+        raise ConfigError("--steps: no step above 0, so nothing was seen")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program."""
+    options = parse(arguments)
+    recipe = read_recipe(options.recipe)
+    terms = load_terms(options.terms, options.world)
+    source = open_rows(options.view, options.index_maps, recipe)
+    encoder = Encoder(options.tokenizer, recipe.sequence_length)
+    frame = count(source, recipe, encoder, terms, options.steps)
+    inputs = {"view": options.view, "tokenizer": options.tokenizer}
+    write_frame(options.output, frame, inputs, {"terms": options.terms, "data_fingerprint": source.fingerprint})
+    LOG.info("%d terms at %d steps", len(terms), len(options.steps))
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

@@ -1,0 +1,162 @@
+r"""Accuracy on a question against how often its term was met in training, per checkpoint.
+
+    python -m workflow_scripts.experiments.term_frequency --run results/runs/pocket/run.json --root results \
+        --tables-dir results/runs/pocket/tables
+
+writes term_frequency.parquet (a row per model, step, task, shots and way of counting: rank correlation over terms with
+its interval, the same with operand size held fixed, and the gap between the most and the least frequent terms),
+term_frequency_terms.parquet (accuracy and count of each term) and verdict_term_frequency.json. Small operands are both
+frequent and easy, so the correlation alone says little about frequency; the partial one is the answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts import cli
+from workflow_scripts.errors import DataError
+from workflow_scripts.evaluation.score_files import read_run
+from workflow_scripts.experiments.memorization_rows import placed
+from workflow_scripts.experiments.outputs import read_frame, write_frame, write_verdict
+from workflow_scripts.experiments.resampling import rank_correlation
+from workflow_scripts.suite.experiments import models_of, term_answers_file, term_counts_file, term_steps
+from workflow_scripts.suite.models import Model
+from workflow_scripts.suite.registry import load_suite
+
+LOG = logging.getLogger(__name__)
+EXTREMES = 10  # terms at either end of the gap, as in the paper's table 4; at most a third of all
+ANSWERS = ("step", "task", "shots", "item", "term", "control", "is_right")
+COUNTS = ("term", "kind", "mode", "iteration", "count")
+KIND_OF_TASK = {"facts": "fact"}
+
+
+def accuracy_by_term(answers: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy, questions and mean control of each term, per step, task and shots."""
+    groups = answers.groupby(["step", "task", "shots", "term"], as_index=False, sort=False)
+    return groups.agg(accuracy=("is_right", "mean"), questions=("is_right", "size"), control=("control", "mean"))
+
+
+def joined(model: Model, accuracy: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy with the count that the checkpoint had seen, one row per mode; DataError for a term not counted."""
+    known = accuracy.assign(
+        iteration=[model.step(int(step)).iteration for step in accuracy["step"]],
+        kind=[KIND_OF_TASK.get(str(task), "number") for task in accuracy["task"]],
+    )
+    both = known.merge(counts, on=["term", "kind", "iteration"], how="left")
+    missing = both[both["count"].isna()]
+    if len(missing):
+        first = missing.iloc[0]
+        raise DataError(
+            f"{model.name}: term '{first['term']}' was not counted at iteration {first['iteration']}; count again with "
+            "the run's terms and steps"
+        )
+    return both.drop(columns=["iteration", "kind"]).assign(model=model.name, size=model.size, data=model.dataset)
+
+
+def statistics(terms: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """One row per model, step, task, shots and mode."""
+    keys = ["model", "size", "data", "step", "task", "shots", "mode"]
+    for names, part in terms.groupby(keys, sort=False):
+        accuracy, count = part["accuracy"].to_numpy(dtype=float), part["count"].to_numpy(dtype=float)
+        has_control = bool(part["control"].notna().all())
+        plain = rank_correlation(count, accuracy, seed=0)
+        control = part["control"].to_numpy(dtype=float)
+        partial = rank_correlation(count, accuracy, seed=0, control=control) if has_control else None
+        yield {
+            **dict(zip(keys, names, strict=True)),
+            "terms": plain.items,
+            "questions": int(part["questions"].sum()),
+            "accuracy": float((part["accuracy"] * part["questions"]).sum() / part["questions"].sum()),
+            "rho": plain.rho,
+            "rho_lower": plain.lower,
+            "rho_upper": plain.upper,
+            "partial_rho": partial.rho if partial else float("nan"),
+            "partial_rho_lower": partial.lower if partial else float("nan"),
+            "partial_rho_upper": partial.upper if partial else float("nan"),
+            "gap": gap(part),
+        }
+
+
+def gap(part: pd.DataFrame) -> float:
+    """Mean accuracy of the most frequent terms minus that of the least frequent ones."""
+    number = min(EXTREMES, len(part) // 3)
+    if number == 0:
+        return float("nan")
+    ordered = part.sort_values(["count", "term"])["accuracy"]
+    return float(ordered.iloc[-number:].mean() - ordered.iloc[:number].mean())
+
+
+def sentence(row: pd.Series) -> str:
+    """One line of the table in words."""
+    text = (
+        f"{row['model']}, step {row['step']}, {row['task']}, {row['shots']} examples: accuracy {row['accuracy']:.2f}; "
+        f"rank correlation with the count of the term ({row['mode']}) {row['rho']:+.2f} "
+        f"({row['rho_lower']:+.2f} to {row['rho_upper']:+.2f}) over {row['terms']} terms"
+    )
+    if pd.notna(row["partial_rho"]):
+        text += (
+            f", with operand size held fixed {row['partial_rho']:+.2f} "
+            f"({row['partial_rho_lower']:+.2f} to {row['partial_rho_upper']:+.2f})"
+        )
+    return f"{text}."
+
+
+def verdict(table: pd.DataFrame) -> list[str]:
+    """The largest model's last step, whole-word counts, per data set, task and the fewest and most examples."""
+    chosen = table[table["mode"] == "word"]
+    sentences = []
+    for _, part in chosen.groupby(["data", "task"], sort=False):
+        last = part[part["step"] == part["step"].max()]
+        largest = last[last["model"] == last.iloc[-1]["model"]]
+        lines = largest.sort_values("shots").dropna(subset=["rho"])
+        sentences += [sentence(row) for _, row in lines.iloc[[0, -1] if len(lines) > 1 else slice(None)].iterrows()]
+    return sentences or ["No task has a correlation: accuracy or count is the same for every term."]
+
+
+def collect(resolved: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, dict[str, Path]]:
+    """Accuracy and count of each term for all models of a resolved run, smallest model first, and the files read."""
+    settings = resolved["settings"]["term_frequency"]
+    models = sorted(models_of(load_suite(resolved["suite"]), resolved), key=lambda model: model.parameters)
+    parts: list[pd.DataFrame] = []
+    files: dict[str, Path] = {}
+    for model in models:
+        paths = {
+            f"answers {model.name}": placed(term_answers_file(model.name), root),
+            f"counts {model.dataset}": placed(term_counts_file(model.suite, model.dataset), root),
+        }
+        files |= paths
+        answers, counts = (
+            read_frame(path, names) for path, names in zip(paths.values(), (ANSWERS, COUNTS), strict=True)
+        )
+        wanted = answers[answers["step"].isin(term_steps(model, settings))]
+        parts.append(joined(model, accuracy_by_term(wanted), counts))
+    return pd.concat(parts, ignore_index=True), files
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
+    parser.add_argument("--root", type=Path, default=Path("results"), help="folder of all results")
+    parser.add_argument("--tables-dir", type=Path, required=True, help="folder for the tables")
+    options = parser.parse_args(arguments)
+    terms, files = collect(read_run(options.run), options.root)
+    table = pd.DataFrame(list(statistics(terms)))
+    folder: Path = options.tables_dir
+    write_frame(folder / "term_frequency.parquet", table, files, {})
+    write_frame(folder / "term_frequency_terms.parquet", terms, files, {})
+    sentences = verdict(table)
+    source = {"table": folder / "term_frequency.parquet"}
+    target = folder / "verdict_term_frequency.json"
+    write_verdict(target, "term_frequency", sentences, {"lines": table.to_dict(orient="records")}, source)
+    for line in sentences:
+        LOG.info("%s", line)
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))
