@@ -82,3 +82,16 @@ def test_a_wildcard_cannot_smuggle_a_command(root, tmp_path):
     outcome = snakemake(root, "--directory", str(tmp_path), target)
     assert outcome.returncode != 0
     assert not (tmp_path / "pwned").exists()
+
+
+def test_a_disk_budget_adds_one_release_per_checkpoint_that_is_not_kept(plan):
+    jobs = plan(checkpoints={"source": "retrain", "disk_budget_gb": 0.1, "keep": ["last"]})
+    assert jobs["release_checkpoint"] == jobs["fetch_checkpoint"] - jobs["train_model"]
+    assert plan()["release_checkpoint"] == 0
+
+
+def test_audit_and_quickstart_have_targets(plan):
+    audit = plan(["audit"])
+    assert (audit["observe_model"], audit["audit_checkpoints"], audit["checkpoint_ledger"]) == (6, 1, 1)
+    assert audit["fetch_checkpoint"] == 0
+    assert plan(["quickstart"])["run_quickstart"] == 1
