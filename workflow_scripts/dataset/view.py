@@ -100,7 +100,7 @@ def read_view(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: not a view file: {error}") from error
-    if not isinstance(content, dict) or content.get("version") != VERSION or content.keys() < KEYS:
+    if not isinstance(content, dict) or content.get("version") != VERSION or not content.keys() >= KEYS:
         raise DataError(f"{path}: not a view file of version {VERSION} with the keys {', '.join(sorted(KEYS))}")
     return content
 
