@@ -1,13 +1,10 @@
 """A made-up run on disk, drawn once per session."""
 
 import pytest
-from synthetic import write_run
+from synthetic_run import draw_arguments, write_run
 
 from workflow_scripts.report.draw import main as draw
 from workflow_scripts.report.registry import FIGURES as REGISTRY
-
-# Shown in the page of the tests; the others are only drawn.
-FIGURES = ["agreement_over_training", "scores_over_training", "five_shot_minus_zero_shot", "published_lambada"]
 
 
 @pytest.fixture(scope="session")
@@ -18,14 +15,6 @@ def compact_path(root):
 @pytest.fixture(scope="session")
 def run_on_disk(tmp_path_factory, compact_path):
     return write_run(tmp_path_factory.mktemp("results"), compact_path)
-
-
-def draw_arguments(paths, figures, output_dir):
-    """Command line of the drawing program."""
-    return [
-        "--figure", *figures, "--run", str(paths["run"]), "--tables-dir", str(paths["tables"]),
-        "--training-root", str(paths["training"]), "--output-dir", str(output_dir),
-    ]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

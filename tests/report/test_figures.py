@@ -7,8 +7,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import yaml
-from conftest import draw_arguments
-from synthetic import LAST, run_settings, score, scores_frame
+from synthetic_run import LAST, draw_arguments, run_settings, score, scores_frame
 
 from workflow_scripts.errors import DataError, MissingInputError, UnknownNameError
 from workflow_scripts.published.table import read_table
@@ -18,12 +17,11 @@ from workflow_scripts.report.loss_figures import smoothed, thinned
 from workflow_scripts.report.published_figures import published_scores
 from workflow_scripts.report.registry import FIGURES as REGISTRY
 from workflow_scripts.report.score_figures import (
-    by_task,
     five_shot_minus_zero_shot,
     scores_against_parameters,
     scores_over_training,
-    shot_difference,
 )
+from workflow_scripts.report.score_rows import by_task, shot_difference
 from workflow_scripts.report.style import house_style
 from workflow_scripts.report.tables import Tables
 from workflow_scripts.suite.figures import figure_names

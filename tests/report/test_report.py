@@ -7,8 +7,7 @@ import subprocess
 from html.parser import HTMLParser
 
 import pytest
-from conftest import FIGURES
-from synthetic import LAST, score, scores_frame
+from synthetic_run import FIGURES, LAST, score, scores_frame
 
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.report.build import main as build

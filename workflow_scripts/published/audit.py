@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from workflow_scripts.published import rules_bias, rules_content, rules_names
+from workflow_scripts.published import rules_bias, rules_content, rules_gaps, rules_names
 from workflow_scripts.published.findings import Defect, Result
 
 Rule = Callable[[Sequence[Result]], Iterator[Defect]]
@@ -22,11 +22,11 @@ RULES: tuple[Rule, ...] = (
     rules_content.identical_across_data,
     rules_content.identical_to_step_0,
     rules_content.equal_results,
-    rules_content.missing_steps,
-    rules_content.missing_tasks,
-    rules_content.varying_batch_size,
-    rules_content.recipes,
-    rules_content.mixed_metrics,
+    rules_gaps.missing_steps,
+    rules_gaps.missing_tasks,
+    rules_gaps.varying_batch_size,
+    rules_gaps.recipes,
+    rules_gaps.mixed_metrics,
     rules_bias.controls,
     rules_bias.interventions_without_effect,
     rules_bias.winobias_harness,

@@ -18,7 +18,7 @@ import jinja2
 
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError
-from workflow_scripts.report import sections
+from workflow_scripts.report import data_sections, sections
 from workflow_scripts.report.explore import explore_data
 from workflow_scripts.report.inputs import ReportInputs, read_inputs
 from workflow_scripts.report.verdicts import by_kind, find_verdicts
@@ -54,9 +54,9 @@ def page_content(inputs: ReportInputs) -> dict[str, Any]:
         "models": sections.model_table(inputs),
         "own_table": sections.own_final_table(inputs),
         "published_tables": sections.published_tables(inputs, shots=0),
-        "coverage": sections.coverage(inputs),
+        "coverage": data_sections.coverage(inputs),
         "explore": explore_data(inputs),
-        "data": sections.data_blocks(inputs),
+        "data": data_sections.data_blocks(inputs),
         "defects": sections.defect_groups(inputs),
         "provenance": sections.provenance(inputs),
         "versions": sections.versions(inputs),

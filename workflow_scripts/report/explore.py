@@ -15,7 +15,7 @@ import pandas as pd
 from workflow_scripts.published.summary import CORE_TASKS, suite_rows
 from workflow_scripts.report.curves import select
 from workflow_scripts.report.inputs import ReportInputs
-from workflow_scripts.report.score_figures import by_task
+from workflow_scripts.report.score_rows import by_task
 from workflow_scripts.report.style import ordered_sizes, size_colours
 from workflow_scripts.suite.registry import load_suite
 

@@ -9,7 +9,7 @@ from workflow_scripts.published.summary import CORE_TASKS, final_scores, final_t
 from workflow_scripts.report.curves import Z95
 from workflow_scripts.report.figure import Drawing
 from workflow_scripts.report.grid import panel_grid
-from workflow_scripts.report.score_figures import shot_words
+from workflow_scripts.report.score_rows import shot_words
 from workflow_scripts.report.style import FAINT, GRID, INK
 from workflow_scripts.report.tables import Tables
 from workflow_scripts.suite.registry import load_suite

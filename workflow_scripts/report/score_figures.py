@@ -5,14 +5,12 @@ They work on any tidy table of scores: the pocket suite, the books run, or the r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from workflow_scripts.errors import DataError
 from workflow_scripts.report.axes import TokenScale, set_token_axis
 from workflow_scripts.report.curves import (
     PLOTTED,
@@ -22,12 +20,19 @@ from workflow_scripts.report.curves import (
     draw_line,
     draw_panel,
     label_sizes,
-    select,
     text_of_line,
-    with_band,
 )
 from workflow_scripts.report.figure import Drawing
 from workflow_scripts.report.grid import data_sets_of, legend_of_data, panel_grid, single_panel
+from workflow_scripts.report.score_rows import (
+    TaskRows,
+    at_last_step,
+    by_task,
+    joined,
+    of_largest,
+    shot_difference,
+    shot_words,
+)
 from workflow_scripts.report.style import (
     DATA_STYLES,
     FAINT,
@@ -38,54 +43,10 @@ from workflow_scripts.report.style import (
     size_colours,
 )
 from workflow_scripts.report.tables import Tables
-from workflow_scripts.suite.models import Task
-from workflow_scripts.suite.registry import load_suite
 
-SHOT_WORDS = {0: "zero-shot", 1: "one-shot", 5: "five-shot"}
 DIFFERENT_AXES = " The y axis differs between tasks."
 AGREEMENT = "pocket_agreement"
 DATA_FAMILY = {"standard": "pythia", "deduped": "pythia-deduped"}
-
-
-@dataclass(frozen=True)
-class TaskRows:
-    """Scores of one task with one number of shots, by the task's headline metric."""
-
-    task: Task
-    shots: int
-    rows: pd.DataFrame
-
-    @property
-    def title(self) -> str:
-        """Title of a panel."""
-        return f"{self.task.title}, {shot_words(self.shots)}"
-
-    @property
-    def items(self) -> str:
-        """Task, metric and number of items, for captions."""
-        counted = self.rows["n"].dropna()
-        count = f", n = {int(counted.max()):,}" if len(counted) else ""
-        return f"{self.task.title} {self.task.metric}{count}"
-
-
-def shot_words(shots: int) -> str:
-    """Words for a number of shots.
-
-    >>> shot_words(5), shot_words(3)
-    ('five-shot', '3-shot')
-    """
-    return SHOT_WORDS.get(shots, f"{shots}-shot")
-
-
-def by_task(scores: pd.DataFrame) -> Iterator[TaskRows]:
-    """Scores by task and shots, in the suite's order; tasks that the suite does not list are left out."""
-    for suite in sorted(set(scores["suite"].astype(str))):
-        of_suite = select(scores, suite=suite, arm="baseline")
-        for name, task in load_suite(suite).tasks.items():
-            of_task = select(of_suite, task=name, metric=task.metric)
-            for shots in sorted(of_task["shots"].dropna().unique()):
-                rows = with_band(of_task[of_task["shots"] == shots]).assign(doubtful=False)
-                yield TaskRows(task, int(shots), rows)
 
 
 def scores_over_training(tables: Tables) -> Drawing:
@@ -151,13 +112,6 @@ def five_shot_minus_zero_shot(tables: Tables) -> Drawing:
     )
 
 
-def of_largest(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the largest model on the standard data, or on the only data there are."""
-    largest = rows[rows["size"] == ordered_sizes(list(rows["size"]))[-1]]
-    standard = largest[largest["data"] == "standard"]
-    return standard if len(standard) else largest
-
-
 def difference_limits(rows: pd.DataFrame) -> tuple[float, float]:
     """Y limits that hold every difference, the bars of the largest model, and 0."""
     last = at_last_step(of_largest(rows))
@@ -165,16 +119,6 @@ def difference_limits(rows: pd.DataFrame) -> tuple[float, float]:
     high = max(0.0, float(rows["value"].max()), float(last["upper"].max()))
     margin = 0.05 * (high - low or 1.0)
     return low - margin, high + margin
-
-
-def shot_difference(zero: pd.DataFrame, five: pd.DataFrame) -> pd.DataFrame:
-    """Rows of five-shot minus zero-shot at the same checkpoints, with the error of a difference."""
-    merged = five.merge(zero[["model", "step", "value", "stderr"]], on=["model", "step"], suffixes=("", "_zero"))
-    difference = merged.assign(
-        value=merged["value"] - merged["value_zero"],
-        stderr=np.sqrt(merged["stderr"].astype(float) ** 2 + merged["stderr_zero"].astype(float) ** 2),
-    )
-    return with_band(difference.drop(columns=["value_zero", "stderr_zero"]))
 
 
 def scores_against_parameters(tables: Tables) -> Drawing:
@@ -189,11 +133,6 @@ def scores_against_parameters(tables: Tables) -> Drawing:
         parts, f"Bars: 95 % from the standard error. Dotted: chance.{DIFFERENT_AXES}"
     )
     return Drawing(figure, rows[PLOTTED], "Scores against parameters", caption, last_in_words(parts))
-
-
-def at_last_step(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of each model's last checkpoint."""
-    return rows[rows["step"] == rows.groupby("model", observed=True)["step"].transform("max")]
 
 
 def draw_against_parameters(ax: Axes, part: TaskRows) -> None:
@@ -220,16 +159,6 @@ def draw_against_parameters(ax: Axes, part: TaskRows) -> None:
     ax.set_xlabel("parameters")
     if part.task.chance:
         ax.axhline(part.task.chance, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
-
-
-def joined(parts: Sequence[TaskRows]) -> pd.DataFrame:
-    """Rows of all parts; raises DataError where there are none."""
-    if not parts:
-        raise DataError(
-            "the table of scores holds none of the suite's tasks with the numbers of shots that are compared"
-        )
-    frame = pd.concat([part.rows for part in parts], ignore_index=True)
-    return frame.astype(dict.fromkeys(("task", "metric", "model", "size", "data"), str))
 
 
 def caption_of(parts: Sequence[TaskRows], remark: str) -> str:

@@ -14,7 +14,7 @@ from workflow_scripts.published.summary import final_scores
 from workflow_scripts.report.curves import Z95
 from workflow_scripts.report.final_tables import score_text
 from workflow_scripts.report.inputs import ReportInputs
-from workflow_scripts.report.score_figures import TaskRows, at_last_step, by_task, shot_difference, shot_words
+from workflow_scripts.report.score_rows import TaskRows, at_last_step, by_task, shot_difference, shot_words
 from workflow_scripts.report.style import ordered_sizes
 
 

@@ -11,6 +11,8 @@ import pandas as pd
 from workflow_scripts.published.table import COLUMNS, to_frame, write_table
 from workflow_scripts.suite.registry import load_suite
 
+# Shown in the page of the tests; the others are only drawn.
+FIGURES = ["agreement_over_training", "scores_over_training", "five_shot_minus_zero_shot", "published_lambada"]
 ITEMS = 250
 LAST = load_suite("pocket").model("pocket-1m").steps[-1]
 BLIND = {"pocket_agreement": (0,), "pocket_pronouns": (0,)}  # tasks that are only scored zero-shot
@@ -101,3 +103,11 @@ def write_run(folder: Path, published: Path) -> dict[str, Path]:
         "training": training,
         "root": folder,
     }
+
+
+def draw_arguments(paths, figures, output_dir):
+    """Command line of the drawing program."""
+    return [
+        "--figure", *figures, "--run", str(paths["run"]), "--tables-dir", str(paths["tables"]),
+        "--training-root", str(paths["training"]), "--output-dir", str(output_dir),
+    ]  # fmt: skip

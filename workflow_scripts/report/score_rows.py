@@ -1,0 +1,90 @@
+"""Selections of our scores that figures, tables and sentences share: by task, last checkpoint, largest model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from workflow_scripts.errors import DataError
+from workflow_scripts.report.curves import select, with_band
+from workflow_scripts.report.style import ordered_sizes
+from workflow_scripts.suite.models import Task
+from workflow_scripts.suite.registry import load_suite
+
+SHOT_WORDS = {0: "zero-shot", 1: "one-shot", 5: "five-shot"}
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """Scores of one task with one number of shots, by the task's headline metric."""
+
+    task: Task
+    shots: int
+    rows: pd.DataFrame
+
+    @property
+    def title(self) -> str:
+        """Title of a panel."""
+        return f"{self.task.title}, {shot_words(self.shots)}"
+
+    @property
+    def items(self) -> str:
+        """Task, metric and number of items, for captions."""
+        counted = self.rows["n"].dropna()
+        count = f", n = {int(counted.max()):,}" if len(counted) else ""
+        return f"{self.task.title} {self.task.metric}{count}"
+
+
+def shot_words(shots: int) -> str:
+    """Words for a number of shots.
+
+    >>> shot_words(5), shot_words(3)
+    ('five-shot', '3-shot')
+    """
+    return SHOT_WORDS.get(shots, f"{shots}-shot")
+
+
+def by_task(scores: pd.DataFrame) -> Iterator[TaskRows]:
+    """Scores by task and shots, in the suite's order; tasks that the suite does not list are left out."""
+    for suite in sorted(set(scores["suite"].astype(str))):
+        of_suite = select(scores, suite=suite, arm="baseline")
+        for name, task in load_suite(suite).tasks.items():
+            of_task = select(of_suite, task=name, metric=task.metric)
+            for shots in sorted(of_task["shots"].dropna().unique()):
+                rows = with_band(of_task[of_task["shots"] == shots]).assign(doubtful=False)
+                yield TaskRows(task, int(shots), rows)
+
+
+def of_largest(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the largest model on the standard data, or on the only data there are."""
+    largest = rows[rows["size"] == ordered_sizes(list(rows["size"]))[-1]]
+    standard = largest[largest["data"] == "standard"]
+    return standard if len(standard) else largest
+
+
+def shot_difference(zero: pd.DataFrame, five: pd.DataFrame) -> pd.DataFrame:
+    """Rows of five-shot minus zero-shot at the same checkpoints, with the error of a difference."""
+    merged = five.merge(zero[["model", "step", "value", "stderr"]], on=["model", "step"], suffixes=("", "_zero"))
+    difference = merged.assign(
+        value=merged["value"] - merged["value_zero"],
+        stderr=np.sqrt(merged["stderr"].astype(float) ** 2 + merged["stderr_zero"].astype(float) ** 2),
+    )
+    return with_band(difference.drop(columns=["value_zero", "stderr_zero"]))
+
+
+def at_last_step(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each model's last checkpoint."""
+    return rows[rows["step"] == rows.groupby("model", observed=True)["step"].transform("max")]
+
+
+def joined(parts: Sequence[TaskRows]) -> pd.DataFrame:
+    """Rows of all parts; raises DataError where there are none."""
+    if not parts:
+        raise DataError(
+            "the table of scores holds none of the suite's tasks with the numbers of shots that are compared"
+        )
+    frame = pd.concat([part.rows for part in parts], ignore_index=True)
+    return frame.astype(dict.fromkeys(("task", "metric", "model", "size", "data"), str))
