@@ -189,16 +189,15 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     plan, rate = read_plan(plan_path), gemm_rate()
     floor = needed_operations(plan, read_config(checkpoints[0])) / rate
     print(f"{options.model}, {options.shots}-shot, share {options.share}: {plan.header['counts']}")
-    print(f"metrics equal to stock's to 1e-6      {equal}")
-    print(f"planning, once                        {planning.cpu:8.1f} CPU s  {planning.peak_gib:.1f} GiB")
-    print(f"stock command, per checkpoint         {stock.cpu:8.1f} CPU s  {stock.peak_gib:.1f} GiB")
-    print(
-        f"a process per checkpoint              {one.cpu:8.1f} CPU s  {one.peak_gib:.1f} GiB {stock.cpu / one.cpu:6.1f}x"
-    )
-    print(f"next checkpoint in the same process   {marginal:8.1f} CPU s          {stock.cpu / marginal:6.1f}x")
-    print(
-        f"matrix products alone, {rate / 1e9:4.0f} GFLOP/s   {floor:8.1f} CPU s          {floor / marginal:6.0%} of it"
-    )
+    for text, value in (
+        ("metrics equal to stock's to 1e-6", f"{equal}"),
+        ("planning, once", f"{planning.cpu:.1f} CPU s, {planning.peak_gib:.1f} GiB"),
+        ("stock command, per checkpoint", f"{stock.cpu:.1f} CPU s, {stock.peak_gib:.1f} GiB"),
+        ("a process per checkpoint", f"{one.cpu:.1f} CPU s, {one.peak_gib:.1f} GiB, {stock.cpu / one.cpu:.1f}x"),
+        ("next checkpoint in the same process", f"{marginal:.1f} CPU s, {stock.cpu / marginal:.1f}x"),
+        (f"matrix products alone at {rate / 1e9:.0f} GFLOP/s", f"{floor:.1f} CPU s, {floor / marginal:.0%} reached"),
+    ):
+        print(f"{text:45} {value}")
 
 
 def main() -> None:

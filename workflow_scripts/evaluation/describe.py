@@ -91,11 +91,8 @@ def add_document(collected: Collected, task: Any, instances: Sequence[Any]) -> N
     number, doc = len(collected.words), instances[0].doc
     collected.instances.extend(instances)
     collected.document.extend([number] * len(instances))
-    choices, gold = describe_choices(task, doc)
-    if choices and len(choices) != len(instances):
-        raise EvaluationError(
-            f"task '{task.task_name}': {len(instances)} requests for {len(choices)} choices; run lm-eval"
-        )
+    choices = describe_choices(task, instances)
+    gold = right_choices(task, doc, choices) if choices else set()
     blank = [""] * len(instances)
     collected.characters.extend(len(text) for text in choices or blank)
     collected.bytes.extend(len(text.encode()) for text in choices or blank)
@@ -105,14 +102,28 @@ def add_document(collected: Collected, task: Any, instances: Sequence[Any]) -> N
     collected.text_bytes.append(text_bytes)
 
 
-def describe_choices(task: Any, doc: Any) -> tuple[list[str], set[int]]:
-    """The choices of a document and the positions of the right ones (empty when there are no choices)."""
+def describe_choices(task: Any, instances: Sequence[Any]) -> list[str]:
+    """The choices of a document; none unless it is multiple choice.
+
+    A request's continuation is the delimiter and its choice, except where the choices are contexts (winogrande).
+    """
     if task.OUTPUT_TYPE != "multiple_choice":
-        return [], set()
-    choices: list[str] = list(task.doc_to_choice(doc))
+        return []
+    if not task.multiple_input:
+        return [instance.args[1][len(task.config.target_delimiter) :] for instance in instances]
+    choices: list[str] = list(task.doc_to_choice(instances[0].doc))
+    if len(choices) != len(instances):
+        raise EvaluationError(
+            f"task '{task.task_name}': {len(instances)} requests for {len(choices)} choices; run lm-eval"
+        )
+    return choices
+
+
+def right_choices(task: Any, doc: Any, choices: Sequence[str]) -> set[int]:
+    """Positions of the right ones among ``choices``; a label that is no choice is never right, as in lm-eval."""
     gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
     golds = gold if isinstance(gold, list) else [gold]
-    return choices, {choices.index(item) if isinstance(item, str) and item in choices else item for item in golds}
+    return {choices.index(item) if isinstance(item, str) and item in choices else item for item in golds}
 
 
 def count_text(task: Any, doc: Any) -> tuple[int, int]:
