@@ -1,9 +1,10 @@
 """Joins shards into one token file, hashing each shard and the whole in the same pass.
 
 Names and sizes are checked before a byte is written, and the space is reserved, so that a full disk is found at once.
-Bytes go to ``.X.bin.part``; after each shard it is flushed and ``.X.bin.part.json`` says how far it is. A run that was
-killed goes on at the last finished shard, after reading back and comparing what is there. Only one process joins at a
-time. Memory is two blocks. The joined file appears under its name only when it is complete and verified.
+Bytes go to ``.X.bin.part``; after each shard ``.X.bin.part.json`` says how far it is. A run that was killed goes on at
+the last finished shard, after reading back and comparing what is there: so nothing need be flushed before the end, and
+after a power cut the journal may promise more than the disk holds. Only one process joins at a time. Memory is two
+blocks. The joined file appears under its name only when it is complete, verified and flushed.
 """
 
 from __future__ import annotations
@@ -114,7 +115,6 @@ def join(plan: JoinPlan) -> Joined:
             file.seek(sum(shard.size for shard in plan.shards[: len(found)]))
             for shard in plan.shards[len(found) :]:
                 found.append(copier.append(shard))
-                os.fsync(file.fileno())
                 write_journal(plan, found)
         commit(plan.part, plan.target)
         plan.journal.unlink(missing_ok=True)
