@@ -15,6 +15,7 @@ from workflow_scripts.errors import ConfigError, DataError, EvaluationError, Mis
 from workflow_scripts.evaluation import plan as planner
 from workflow_scripts.evaluation.plan_file import read_plan, write_plan
 from workflow_scripts.evaluation.tasks import leaf_names, load_tasks, make_manager
+from workflow_scripts.storage.hashing import sha256_file
 
 
 def make(tmp_path, data, tokenizer, tasks=TASKS, shots=0, *, more=()):
@@ -23,7 +24,7 @@ def make(tmp_path, data, tokenizer, tasks=TASKS, shots=0, *, more=()):
     return read_plan(path)
 
 
-def test_header_says_what_the_plan_is(plan_file):
+def test_header_says_what_the_plan_is(plan_file, task_data):
     plan = read_plan(plan_file(0))
     assert [task["name"] for task in plan.header["tasks"]] == list(TASKS)
     facts = next(task for task in plan.header["tasks"] if task["name"] == "pocket_facts")
@@ -36,7 +37,8 @@ def test_header_says_what_the_plan_is(plan_file):
     assert plan.header["left_out"] == {}
     assert plan.header["counts"]["requests"] == plan.requests
     assert plan.header["lm_eval"] == "0.4.13"
-    assert "pocket/facts/default/test.parquet" in plan.header["data"]
+    name = "pocket/facts/default/test.parquet"
+    assert plan.header["data"][name] == sha256_file(task_data / name)
 
 
 def test_tasks_with_fixed_zero_shots_are_only_in_the_zero_shot_plan(plan_file):

@@ -49,6 +49,32 @@ def test_equal_bytes_again(plan_file, checkpoint, tmp_path):
     assert record["inputs"]["weights"]["sha256"] == weights_identity(checkpoint)
 
 
+def test_what_is_scored_is_kept_and_what_changed_is_not(plan_file, copy_of, tmp_path, monkeypatch):
+    folder, output = copy_of("step13"), tmp_path / "0-shot.json"
+    run([folder], [plan_file(0)], [output])
+    first = output.stat().st_ino
+    run([folder], [plan_file(0)], [output])
+    assert output.stat().st_ino == first
+    content = json.loads(output.read_text())
+    for change in ({"plan_identity": "other"}, {"config": content["config"] | {"dtype": "float16"}}):
+        output.write_text(json.dumps(content | change))
+        run([folder], [plan_file(0)], [output])
+        assert json.loads(output.read_text()) == content
+    side = tmp_path / "0-shot.json.loglikelihoods.npz"
+    side.write_bytes(b"cut")
+    run([folder], [plan_file(0)], [output])
+    assert len(side.read_bytes()) > 100
+    weights = load_file(folder / "model.safetensors")
+    weights["embed_out.weight"] *= 2
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    run([folder], [plan_file(0)], [output])
+    assert json.loads(output.read_text())["config"]["weights_sha256"] != content["config"]["weights_sha256"]
+    changed = output.read_text()
+    monkeypatch.setattr(scorer, "ENGINE_VERSION", 99)
+    run([folder], [plan_file(0)], [output])
+    assert output.read_text() != changed
+
+
 def test_results_have_lm_evals_shape(plan_file, checkpoint, tmp_path):
     output = tmp_path / "0-shot.json"
     run([checkpoint], [plan_file(0)], [output])

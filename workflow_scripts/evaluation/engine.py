@@ -22,6 +22,8 @@ from workflow_scripts.errors import EvaluationError, ModelError
 from workflow_scripts.evaluation.forest import Forest
 from workflow_scripts.evaluation.weights import HEAD, NeoxConfig, load_weights, read_config
 
+# Raise it when a change may move a number; scores of another version are not kept.
+ENGINE_VERSION = 1
 # Two buffers of this many rows of logits are reused; more rows per product fault in fresh pages and gain nothing.
 HEAD_ROWS = 512
 # Tokens per forward pass: enough for full speed of the matrix products, small enough to stay in cache.

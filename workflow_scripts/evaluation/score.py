@@ -3,7 +3,8 @@ r"""Score checkpoints on evaluation plans: results JSON and loglikelihoods per r
 One process loads each checkpoint once and runs it on all plans; outputs are listed checkpoint by checkpoint, plan by
 plan. Beside each results file lies <output>.loglikelihoods.npz with the arrays loglikelihood (float64, natural
 logarithm, sum over the continuation), greedy (bool) and plan_identity. Only numpy, torch and safetensors are imported.
-A plan made for another tokenizer than the checkpoint's is refused.
+A plan made for another tokenizer than the checkpoint's is refused. An output that already holds the scores of these
+weights on this plan in this arithmetic is kept, so an interrupted job over many checkpoints goes on where it stopped.
 
     python -m workflow_scripts.evaluation.score --checkpoint checkpoints/pythia-70m/step1000 \
         --plan plans/pythia/0-shot.plan plans/pythia/5-shot.plan \
@@ -22,11 +23,11 @@ import numpy as np
 import torch
 
 from workflow_scripts import cli
-from workflow_scripts.errors import ConfigError, EvaluationError, MissingInputError
-from workflow_scripts.evaluation.engine import Engine
+from workflow_scripts.errors import ConfigError, DataError, EvaluationError, MissingInputError
+from workflow_scripts.evaluation.engine import ENGINE_VERSION, Engine
 from workflow_scripts.evaluation.metrics import Answers
 from workflow_scripts.evaluation.plan_file import Plan, read_plan
-from workflow_scripts.evaluation.results import make_results, sum_requests, write_answers
+from workflow_scripts.evaluation.results import make_results, read_answers, read_results, sum_requests, write_answers
 from workflow_scripts.evaluation.weights import weights_identity
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_json
@@ -71,6 +72,7 @@ def run_config(engine: Engine, checkpoint: Path) -> dict[str, Any]:
     """What identifies a checkpoint and the arithmetic, without paths of this machine."""
     return {
         "model": "gpt_neox",
+        "engine": ENGINE_VERSION,
         "model_name": checkpoint.parent.name,
         "revision": checkpoint.name,
         "weights_sha256": weights_identity(checkpoint),
@@ -87,6 +89,9 @@ def score_checkpoint(engine: Engine, checkpoint: Path, plans: dict[Path, Plan], 
     """
     config = run_config(engine, checkpoint)
     for (plan_path, plan), output in zip(plans.items(), outputs, strict=True):
+        if is_scored(output, plan, config):
+            LOGGER.info("%s is up to date", output)
+            continue
         answers = score_plan(engine, plan)
         write_answers(output, answers, plan)
         write_json(output, make_results(plan, answers, config))
@@ -96,6 +101,17 @@ def score_checkpoint(engine: Engine, checkpoint: Path, plans: dict[Path, Plan], 
             {"dtype": config["dtype"], "device": str(engine.device), "threads": torch.get_num_threads()},
             known_hashes={"weights": config["weights_sha256"]},
         )
+
+
+def is_scored(output: Path, plan: Plan, config: dict[str, Any]) -> bool:
+    """True when ``output`` holds sound results and loglikelihoods of ``plan`` for exactly this ``config``."""
+    try:
+        content = read_results(output)
+        read_answers(output, plan)
+    except (MissingInputError, DataError, EvaluationError):
+        return False
+    said = content["config"]
+    return content.get("plan_identity") == plan.identity and all(said.get(key) == config[key] for key in config)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
