@@ -111,6 +111,9 @@ def test_verdicts_carry_the_numbers(run_on_disk, page_path):
     assert f"{five - zero:+.3f} ± " in facts
     assert any("agree to 2e-06 nats" in text for text in texts)
     assert any("from .185 (70m) to .705 (12b)" in text for text in texts)
+    # From the tables of experiments.md: 39 ahead and 18 behind of 64, and 3 and 5 of the 8 MMLU means.
+    assert any("zero-shot scores: deduplicated data is ahead of standard data in 42 of 72" in text for text in texts)
+    assert any("and behind in 23" in text for text in texts)
     assert any("90 files called five-shot" in text for text in texts)
     assert "Deduplicated minus standard data at the last checkpoint: -0.020" in " ".join(texts)
 

@@ -148,8 +148,9 @@ def versions(inputs: ReportInputs) -> dict[str, str]:
 def run_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
     """The run in numbers."""
     models, steps = inputs.run["models"], inputs.run.get("steps", {})
-    facts = [("run", str(inputs.run["run"])), ("suite", str(inputs.run["suite"])), ("models", str(len(models)))]
+    facts = [("run", str(inputs.run["run"])), ("suite", str(inputs.run["suite"]))]
     if models:
+        facts.append(("models", str(len(models))))
         facts.append(("checkpoints", f"{sum(len(of_model) for of_model in steps.values()):,}"))
         facts.append(("tasks", str(len(inputs.run.get("tasks", [])))))
     if len(inputs.published):

@@ -167,16 +167,28 @@ def published_range(inputs: ReportInputs) -> Iterator[Verdict]:
     """Range of the published final scores, and whether larger is always better."""
     if inputs.published.empty:
         return
-    lambada = final_scores(inputs.published, shots=0)
-    lambada = lambada[(lambada["task"] == "lambada_openai") & (lambada["data"] == "standard")].set_index("size")[
-        "value"
-    ]
+    final = final_scores(inputs.published, shots=0)
+    lambada = final[(final["task"] == "lambada_openai") & (final["data"] == "standard")].set_index("size")["value"]
     ordered = lambada[ordered_sizes(list(lambada.index))]
     monotone = "rises with every size" if ordered.is_monotonic_increasing else "does not rise with every size"
     yield Verdict(
         "Published",
         f"Published LAMBADA accuracy at step 143000 {monotone}: from {score_text(ordered.iloc[0])} "
         f"({ordered.index[0]}) to {score_text(ordered.iloc[-1])} ({ordered.index[-1]}).",
+    )
+    for shots in (0, 5):
+        yield published_deduplication(final_scores(inputs.published, shots), shots)
+
+
+def published_deduplication(final: pd.DataFrame, shots: int) -> Verdict:
+    """Deduplicated against standard over all tasks and sizes of the published final scores."""
+    wide = final.pivot_table(index=["task", "size"], columns="data", values="value")
+    difference = wide["deduped"] - wide["standard"]
+    return Verdict(
+        "Published",
+        f"Published final {shot_words(shots)} scores: deduplicated data is ahead of standard data in "
+        f"{(difference > 0).sum()} of {len(difference)} pairs and behind in {(difference < 0).sum()}, "
+        f"{difference.mean():+.3f} on average.",
     )
 
 
