@@ -76,9 +76,15 @@ def coerce(value: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def coerce_text(text: str, schema: Mapping[str, Any]) -> Any:
-    """Text as the first type of ``schema`` that it can be read as; unchanged when none fits."""
+    """Text as the first type of ``schema`` that it can be read as; unchanged when none fits.
+
+    >>> coerce_text("null", {"type": ["string", "null"]}) is None
+    True
+    """
     types = schema.get("type", [])
     wanted = [types] if isinstance(types, str) else list(types)
+    if text == "null" and "null" in wanted:
+        return None
     if not wanted or "string" in wanted:
         return text
     try:
