@@ -335,3 +335,55 @@ rule term_frequency:
     shell:
         "python -m workflow_scripts.experiments.term_frequency --run {input.settings:q} --root results"
         " --tables-dir {params.folder:q} > {log:q} 2>&1"
+
+
+rule seeds:
+    """Spread over seeds, agreement with the own last step and between seeds."""
+    input:
+        scores=layout.score_files(RUN),
+        plans=EXPERIMENTS.plans(),
+        published="config/suites/published/polypythias-training-map.csv",
+        settings="results/runs/{run}/run.json",
+    output:
+        tables=EXPERIMENTS.tables_of("seeds"),
+        verdict=EXPERIMENTS.verdict_of("seeds"),
+    log:
+        "results/logs/seeds/{run}.log",
+    benchmark:
+        "results/timings/seeds/{run}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        folder=lambda wildcards, output: str(Path(output.verdict).parent),
+    shell:
+        "python -m workflow_scripts.experiments.seeds --run {input.settings:q} --root results --plans {input.plans:q}"
+        " --training-map {input.published:q} --tables-dir {params.folder:q} > {log:q} 2>&1"
+
+
+rule scaling:
+    """Loss and scores against parameters, tokens and compute."""
+    input:
+        trained=GRAPH.trained(),
+        scores="results/runs/{run}/tables/scores.parquet",
+        settings="results/runs/{run}/run.json",
+    output:
+        tables=EXPERIMENTS.tables_of("scaling"),
+        verdict=EXPERIMENTS.verdict_of("scaling"),
+    log:
+        "results/logs/scaling/{run}.log",
+    benchmark:
+        "results/timings/scaling/{run}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        training=EXPERIMENTS.training_arguments(),
+        folder=lambda wildcards, output: str(Path(output.verdict).parent),
+    shell:
+        "python -m workflow_scripts.experiments.scaling --run {input.settings:q} {params.training}"
+        " --scores {input.scores:q} --tables-dir {params.folder:q} > {log:q} 2>&1"

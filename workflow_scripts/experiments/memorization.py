@@ -30,7 +30,7 @@ from workflow_scripts.experiments.poisson import (
     rate_interval,
     trend,
 )
-from workflow_scripts.suite.experiments import memorization_steps, models_of
+from workflow_scripts.suite.experiments import memorization_steps, models_of, one_per_size
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
@@ -179,7 +179,7 @@ def collect(resolved: Mapping[str, Any], root: Path) -> tuple[dict[str, pd.DataF
     suite, settings = load_suite(resolved["suite"]), resolved["settings"]["memorization"]
     parts: list[dict[str, pd.DataFrame]] = []
     files: dict[str, Path] = {}
-    for model in models_of(suite, resolved):
+    for model in one_per_size(models_of(suite, resolved)):
         for step in memorization_steps(model, settings):
             rows, read = read_rows(model, step, settings, root)
             files |= {str(path.relative_to(root)): path for path in read}

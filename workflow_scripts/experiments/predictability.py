@@ -24,7 +24,7 @@ from workflow_scripts.experiments.confusion import PUBLISHED, Booleans, Confusio
 from workflow_scripts.experiments.memorization_rows import read_rows
 from workflow_scripts.experiments.outputs import write_frame, write_verdict
 from workflow_scripts.experiments.poisson import rate_interval
-from workflow_scripts.suite.experiments import memorization_steps, models_of
+from workflow_scripts.suite.experiments import memorization_steps, models_of, one_per_size
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tables-dir", type=Path, required=True, help="folder for the tables")
     options = parser.parse_args(arguments)
     resolved = read_run(options.run)
-    models = models_of(load_suite(resolved["suite"]), resolved)
+    models = one_per_size(models_of(load_suite(resolved["suite"]), resolved))
     settings = resolved["settings"]["memorization"]
     flags, files = read_flags(models, settings, options.root)
     table = pd.DataFrame([compare(flags, pair) for pair in comparisons(models, flags)])

@@ -24,7 +24,7 @@ from workflow_scripts.evaluation.score_files import read_run
 from workflow_scripts.experiments.memorization_rows import placed
 from workflow_scripts.experiments.outputs import read_frame, write_frame, write_verdict
 from workflow_scripts.experiments.resampling import rank_correlation
-from workflow_scripts.suite.experiments import models_of, term_answers_file, term_counts_file, term_steps
+from workflow_scripts.suite.experiments import models_of, one_per_size, term_answers_file, term_counts_file, term_steps
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
@@ -121,7 +121,9 @@ def verdict(table: pd.DataFrame) -> list[str]:
 def collect(resolved: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, dict[str, Path]]:
     """Accuracy and count of each term for all models of a resolved run, smallest model first, and the files read."""
     settings = resolved["settings"]["term_frequency"]
-    models = sorted(models_of(load_suite(resolved["suite"]), resolved), key=lambda model: model.parameters)
+    models = sorted(
+        one_per_size(models_of(load_suite(resolved["suite"]), resolved)), key=lambda model: model.parameters
+    )
     parts: list[pd.DataFrame] = []
     files: dict[str, Path] = {}
     for model in models:

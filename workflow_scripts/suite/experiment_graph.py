@@ -11,6 +11,7 @@ from workflow_scripts.suite.experiments import (
     experiments_of,
     exposures_file,
     memorization_steps,
+    one_per_size,
     row_ranges,
     term_answers_file,
     term_counts_file,
@@ -22,6 +23,8 @@ from workflow_scripts.suite.models import Model
 
 # Tables that each experiment writes beside its verdict, in the folder of the run's tables.
 TABLES = {
+    "seeds": ("seeds", "seeds_models", "seeds_training_map"),
+    "scaling": ("scaling", "scaling_fits"),
     "term_frequency": ("term_frequency", "term_frequency_terms"),
     "interventions": ("interventions", "interventions_patches", "interventions_published"),
     "memorization": ("memorization", "memorization_deciles", "memorization_quantiles"),
@@ -42,6 +45,7 @@ class ExperimentGraph:
         self.graph = graph
         self.run = graph.run
         self.names = experiments_of(graph.run)
+        self.models = one_per_size(graph.run.models)
 
     def tables_of(self, name: str) -> list[str]:
         """Tables of an experiment, as patterns with ``{run}`` left open."""
@@ -73,7 +77,7 @@ class ExperimentGraph:
     def count_steps(self, wildcards: Any) -> list[int]:
         """Iterations at which counts are kept: those of all models on the data set."""
         settings = self.run.section("term_frequency")
-        models = [model for model in self.run.models if model.dataset == wildcards.dataset]
+        models = [model for model in self.models if model.dataset == wildcards.dataset]
         return sorted({model.step(hub).iteration for model in models for hub in term_steps(model, settings)})
 
     def asked_checkpoints(self, wildcards: Any) -> list[str]:
@@ -89,7 +93,17 @@ class ExperimentGraph:
     def term_tables(self, wildcards: Any = None) -> list[str]:  # noqa: ARG002 - Snakemake passes them
         """Counts of each data set and answers of each model of the run."""
         counts = [term_counts_file(self.run.suite.name, key) for key in self.run.datasets]
-        return [*counts, *(term_answers_file(model.name) for model in self.run.models)]
+        return [*counts, *(term_answers_file(model.name) for model in self.models)]
+
+    # Seeds and scaling
+
+    def plans(self) -> list[str]:
+        """Plans of the run's scores."""
+        return [layout.plan_file(self.run.suite.name, shots) for shots in self.run.shots]
+
+    def training_arguments(self) -> list[str]:
+        """Folder of the training logs, where the run trains."""
+        return ["--training-root", f"{layout.RESULTS}/training"] if self.run.retrains else []
 
     # Interventions
 
@@ -166,7 +180,7 @@ class ExperimentGraph:
         if "memorization" not in self.names:
             return []
         settings = self.run.section("memorization")
-        return [job for model in self.run.models for job in row_ranges(model, settings)]
+        return [job for model in self.models for job in row_ranges(model, settings)]
 
     def memorization_scores(self, wildcards: Any = None) -> list[str]:  # noqa: ARG002 - Snakemake passes them
         """Tables of all memorization jobs."""
@@ -175,7 +189,7 @@ class ExperimentGraph:
     def memorization_steps(self) -> dict[str, tuple[int, ...]]:
         """Steps of each model at which memorization is measured."""
         settings = self.run.section("memorization")
-        return {model.name: memorization_steps(model, settings) for model in self.run.models}
+        return {model.name: memorization_steps(model, settings) for model in self.models}
 
     def exposures(self, wildcards: Any = None) -> list[str]:  # noqa: ARG002 - Snakemake passes them
         """Which rows repeat a document, for each data set of the run."""
@@ -188,4 +202,4 @@ class ExperimentGraph:
 
     def model_on(self, dataset: str) -> str:
         """Name of a model that is trained on a data set; all of a run share their order of training."""
-        return next(model.name for model in self.run.models if model.dataset == dataset)
+        return next(model.name for model in self.models if model.dataset == dataset)

@@ -6,7 +6,7 @@ there has the value of ``config/config.yaml``. Paths are relative to the working
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,14 @@ def term_steps(model: Model, settings: Mapping[str, Any]) -> tuple[int, ...]:
 def arm_folder(model: str, arm: str) -> str:
     """Everything about one arm of a model: its patch, training, published checkpoints and items."""
     return f"{ROOT}/interventions/{model}/{arm}"
+
+
+def one_per_size(models: Iterable[Model]) -> list[Model]:
+    """The first model of each size and data set: what experiments other than that on seeds look at."""
+    first: dict[tuple[str, str], Model] = {}
+    for model in models:
+        first.setdefault((model.size, model.dataset), model)
+    return list(first.values())
 
 
 def models_of(suite: Suite, resolved: Mapping[str, Any]) -> list[Model]:

@@ -1,0 +1,94 @@
+"""Which jobs the experiments of a run make, and what is refused before any job starts."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from workflow_scripts.errors import ConfigError, UnknownNameError
+from workflow_scripts.suite.experiment_graph import TABLES, ExperimentGraph
+from workflow_scripts.suite.experiments import EXPERIMENTS
+from workflow_scripts.suite.graph import Graph
+from workflow_scripts.suite.interventions import Arm, iteration_at, load_declaration, saved_iterations, start_iteration
+from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import load_run
+from workflow_scripts.suite.safe_yaml import load_yaml
+
+PYTHIA, POCKET = load_suite("pythia"), load_suite("pocket")
+
+
+@pytest.fixture
+def grid(root):
+    """Function that gives the grid of the default run with changed settings."""
+
+    def make(**changes):
+        settings = load_yaml(root / "config" / "config.yaml")
+        return ExperimentGraph(Graph(load_run({**settings, **changes})))
+
+    return make
+
+
+def test_the_default_run_has_no_experiments(grid):
+    assert grid().targets() == []
+    assert grid().memorization_scores() == []
+
+
+def test_the_run_of_all_experiments_has_a_verdict_for_each(grid, root):
+    settings = load_yaml(root / "config" / "runs" / "experiments.yaml")
+    found = grid(**settings)
+    assert found.names == EXPERIMENTS
+    assert set(TABLES) == set(EXPERIMENTS)
+    assert found.targets() == [f"results/runs/experiments/tables/verdict_{name}.json" for name in EXPERIMENTS]
+
+
+def test_predictability_needs_memorization(grid):
+    with pytest.raises(ConfigError, match="ask for both"):
+        grid(experiments=["predictability"])
+
+
+def test_interventions_need_training(grid):
+    checkpoints = {"source": "mirror", "location": "results/mirror"}
+    with pytest.raises(ConfigError, match="retrain"):
+        grid(experiments=["interventions"], checkpoints=checkpoints)
+
+
+def test_unknown_experiments_arms_and_declarations_are_refused(grid):
+    with pytest.raises(UnknownNameError, match="did you mean 'memorization'"):
+        grid(experiments=["memorisation"])
+    with pytest.raises(UnknownNameError, match="did you mean 'swap-7'"):
+        grid(interventions={"declaration": "pronouns", "models": [], "arms": ["swap-8"]}).arms()
+    with pytest.raises(UnknownNameError, match="did you mean 'pronouns'"):
+        grid(interventions={"declaration": "pronoun", "models": [], "arms": "all"}).arms()
+
+
+def test_training_keeps_the_states_that_arms_start_from(grid):
+    found = grid()
+    assert found.kept_steps(SimpleNamespace(model="pocket-1m")) == [474, 558]
+    assert found.kept_arguments(SimpleNamespace(model="pocket-90k")) == []
+    assert found.kept_arguments(SimpleNamespace(model="pocket-1m")) == ["--keep-optimizer", "474", "558"]
+
+
+@pytest.mark.parametrize(("percent", "step"), [(93, 133000), (79, 113000), (100, 143000), (0, 0)])
+def test_shares_of_the_real_training_are_published_steps(percent, step):
+    assert iteration_at(PYTHIA.model("pythia-6.9b-deduped"), percent) == step
+
+
+def test_v0_models_start_at_the_papers_trainer_steps():
+    model = PYTHIA.model("pythia-1.4b-deduped-v0")
+    arms = load_declaration("pronouns").arms
+    assert start_iteration(model, arms["feminine-7"]) == 66500
+    assert start_iteration(model, arms["feminine-21"]) == 56500
+
+
+def test_arms_share_their_grid():
+    arms = load_declaration("pronouns").arms
+    model = POCKET.model("pocket-1m")
+    long, short = (saved_iterations(model, arms[name]) for name in ("identity-21", "feminine-7"))
+    assert set(short) < set(long)
+    assert long[-1] == short[-1] == model.train_iterations
+
+
+def test_an_arm_without_rest_is_refused():
+    with pytest.raises(ConfigError, match="nothing to train"):
+        start_iteration(POCKET.model("pocket-1m"), Arm("late", "swap", 99.99))

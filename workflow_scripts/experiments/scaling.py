@@ -1,0 +1,152 @@
+r"""Loss and scores against parameters, tokens and compute, with a power law where there are three or more sizes.
+
+    python -m workflow_scripts.experiments.scaling --run results/runs/pocket/run.json \
+        --training-root results/training --scores results/runs/pocket/tables/scores.parquet \
+        --tables-dir results/runs/pocket/tables
+
+writes scaling.parquet (model, step, parameters, tokens, compute 6 N D, and the training loss or a score),
+scaling_fits.parquet (every fit with the range it was made on) and verdict_scaling.json. Losses are means over the last
+tenth of the steps before a checkpoint. All checkpoints of one run share one learning-rate schedule, so its early ones
+are not what a shorter run would have reached: exponents in D are descriptions of these runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts import cli
+from workflow_scripts.evaluation.score_files import read_run
+from workflow_scripts.experiments.outputs import read_frame, write_frame, write_verdict
+from workflow_scripts.experiments.power_law import FEWEST_SIZES, PowerLaw, describe, fit
+from workflow_scripts.experiments.predictability import compute_of
+from workflow_scripts.experiments.resampling import spearman
+from workflow_scripts.suite.experiments import models_of, one_per_size
+from workflow_scripts.suite.models import Model
+from workflow_scripts.suite.registry import load_suite
+
+LOG = logging.getLogger(__name__)
+AVERAGED = 0.1
+EARLIEST = 0.1  # share of training before which losses are left out of fits: warm-up and the first fall
+LOSS = "training loss"
+
+
+def losses_of(model: Model, steps: Sequence[int], metrics: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Mean training loss before each step of one model."""
+    for step in steps:
+        iteration = model.step(step).iteration
+        recent = metrics[(metrics["step"] > (1 - AVERAGED) * iteration) & (metrics["step"] <= iteration)]
+        if iteration > 0 and len(recent):
+            yield {**point(model, step), "measure": LOSS, "shots": 0, "value": float(recent["loss"].mean())}
+
+
+def point(model: Model, step: int) -> dict[str, Any]:
+    """Where a checkpoint stands; compute is a float on purpose."""
+    return {
+        "model": model.name,
+        "size": model.size,
+        "data": model.dataset,
+        "step": step,
+        "parameters": float(model.parameters),
+        "tokens": float(model.step(step).tokens),
+        "compute": compute_of(model, step),
+    }
+
+
+def scores_of(models: Mapping[str, Model], scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Accuracies of each task at each step."""
+    for row in scores[scores["metric"] == "acc"].itertuples():
+        if str(row.model) in models:
+            place = point(models[str(row.model)], int(row.step))
+            yield {**place, "measure": str(row.task), "shots": int(row.shots), "value": float(row.value)}
+
+
+def fits_of(points: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Fits of the loss for each data set: against N at the last step, and against N and D over the later steps."""
+    for data, part in points[points["measure"] == LOSS].groupby("data", sort=False):
+        if part["parameters"].nunique() < FEWEST_SIZES:
+            continue
+        last = part[part["tokens"] == part.groupby("model")["tokens"].transform("max")]
+        yield fit_row(str(data), "N", fit(last["value"], last["parameters"]))
+        late = part[part["tokens"] >= EARLIEST * part.groupby("model")["tokens"].transform("max")]
+        if late["tokens"].nunique() >= FEWEST_SIZES:
+            yield fit_row(str(data), "N and D", fit(late["value"], late["parameters"], late["tokens"]))
+
+
+def fit_row(data: str, form: str, law: PowerLaw) -> dict[str, Any]:
+    """A fit as a row of the table."""
+    names = tuple(form.split(" and "))
+    padded: dict[str, Any] = {}
+    for place, name in enumerate(("N", "D")):
+        has = place < len(law.factors)
+        padded |= {
+            f"factor_{name}": law.factors[place] if has else float("nan"),
+            f"exponent_{name}": law.exponents[place] if has else float("nan"),
+            f"lowest_{name}": law.ranges[place][0] if has else float("nan"),
+            f"highest_{name}": law.ranges[place][1] if has else float("nan"),
+        }
+    return {
+        "data": data,
+        "form": form,
+        "irreducible": law.irreducible,
+        **padded,
+        "points": law.points,
+        "degrees_of_freedom": law.degrees_of_freedom,
+        "error": law.error,
+        "sentence": describe(law, names),
+    }
+
+
+def verdict(points: pd.DataFrame, fits: pd.DataFrame) -> list[str]:
+    """Fits in words, and how the scores go with compute."""
+    sentences = [f"{row.data}: {row.sentence}." for row in fits.itertuples()]
+    if not sentences:
+        sentences = [f"No power law is fitted: that needs the losses of {FEWEST_SIZES} or more sizes."]
+    for (data, shots), part in points[points["measure"] != LOSS].groupby(["data", "shots"], sort=False):
+        found = {
+            str(task): spearman(rows[["compute", "value"]].to_numpy(dtype=float).T)
+            for task, rows in part.groupby("measure", sort=False)
+            if len(rows) > 2
+        }
+        words = ", ".join(f"{task} {rho:+.2f}" for task, rho in found.items())
+        sentences.append(f"{data}, {shots} examples: rank correlation of accuracy with training compute: {words}.")
+    return sentences
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
+    parser.add_argument("--training-root", type=Path, help="folder of trained models, where there are training logs")
+    parser.add_argument("--scores", type=Path, help="table of scores (evaluation.collect)")
+    parser.add_argument("--tables-dir", type=Path, required=True, help="folder for the tables")
+    options = parser.parse_args(arguments)
+    resolved = read_run(options.run)
+    models = {model.name: model for model in one_per_size(models_of(load_suite(resolved["suite"]), resolved))}
+    rows: list[dict[str, Any]] = []
+    files: dict[str, Path] = {}
+    for name, model in models.items() if options.training_root else ():
+        files[name] = options.training_root / name / "metrics.csv"
+        rows += losses_of(model, resolved["steps"][name], read_frame(files[name], ("step", "loss")))
+    if options.scores:
+        files["scores"] = options.scores
+        rows += scores_of(models, read_frame(options.scores, ("model", "step", "task", "metric", "shots", "value")))
+    points = pd.DataFrame(rows)
+    fits = pd.DataFrame(list(fits_of(points)), columns=None)
+    folder: Path = options.tables_dir
+    write_frame(folder / "scaling.parquet", points, files, {})
+    write_frame(folder / "scaling_fits.parquet", fits, files, {})
+    sentences = verdict(points, fits)
+    source = {"table": folder / "scaling.parquet"}
+    numbers = {"fits": fits.to_dict(orient="records")}
+    write_verdict(folder / "verdict_scaling.json", "scaling", sentences, numbers, source)
+    for line in sentences:
+        LOG.info("%s", line)
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))
