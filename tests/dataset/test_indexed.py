@@ -192,3 +192,31 @@ def test_index_of_the_preshuffled_sets_has_the_published_hash():
 
 def test_codes_are_the_inverse_of_the_types():
     assert {code: CODES[dtype] for code, dtype in DTYPES.items()} == {code: code for code in range(1, 9)}
+
+
+def test_an_index_without_document_starts_is_refused(tmp_path):
+    (tmp_path / "x.idx").write_bytes(plain_index(8, 2, [3], []))
+    with pytest.raises(DataError, match="doc_idx is empty"):
+        open_index(tmp_path / "x.idx")
+
+
+def test_checks_go_on_over_blocks(tmp_path, monkeypatch):
+    """With blocks of two sequences, a fault in any place is still found and numbered rightly."""
+    monkeypatch.setattr("workflow_scripts.dataset.indexed.BLOCK", 2)
+    sizes = [3, 0, 4, 2, 5]
+    good = plain_index(8, 2, sizes, [0, 1, 3, 4, 5])
+    path = tmp_path / "x.idx"
+    path.write_bytes(good)
+    assert open_index(path).n_tokens == 14
+    assert open_index(path).sizes_sha256() == hashlib.sha256(struct.pack("<5i", *sizes)).hexdigest()
+    assert open_index(path).read_sizes().tolist() == sizes
+    for number in range(5):
+        path.write_bytes(with_header(good, 34 + 20 + 8 * number, struct.pack("<q", 99)))
+        with pytest.raises(DataError, match=f"pointer of sequence {number} is 99"):
+            open_index(path)
+        path.write_bytes(with_header(good, 34 + 4 * number, struct.pack("<i", -1)))
+        with pytest.raises(DataError, match=f"sequence {number} has the negative size -1"):
+            open_index(path)
+    path.write_bytes(with_header(good, 34 + 60 + 8 * 2, struct.pack("<q", 0)))
+    with pytest.raises(DataError, match="must rise"):
+        open_index(path)

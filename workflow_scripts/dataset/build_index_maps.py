@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from workflow_scripts import cli
 from workflow_scripts.dataset.index_maps import (
     build_maps,
@@ -116,8 +114,8 @@ def plans_in_split_mode(recipe: Recipe, split: str, sizes: Array) -> list[SetPla
 
 def build_for(index: Index, prefix: str, number: int, *, n_data: int, recipe: Recipe, folder: Path) -> Iterator[Any]:
     """Build or keep the maps of one data set; yields a description of each set."""
-    # A copy: the arrays of the file are not aligned to their type, and random access wants large pages.
-    sizes = np.array(index.sizes)
+    # In memory, because random access to a mapped file is slower; released before the next data set.
+    sizes = index.read_sizes()
     if recipe.split is None:
         plans = plans_in_paths_mode(recipe, number, n_data, sizes)
     else:

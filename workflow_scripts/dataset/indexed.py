@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +47,8 @@ DTYPES: dict[int, np.dtype[Any]] = {
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 # A vocabulary below this size is stored in two bytes a token, any other in four (the original writer's rule).
 UINT16_VOCABULARY = 65500
+INT32, INT64 = np.dtype("<i4"), np.dtype("<i8")
+SIZES_AT = HEADER.size
 BLOCK = 1 << 20  # sequences checked or hashed at a time
 
 Array = npt.NDArray[Any]
@@ -83,9 +86,13 @@ class Index:
     def _sizes_sha256(self) -> str:
         """Computed once: there may be 210 million sizes."""
         digest = hashlib.sha256()
-        for start in range(0, self.n_sequences, BLOCK):
-            digest.update(np.ascontiguousarray(self.sizes[start : start + BLOCK], dtype="<i4").data)
+        for block in blocks_of(self.path, SIZES_AT, self.n_sequences, INT32):
+            digest.update(block.data)
         return digest.hexdigest()
+
+    def read_sizes(self) -> Array:
+        """The sizes copied into memory, int32 [n]: aligned, and without pages of the file beside them."""
+        return np.fromfile(self.path, INT32, self.n_sequences, offset=SIZES_AT)
 
 
 def dtype_for_vocabulary(vocabulary_size: int) -> np.dtype[Any]:
@@ -105,15 +112,20 @@ def open_index(path: Path) -> Index:
     if not path.is_file():
         raise MissingInputError(f"{path}: no such .idx file; fetch it or write it with dataset.tokenize_corpus")
     dtype, n_sequences, n_documents = read_header(path)
+    n_tokens = check_sizes_and_pointers(path, dtype, n_sequences)
+    check_documents(path, n_sequences, n_documents)
     content = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
-    sizes = content[34 : 34 + 4 * n_sequences].view("<i4")
-    pointers = content[34 + 4 * n_sequences : 34 + 12 * n_sequences].view("<i8")
-    doc_idx = content[34 + 12 * n_sequences :].view("<i8")
-    if len(doc_idx) != n_documents:
-        raise DataError(f"{path}: doc_idx has {len(doc_idx)} entries, the header says {n_documents}")
-    n_tokens = check_sizes_and_pointers(path, dtype, sizes, pointers)
-    check_documents(path, doc_idx, n_sequences)
-    return Index(path, dtype, sizes, pointers, doc_idx, n_tokens)
+    pointers_at, doc_idx_at = SIZES_AT + 4 * n_sequences, SIZES_AT + 12 * n_sequences
+    sizes, pointers = content[SIZES_AT:pointers_at].view(INT32), content[pointers_at:doc_idx_at].view(INT64)
+    return Index(path, dtype, sizes, pointers, content[doc_idx_at:].view(INT64), n_tokens)
+
+
+def blocks_of(path: Path, offset: int, count: int, dtype: np.dtype[Any]) -> Iterator[Array]:
+    """``count`` numbers of ``path`` from byte ``offset`` on, read (not mapped) in blocks of ``BLOCK``."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        for start in range(0, count, BLOCK):
+            yield np.fromfile(file, dtype, min(BLOCK, count - start))
 
 
 def read_header(path: Path) -> tuple[np.dtype[Any], int, int]:
@@ -138,35 +150,40 @@ def read_header(path: Path) -> tuple[np.dtype[Any], int, int]:
     return DTYPES[code], n_sequences, n_documents
 
 
-def check_sizes_and_pointers(path: Path, dtype: np.dtype[Any], sizes: Array, pointers: Array) -> int:
+def check_sizes_and_pointers(path: Path, dtype: np.dtype[Any], n_sequences: int) -> int:
     """Sizes must not be negative and pointers must be their exclusive cumulative sum in bytes; returns all tokens."""
-    total = 0
-    for start in range(0, len(sizes), BLOCK):
-        block = sizes[start : start + BLOCK].astype(np.int64)
-        if int(block.min()) < 0:
-            where = start + int(np.flatnonzero(block < 0)[0])
-            raise DataError(f"{path}: sequence {where} has the negative size {sizes[where]}")
-        ends = np.cumsum(block) + total
-        expected = (ends - block) * dtype.itemsize
-        wrong = np.flatnonzero(expected != pointers[start : start + BLOCK])
+    total, start = 0, 0
+    all_sizes = blocks_of(path, SIZES_AT, n_sequences, INT32)
+    all_pointers = blocks_of(path, SIZES_AT + 4 * n_sequences, n_sequences, INT64)
+    for sizes, pointers in zip(all_sizes, all_pointers, strict=True):
+        if int(sizes.min()) < 0:
+            where = int(np.flatnonzero(sizes < 0)[0])
+            raise DataError(f"{path}: sequence {start + where} has the negative size {sizes[where]}")
+        ends = np.cumsum(sizes, dtype=np.int64) + total
+        expected = (ends - sizes) * dtype.itemsize
+        wrong = np.flatnonzero(expected != pointers)
         if wrong.size:
             first = int(wrong[0])
             raise DataError(
-                f"{path}: pointer of sequence {start + first} is {pointers[start + first]}, the sizes before it with "
+                f"{path}: pointer of sequence {start + first} is {pointers[first]}, the sizes before it with "
                 f"{dtype.itemsize} bytes a token ({dtype.name}) give {expected[first]}; wrong token type or damaged"
             )
-        total = int(ends[-1])
+        total, start = int(ends[-1]), start + len(sizes)
     return total
 
 
-def check_documents(path: Path, doc_idx: Array, n_sequences: int) -> None:
+def check_documents(path: Path, n_sequences: int, n_documents: int) -> None:
     """doc_idx must start at 0, never fall and stay within the sequences (the preshuffled sets have only the 0)."""
-    if not len(doc_idx) or doc_idx[0] != 0:
-        raise DataError(f"{path}: doc_idx must start with 0, it is {doc_idx[:3].tolist()}")
-    for start in range(0, len(doc_idx), BLOCK):
-        block = doc_idx[start : start + BLOCK + 1]
-        if np.any(block[1:] < block[:-1]) or int(block[-1]) > n_sequences:
+    before = 0
+    blocks = blocks_of(path, SIZES_AT + 12 * n_sequences, n_documents, INT64)
+    for number, block in enumerate(blocks):
+        if number == 0 and block[0] != 0:
+            raise DataError(f"{path}: doc_idx must start with 0, it starts with {block[0]}")
+        if int(block[0]) < before or np.any(block[1:] < block[:-1]) or int(block[-1]) > n_sequences:
             raise DataError(f"{path}: doc_idx must rise and stay within {n_sequences} sequences, it does not")
+        before = int(block[-1])
+    if not n_documents:
+        raise DataError(f"{path}: doc_idx is empty, it must start with 0")
 
 
 def check_bin_bytes(index: Index, seen: int, where: Path) -> None:
