@@ -147,12 +147,17 @@ def weight_files(folder: Path) -> list[Path]:
 
 def read_published(files: list[Path]) -> dict[str, Tensor]:
     """Float32 parameters in weight files of any age, under the names of this project; buffers are dropped."""
+    return {name: tensor.float() for name, tensor in read_released(files).items()}
+
+
+def read_released(files: list[Path]) -> dict[str, Tensor]:
+    """As ``read_published``, in the precision of the files."""
     tensors: dict[str, Tensor] = {}
     for path in files:
         tensors |= read_old(path) if path.suffix == ".bin" else checkpoint.read_tensors(path)
     if "lm_head.weight" in tensors:
         tensors["embed_out.weight"] = tensors.pop("lm_head.weight")
-    return {name: tensor.float() for name, tensor in tensors.items() if not name.endswith(OLD_BUFFERS)}
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith(OLD_BUFFERS)}
 
 
 def read_old(path: Path) -> dict[str, Tensor]:
