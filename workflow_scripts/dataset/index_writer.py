@@ -6,8 +6,6 @@ that cannot hold a token: a value that does not fit is an error.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +16,7 @@ import numpy as np
 
 from workflow_scripts.dataset.indexed import BLOCK, CODES, HEADER, MAGIC, VERSION, Array
 from workflow_scripts.errors import ConfigError, DataError
-from workflow_scripts.storage.atomic import atomic_path, commit
+from workflow_scripts.storage.atomic import atomic_path
 
 # Longest sequence: sizes are stored as int32.
 MAX_SEQUENCE = 2**31 - 1
@@ -69,21 +67,14 @@ def indexed_writer(prefix: Path, dtype: np.dtype[Any]) -> Iterator[IndexedWriter
     """Writer of ``prefix.bin`` and ``prefix.idx``; when the block raises, neither file is touched."""
     if dtype not in CODES:
         raise ConfigError(f"token type {dtype} has no code in the .idx format")
-    target = with_suffix(prefix, ".bin")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
+    idx = with_suffix(prefix, ".idx")
+    with atomic_path(with_suffix(prefix, ".bin")) as temporary:
+        with temporary.open("wb") as file:
             writer = IndexedWriter(file, dtype)
             yield writer
         # The old index goes first: a kill between the two renames must not leave new tokens under an old index.
-        with_suffix(prefix, ".idx").unlink(missing_ok=True)
-        commit(temporary, target)
-        write_index(with_suffix(prefix, ".idx"), dtype, np.frombuffer(writer.sizes, np.int32), writer.doc_idx)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        idx.unlink(missing_ok=True)
+    write_index(idx, dtype, np.frombuffer(writer.sizes, np.int32), writer.doc_idx)
 
 
 def write_index(path: Path, dtype: np.dtype[Any], sizes: Array, doc_idx: Iterable[int]) -> None:
