@@ -110,6 +110,18 @@ def test_the_originals_command_lines_round_trip(prefix, tmp_path):
     ]
 
 
+def test_tokens_without_an_index_go_both_ways_with_a_warning(tmp_path, caplog):
+    content = np.random.RandomState(4).bytes(1000)
+    (tmp_path / "lone.bin").write_bytes(content)
+    words = ["--input_file", str(tmp_path / "lone.bin"), "--output_dir", str(tmp_path / "s"), "--shard_bytes", "300"]
+    shard_memmap.main(words)
+    first = tmp_path / "s" / "lone-00000-of-00003.bin"
+    words = ["--input_file", str(first), "--num_shards", "4", "--output_dir", str(tmp_path / "j")]
+    unshard_memmap.main(words)
+    assert (tmp_path / "j" / "lone.bin").read_bytes() == content
+    assert caplog.text.count("only the tokens are") == 2
+
+
 @pytest.mark.shared
 def test_a_real_pair_round_trips_through_shards(shared, tmp_path):
     source = shared / "megatron" / "meg-gpt2-openwebtext_text_document"

@@ -28,9 +28,15 @@ log = logging.getLogger(__name__)
 
 
 def publish(prefix: Path, name: str, sizes: list[int], folder: Path) -> list[WrittenFile]:
-    """Write shards of ``sizes`` bytes, the .idx and sha256.txt to ``folder``; raises DataError when they do not fit."""
+    """Write shards of ``sizes`` bytes, the .idx and sha256.txt to ``folder``; raises DataError when they do not fit.
+
+    A .bin without an .idx is cut all the same, with a warning: its tokens cannot be checked.
+    """
     idx, tokens = with_suffix(prefix, ".idx"), with_suffix(prefix, ".bin")
-    check_bin_bytes(open_index(idx), tokens.stat().st_size, tokens)
+    if idx.is_file():
+        check_bin_bytes(open_index(idx), tokens.stat().st_size, tokens)
+    else:
+        log.warning("%s: no .idx beside the tokens; only the tokens are cut", tokens)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / OWN_LOCK).unlink(missing_ok=True)
     for old in folder.iterdir():
@@ -38,7 +44,8 @@ def publish(prefix: Path, name: str, sizes: list[int], folder: Path) -> list[Wri
         if match is not None and match["name"] == name:
             old.unlink()
     files = cut(tokens, sizes, folder, name)
-    files.append(copy_file(idx, folder / f"{name}.idx"))
+    if idx.is_file():
+        files.append(copy_file(idx, folder / f"{name}.idx"))
     write_lock(folder / OWN_LOCK, [FileEntry(file.path.name, file.size, file.sha256) for file in files])
     return files
 

@@ -2,7 +2,7 @@ r"""Cut a .bin into shards, with the command line of the original shard_memmap.p
 
     python -m workflow_scripts.dataset.shard_memmap --input_file data/pile_text_document.bin --output_dir shards
 
-Shards are named X-00000-of-0000N.bin with N the index of the last one. The .idx beside the input is checked and copied.
+Shards are named X-00000-of-0000N.bin with N the index of the last one. An .idx beside the input is checked and copied.
 Unlike the original, an exact multiple of the shard size makes no empty last shard. sha256.txt lists all files.
 """
 
