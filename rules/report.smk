@@ -50,6 +50,7 @@ rule build_report:
             "results/runs/{{run}}/figures/{figure}.svg", figure=GRAPH.figures
         ),
         tables=GRAPH.report_tables(),
+        experiments=EXPERIMENTS.targets(),
         settings="results/runs/{run}/run.json",
         data=GRAPH.data_targets() if RUN.retrains else [],
     output:

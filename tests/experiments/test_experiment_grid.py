@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from workflow_scripts.errors import ConfigError, UnknownNameError
-from workflow_scripts.suite.experiment_graph import TABLES, ExperimentGraph
-from workflow_scripts.suite.experiments import EXPERIMENTS
+from workflow_scripts.suite.experiment_graph import ExperimentGraph
+from workflow_scripts.suite.experiments import EXPERIMENTS, TABLES
 from workflow_scripts.suite.graph import Graph
 from workflow_scripts.suite.interventions import Arm, iteration_at, load_declaration, saved_iterations, start_iteration
 from workflow_scripts.suite.registry import load_suite

@@ -5,6 +5,7 @@ from synthetic_run import draw_arguments, write_run
 
 from workflow_scripts.report.draw import main as draw
 from workflow_scripts.report.registry import FIGURES as REGISTRY
+from workflow_scripts.suite.experiments import TABLES
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +20,8 @@ def run_on_disk(tmp_path_factory, compact_path):
 
 @pytest.fixture(scope="session")
 def drawn(run_on_disk):
-    """Folder with every figure."""
+    """Folder with every figure of a run without experiments."""
     folder = run_on_disk["run_dir"] / "figures"
-    draw(draw_arguments(run_on_disk, list(REGISTRY), folder))
+    names = [name for name, entry in REGISTRY.items() if not TABLES.keys() & set(entry.needs)]
+    draw(draw_arguments(run_on_disk, names, folder))
     return folder

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.experiments.outputs import read_verdict
 from workflow_scripts.published.table import read_table
 from workflow_scripts.report.tables import METRICS_COLUMNS, VALIDATION_COLUMNS, join_models, read_run
 from workflow_scripts.storage.records import RECORD_SUFFIX
@@ -35,6 +36,7 @@ class ReportInputs:
     metrics: pd.DataFrame
     validation: pd.DataFrame
     crosscheck: Mapping[str, Any] | None
+    experiments: Sequence[Mapping[str, Any]] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -53,6 +55,8 @@ def read_inputs(run_file: Path, run_dir: Path, results_root: Path, figures: Sequ
     files |= {"defects": defects} if defects.is_file() else {}
     for name in figures:
         files[f"figure {name}"] = existing(run_dir / "figures" / f"{name}.svg", name)
+    verdicts = {name: tables / f"verdict_{name}.json" for name in run.get("settings", {}).get("experiments", [])}
+    files |= {f"verdict {name}": path for name, path in verdicts.items() if path.is_file()}
     training = results_root / "training"
     return ReportInputs(
         run=run,
@@ -65,6 +69,7 @@ def read_inputs(run_file: Path, run_dir: Path, results_root: Path, figures: Sequ
         metrics=of_all_models(run, training, "metrics", METRICS_COLUMNS),
         validation=of_all_models(run, training, "validation", VALIDATION_COLUMNS),
         crosscheck=read_json(tables / "crosscheck.json"),
+        experiments=[read_verdict(path) for path in verdicts.values() if path.is_file()],
         files=files,
     )
 

@@ -9,14 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from workflow_scripts.errors import UnknownNameError
-from workflow_scripts.report import final_tables, loss_figures, published_comparisons, published_figures, score_figures
+from workflow_scripts.report import (
+    experiment_figures,
+    final_tables,
+    loss_figures,
+    published_comparisons,
+    published_figures,
+    score_figures,
+)
 from workflow_scripts.report.figure import Drawing
 from workflow_scripts.report.tables import Tables
 
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """How to draw one figure and what to read for it (published, scores, metrics, validation)."""
+    """How to draw one figure and what to read for it (published, scores, metrics, validation, or an experiment)."""
 
     draw: Callable[[Tables], Drawing]
     needs: tuple[str, ...]
@@ -40,6 +47,14 @@ FIGURES: dict[str, FigureEntry] = {
     "scores_against_parameters": FigureEntry(score_figures.scores_against_parameters, ("scores",)),
     "loss_over_training": FigureEntry(loss_figures.loss_over_training, ("metrics",)),
     "bits_per_byte": FigureEntry(loss_figures.bits_per_byte, ("validation",)),
+    "memorization_quantiles": FigureEntry(experiment_figures.memorization_quantiles, ("memorization",)),
+    "memorization_deciles": FigureEntry(experiment_figures.memorization_deciles, ("memorization",)),
+    "predictability": FigureEntry(experiment_figures.predictability, ("predictability",)),
+    "predictability_published": FigureEntry(experiment_figures.predictability_published, ("predictability",)),
+    "term_frequency": FigureEntry(experiment_figures.term_frequency, ("term_frequency",)),
+    "interventions": FigureEntry(experiment_figures.interventions, ("interventions",)),
+    "seeds_training_map": FigureEntry(experiment_figures.seeds_training_map, ("seeds",)),
+    "scaling": FigureEntry(experiment_figures.scaling, ("scaling",)),
 }
 
 

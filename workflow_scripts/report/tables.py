@@ -1,7 +1,8 @@
 """The tables that figures and report are made from, read once and checked.
 
 ``scores`` and ``published`` are tidy tables (one number per row); ``metrics`` joins the training logs of the run's
-models, ``validation`` their losses on held-out text. A table that a figure does not need is not read.
+models, ``validation`` their losses on held-out text; ``experiments`` holds the tables of experiments by name. A table
+that a figure does not need is not read.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any
 import pandas as pd
 
 from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.experiments.outputs import read_frame
 from workflow_scripts.published.table import read_table
+from workflow_scripts.suite.experiments import TABLES
 
 METRICS_COLUMNS = ("step", "tokens", "loss")
 VALIDATION_COLUMNS = ("step", "bits_per_byte")
@@ -30,6 +33,7 @@ class Tables:
     published: pd.DataFrame = field(default_factory=pd.DataFrame)
     metrics: pd.DataFrame = field(default_factory=pd.DataFrame)
     validation: pd.DataFrame = field(default_factory=pd.DataFrame)
+    experiments: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -48,7 +52,7 @@ def read_run(path: Path) -> dict[str, Any]:
 
 
 def load_tables(run_file: Path, needs: Sequence[str], tables_dir: Path, training_root: Path) -> Tables:
-    """Read what ``needs`` names (scores, published, metrics, validation) and nothing else."""
+    """Read what ``needs`` names (scores, published, metrics, validation, or an experiment) and nothing else."""
     run = read_run(run_file)
     tidy = {name: tables_dir / f"{name}.parquet" for name in ("scores", "published") if name in needs}
     frames = {name: read_table(path) for name, path in tidy.items()}
@@ -59,7 +63,9 @@ def load_tables(run_file: Path, needs: Sequence[str], tables_dir: Path, training
             paths = {model["name"]: training_root / model["name"] / f"{name}.csv" for model in run["models"]}
             frames[name] = join_models(run, paths, columns)
             files |= {f"{name} {model}": path for model, path in paths.items()}
-    return Tables(run, files=files, **frames)
+    made = {table: tables_dir / f"{table}.parquet" for need in needs for table in TABLES.get(need, ())}
+    experiments = {table: read_frame(path, ()) for table, path in made.items()}
+    return Tables(run, files=files | made, experiments=experiments, **frames)
 
 
 def join_models(run: Mapping[str, Any], paths: Mapping[str, Path], columns: Sequence[str]) -> pd.DataFrame:

@@ -35,6 +35,7 @@ def find_verdicts(inputs: ReportInputs) -> list[Verdict]:
         losses,
         held_out,
         crosscheck,
+        experiments,
         published_range,
         published_defects,
     )
@@ -161,6 +162,14 @@ def crosscheck(inputs: ReportInputs) -> Iterator[Verdict]:
             f"Stock lm-eval was run beside the fast evaluation on {len(tasks)} tasks: log-likelihoods agree to "
             f"{largest:.1g} nats and no metric differs.",
         )
+
+
+def experiments(inputs: ReportInputs) -> Iterator[Verdict]:
+    """What each experiment concluded, in its own sentences."""
+    for content in inputs.experiments:
+        heading = str(content["experiment"]).replace("_", " ").capitalize()
+        for sentence in content["sentences"]:
+            yield Verdict(heading, str(sentence))
 
 
 def published_range(inputs: ReportInputs) -> Iterator[Verdict]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.experiments import (
+    TABLES,
     RowRange,
     arm_folder,
     experiments_of,
@@ -21,15 +22,6 @@ from workflow_scripts.suite.graph import Graph
 from workflow_scripts.suite.interventions import Arm, chosen_arms, load_declaration, saved_iterations, start_iteration
 from workflow_scripts.suite.models import Model
 
-# Tables that each experiment writes beside its verdict, in the folder of the run's tables.
-TABLES = {
-    "seeds": ("seeds", "seeds_models", "seeds_training_map"),
-    "scaling": ("scaling", "scaling_fits"),
-    "term_frequency": ("term_frequency", "term_frequency_terms"),
-    "interventions": ("interventions", "interventions_patches", "interventions_published"),
-    "memorization": ("memorization", "memorization_deciles", "memorization_quantiles"),
-    "predictability": ("predictability", "predictability_published"),
-}
 # Items of bias and of the guard, by suite.
 BENCHMARKS = {
     "pocket": ("pocket_pronouns", "pocket_last_word"),

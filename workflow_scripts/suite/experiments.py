@@ -15,7 +15,16 @@ from workflow_scripts.suite.models import Model, Suite
 from workflow_scripts.suite.run import Run
 
 ROOT = "results/experiments"
-EXPERIMENTS = ("memorization", "predictability", "term_frequency", "interventions", "seeds", "scaling")
+# Tables that each experiment writes beside its verdict, in the folder of the run's tables.
+TABLES = {
+    "memorization": ("memorization", "memorization_deciles", "memorization_quantiles"),
+    "predictability": ("predictability", "predictability_published"),
+    "term_frequency": ("term_frequency", "term_frequency_terms"),
+    "interventions": ("interventions", "interventions_patches", "interventions_published"),
+    "seeds": ("seeds", "seeds_models", "seeds_training_map"),
+    "scaling": ("scaling", "scaling_fits"),
+}
+EXPERIMENTS = tuple(TABLES)
 # Experiments whose tables are made from another experiment's scores.
 NEEDS = {"predictability": "memorization"}
 

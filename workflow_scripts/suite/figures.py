@@ -35,7 +35,7 @@ def available_needs(run: Run) -> set[str]:
         needs.add("metrics")
     if run.retrains and has_held_out_text(run):
         needs.add("validation")
-    return needs
+    return needs | set(run.settings.get("experiments", []))
 
 
 def has_held_out_text(run: Run) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.suite import layout
+from workflow_scripts.suite.experiments import TABLES
 from workflow_scripts.suite.figures import figure_names, figure_needs
 from workflow_scripts.suite.models import Dataset, Model
 from workflow_scripts.suite.pins import pinned_commits
@@ -257,7 +258,8 @@ class Graph:
             "metrics": self.trained(),
             "validation": [f"{layout.training_folder(name)}/validation.csv" for name in self.models],
         }
-        return [path for need in figure_needs(wildcards.figure) for path in tables[need]]
+        made = {name: [f"{self.tables}/{table}.parquet" for table in TABLES[name]] for name in TABLES}
+        return [path for need in figure_needs(wildcards.figure) for path in (tables | made)[need]]
 
     def report_tables(self) -> list[str]:
         """Tables that the report shows beside the figures."""

@@ -1,0 +1,244 @@
+"""Figures of the experiments, drawn from the tables that they leave: no score is computed here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from workflow_scripts.report.figure import Drawing
+from workflow_scripts.report.grid import legend_of_data, panel_grid
+from workflow_scripts.report.style import ARM_COLOURS, DATA_STYLES, FAINT, INK, size_colours
+from workflow_scripts.report.tables import Tables
+
+MARKERS = {"small": "o", "early": "s", "both": "D"}
+INTERVENTION_COLOUR = ARM_COLOURS["intervention"]
+
+
+def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each model's last step, without repetitions counted twice."""
+    rows = frame[frame["step"] == frame.groupby("model")["step"].transform("max")]
+    return rows[rows["exposure"] == "all"] if "exposure" in rows else rows
+
+
+def memorization_quantiles(tables: Tables) -> Drawing:
+    """Counts of memorized rows per bin against Poisson quantiles, a panel per model, with the envelope of chance."""
+    rows = last_steps(tables.experiments["memorization_quantiles"]).astype({"model": str})
+    models = list(dict.fromkeys(rows["model"]))
+    figure, axes = panel_grid(len(models), columns=3, height=1.5, gap=0.75)
+    for ax, model in zip(axes, models, strict=True):
+        part = rows[rows["model"] == model].sort_values("theoretical")
+        ax.fill_between(part["theoretical"], part["lower"], part["upper"], color=FAINT, alpha=0.25, linewidth=0)
+        top = float(max(part["theoretical"].max(), part["observed"].max()))
+        ax.plot([0, top], [0, top], color=FAINT, linewidth=0.8, linestyle=(0, (3, 2)))
+        ax.scatter(part["theoretical"], part["observed"], s=4 + 3 * part["multiplicity"], color=INK, zorder=3)
+        ax.set_title(model, fontsize=7.5)
+        ax.set_xlabel("Poisson quantile")
+    axes[0].set_ylabel("memorized rows per bin")
+    size = int(rows["bin_rows"].iloc[0])
+    return Drawing(
+        figure,
+        rows,
+        "Memorized rows in the order of training",
+        f"Memorized rows in bins of {size} consecutive training rows, ordered, against quantiles of a Poisson "
+        "distribution of the same mean; last checkpoints. Grey: where 95 % of uniform orders lie, rank by rank.",
+        "; ".join(
+            f"{model}: {int((part['observed'] * part['multiplicity']).sum())} memorized rows"
+            for model, part in rows.groupby("model", sort=False)
+        )
+        + ".",
+    )
+
+
+def memorization_deciles(tables: Tables) -> Drawing:
+    """Rate of memorized rows in each tenth of training."""
+    rows = last_steps(tables.experiments["memorization_deciles"]).astype({"model": str, "size": str, "data": str})
+    colours = size_colours(list(rows["size"]))
+    figure, (ax,) = panel_grid(1, width=5.2, height=2.6)
+    for place, (model, part) in enumerate(rows.groupby("model", sort=False)):
+        x = part["decile"] + 0.08 * (place - (rows["model"].nunique() - 1) / 2)
+        bars = [100 * (part["rate"] - part["rate_lower"]), 100 * (part["rate_upper"] - part["rate"])]
+        style = DATA_STYLES[str(part["data"].iloc[0])]
+        colour = colours[str(part["size"].iloc[0])]
+        ax.errorbar(x, 100 * part["rate"], yerr=bars, color=colour, linestyle=style, marker="o", markersize=2.5,
+                    elinewidth=0.6, label=str(model))  # fmt: skip
+    ax.set_xlabel("tenth of training")
+    ax.set_title("Memorized rows, per cent")
+    ax.legend(ncols=2)
+    return Drawing(
+        figure,
+        rows,
+        "Memorization over the order of training",
+        "Share of training rows whose continuation is reproduced, by tenth of the order of training, last checkpoints; "
+        "bars: 95 % (Wilson).",
+        "Rates of the first and last tenth in per cent: "
+        + "; ".join(
+            f"{model} {100 * part['rate'].iloc[0]:.2f} and {100 * part['rate'].iloc[-1]:.2f}"
+            for model, part in rows.groupby("model", sort=False)
+        )
+        + ".",
+    )
+
+
+def predictability_published(tables: Tables) -> Drawing:
+    """Published precision and recall of every model and step against 12b at the end."""
+    return precision_recall(
+        tables.experiments["predictability_published"],
+        "Predicting what 12b memorizes (published)",
+        "Precision and recall of the published confusions with their cells named anew (they were printed with false "
+        "positives and false negatives exchanged). Circles: against 12b at the same step; squares: a checkpoint "
+        "against its own last step.",
+    )
+
+
+def predictability(tables: Tables) -> Drawing:
+    """Precision and recall of small models and early checkpoints in this run."""
+    return precision_recall(
+        tables.experiments["predictability"],
+        "Predicting what the largest model memorizes",
+        "Rows that a checkpoint memorizes as a prediction of those that another one does. Circles: the largest model "
+        "at the same step; squares: the own last step; diamonds: the largest model at its last step.",
+    )
+
+
+def precision_recall(frame: pd.DataFrame, title: str, caption: str) -> Drawing:
+    """Precision against recall, colour by size, marker by kind of comparison."""
+    rows = frame[frame["precision"].notna() & frame["recall"].notna()].astype({"size": str, "kind": str})
+    rows = rows[rows["recall"] < 1]
+    colours = size_colours(list(rows["size"]))
+    figure, (ax,) = panel_grid(1, width=4.6, height=2.8)
+    for (size, kind), part in rows.groupby(["size", "kind"], sort=False):
+        ax.scatter(part["recall"], part["precision"], s=14, marker=MARKERS[str(kind)], color=colours[str(size)])
+    for size, colour in colours.items():
+        ax.scatter([], [], color=colour, s=14, label=size)
+    ax.legend(loc="lower right", ncols=2)
+    ax.set_xlabel("recall")
+    ax.set_title("precision")
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1.02)
+    best = rows.loc[rows["recall"].idxmax()] if len(rows) else None
+    words = "No memorized row is predicted." if best is None else (
+        f"The best recall is {best['recall']:.2f} with precision {best['precision']:.2f} ({best['model']})."
+    )  # fmt: skip
+    return Drawing(figure, rows, title, caption, words)
+
+
+def term_frequency(tables: Tables) -> Drawing:
+    """Accuracy of each term against its count at the last step, fewest examples, whole-word counts."""
+    frame = tables.experiments["term_frequency_terms"]
+    rows = last_steps(frame[(frame["mode"] == "word") & (frame["data"] == "standard")])
+    rows = rows[rows["shots"] == rows.groupby("task")["shots"].transform("max")].astype({"size": str, "task": str})
+    colours = size_colours(list(rows["size"]))
+    tasks = list(dict.fromkeys(rows["task"]))
+    figure, axes = panel_grid(len(tasks), height=2.0)
+    for ax, task in zip(axes, tasks, strict=True):
+        for size, part in rows[rows["task"] == task].groupby("size", sort=False):
+            ax.scatter(np.maximum(part["count"], 0.5), part["accuracy"], s=9, color=colours[str(size)], label=str(size))
+        ax.set_xscale("log")
+        ax.set_xlabel("times met in training")
+        ax.set_title(f"{task}, {int(rows[rows['task'] == task]['shots'].iloc[0])} examples: accuracy per term")
+        ax.legend()
+    return Drawing(
+        figure,
+        rows,
+        "Accuracy against the frequency of a term",
+        "Each point is a term: mean accuracy on its questions against how often it was met in training (whole words; "
+        "facts: sentences with country and capital). Last checkpoints, standard data. The tables hold correlations "
+        "with operand size held fixed.",
+        f"{len(rows)} terms of {len(tasks)} tasks.",
+    )
+
+
+def interventions(tables: Tables) -> Drawing:
+    """Difference of each arm from the untouched data over its steps: log-odds, stereotyped choices and the guard."""
+    frame = tables.experiments["interventions"]
+    rows = frame[(frame["step"] != "pooled") & frame["measure"].isin(["log_odds", "outcome"])]
+    rows = rows.assign(step=rows["step"].astype(int)).astype({"benchmark": str, "measure": str, "arm": str})
+    panels = list(dict.fromkeys(zip(rows["benchmark"], rows["measure"], strict=True)))
+    figure, axes = panel_grid(len(panels), columns=3, height=2.0)
+    arms = list(dict.fromkeys(rows["arm"]))
+    for ax, (benchmark, measure) in zip(axes, panels, strict=True):
+        part = rows[(rows["benchmark"] == benchmark) & (rows["measure"] == measure)]
+        draw_arms(ax, part, arms)
+        ax.set_title(f"{benchmark}\n{'log-odds masculine, nats' if measure == 'log_odds' else 'outcome, share'}",
+                     fontsize=7.5)  # fmt: skip
+    axes[0].legend(fontsize=6)
+    last = rows[(rows["measure"] == "log_odds") & (rows["step"] == rows["step"].max())]
+    return Drawing(
+        figure,
+        rows,
+        "Interventions on the data",
+        "Arm minus identity arm at the same step, same items; bars: 95 % of a paired bootstrap over items.",
+        "Change of the log-odds at the end in nats: "
+        + "; ".join(f"{row.model} {row.arm} {row.difference:+.2f}" for row in last.itertuples())
+        + ".",
+    )
+
+
+def draw_arms(ax: Axes, part: pd.DataFrame, arms: list[str]) -> None:
+    """Differences over the steps, one line per arm."""
+    ramp = {arm: f"C{number}" for number, arm in enumerate(arms)}
+    ax.axhline(0, color=FAINT, linewidth=0.8)
+    for arm, line in part.groupby("arm", sort=False):
+        bars = [line["difference"] - line["lower"], line["upper"] - line["difference"]]
+        ax.errorbar(line["step"], line["difference"], yerr=bars, color=ramp[str(arm)], marker="o", markersize=2.5,
+                    elinewidth=0.6, label=str(arm))  # fmt: skip
+    ax.set_xlabel("step")
+
+
+def seeds_training_map(tables: Tables) -> Drawing:
+    """The published training map: state of each seed over training, on a square-root axis as in the paper."""
+    rows = tables.experiments["seeds_training_map"].astype({"group": str})
+    figure, (ax,) = panel_grid(1, width=5.2, height=2.4)
+    for seed, part in rows.groupby("seed"):
+        colour = INTERVENTION_COLOUR if part["group"].iloc[0] == "outlier" else INK
+        ax.step(np.sqrt(part["step"]), part["state"] + 0.06 * (float(str(seed)) - 4.5), where="post", color=colour,
+                linewidth=0.8)  # fmt: skip
+    ticks = [0, 1000, 10_000, 40_000, 143_000]
+    ax.set_xticks(np.sqrt(ticks), [f"{tick:,}" for tick in ticks])
+    ax.set_yticks(range(int(rows["state"].max()) + 1))
+    ax.set_xlabel("step (square root)")
+    ax.set_title("hidden state")
+    outliers = sorted(set(rows[rows["group"] == "outlier"]["seed"]))
+    return Drawing(
+        figure,
+        rows,
+        "Training map of PolyPythias (published)",
+        "State of a five-state model of training for each of ten seeds, lines moved apart. Dark: stable seeds; orange: "
+        "outliers.",
+        f"Seeds {', '.join(map(str, outliers))} leave the route that the other seeds share.",
+    )
+
+
+def scaling(tables: Tables) -> Drawing:
+    """Training loss against compute, a line per size."""
+    frame = tables.experiments["scaling"]
+    rows = frame[(frame["measure"] == "training loss") & (frame["step"] > 0)].astype({"size": str, "data": str})
+    colours = size_colours(list(rows["size"]))
+    figure, (ax,) = panel_grid(1, width=5.2, height=2.6)
+    for (size, data), line in rows.groupby(["size", "data"], sort=False):
+        ordered = line.sort_values("compute")
+        ax.plot(ordered["compute"], ordered["value"], color=colours[str(size)], linestyle=DATA_STYLES[str(data)],
+                marker="o", markersize=2.5, label=str(size) if data == "standard" else None)  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlabel("training compute 6 N D, floating-point operations")
+    ax.set_title("Training loss, nats per token")
+    ax.legend()
+    finish(figure, rows)
+    fits = tables.experiments["scaling_fits"]
+    words = "; ".join(f"{row.data}: {row.sentence}" for row in fits.itertuples()) if len(fits) else "no fit"
+    return Drawing(
+        figure,
+        rows,
+        "Loss against compute",
+        "Mean loss over the last tenth of the steps before each checkpoint. N counts all parameters. "
+        f"Fits and the ranges they were made on: {words}.",
+        f"The lowest loss is {rows['value'].min():.2f}.",
+    )
+
+
+def finish(figure: Figure, rows: pd.DataFrame) -> None:
+    """Legend of the data sets where there is more than one."""
+    legend_of_data(figure, [name for name in DATA_STYLES if name in set(rows["data"])])
