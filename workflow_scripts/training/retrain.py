@@ -194,7 +194,8 @@ def write_receipt(options: argparse.Namespace, recipe: Recipe, state: RunState) 
         },
     )
     parameters = {"threads": state.threads, "micro_batch": state.micro_batch, "recipe_identity": recipe.identity}
-    write_record(receipt, {"view": options.view}, parameters)
+    inputs = {"view": options.view} | ({} if options.patch is None else {"patch": options.patch})
+    write_record(receipt, inputs, parameters)
 
 
 if __name__ == "__main__":
