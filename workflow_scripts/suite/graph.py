@@ -20,9 +20,11 @@ from workflow_scripts.suite.figures import figure_names, figure_needs
 from workflow_scripts.suite.models import Dataset, Model
 from workflow_scripts.suite.pins import pinned_commits
 from workflow_scripts.suite.run import Run, corpus_path
-from workflow_scripts.suite.sweep import plan_sweep
+from workflow_scripts.suite.sweep import bisection_order, plan_sweep
 
 PUBLISHED_TABLE = "config/suites/published/pythia-evals.parquet"
+# The probe before a long sweep: enough items to tell a late checkpoint from an early one, seconds of computing.
+PROBE_TASK, PROBE_ITEMS = "lambada_openai", 200
 
 
 def alternatives(names: Iterable[object]) -> str:
@@ -44,6 +46,9 @@ def use_this_interpreter() -> None:
 
 class Graph:
     """The grid of one run. Methods that take ``wildcards`` answer for one job."""
+
+    published_table = PUBLISHED_TABLE
+    probe_task, probe_items = PROBE_TASK, PROBE_ITEMS
 
     def __init__(self, run: Run) -> None:
         """Look up what every rule needs; raises UnknownNameError for a figure that does not exist."""
@@ -177,7 +182,7 @@ class Graph:
         """Commit of a checkpoint in the ledger, so that a new commit fetches it anew; empty when it is not pinned."""
         return self.pins.get((wildcards.model, wildcards.step), "")
 
-    def published_models(self) -> list[str]:
+    def published_models(self, wildcards: Any = None) -> list[str]:  # noqa: ARG002 - Snakemake passes them
         """Receipts of all published models, when it is this workflow that publishes them."""
         repositories = [model.repository for model in self.run.models] if self.run.retrains else []
         return [f"{layout.MIRROR}/models/{repository}/published.json" for repository in repositories]
@@ -191,6 +196,24 @@ class Graph:
         folder = layout.audit_folder(self.suite.name)
         names = ["defects.tsv"] if self.ledger_arguments() else ["defects.tsv", "ledger.tsv"]
         return [f"{folder}/{name}" for name in names] if self.models else []
+
+    def audited_scores(self) -> list[str]:
+        """Defects that show in the run's own results; nothing for a run without models."""
+        return [f"{self.tables}/score_defects.tsv"] if self.models else []
+
+    def probes(self) -> list[str]:
+        """Results of the probe: the last, the first and a middle checkpoint of each model; none without its task."""
+        if PROBE_TASK not in self.suite.tasks:
+            return []
+        return [
+            f"{layout.RESULTS}/probes/{name}/step{step}/0-shot.json"
+            for name in self.models
+            for step in bisection_order(self.run.steps[name])[:3]
+        ]
+
+    def gate(self) -> list[str]:
+        """Verdict on the probes; nothing for a suite without published results to compare with."""
+        return [f"{layout.audit_folder(self.suite.name)}/behaviour.tsv"] if self.probes() else []
 
     def quickstarts(self) -> list[str]:
         """Text that the sample checkpoint generates."""
