@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.published.table import COLUMNS, to_frame, write_table
+from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
 # Shown in the page of the tests; the others are only drawn.
@@ -16,6 +17,11 @@ FIGURES = ["agreement_over_training", "scores_over_training", "five_shot_minus_z
 ITEMS = 250
 LAST = load_suite("pocket").model("pocket-1m").steps[-1]
 BLIND = {"pocket_agreement": (0,), "pocket_pronouns": (0,)}  # tasks that are only scored zero-shot
+
+
+def main_models() -> list[Model]:
+    """The six models that ``models: all`` means."""
+    return [model for model in load_suite("pocket").models.values() if model.version == "v1"]
 
 
 def score(task: str, size: int, step: int, shots: int) -> float:
@@ -31,8 +37,8 @@ def scores_frame() -> pd.DataFrame:
     """Tidy table of a pocket run."""
     suite = load_suite("pocket")
     columns: dict[str, list[object]] = {name: [] for name in COLUMNS}
-    for model in suite.models.values():
-        rank = list({m.size: 0 for m in suite.models.values()}).index(model.size)
+    for model in main_models():
+        rank = list(dict.fromkeys(m.size for m in main_models())).index(model.size)
         for step in model.steps:
             for task in suite.tasks.values():
                 for shots in BLIND.get(task.name, (0, 5)):
@@ -62,10 +68,10 @@ def run_settings() -> dict[str, object]:
             "steps": list(m.steps), "train_iterations": m.train_iterations, "layers": m.layers,
             "hidden_size": m.hidden_size, "heads": m.heads, "learning_rate": m.learning_rate,
         }
-        for m in suite.models.values()
+        for m in main_models()
     ]  # fmt: skip
     tasks = [{"name": t.name, "title": t.title, "metric": t.metric, "chance": t.chance} for t in suite.tasks.values()]
-    steps = {m.name: list(m.steps) for m in suite.models.values()}
+    steps = {m.name: list(m.steps) for m in main_models()}
     return {
         "run": "pocket",
         "suite": "pocket",
@@ -84,7 +90,7 @@ def write_run(folder: Path, published: Path) -> dict[str, Path]:
     (run_dir / "run.json").write_text(json.dumps(run_settings()))
     write_table(scores_frame(), run_dir / "tables" / "scores.parquet")
     (run_dir / "tables" / "published.parquet").write_bytes(published.read_bytes())
-    for number, model in enumerate(load_suite("pocket").models.values()):
+    for number, model in enumerate(main_models()):
         log = training / model.name
         log.mkdir(parents=True)
         steps = np.arange(1, model.train_iterations + 1)

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import yaml
-from synthetic_run import LAST, draw_arguments, run_settings, score, scores_frame
+from synthetic_run import LAST, draw_arguments, main_models, run_settings, score, scores_frame
 
 from workflow_scripts.errors import DataError, MissingInputError, UnknownNameError
 from workflow_scripts.published.table import read_table
@@ -24,16 +24,17 @@ from workflow_scripts.report.score_figures import (
 from workflow_scripts.report.score_rows import by_task, shot_difference
 from workflow_scripts.report.style import house_style
 from workflow_scripts.report.tables import Tables
+from workflow_scripts.suite.experiments import TABLES
 from workflow_scripts.suite.figures import figure_names
-from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import load_run
 
 DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())
 
 
 def test_each_figure_is_a_full_set_of_files(drawn):
-    assert {path.stem for path in drawn.glob("*.svg")} == set(REGISTRY)
-    for name in REGISTRY:
+    names = {name for name, entry in REGISTRY.items() if not TABLES.keys() & set(entry.needs)}
+    assert {path.stem for path in drawn.glob("*.svg")} == names
+    for name in names:
         record = json.loads((drawn / f"{name}.record.json").read_text())
         assert set(record["parameters"]["sha256"]) == {"csv", "svg", "pdf", "png"}
         assert len(record["parameters"]["caption"]) > 60
@@ -82,7 +83,7 @@ def test_published_scores_have_one_point_per_checkpoint(compact_path):
 
 def test_csv_of_our_scores_is_what_was_scored(drawn):
     shown = pd.read_csv(drawn / "agreement_over_training.csv")
-    assert len(shown) == sum(len(model.steps) for model in load_suite("pocket").models.values())
+    assert len(shown) == sum(len(model.steps) for model in main_models())
     last = shown[(shown["model"] == "pocket-1m") & (shown["step"] == LAST)].iloc[0]
     assert last["value"] == pytest.approx(score("pocket_agreement", 2, LAST, 0))
     assert last["upper"] - last["value"] == pytest.approx(1.96 * last["stderr"])
@@ -171,3 +172,15 @@ def test_runs_with_one_of_something_are_drawn(keep):
 def test_table_without_notes_is_drawn():
     parts = list(by_task(scores_frame().drop(columns="note")))
     assert len(parts) == 8
+
+
+def test_seeds_and_arms_are_no_second_lines_of_a_size():
+    frame = scores_frame().astype({"model": str, "version": str, "arm": str})
+    seeds = frame[frame["model"] == "pocket-90k"].assign(model="pocket-90k-weight-seed1", version="seeds")
+    arms = frame[frame["model"] == "pocket-1m-deduped"].assign(
+        model="pocket-intervention-1m-deduped", arm="intervention"
+    )
+    both = pd.concat([frame, seeds, arms])
+    assert {model for part in by_task(both) for model in part.rows["model"]} == {m.name for m in main_models()}
+    only_seeds = list(by_task(seeds))
+    assert {model for part in only_seeds for model in part.rows["model"]} == {"pocket-90k-weight-seed1"}

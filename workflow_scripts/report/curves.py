@@ -77,7 +77,7 @@ def draw_panel(
         )  # fmt: skip
     for size in ordered_sizes(list(panel.rows["size"])):
         of_size = panel.rows[panel.rows["size"] == size]
-        for data, line in of_size.groupby("data", observed=True):
+        for (data, _), line in of_size.groupby(["data", "model"], observed=True):
             draw_band(ax, line, colours[size], scale)
             draw_line(ax, line, colours[size], styles[data], scale)
 

@@ -15,7 +15,7 @@ import pandas as pd
 from workflow_scripts.published.summary import CORE_TASKS, suite_rows
 from workflow_scripts.report.curves import select
 from workflow_scripts.report.inputs import ReportInputs
-from workflow_scripts.report.score_rows import by_task
+from workflow_scripts.report.score_rows import task_rows
 from workflow_scripts.report.style import ordered_sizes, size_colours
 from workflow_scripts.suite.registry import load_suite
 
@@ -48,7 +48,9 @@ def explore_data(inputs: ReportInputs) -> dict[str, Any] | None:
 
 def own_source(inputs: ReportInputs, words: Words) -> dict[str, Any]:
     """Scores of this run."""
-    panels = [panel(part.task.name, part.title, part.task.chance, part.rows, words) for part in by_task(inputs.scores)]
+    suites = sorted(set(inputs.scores["suite"].astype(str)))
+    parts = [part for suite in suites for part in task_rows(select(inputs.scores, suite=suite), suite)]
+    panels = [panel(part.task.name, part.title, part.task.chance, part.rows, words) for part in parts]
     return source("this run", inputs.scores, panels)
 
 

@@ -94,7 +94,7 @@ def five_shot_minus_zero_shot(tables: Tables) -> Drawing:
         ax.set_title(part.task.title, pad=14)
         ax.axhline(0, color=FAINT, linewidth=0.8, zorder=1)
         text_of_line(ax, 0, "no difference")
-        for (size, data), line in part.rows.groupby(["size", "data"], observed=True):
+        for (size, data, _), line in part.rows.groupby(["size", "data", "model"], observed=True):
             draw_line(ax, line, colours[str(size)], DATA_STYLES[str(data)], scale)
         draw_last_bar(ax, of_largest(part.rows), colours, scale)
         label_sizes(ax, part.rows, colours, scale)

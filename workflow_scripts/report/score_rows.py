@@ -48,14 +48,28 @@ def shot_words(shots: int) -> str:
 
 
 def by_task(scores: pd.DataFrame) -> Iterator[TaskRows]:
-    """Scores by task and shots, in the suite's order; tasks that the suite does not list are left out."""
+    """Scores of the suite's main models by task and shots; tasks that the suite does not list are left out.
+
+    Arms and other versions (seeds, v0) are left out where there are main models: they would be second lines of a size.
+    """
     for suite in sorted(set(scores["suite"].astype(str))):
         of_suite = select(scores, suite=suite, arm="baseline")
-        for name, task in load_suite(suite).tasks.items():
-            of_task = select(of_suite, task=name, metric=task.metric)
-            for shots in sorted(of_task["shots"].dropna().unique()):
-                rows = with_band(of_task[of_task["shots"] == shots]).assign(doubtful=False)
-                yield TaskRows(task, int(shots), rows)
+        main = select(of_suite, version=main_version(suite))
+        yield from task_rows(main if len(main) else of_suite, suite)
+
+
+def main_version(suite: str) -> str:
+    """Version of the models that ``models: all`` means: that of the suite's first model."""
+    return next(iter(load_suite(suite).models.values())).version
+
+
+def task_rows(scores: pd.DataFrame, suite: str) -> Iterator[TaskRows]:
+    """Scores of any models of one suite by task and shots, in the suite's order."""
+    for name, task in load_suite(suite).tasks.items():
+        of_task = select(scores, task=name, metric=task.metric)
+        for shots in sorted(of_task["shots"].dropna().unique()):
+            rows = with_band(of_task[of_task["shots"] == shots]).assign(doubtful=False)
+            yield TaskRows(task, int(shots), rows)
 
 
 def of_largest(rows: pd.DataFrame) -> pd.DataFrame:
