@@ -14,8 +14,9 @@ rule train_model:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=2000,
-        runtime=1440,
+        mem_mb=RESOURCES.memory("retrain"),
+        runtime=RESOURCES.minutes("retrain"),
+        gpu=RESOURCES.gpus("retrain"),
     params:
         recipe=lambda wildcards: json.dumps(
             recipe_of(GRAPH.model(wildcards))
@@ -26,10 +27,11 @@ rule train_model:
         folder=lambda wildcards: layout.training_folder(wildcards.model),
         maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps",
         keep=EXPERIMENTS.kept_arguments,
+        device=RESOURCES.training_arguments,
     shell:
-        "python -m workflow_scripts.training.retrain --recipe {params.recipe:q} --view {input.view:q}"
-        " --index-maps {params.maps:q} --output-dir {params.folder:q} --threads {threads} {params.keep} --when-different restart"
-        " > {log:q} 2>&1"
+        "python -m workflow_scripts.training.launch --processes {resources.gpu} -- --recipe {params.recipe:q}"
+        " --view {input.view:q} --index-maps {params.maps:q} --output-dir {params.folder:q} --threads {threads}"
+        " {params.keep} {params.device} --when-different restart > {log:q} 2>&1"
 
 
 rule publish_model:
@@ -47,8 +49,8 @@ rule publish_model:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=grows(1000),
+        runtime=grows(60),
     params:
         training=lambda wildcards: layout.training_folder(wildcards.model),
         root=lambda wildcards: f"{layout.MIRROR}/models/{wildcards.organisation}/{wildcards.model}",
@@ -76,8 +78,8 @@ rule validate_model:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         folders=GRAPH.trained_steps,
         prefix=lambda wildcards, input: str(Path(input.tokens).with_suffix("")),

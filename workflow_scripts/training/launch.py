@@ -1,0 +1,62 @@
+r"""Start the training program on as many processes as a job was granted: one, one node, or many nodes.
+
+With at most one process this is the training program itself. With more it is torchrun on this node, and inside a Slurm
+allocation of several nodes one torchrun on each of them, started by srun. This program replaces itself, so that a
+signal (time limit, preemption) reaches those who train; they write a checkpoint and the same command goes on from it.
+
+Example (everything after -- goes to workflow_scripts.training.retrain):
+  python -m workflow_scripts.training.launch --processes 8 -- --parallel fsdp --device cuda --recipe recipe.json \
+      --view data/pile/view.json --output-dir results/training/pythia-1b
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from workflow_scripts import cli
+from workflow_scripts.errors import ConfigError
+
+PROGRAM = "workflow_scripts.training.retrain"
+PORT = 29500
+
+
+def nodes_of(environment: Mapping[str, str]) -> int:
+    """Nodes of the Slurm allocation that ``environment`` describes; 1 outside Slurm."""
+    return int(environment.get("SLURM_JOB_NUM_NODES") or 1)
+
+
+def launch_command(processes: int, arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """Command that trains with ``processes`` processes on each node of the allocation.
+
+    Raises ConfigError for several processes without ``--parallel``, which would train the same model several times.
+    """
+    nodes = nodes_of(environment)
+    if processes * nodes <= 1:
+        return [sys.executable, "-m", PROGRAM, *arguments]
+    if "--parallel" not in arguments:
+        raise ConfigError(f"{processes} processes on {nodes} node(s) need --parallel ddp or --parallel fsdp after --")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(max(processes, 1))]
+    train = ["--module", PROGRAM, *arguments]
+    if nodes == 1:
+        return [*torchrun, "--standalone", *train]
+    # srun starts one torchrun on each node; they meet on the node where this job runs.
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-id", environment["SLURM_JOB_ID"]]
+    meeting += ["--rdzv-endpoint", f"{environment['SLURMD_NODENAME']}:{PORT}"]
+    srun = ["srun", "--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1", "--kill-on-bad-exit=1"]
+    return [*srun, *torchrun, "--nnodes", str(nodes), *meeting, *train]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse arguments and become the command."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--processes", type=int, default=1, help="processes on each node, usually its GPUs; 0 is 1")
+    parser.add_argument("training", nargs="*", metavar="ARGUMENT", help="arguments of the training program, after --")
+    options = parser.parse_args(arguments)
+    command = launch_command(options.processes, options.training, os.environ)
+    os.execvp(command[0], command)  # noqa: S606 - a list of arguments, no shell
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))
