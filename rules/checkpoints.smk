@@ -17,8 +17,9 @@ rule fetch_checkpoint:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=500,
-        runtime=240,
+        mem_mb=RESOURCES.memory("fetch"),
+        runtime=RESOURCES.minutes("fetch"),
+        disk_mb=RESOURCES.disk("fetch"),
         downloads=1,
     params:
         source=GRAPH.checkpoint_source(),
@@ -49,8 +50,8 @@ rule release_checkpoint:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=200,
-        runtime=10,
+        mem_mb=grows(200),
+        runtime=grows(10),
     params:
         folder=lambda wildcards: layout.checkpoint_folder(
             wildcards.model, wildcards.step
@@ -63,7 +64,7 @@ rule release_checkpoint:
 rule checkpoint_ledger:
     """Commit, sizes and hashes of everything that the mirror serves; a Hub's ledger is part of this project."""
     input:
-        published=GRAPH.published_models(),
+        published=GRAPH.published_models,
     output:
         ledger="results/audit/{suite}/ledger.tsv",
     log:
@@ -73,8 +74,8 @@ rule checkpoint_ledger:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=500,
-        runtime=60,
+        mem_mb=grows(500),
+        runtime=grows(60),
     params:
         models=list(GRAPH.models),
         source=GRAPH.checkpoint_source(),
@@ -97,8 +98,8 @@ rule observe_model:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=500,
-        runtime=240,
+        mem_mb=grows(500),
+        runtime=grows(240),
         downloads=1,
     params:
         source=GRAPH.checkpoint_source(),
@@ -121,8 +122,8 @@ rule audit_checkpoints:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         ledger=GRAPH.ledger_arguments(),
     shell:
@@ -143,8 +144,8 @@ rule run_quickstart:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=RESOURCES.memory("quickstart"),
+        runtime=grows(30),
     params:
         folder=lambda wildcards: layout.checkpoint_folder(
             wildcards.model, wildcards.step
