@@ -16,8 +16,8 @@ rule plan_evaluation:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         tasks=GRAPH.task_names(),
         folders=RUN.section("evaluation").get("data"),
@@ -51,16 +51,18 @@ rule score_checkpoint:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=RESOURCES.memory("evaluate"),
+        runtime=RESOURCES.minutes("evaluate"),
+        gpu=RESOURCES.gpus("evaluate"),
     params:
         folder=lambda wildcards: layout.checkpoint_folder(
             wildcards.model, wildcards.step
         ),
         protocol=RUN.section("evaluation").get("protocol"),
+        engine=RESOURCES.engine_arguments(),
     shell:
         "python -m workflow_scripts.evaluation.score --checkpoint {params.folder:q} --plan {input.plans:q}"
-        " --output {output.scores:q} --threads {threads} > {log:q} 2>&1"
+        " --output {output.scores:q} --threads {threads} {params.engine} > {log:q} 2>&1"
 
 
 rule crosscheck:
@@ -77,8 +79,8 @@ rule crosscheck:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         tasks=GRAPH.task_names(),
         folders=RUN.section("evaluation").get("data"),
@@ -107,8 +109,123 @@ rule collect_scores:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     shell:
         "python -m workflow_scripts.evaluation.collect --run {input.settings:q} --scores-root results/scores"
         " --output {output.table:q} > {log:q} 2>&1"
+
+
+rule audit_scores:
+    """Equal results of different checkpoints, spikes, wrong numbers of items: a table of defects."""
+    input:
+        scores="results/runs/{run}/tables/scores.parquet",
+    output:
+        defects="results/runs/{run}/tables/score_defects.tsv",
+    log:
+        "results/logs/audit_scores/{run}.log",
+    benchmark:
+        "results/timings/audit_scores/{run}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(30),
+    shell:
+        "python -m workflow_scripts.evaluation.audit_scores --scores {input.scores:q} --output {output.defects:q}"
+        " > {log:q} 2>&1"
+
+
+rule plan_probe:
+    """The first items of one task, to try checkpoints on before a long sweep."""
+    input:
+        data=GRAPH.made_task_files,
+        tokenizer=GRAPH.tokenizer(),
+    output:
+        plan="results/plans/{suite}/probe.plan",
+    log:
+        "results/logs/plan_probe/{suite}.log",
+    benchmark:
+        "results/timings/plan_probe/{suite}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(30),
+    params:
+        task=GRAPH.probe_task,
+        documents=GRAPH.probe_items,
+        folders=RUN.section("evaluation").get("data"),
+        length=GRAPH.longest_sequence(),
+    shell:
+        "python -m workflow_scripts.evaluation.plan --tasks {params.task} --shots 0 --limit {params.documents}"
+        " --data-dir {params.folders:q} --tokenizer {input.tokenizer:q} --max-length {params.length}"
+        " --output {output.plan:q} > {log:q} 2>&1"
+
+
+rule probe_checkpoint:
+    """A checkpoint on the probe."""
+    input:
+        fetched="results/checkpoints/{model}/step{step}/fetched.json",
+        plan=f"results/plans/{SUITE.name}/probe.plan",
+    output:
+        scores="results/probes/{model}/step{step}/0-shot.json",
+    log:
+        "results/logs/probe_checkpoint/{model}-step{step}.log",
+    benchmark:
+        "results/timings/probe_checkpoint/{model}-step{step}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(30),
+    params:
+        folder=lambda wildcards: layout.checkpoint_folder(
+            wildcards.model, wildcards.step
+        ),
+    shell:
+        "python -m workflow_scripts.evaluation.score --checkpoint {params.folder:q} --plan {input.plan:q}"
+        " --output {output.scores:q} --threads {threads} > {log:q} 2>&1"
+
+
+rule collect_probes:
+    """Results of all probes in one table."""
+    input:
+        scores=GRAPH.probes(),
+    output:
+        table="results/audit/{suite}/probes.parquet",
+    log:
+        "results/logs/collect_probes/{suite}.log",
+    benchmark:
+        "results/timings/collect_probes/{suite}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(30),
+    shell:
+        "python -m workflow_scripts.evaluation.collect --suite {wildcards.suite} --scores {input.scores:q}"
+        " --output {output.table:q} > {log:q} 2>&1"
+
+
+rule pass_gate:
+    """Probes against the published curve; fails, by name, when a checkpoint does not behave as published."""
+    input:
+        scores="results/audit/{suite}/probes.parquet",
+        published=GRAPH.published_table,
+    output:
+        defects="results/audit/{suite}/behaviour.tsv",
+    log:
+        "results/logs/pass_gate/{suite}.log",
+    benchmark:
+        "results/timings/pass_gate/{suite}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(30),
+    params:
+        task=GRAPH.probe_task,
+    shell:
+        "python -m workflow_scripts.evaluation.audit_scores --scores {input.scores:q} --published {input.published:q}"
+        " --probe-task {params.task} --when-found refuse --output {output.defects:q} > {log:q} 2>&1"
