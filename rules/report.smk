@@ -32,8 +32,8 @@ rule draw_figure:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         tables=lambda wildcards: f"{layout.run_folder(wildcards.run)}/tables",
         folder=lambda wildcards: f"{layout.run_folder(wildcards.run)}/figures",
@@ -62,8 +62,8 @@ rule build_report:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         folder=lambda wildcards: layout.run_folder(wildcards.run),
         figures=list(GRAPH.figures),
