@@ -17,8 +17,8 @@ rule generate_corpus:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=grows(500),
+        runtime=grows(10),
     params:
         seed=GRAPH.corpus("seed"),
         documents=GRAPH.corpus("documents"),
@@ -43,8 +43,8 @@ rule generate_tasks:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=grows(500),
+        runtime=grows(10),
     params:
         seed=GRAPH.corpus("seed"),
         folder=lambda wildcards, output: str(Path(output.data[0]).parents[3]),
@@ -69,8 +69,8 @@ rule import_corpus:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=grows(500),
+        runtime=grows(10),
     params:
         held_out=GRAPH.corpus("held_out"),
     shell:
@@ -97,8 +97,8 @@ rule fetch_tokenizer:
         repository=SUITE.tokenizer.get("repository"),
         folder=lambda wildcards, output: str(Path(output.tokenizer).parent),
     resources:
-        mem_mb=500,
-        runtime=30,
+        mem_mb=grows(500),
+        runtime=grows(30),
         downloads=1,
     shell:
         "python -m workflow_scripts.storage.download --source {params.source:q} --location={params.location:q}"
@@ -121,8 +121,8 @@ rule train_tokenizer:
     wildcard_constraints:
         made=alternatives(GRAPH.suites_with_tokenizer("trained")),
     resources:
-        mem_mb=1000,
-        runtime=20,
+        mem_mb=grows(1000),
+        runtime=grows(20),
     params:
         vocab_size=SUITE.tokenizer["vocab_size"],
     shell:
@@ -147,8 +147,8 @@ rule tokenize_corpus:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=grows(1000),
+        runtime=grows(30),
     params:
         prefix=lambda wildcards: f"results/corpus/{wildcards.suite}/{wildcards.part}",
     shell:
@@ -174,8 +174,8 @@ rule publish_dataset:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=grows(500),
+        runtime=grows(10),
     params:
         prefix=lambda wildcards: f"results/corpus/{SUITE.name}/{GRAPH.dataset_in(wildcards.repository).key}",
         name=lambda wildcards: GRAPH.dataset_in(wildcards.repository).prefix,
@@ -199,8 +199,8 @@ rule download_dataset:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=500,
-        runtime=1440,
+        mem_mb=grows(500),
+        runtime=grows(1440),
         downloads=1,
     params:
         source=RUN.section("dataset").get("source"),
@@ -231,8 +231,8 @@ rule verify_dataset:
         "../envs/conda.yaml"
     threads: 2
     resources:
-        mem_mb=500,
-        runtime=240,
+        mem_mb=grows(500),
+        runtime=grows(240),
     params:
         folder=GRAPH.raw_folder,
     shell:
@@ -253,8 +253,8 @@ rule view_dataset:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=grows(500),
+        runtime=grows(10),
     params:
         shards=GRAPH.raw_shards,
         index=GRAPH.raw_index,
@@ -276,8 +276,8 @@ rule join_dataset:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=500,
-        runtime=1440,
+        mem_mb=grows(500),
+        runtime=grows(1440),
     params:
         first=lambda wildcards: GRAPH.raw_shards(wildcards)[0],
         shards=lambda wildcards: SUITE.dataset(wildcards.dataset).shards,
@@ -300,8 +300,8 @@ rule index_maps:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         numbers=GRAPH.order_numbers,
         folder=lambda wildcards: f"{layout.dataset_folder(wildcards.suite, wildcards.dataset)}/index_maps",
@@ -326,8 +326,8 @@ rule sample_batches:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         iterations=RUN.section("dataset").get("sample_iterations", [0]),
         numbers=GRAPH.order_numbers,
