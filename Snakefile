@@ -21,7 +21,7 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        GRAPH.report,
+        GRAPH.everything(),
 
 
 rule data:
@@ -44,6 +44,11 @@ rule audit:
         GRAPH.audited(),
 
 
+rule gate:
+    input:
+        GRAPH.gate(),
+
+
 rule quickstart:
     input:
         GRAPH.quickstarts(),
@@ -52,6 +57,7 @@ rule quickstart:
 rule evaluate:
     input:
         GRAPH.scores(),
+        GRAPH.audited_scores(),
 
 
 rule published:
@@ -66,13 +72,10 @@ rule experiments:
 
 rule figures:
     input:
-        expand(
-            "results/runs/{run}/figures/{figure}.svg",
-            run=RUN.name,
-            figure=GRAPH.figures,
-        ),
+        GRAPH.figure_files(),
 
 
 rule report:
     input:
         GRAPH.report,
+        GRAPH.figure_files(),

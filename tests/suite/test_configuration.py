@@ -79,6 +79,13 @@ def test_values_from_the_command_line_are_coerced(default):
     assert load_run({**default, "shots": "[0, 5]"}).shots == (0, 5)
 
 
+def test_overrides_from_the_command_line_become_numbers(default):
+    run = load_run({**default, "overrides": {"pocket-1m": {"learning_rate": "0.001"}}})
+    assert run.suite.model("pocket-1m").learning_rate == 0.001
+    assert "learning_rate" in refused(default, overrides={"pocket-1m": {"learning_rat": 1}})
+    assert "learning_rate" in refused(default, overrides={"pocket-1m": {"learning_rate": "fast"}})
+
+
 def test_types_are_named(default):
     assert "shots" in refused(default, shots="many")
     assert "expected" in refused(default, evaluation={"data": "x", "limit": "few"})

@@ -120,6 +120,7 @@ def test_overrides_change_one_model_and_only_known_numbers():
     name = next(iter(suite.models))
     changed = override(suite, {name: {"learning_rate": 0.5}})
     assert changed.model(name).learning_rate == 0.5
+    assert changed.model(name).min_learning_rate == pytest.approx(0.05)
     assert all(changed.models[other] == suite.models[other] for other in suite.models if other != name)
     with pytest.raises(UnknownNameError, match="learning_rate"):
         override(suite, {name: {"learning_rat": 0.5}})

@@ -284,6 +284,19 @@ class Graph:
         made = {name: [f"{self.tables}/{table}.parquet" for table in TABLES[name]] for name in TABLES}
         return [path for need in figure_needs(wildcards.figure) for path in (tables | made)[need]]
 
+    def figure_files(self) -> list[str]:
+        """Every file of every figure."""
+        folder = f"{layout.run_folder(self.run.name)}/figures"
+        return [f"{folder}/{name}.{kind}" for name in self.figures for kind in ("svg", "pdf", "png", "csv")]
+
+    def everything(self) -> list[str]:
+        """What a finished run holds.
+
+        Figures, tables and scores are named one by one: Snakemake does not miss a deleted file behind a report that is
+        still there.
+        """
+        return [self.report, *self.figure_files(), *self.report_tables(), *layout.score_files(self.run)]
+
     def report_tables(self) -> list[str]:
         """Tables that the report shows beside the figures."""
         ours = [*self.scores(), f"{self.tables}/crosscheck.json"] if self.models else []

@@ -156,12 +156,17 @@ def grid_steps(facts: Mapping[str, Any], steps: str) -> tuple[int, ...]:
 
 
 def override(suite: Suite, changes: Mapping[str, Mapping[str, Any]]) -> Suite:
-    """Suite with some numbers of some models changed, as a run's ``overrides`` asks."""
+    """Suite with some numbers of some models changed, as a run's ``overrides`` asks.
+
+    The floor of the learning rate keeps its ratio to the peak unless it is changed too.
+    """
     models = dict(suite.models)
     for name, numbers in changes.items():
         model = suite.model(name)
         for key in numbers:
             if key not in OVERRIDABLE:
                 raise UnknownNameError("number to override", key, sorted(OVERRIDABLE), f"overrides.{name}")
-        models[model.name] = replace(model, **numbers)
+        peak = numbers.get("learning_rate", model.learning_rate)
+        floor = model.min_learning_rate / model.learning_rate * peak
+        models[model.name] = replace(model, **{"min_learning_rate": floor, **numbers})
     return replace(suite, models=models)
