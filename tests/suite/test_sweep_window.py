@@ -106,9 +106,9 @@ def test_no_budget_no_window(root):
 
 
 def test_kept_checkpoints_are_those_named_and_the_one_for_crosschecks(root):
-    sweep = plan_sweep(run_with(root, disk_budget_gb=1, keep=["last", 8]))
+    sweep = plan_sweep(run_with(root, disk_budget_gb=1, keep=["last", 16]))
     assert ("pocket-280k", 600) in sweep.kept
-    assert ("pocket-280k", 8) in sweep.kept
+    assert ("pocket-280k", 16) in sweep.kept
     assert plan_sweep(run_with(root, disk_budget_gb=1)).kept == {("pocket-90k", 600)}
 
 
@@ -126,10 +126,10 @@ def test_the_size_of_a_checkpoint_covers_the_published_file():
 
 def test_known_defects_are_left_out_by_name(root, tmp_path):
     table = tmp_path / "defects.tsv"
-    table.write_text("model\trevision\tkind\tdetail\npocket-90k\tstep8\tduplicate\tsame as step4\n")
+    table.write_text("model\trevision\tkind\tdetail\npocket-90k\tstep16\tduplicate\tsame as step4\n")
     run = run_with(root, defects=str(table))
-    assert 8 not in run.steps["pocket-90k"]
-    assert 8 in run.steps["pocket-280k"]
-    assert run.left_out == (f"pocket-90k step8: left out, {table} lists it: duplicate",)
+    assert 16 not in run.steps["pocket-90k"]
+    assert 16 in run.steps["pocket-280k"]
+    assert run.left_out == (f"pocket-90k step16: left out, {table} lists it: duplicate",)
     with pytest.raises(MissingInputError, match="no such table"):
         run_with(root, defects=str(tmp_path / "other.tsv"))
