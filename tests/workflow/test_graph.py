@@ -95,3 +95,10 @@ def test_audit_and_quickstart_have_targets(plan):
     assert (audit["observe_model"], audit["audit_checkpoints"], audit["checkpoint_ledger"]) == (6, 1, 1)
     assert audit["fetch_checkpoint"] == 0
     assert plan(["quickstart"])["run_quickstart"] == 1
+
+
+def test_the_gate_probes_three_checkpoints_of_each_model_that_has_published_results(plan):
+    jobs = plan(["gate"], configfile="config/runs/suite.yaml", models=["pythia-70m", "pythia-410m"])
+    assert (jobs["probe_checkpoint"], jobs["fetch_checkpoint"]) == (6, 6)
+    assert (jobs["plan_probe"], jobs["collect_probes"], jobs["pass_gate"]) == (1, 1, 1)
+    assert plan(["gate"])["probe_checkpoint"] == 0
