@@ -23,6 +23,8 @@ except PipelineError as error:
     raise SystemExit(USER_ERROR)
 
 SUITE = RUN.suite
+# A profile says so with a resource, because a key of the configuration would be part of the run.
+DOWNLOADS_HERE = workflow.global_resources.get("downloads_here") is not None
 for line in RUN.left_out:
     sys.stderr.write(f"{line}\n")
 
