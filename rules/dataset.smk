@@ -87,6 +87,7 @@ rule fetch_tokenizer:
         "results/logs/fetch_tokenizer/{released}.log",
     benchmark:
         "results/timings/fetch_tokenizer/{released}.tsv"
+    localrule: DOWNLOADS_HERE
     conda:
         "../envs/conda.yaml"
     wildcard_constraints:
@@ -196,6 +197,7 @@ rule download_dataset:
         "results/logs/download_dataset/{suite}-{dataset}.log",
     benchmark:
         "results/timings/download_dataset/{suite}-{dataset}.tsv"
+    localrule: DOWNLOADS_HERE
     conda:
         "../envs/conda.yaml"
     resources:
