@@ -5,13 +5,17 @@ CONFIG ?= config/config.yaml
 QUIET = --logger brief
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo books test check plan report doctor lock lock-data figures clean unlock
+.PHONY: help setup setup-slurm setup-dev demo books test check plan report doctor lock lock-data figures clean unlock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
 
 setup: ## make .venv from the locks (nothing to do when it is current)
 	@$(PYTHON) bootstrap.py
+
+setup-slurm: ## make .venv with the Slurm plugin, and link the profiles where `snakemake --profile slurm` looks
+	@$(PYTHON) bootstrap.py --with slurm
+	@.venv/bin/python -m workflow_scripts.suite.link_profiles
 
 setup-dev:
 	@$(PYTHON) bootstrap.py --with dev
@@ -55,8 +59,8 @@ lock-data: setup ## fill the locks of the real data sets from the Hub's LFS poin
 			--include '*.bin' '*.idx' --output config/suites/locks/pile-$$key.tsv || exit 2; \
 	done
 
-unlock: ## after a run was killed: give the working directory free, if no run is alive
-	@$(RUN) --unlock
+unlock: ## after a run was killed: end its Slurm jobs and give the working directory free, if no run is alive
+	@.venv/bin/python -m workflow_scripts.suite.unlock
 
 clean: ## remove everything that was made
 	rm -rf results .snakemake
