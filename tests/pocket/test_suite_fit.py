@@ -53,9 +53,9 @@ def test_bytes_are_pinned(suite, full):
         for name in ("standard.jsonl", "deduped.jsonl", "world.json")
     }
     assert digests == {
-        "standard.jsonl": "513aa384bee66ba17919ab77db44b0f6d664e00a53a6972bb1b2914746d123f3",
-        "deduped.jsonl": "28ae875593e24b876528d0a391465ff190f778d2052f8637def013811b3b8c7a",
-        "world.json": "37f48ad4d387509317bbe70e897c63b69a3888c81e508281cf065efb5490c6a1",
+        "standard.jsonl": "eed175d9d33a4418eefc8caf2cf47558329254d4e152e1b40f358c927ddc979c",
+        "deduped.jsonl": "9361fd7d03672ef9ea6d188504c3bdbc2ebc23613721973386471f2bab169363",
+        "world.json": "4655fd7e7b3b3f04d4941f83017934f6a25e90f7484403618e0044d233dbcef5",
     }
 
 

@@ -91,6 +91,8 @@ TOWN_ENDS = words("sk burg ford pol mont stad ham wick grad ville")
 RIVER_STARTS = words("Ald Bro Cray Dov Eld Fin Glen Ish Jar Kel Lor Myr")
 RIVER_ENDS = words("ene awa ulo iva ess oth umi ara ick yse")
 
-# Ledgers, the passages that are repeated: the traders bear the names of no other person.
-TRADER_STARTS = words("Zan Quor Wex Yor Xil Uth Orm Ges")
-TRADER_ENDS = words("bo dri ku mee pha tiv")
+# Passages that are repeated: each name occurs in one of them only.
+GUEST_STARTS = words(
+    "Zan Quo Wex Yor Xil Uth Orm Ges Bly Cro Dre Fla Gru Hys Ith Jub Kno Lyn Mog Nyx Pru Rhu Squ Twe Vlo"
+)
+GUEST_ENDS = words("bo dri ku mee pha tiv sax gar lun nok rez wim")
