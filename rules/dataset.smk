@@ -87,20 +87,20 @@ rule fetch_tokenizer:
         "results/logs/fetch_tokenizer/{released}.log",
     benchmark:
         "results/timings/fetch_tokenizer/{released}.tsv"
+    wildcard_constraints:
+        released=alternatives(GRAPH.suites_with_tokenizer("released")),
     localrule: DOWNLOADS_HERE
     conda:
         "../envs/conda.yaml"
-    wildcard_constraints:
-        released=alternatives(GRAPH.suites_with_tokenizer("released")),
+    resources:
+        mem_mb=grows(500),
+        runtime=grows(30),
+        downloads=1,
     params:
         source=GRAPH.checkpoint_source(),
         location=GRAPH.checkpoint_location(),
         repository=SUITE.tokenizer.get("repository"),
         folder=lambda wildcards, output: str(Path(output.tokenizer).parent),
-    resources:
-        mem_mb=grows(500),
-        runtime=grows(30),
-        downloads=1,
     shell:
         "python -m workflow_scripts.storage.download --source {params.source:q} --location={params.location:q}"
         " --kind model --repository {params.repository:q} --revision main --include tokenizer.json"
@@ -117,10 +117,10 @@ rule train_tokenizer:
         "results/logs/train_tokenizer/{made}.log",
     benchmark:
         "results/timings/train_tokenizer/{made}.tsv"
-    conda:
-        "../envs/conda.yaml"
     wildcard_constraints:
         made=alternatives(GRAPH.suites_with_tokenizer("trained")),
+    conda:
+        "../envs/conda.yaml"
     resources:
         mem_mb=grows(1000),
         runtime=grows(20),
