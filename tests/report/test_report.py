@@ -6,12 +6,15 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 from synthetic_run import FIGURES, LAST, score, scores_frame
 
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.report.build import main as build
+from workflow_scripts.report.explore import shown_steps
 from workflow_scripts.report.inputs import read_inputs, read_json
+from workflow_scripts.report.sections import address_of
 from workflow_scripts.report.verdicts import direction, find_verdicts
 
 
@@ -180,6 +183,21 @@ def test_explorer_holds_every_score_with_its_source(page, run_on_disk):
     step, tokens, value, _, items, file, _ = line["points"][-1]
     assert (step, tokens, round(value, 3), items) == (143000, 299892736000, 0.902, 1000)
     assert data["words"][file] == "pythia-v1/pythia-12b/zero-shot/12b_step143000.json"
+
+
+def test_explorer_thins_many_checkpoints():
+    steps = pd.Series([0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, *range(1000, 143001, 1000)])
+    shown = shown_steps(steps)
+    assert len(shown) == 40
+    assert (shown[0], shown[-1]) == (0, 143000)
+    assert set(shown) <= set(steps)
+    assert shown_steps(steps.head(27)) == list(steps.head(27))
+
+
+def test_heavy_figures_are_shown_as_pictures(drawn):
+    stem = drawn / "scores_over_training"
+    assert address_of(stem, b"<svg/>").startswith("data:image/svg+xml;base64,")
+    assert address_of(stem, b"x" * 700_000).startswith("data:image/png;base64,iVBOR")
 
 
 CLICKS = """<script>

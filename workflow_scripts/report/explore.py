@@ -21,6 +21,7 @@ from workflow_scripts.suite.registry import load_suite
 
 DIGITS = 5
 PUBLISHED_SHOTS = (0, 5)
+MOST_STEPS = 40  # per source; 154 checkpoints of 16 models would make the page too large
 
 
 class Words:
@@ -48,10 +49,20 @@ def explore_data(inputs: ReportInputs) -> dict[str, Any] | None:
 
 def own_source(inputs: ReportInputs, words: Words) -> dict[str, Any]:
     """Scores of this run."""
-    suites = sorted(set(inputs.scores["suite"].astype(str)))
-    parts = [part for suite in suites for part in task_rows(select(inputs.scores, suite=suite), suite)]
+    scores = inputs.scores[inputs.scores["step"].isin(shown_steps(inputs.scores["step"]))]
+    suites = sorted(set(scores["suite"].astype(str)))
+    parts = [part for suite in suites for part in task_rows(select(scores, suite=suite), suite)]
     panels = [panel(part.task.name, part.title, part.task.chance, part.rows, words) for part in parts]
     return source("this run", inputs.scores, panels)
+
+
+def shown_steps(steps: pd.Series) -> list[int]:
+    """All steps where there are few, else MOST_STEPS of them, evenly in rank, first and last included."""
+    known = sorted(int(step) for step in steps.unique())
+    if len(known) <= MOST_STEPS:
+        return known
+    last = len(known) - 1
+    return [known[round(place * last / (MOST_STEPS - 1))] for place in range(MOST_STEPS)]
 
 
 def published_source(published: pd.DataFrame, words: Words) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,6 +20,7 @@ from workflow_scripts.report.inputs import ReportInputs, read_json, records_belo
 from workflow_scripts.report.score_rows import TaskRows, at_last_step, by_task
 from workflow_scripts.storage.records import record_path
 
+LARGEST_SVG = 600_000  # bytes
 SVG_WIDTH = re.compile(rb'width="([0-9.]+)pt"')
 SHORT_HASH = 12
 
@@ -59,11 +61,19 @@ def figure_block(inputs: ReportInputs, name: str) -> FigureBlock:
         title=words.get("title", name.replace("_", " ")),
         caption=words.get("caption", ""),
         alternative=words.get("alternative", name.replace("_", " ")),
-        address="data:image/svg+xml;base64," + base64.b64encode(picture).decode("ascii"),
+        address=address_of(stem, picture),
         points=points,
         width=width_of_svg(picture),
         target=f"results/runs/{inputs.run['run']}/figures/{name}.svg",
     )
+
+
+def address_of(stem: Path, picture: bytes) -> str:
+    """Data address of a figure: its SVG, or its PNG where the SVG would make the page heavy."""
+    kind, content = "svg+xml", picture
+    if len(picture) > LARGEST_SVG:
+        kind, content = "png", stem.with_name(f"{stem.name}.png").read_bytes()
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def width_of_svg(picture: bytes) -> int:
