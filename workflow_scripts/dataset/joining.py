@@ -3,7 +3,7 @@
 Names and sizes are checked before a byte is written, and the space is reserved, so that a full disk is found at once.
 Bytes go to ``.X.bin.part``; after each shard ``.X.bin.part.json`` says how far it is. A run that was killed goes on at
 the last finished shard, after reading back and comparing what is there: so nothing need be flushed before the end, and
-after a power cut the journal may promise more than the disk holds. Only one process joins at a time. Memory is two
+after a power cut the journal may promise more than the disk holds. Only one process joins at a time. Memory is a few
 blocks. The joined file appears under its name only when it is complete, verified and flushed.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Mapping
@@ -26,7 +27,8 @@ from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import commit, write_json
 from workflow_scripts.storage.locks import exclusive
 
-BLOCK = 1 << 22  # bytes read, hashed and written at a time
+BLOCK = 1 << 21  # bytes read, hashed and written at a time
+BLOCKS = 6  # blocks in memory: the hashes may fall this far behind the copy
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,9 @@ def check_sizes(plan: JoinPlan) -> None:
 
 def join(plan: JoinPlan) -> Joined:
     """Write the joined file; raises IntegrityError when a shard has not the sha256 known beforehand."""
-    with exclusive(plan.target), ThreadPoolExecutor(2) as pool:
+    with exclusive(plan.target), ThreadPoolExecutor(1) as for_shards, ThreadPoolExecutor(1) as for_whole:
         with open_part(plan) as file, Progress(f"join {plan.name}", plan.total, "B") as progress:
-            copier = Copier(file, pool, progress)
+            copier = Copier(file, (for_shards, for_whole), progress)
             found = copier.reuse(plan)
             file.seek(sum(shard.size for shard in plan.shards[: len(found)]))
             for shard in plan.shards[len(found) :]:
@@ -122,15 +124,20 @@ def join(plan: JoinPlan) -> Joined:
 
 
 class Copier:
-    """Moves bytes into the part while two threads hash them."""
+    """Moves bytes into the part while two threads hash them.
 
-    def __init__(self, part: BinaryIO, pool: ThreadPoolExecutor, progress: Progress) -> None:
-        """``whole`` takes every byte of the part in order."""
+    Each hash has one thread of its own: with two threads for both, two blocks of one hash could change places.
+    """
+
+    def __init__(
+        self, part: BinaryIO, threads: tuple[ThreadPoolExecutor, ThreadPoolExecutor], progress: Progress
+    ) -> None:
+        """``whole`` takes every byte of the part in order; ``threads`` hash the shard and the whole."""
         self.part = part
-        self.pool = pool
+        self.threads = threads
         self.whole = hashlib.sha256()
         self.progress = progress
-        self.blocks = (bytearray(BLOCK), bytearray(BLOCK))
+        self.blocks = [bytearray(BLOCK) for _ in range(BLOCKS)]
 
     def reuse(self, plan: JoinPlan) -> list[str]:
         """Hashes of the shards at the start of the part that are as the journal says, read back and compared."""
@@ -158,7 +165,7 @@ class Copier:
     def run(self, source: BinaryIO, length: int, target: BinaryIO | None) -> str:
         """Read ``length`` bytes of ``source``, hash them, write them to ``target`` if there is one."""
         digest = hashlib.sha256()
-        busy: list[list[Future[None]]] = [[], []]
+        busy: list[list[Future[None]]] = [[] for _ in self.blocks]
         turn = 0
         while length:
             for future in busy[turn]:
@@ -167,13 +174,14 @@ class Copier:
             count = source.readinto(view)  # type: ignore[attr-defined]
             if not count:
                 raise DataError(f"{source.name}: ended {length} bytes early; it changed while it was read")
-            busy[turn] = [self.pool.submit(one.update, view[:count]) for one in (digest, self.whole)]
+            hashes = zip(self.threads, (digest, self.whole), strict=True)
+            busy[turn] = [thread.submit(one.update, view[:count]) for thread, one in hashes]
             if target is not None:
                 write_all(target, view[:count])
             length -= count
-            turn = 1 - turn
+            turn = (turn + 1) % BLOCKS
             self.progress.advance(count)
-        for future in (*busy[0], *busy[1]):
+        for future in itertools.chain.from_iterable(busy):
             future.result()
         return digest.hexdigest()
 
