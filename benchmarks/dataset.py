@@ -145,7 +145,8 @@ def joining(options: argparse.Namespace) -> None:
     print(
         f"join: {total / 1e9:.1f} GB in {joined.wall:.2f} s ({joined.cpu:.2f} CPU-s, both hashes, fsync); "
         f"cat {cat.wall:.2f} s, flush {flushed.wall:.2f} s, a hash {hashed.cpu:.2f} CPU-s; "
-        f"join / (cat + flush + both hashes) = {joined.wall / budget:.2f}"
+        f"join / (cat + flush + both hashes) = {joined.wall / budget:.2f}, "
+        f"in CPU time {joined.cpu / (cat.cpu + flushed.cpu + 2 * hashed.cpu):.2f}"
     )
 
 
