@@ -49,6 +49,7 @@ def write_revision(root: Path, repository: str, revision: str, files: dict[str, 
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["path\tsize\tsha256"]
     for name, content in sorted(files.items()):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
         lines.append(f"{name}\t{len(content)}\t{hashlib.sha256(content).hexdigest()}")
     (folder / "sha256.txt").write_text("\n".join(lines) + "\n")

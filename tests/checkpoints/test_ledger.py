@@ -235,15 +235,18 @@ def test_154_revisions_of_real_git_in_less_than_five_seconds(git_root, tmp_path)
 
 
 def test_git_and_hub_and_mirror_tell_the_same_files(git_root, tmp_path, fault_hub):
-    import_revisions(git_root, {"step8": as_pointers(8)})
-    publish_on_hub(fault_hub, [8])
-    write_revision(tmp_path / "mirror", MODEL.repository, "step8", files(8))
+    # Files of the trainer lie in a folder.
+    nested = {"global_step8/configs/model.yml": b"heads: 8", "global_step8/mp_rank_00_model_states.pt": b"s" * 300}
+    import_revisions(git_root, {"step8": {**as_pointers(8), **nested}})
+    fault_hub.add(MODEL.repository, {**files(8), **nested}, "step8")
+    write_revision(tmp_path / "mirror", MODEL.repository, "step8", {**files(8), **nested})
     with GitServer(git_root) as server:
         places = {"git-lfs": server.url + "/{repository}.git", "hub": fault_hub.endpoint, "mirror": tmp_path / "mirror"}
         for source, location in places.items():
             assert update(tmp_path / f"{source}.tsv", source, location) == 0
     told = [as_dict(read_ledger(tmp_path / f"{source}.tsv").get(MODEL.name, "step8")) for source in places]
-    assert told == [expected(8)] * 3
+    hashes = {path: (len(content), hashlib.sha256(content).hexdigest()) for path, content in nested.items()}
+    assert told == [{**expected(8), **hashes}] * 3
 
 
 @settings(deadline=None, max_examples=100)
