@@ -140,7 +140,7 @@ def sentences_of(table: pd.DataFrame, published: pd.DataFrame) -> list[str]:
         arm_sentence(str(model), str(arm), part) for (model, arm), part in last.groupby(["model", "arm"], sort=False)
     ]
     words = [
-        f"{row.version} {row.size} ({row.arm}) {row.effect:+.1f} points over {row.checkpoints} checkpoints "
+        f"{row.version} {row.size} ({row.arm}) {row.effect:+.1f} points, {row.checkpoints} common steps "
         f"({probability(row.p)})"
         for row in published.itertuples()
     ]

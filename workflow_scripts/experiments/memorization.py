@@ -38,6 +38,7 @@ LOG = logging.getLogger(__name__)
 DECILES = 10
 LEVEL = 0.05
 FEWEST_BINS = 4
+FEWEST_EVENTS = 10  # memorized rows below which no test of their place has any power
 MOST_DRAWN = 20_000_000  # counts that the simulated envelopes of one plot may hold: 160 MB
 
 
@@ -138,15 +139,15 @@ def analyse(model: Model, step: int, rows: MemorizedRows, settings: Mapping[str,
 
 def verdict_line(line: pd.Series) -> tuple[str, bool]:
     """A sentence about one checkpoint, and whether uniformity is rejected (Holm over the three tests at 5 %)."""
+    which = "" if line["exposure"] == "all" else f" ({line['exposure']} exposures)"
+    head = f"{line['model']}, step {line['step']}{which}: {line['memorized']} of {line['rows']} rows memorized"
+    if line["memorized"] < FEWEST_EVENTS:
+        return f"{head}, too few to test where they lie (at least {FEWEST_EVENTS}).", False
     adjusted = holm([line["p_dispersion"], line["p_envelope"], line["p_trend"]])
     is_rejected = bool(np.nanmin(adjusted) < LEVEL) if not np.isnan(adjusted).all() else False
     words = "is not uniform" if is_rejected else "is compatible with uniform"
-    which = "" if line["exposure"] == "all" else f" ({line['exposure']} exposures)"
-    if line["memorized"] == 0:
-        return f"{line['model']}, step {line['step']}{which}: none of {line['rows']} rows is memorized.", False
     return (
-        f"{line['model']}, step {line['step']}{which}: {line['memorized']} of {line['rows']} rows memorized "
-        f"({100 * line['rate']:.2f} %, 95 % interval {100 * line['rate_lower']:.2f} to "
+        f"{head} ({100 * line['rate']:.2f} %, 95 % interval {100 * line['rate_lower']:.2f} to "
         f"{100 * line['rate_upper']:.2f}); "
         f"per {line['bin_rows']} rows the index of dispersion is {line['dispersion']:.2f} "
         f"({probability(line['p_dispersion'])}); from the first to the last row the rate changes by a factor "
@@ -162,10 +163,10 @@ def verdict(table: pd.DataFrame, main: int) -> tuple[list[str], dict[str, Any]]:
     chosen = table[last & (table["bin_rows"] == main) & (table["exposure"] == np.where(has_first, "first", "all"))]
     lines = [verdict_line(line) for _, line in chosen.iterrows()]
     rejected = sum(is_rejected for _, is_rejected in lines)
-    known = int((chosen["memorized"] > 0).sum())
+    known = int((chosen["memorized"] >= FEWEST_EVENTS).sum())
     head = (
-        f"A uniform place of memorized sequences in training is rejected for {rejected} of {known} models with "
-        "memorized rows (dispersion, Q-Q envelope and trend, Holm at 5 % within a model)."
+        f"A uniform place of memorized sequences in training is rejected for {rejected} of {known} models with at "
+        f"least {FEWEST_EVENTS} memorized rows (dispersion, Q-Q envelope and trend, Holm at 5 % within a model)."
     )
     return [head, *(sentence for sentence, _ in lines)], {
         "models": known,

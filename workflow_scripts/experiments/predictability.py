@@ -29,6 +29,7 @@ from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
 LOG = logging.getLogger(__name__)
+CHEAP = 0.5  # share of the largest model's compute up to which a prediction is worth something
 Flags = dict[tuple[str, int], Booleans]
 Pair = tuple[str, Model, int, Model, int]
 
@@ -117,13 +118,20 @@ def sentence(line: pd.Series) -> str:
     )
 
 
+def best_sentence(data: str, rows: pd.DataFrame) -> str:
+    """The cheap prediction of best recall on one data set, or that there is none."""
+    memorized = int((rows["true_positive"] + rows["false_negative"]).max())
+    found = rows[rows["true_positive"] > 0]
+    among = f"{memorized} of {int(rows['rows'].iloc[0])} compared rows are memorized by {rows['truth_model'].iloc[0]}"
+    if found.empty:
+        return f"{data}: {among}; no checkpoint of at most half of its compute predicts any of them."
+    return f"{data}: {among}. {sentence(found.loc[found['recall'].idxmax()])}"
+
+
 def verdict(table: pd.DataFrame, published: pd.DataFrame) -> tuple[list[str], dict[str, Any]]:
     """Sentences for the report: the prediction of best recall below half of the compute, and the published ones."""
-    usable = table[(table["kind"] == "both") & table["recall"].notna() & (table["true_positive"] > 0)]
-    cheap = usable[usable["compute_share"] <= 0.5]
-    sentences = [sentence(part.loc[part["recall"].idxmax()]) for _, part in cheap.groupby("data", sort=False)]
-    if not sentences:
-        sentences = ["No checkpoint below half of the compute predicts a memorized row of the largest model."]
+    cheap = table[(table["kind"] == "both") & (table["compute_share"] <= CHEAP)]
+    sentences = [best_sentence(str(data), part) for data, part in cheap.groupby("data", sort=False)]
     last = published[(published["kind"] == "small") & (published["step"] == published["step"].max())]
     small = last[last["size"] != "12b"]
     sentences.append(

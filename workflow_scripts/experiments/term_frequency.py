@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from workflow_scripts import cli
@@ -23,7 +24,7 @@ from workflow_scripts.errors import DataError
 from workflow_scripts.evaluation.score_files import read_run
 from workflow_scripts.experiments.memorization_rows import placed
 from workflow_scripts.experiments.outputs import read_frame, write_frame, write_verdict
-from workflow_scripts.experiments.resampling import rank_correlation
+from workflow_scripts.experiments.resampling import rank_correlation, spearman
 from workflow_scripts.suite.experiments import models_of, one_per_size, term_answers_file, term_counts_file, term_steps
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
@@ -32,6 +33,7 @@ LOG = logging.getLogger(__name__)
 EXTREMES = 10  # terms at either end of the gap, as in the paper's table 4; at most a third of all
 ANSWERS = ("step", "task", "shots", "item", "term", "control", "is_right")
 COUNTS = ("term", "kind", "mode", "iteration", "count")
+INSEPARABLE = 0.95  # rank correlation of count and operand size from which the partial one is mostly noise
 KIND_OF_TASK = {"facts": "fact"}
 
 
@@ -78,6 +80,7 @@ def statistics(terms: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "partial_rho": partial.rho if partial else float("nan"),
             "partial_rho_lower": partial.lower if partial else float("nan"),
             "partial_rho_upper": partial.upper if partial else float("nan"),
+            "count_control_rho": spearman(np.stack([count, control])) if has_control else float("nan"),
             "gap": gap(part),
         }
 
@@ -102,6 +105,11 @@ def sentence(row: pd.Series) -> str:
         text += (
             f", with operand size held fixed {row['partial_rho']:+.2f} "
             f"({row['partial_rho_lower']:+.2f} to {row['partial_rho_upper']:+.2f})"
+        )
+    if abs(row["count_control_rho"]) >= INSEPARABLE:
+        text += (
+            f"; count and operand size correlate with {row['count_control_rho']:+.2f}, so frequency can hardly be told "
+            "from size here"
         )
     return f"{text}."
 
