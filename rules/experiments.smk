@@ -17,9 +17,11 @@ rule score_memorization:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=RESOURCES.memory("memorize"),
+        runtime=RESOURCES.minutes("memorize"),
+        gpu=RESOURCES.gpus("memorize"),
     params:
+        engine=RESOURCES.engine_arguments(),
         folder=lambda wildcards: layout.checkpoint_folder(
             wildcards.model, wildcards.step
         ),
@@ -30,7 +32,7 @@ rule score_memorization:
     shell:
         "python -m workflow_scripts.experiments.score_memorization --checkpoint {params.folder:q}"
         " --recipe {params.recipe:q} --view {input.view:q} --index-maps {input.maps:q}"
-        " --first-row {wildcards.first} --stop-row {wildcards.stop} {params.numbers:q} --threads {threads}"
+        " --first-row {wildcards.first} --stop-row {wildcards.stop} {params.numbers:q} --threads {threads} {params.engine}"
         " --output {output.scores:q} > {log:q} 2>&1"
 
 
@@ -48,8 +50,8 @@ rule find_exposures:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=grows(8000),
+        runtime=lasts(240),
     params:
         recipe=lambda wildcards: json.dumps(
             recipe_of(GRAPH.models[EXPERIMENTS.model_on(wildcards.dataset)]).to_json(),
@@ -76,8 +78,8 @@ rule memorization:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=lasts(60),
     params:
         folder=lambda wildcards, output: str(Path(output.verdict).parent),
     shell:
@@ -102,8 +104,8 @@ rule predictability:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=lasts(60),
     params:
         folder=lambda wildcards, output: str(Path(output.verdict).parent),
     shell:
@@ -127,8 +129,8 @@ rule make_patch:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=grows(2000),
+        runtime=lasts(240),
     params:
         declaration=EXPERIMENTS.declaration(),
         direction=lambda wildcards: EXPERIMENTS.arm(wildcards).direction,
@@ -158,8 +160,9 @@ rule train_arm:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=2000,
-        runtime=1440,
+        mem_mb=RESOURCES.memory("retrain"),
+        runtime=RESOURCES.minutes("retrain"),
+        gpu=RESOURCES.gpus("retrain"),
     params:
         recipe=lambda wildcards: json.dumps(
             recipe_of(GRAPH.model(wildcards))
@@ -168,11 +171,12 @@ rule train_arm:
             sort_keys=True,
         ),
         origin=EXPERIMENTS.arm_origin,
+        device=RESOURCES.training_arguments,
         folder=lambda wildcards, output: str(Path(output.receipt).parent),
     shell:
-        "python -m workflow_scripts.training.retrain --recipe {params.recipe:q} --view {input.view:q}"
-        " --index-maps {input.maps:q} --start-from {params.origin:q} --patch {input.patch:q}"
-        " --output-dir {params.folder:q} --threads {threads} --when-different restart > {log:q} 2>&1"
+        "python -m workflow_scripts.training.launch --processes {resources.gpu} -- --recipe {params.recipe:q}"
+        " --view {input.view:q} --index-maps {input.maps:q} --start-from {params.origin:q} --patch {input.patch:q}"
+        " --output-dir {params.folder:q} --threads {threads} {params.device} --when-different restart > {log:q} 2>&1"
 
 
 rule publish_arm:
@@ -189,8 +193,8 @@ rule publish_arm:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=grows(1000),
+        runtime=lasts(60),
     params:
         training=lambda wildcards, input: str(Path(input.trained).parent),
         root=lambda wildcards, output: str(Path(output.receipt).parent),
@@ -216,15 +220,17 @@ rule score_bias:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=RESOURCES.memory("evaluate"),
+        runtime=RESOURCES.minutes("evaluate"),
+        gpu=RESOURCES.gpus("evaluate"),
     params:
+        engine=RESOURCES.engine_arguments(),
         checkpoints=EXPERIMENTS.arm_folders,
         benchmarks=EXPERIMENTS.benchmarks(),
         folders=RUN.section("evaluation").get("data"),
     shell:
         "python -m workflow_scripts.experiments.score_bias --checkpoint {params.checkpoints:q}"
-        " --benchmarks {params.benchmarks} --data-dir {params.folders:q} --threads {threads}"
+        " --benchmarks {params.benchmarks} --data-dir {params.folders:q} --threads {threads} {params.engine}"
         " --output {output.table:q} > {log:q} 2>&1"
 
 
@@ -244,8 +250,8 @@ rule interventions:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=lasts(60),
     params:
         folder=lambda wildcards, output: str(Path(output.verdict).parent),
     shell:
@@ -270,8 +276,8 @@ rule count_terms:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=2000,
-        runtime=4320,
+        mem_mb=grows(2000),
+        runtime=lasts(4320),
     params:
         terms=EXPERIMENTS.terms(),
         world=EXPERIMENTS.world_arguments,
@@ -300,16 +306,18 @@ rule score_terms:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=RESOURCES.memory("evaluate"),
+        runtime=RESOURCES.minutes("evaluate"),
+        gpu=RESOURCES.gpus("evaluate"),
     params:
+        engine=RESOURCES.engine_arguments(),
         checkpoints=EXPERIMENTS.asked_checkpoints,
         terms=EXPERIMENTS.terms(),
         shots=RUN.section("term_frequency").get("shots", [0]),
         folders=RUN.section("evaluation").get("data"),
     shell:
         "python -m workflow_scripts.experiments.score_terms --checkpoint {params.checkpoints:q}"
-        " --terms {params.terms:q} --shots {params.shots} --data-dir {params.folders:q} --threads {threads}"
+        " --terms {params.terms:q} --shots {params.shots} --data-dir {params.folders:q} --threads {threads} {params.engine}"
         " --output {output.answers:q} > {log:q} 2>&1"
 
 
@@ -328,8 +336,8 @@ rule term_frequency:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=lasts(60),
     params:
         folder=lambda wildcards, output: str(Path(output.verdict).parent),
     shell:
@@ -354,8 +362,8 @@ rule seeds:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=grows(4000),
+        runtime=lasts(60),
     params:
         folder=lambda wildcards, output: str(Path(output.verdict).parent),
     shell:
@@ -379,8 +387,8 @@ rule scaling:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=lasts(30),
     params:
         training=EXPERIMENTS.training_arguments(),
         folder=lambda wildcards, output: str(Path(output.verdict).parent),
