@@ -52,7 +52,7 @@ rule release_checkpoint:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(200),
-        runtime=grows(10),
+        runtime=lasts(10),
     params:
         folder=lambda wildcards: layout.checkpoint_folder(
             wildcards.model, wildcards.step
@@ -76,7 +76,7 @@ rule checkpoint_ledger:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(500),
-        runtime=grows(60),
+        runtime=lasts(60),
     params:
         models=list(GRAPH.models),
         source=GRAPH.checkpoint_source(),
@@ -101,7 +101,7 @@ rule observe_model:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(500),
-        runtime=grows(240),
+        runtime=lasts(240),
         downloads=1,
     params:
         source=GRAPH.checkpoint_source(),
@@ -125,7 +125,7 @@ rule audit_checkpoints:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(2000),
-        runtime=grows(30),
+        runtime=lasts(30),
     params:
         ledger=GRAPH.ledger_arguments(),
     shell:
@@ -147,7 +147,7 @@ rule run_quickstart:
         "../envs/conda.yaml"
     resources:
         mem_mb=RESOURCES.memory("quickstart"),
-        runtime=grows(30),
+        runtime=lasts(30),
     params:
         folder=lambda wildcards: layout.checkpoint_folder(
             wildcards.model, wildcards.step

@@ -18,7 +18,7 @@ rule generate_corpus:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(500),
-        runtime=grows(10),
+        runtime=lasts(10),
     params:
         seed=GRAPH.corpus("seed"),
         documents=GRAPH.corpus("documents"),
@@ -44,7 +44,7 @@ rule generate_tasks:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(500),
-        runtime=grows(10),
+        runtime=lasts(10),
     params:
         seed=GRAPH.corpus("seed"),
         folder=lambda wildcards, output: str(Path(output.data[0]).parents[3]),
@@ -70,7 +70,7 @@ rule import_corpus:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(500),
-        runtime=grows(10),
+        runtime=lasts(10),
     params:
         held_out=GRAPH.corpus("held_out"),
     shell:
@@ -94,7 +94,7 @@ rule fetch_tokenizer:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(500),
-        runtime=grows(30),
+        runtime=lasts(30),
         downloads=1,
     params:
         source=GRAPH.checkpoint_source(),
@@ -123,7 +123,7 @@ rule train_tokenizer:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(1000),
-        runtime=grows(20),
+        runtime=lasts(20),
     params:
         vocab_size=SUITE.tokenizer["vocab_size"],
     shell:
@@ -149,7 +149,7 @@ rule tokenize_corpus:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(1000),
-        runtime=grows(30),
+        runtime=lasts(30),
     params:
         prefix=lambda wildcards: f"results/corpus/{wildcards.suite}/{wildcards.part}",
     shell:
@@ -176,7 +176,7 @@ rule publish_dataset:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(500),
-        runtime=grows(10),
+        runtime=lasts(10),
     params:
         prefix=lambda wildcards: f"results/corpus/{SUITE.name}/{GRAPH.dataset_in(wildcards.repository).key}",
         name=lambda wildcards: GRAPH.dataset_in(wildcards.repository).prefix,
@@ -202,7 +202,7 @@ rule download_dataset:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(500),
-        runtime=grows(1440),
+        runtime=lasts(1440),
         downloads=1,
     params:
         source=RUN.section("dataset").get("source"),
@@ -234,7 +234,7 @@ rule verify_dataset:
     threads: 2
     resources:
         mem_mb=grows(500),
-        runtime=grows(240),
+        runtime=lasts(240),
     params:
         folder=GRAPH.raw_folder,
     shell:
@@ -256,7 +256,7 @@ rule view_dataset:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(500),
-        runtime=grows(10),
+        runtime=lasts(10),
     params:
         shards=GRAPH.raw_shards,
         index=GRAPH.raw_index,
@@ -279,7 +279,7 @@ rule join_dataset:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(500),
-        runtime=grows(1440),
+        runtime=lasts(1440),
     params:
         first=lambda wildcards: GRAPH.raw_shards(wildcards)[0],
         shards=lambda wildcards: SUITE.dataset(wildcards.dataset).shards,
@@ -303,7 +303,7 @@ rule index_maps:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(4000),
-        runtime=grows(60),
+        runtime=lasts(60),
     params:
         numbers=GRAPH.order_numbers,
         folder=lambda wildcards: f"{layout.dataset_folder(wildcards.suite, wildcards.dataset)}/index_maps",
@@ -329,7 +329,7 @@ rule sample_batches:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(1000),
-        runtime=grows(10),
+        runtime=lasts(10),
     params:
         iterations=RUN.section("dataset").get("sample_iterations", [0]),
         numbers=GRAPH.order_numbers,

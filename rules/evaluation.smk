@@ -17,7 +17,7 @@ rule plan_evaluation:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(4000),
-        runtime=grows(60),
+        runtime=lasts(60),
     params:
         tasks=GRAPH.task_names(),
         folders=RUN.section("evaluation").get("data"),
@@ -80,7 +80,7 @@ rule crosscheck:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(4000),
-        runtime=grows(60),
+        runtime=lasts(60),
     params:
         tasks=GRAPH.task_names(),
         folders=RUN.section("evaluation").get("data"),
@@ -110,7 +110,7 @@ rule collect_scores:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(2000),
-        runtime=grows(30),
+        runtime=lasts(30),
     shell:
         "python -m workflow_scripts.evaluation.collect --run {input.settings:q} --scores-root results/scores"
         " --output {output.table:q} > {log:q} 2>&1"
@@ -130,7 +130,7 @@ rule audit_scores:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(2000),
-        runtime=grows(30),
+        runtime=lasts(30),
     shell:
         "python -m workflow_scripts.evaluation.audit_scores --scores {input.scores:q} --output {output.defects:q}"
         " > {log:q} 2>&1"
@@ -151,7 +151,7 @@ rule plan_probe:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(4000),
-        runtime=grows(30),
+        runtime=lasts(30),
     params:
         task=GRAPH.probe_task,
         documents=GRAPH.probe_items,
@@ -178,7 +178,7 @@ rule probe_checkpoint:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(2000),
-        runtime=grows(30),
+        runtime=lasts(30),
     params:
         folder=lambda wildcards: layout.checkpoint_folder(
             wildcards.model, wildcards.step
@@ -202,7 +202,7 @@ rule collect_probes:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(2000),
-        runtime=grows(30),
+        runtime=lasts(30),
     shell:
         "python -m workflow_scripts.evaluation.collect --suite {wildcards.suite} --scores {input.scores:q}"
         " --output {output.table:q} > {log:q} 2>&1"
@@ -223,7 +223,7 @@ rule pass_gate:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(2000),
-        runtime=grows(30),
+        runtime=lasts(30),
     params:
         task=GRAPH.probe_task,
     shell:

@@ -17,7 +17,7 @@ rule import_published:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(1500),
-        runtime=grows(10),
+        runtime=lasts(10),
     shell:
         "python -m workflow_scripts.published.import_results --source {input.source:q} --output {output.table:q}"
         " --refused {output.refused:q} --defects {output.defects:q} > {log:q} 2>&1"

@@ -33,7 +33,7 @@ rule draw_figure:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(1500),
-        runtime=grows(10),
+        runtime=lasts(10),
     params:
         tables=lambda wildcards: f"{layout.run_folder(wildcards.run)}/tables",
         folder=lambda wildcards: f"{layout.run_folder(wildcards.run)}/figures",
@@ -63,7 +63,7 @@ rule build_report:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(1500),
-        runtime=grows(10),
+        runtime=lasts(10),
     params:
         folder=lambda wildcards: layout.run_folder(wildcards.run),
         figures=list(GRAPH.figures),

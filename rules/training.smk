@@ -50,7 +50,7 @@ rule publish_model:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(1000),
-        runtime=grows(60),
+        runtime=lasts(60),
     params:
         training=lambda wildcards: layout.training_folder(wildcards.model),
         root=lambda wildcards: f"{layout.MIRROR}/models/{wildcards.organisation}/{wildcards.model}",
@@ -79,7 +79,7 @@ rule validate_model:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(2000),
-        runtime=grows(60),
+        runtime=lasts(60),
     params:
         folders=GRAPH.trained_steps,
         prefix=lambda wildcards, input: str(Path(input.tokens).with_suffix("")),

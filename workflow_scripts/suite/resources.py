@@ -165,6 +165,19 @@ def grows(number: int) -> Callable[[Any, int], int]:
     return request
 
 
+def lasts(number: int) -> Callable[[Any, int], int]:
+    """Minutes for a rule's ``resources:``, growing with each attempt but not beyond a day, where partitions often end.
+
+    >>> lasts(60)(None, 2), lasts(1000)(None, 2), lasts(4320)(None, 2)
+    (120, 1440, 4320)
+    """
+
+    def request(wildcards: Any, attempt: int) -> int:  # noqa: ARG001 - Snakemake passes them
+        return min(number * attempt, max(number, LONGEST_MINUTES))
+
+    return request
+
+
 class JobResources:
     """The requests of a run's jobs, as functions that Snakemake calls with a job's wildcards and attempt."""
 
@@ -190,7 +203,7 @@ class JobResources:
 
     def minutes(self, stage: str) -> Callable[[Any, int], int]:
         """Minutes of a stage's jobs, growing with each attempt."""
-        return lambda wildcards, attempt: self.needs[wildcards.model][stage].minutes * attempt
+        return lambda wildcards, attempt: lasts(self.needs[wildcards.model][stage].minutes)(wildcards, attempt)
 
     def gpus(self, stage: str) -> Callable[[Any], int]:
         """GPUs of a stage's jobs; none in a run on ``device: cpu``."""
