@@ -5,7 +5,7 @@ CONFIG ?= config/config.yaml
 QUIET = --logger brief
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-slurm setup-dev demo books test check plan report doctor lock lock-data figures clean unlock
+.PHONY: help setup setup-slurm setup-cluster-tests setup-dev demo books test check plan report doctor lock lock-data figures clean unlock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -16,6 +16,10 @@ setup: ## make .venv from the locks (nothing to do when it is current)
 setup-slurm: ## make .venv with the Slurm plugin, and link the profiles where `snakemake --profile slurm` looks
 	@$(PYTHON) bootstrap.py --with slurm
 	@.venv/bin/python -m workflow_scripts.suite.link_profiles
+
+setup-cluster-tests: setup-dev ## the Slurm plugin in a folder of its own, for tests/cluster
+	@[ -d .slurm-plugins/snakemake_executor_plugin_slurm ] || .venv/bin/python -m pip install --quiet --no-deps \
+		--require-hashes --target .slurm-plugins -r envs/slurm.lock
 
 setup-dev:
 	@$(PYTHON) bootstrap.py --with dev

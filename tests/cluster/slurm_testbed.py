@@ -1,9 +1,9 @@
 """A throw-away Slurm on the loopback interface: munged, slurmctld and slurmd of this user, without systemd.
 
-One node that advertises more processors, memory and GPUs than this machine has; the GPUs are null devices, so that Slurm
-grants and counts them and sets CUDA_VISIBLE_DEVICES. Memory limits are enforced. Needs root and Debian's slurm-wlm and
-munge. Everything lies in one folder, except the link /etc/slurm/slurm.conf: Snakemake's job step drops SLURM_CONF
-before it calls srun. A real file at that place is never replaced.
+One node that advertises more processors, memory and GPUs than this machine has; the GPUs are null devices, so that
+Slurm grants and counts them and sets CUDA_VISIBLE_DEVICES. Memory limits are enforced. Needs root and Debian's
+slurm-wlm and munge. Everything lies in one folder, except the link /etc/slurm/slurm.conf: Snakemake's job step drops
+SLURM_CONF before it calls srun. A real file at that place is never replaced.
 
 By hand: python tests/cluster/slurm_testbed.py up FOLDER, then `export SLURM_CONF=FOLDER/slurm.conf`, and `down FOLDER`.
 """
