@@ -259,3 +259,19 @@ def test_clipping_follows_deepspeed() -> None:
     scaled = [torch.tensor([30.0, 40.0])]
     assert clip_gradients(scaled, 1.0, divisor=100.0).item() == pytest.approx(0.5)
     assert scaled[0].tolist() == pytest.approx([0.3, 0.4])
+
+
+@pytest.mark.parametrize("damage", ["ahead", "gone"])
+def test_metrics_go_on_from_the_checkpoint_whatever_became_of_the_file(
+    recipe: Recipe, rows: ArrayRows, tmp_path: Path, damage: str
+) -> None:
+    """A killed run may have written lines of iterations that are run again; a workflow may have deleted the file."""
+    train(recipe, rows, tmp_path / "whole")
+    train(recipe, rows, tmp_path / "parts", stop_at=8)
+    metrics = tmp_path / "parts" / "metrics.csv"
+    if damage == "ahead":
+        metrics.write_text(metrics.read_text() + "9,1152,4.4,1,0.001,1,1,1,0\n")
+    else:
+        metrics.unlink()
+    train(recipe, rows, tmp_path / "parts")
+    assert timeless(tmp_path / "parts") == timeless(tmp_path / "whole")
