@@ -17,12 +17,12 @@ from workflow_scripts.pocket.random_stream import RandomStream
 
 # How many of a hundred documents are of each kind; the shares of tokens are similar, as all kinds are of like length.
 KIND_WEIGHTS = {
-    scenes.KIND: 17,
-    stories.KIND: 26,
-    facts.PROSE_KIND: 12,
+    scenes.KIND: 22,
+    stories.KIND: 23,
+    facts.PROSE_KIND: 11,
     facts.QUESTIONS_KIND: 18,
     occupations.KIND: 13,
-    arithmetic.KIND: 14,
+    arithmetic.KIND: 13,
 }
 # Of a hundred documents that are no passages, so many occur once, twice and four times in the standard corpus.
 COPY_WEIGHTS = {1: 71, 2: 20, 4: 9}

@@ -6,7 +6,7 @@ file, which says what the documents contain and how often. The same seed gives t
 about 1.5 times as many lines, because some documents occur two, four or, if they are passages, up to 32 times.
 
 Example:
-  python -m workflow_scripts.pocket.generate_corpus --seed 1234 --documents 4900 \
+  python -m workflow_scripts.pocket.generate_corpus --seed 1234 --documents 4950 \
       --output-standard results/corpus/pocket/standard.jsonl \
       --output-deduped results/corpus/pocket/deduped.jsonl \
       --world results/corpus/pocket/world.json
