@@ -18,6 +18,7 @@ from workflow_scripts.errors import DataError
 Floats = NDArray[np.float64]
 RESAMPLES = 2000
 LOWER, UPPER = 0.025, 0.975
+NOTHING = 1e-9  # sums of squared ranks that are zero but for rounding
 MOST_AT_ONCE = 4_000_000  # numbers drawn at once: 32 MB
 
 
@@ -88,25 +89,29 @@ def rank_correlation(x: ArrayLike, y: ArrayLike, seed: int, control: ArrayLike |
     if items < 4:
         return Correlation(math.nan, math.nan, math.nan, items)
     random = np.random.default_rng(seed)
-    drawn = [spearman(table[:, random.integers(0, items, items)]) for _ in range(RESAMPLES // 2)]
-    known = [value for value in drawn if not math.isnan(value)]
-    bounds = np.quantile(known, [LOWER, UPPER]) if known else (math.nan, math.nan)
-    return Correlation(spearman(table), float(bounds[0]), float(bounds[1]), items)
+    drawn = spearman(table[:, random.integers(0, items, size=(RESAMPLES // 2, items))])
+    known = drawn[~np.isnan(drawn)]
+    bounds = np.quantile(known, [LOWER, UPPER]) if len(known) else (math.nan, math.nan)
+    return Correlation(float(spearman(table)), float(bounds[0]), float(bounds[1]), items)
 
 
-def spearman(table: Floats) -> float:
-    """Rank correlation of the first two rows of ``table`` [2 or 3, items]; the third is a control."""
-    ranks = stats.rankdata(table, axis=1)
-    ranks = ranks - ranks.mean(axis=1, keepdims=True)
+def spearman(table: Floats) -> Floats:
+    """Rank correlation of the first two of ``table`` [2 or 3, ..., items] over the last axis; the third is a control.
+
+    NaN where a side is constant, or is fully explained by the control.
+    """
+    ranks = stats.rankdata(table, axis=-1)
+    ranks = ranks - ranks.mean(axis=-1, keepdims=True)
     if len(ranks) == 3:
-        ranks = ranks[:2] - residual_shares(ranks)[:, None] * ranks[2]
+        ranks = ranks[:2] - residual_shares(ranks)[..., None] * ranks[2]
     a, b = ranks[0], ranks[1]
-    size = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / size if size > 1e-9 * table.shape[1] else math.nan
+    size = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
+    is_known = size > NOTHING * table.shape[-1]
+    return np.where(is_known, (a * b).sum(axis=-1) / np.where(is_known, size, 1.0), math.nan)
 
 
 def residual_shares(ranks: Floats) -> Floats:
-    """Regression coefficients of the first two rows of centred ``ranks`` on the third; 0 where that is constant."""
+    """Regression coefficients of the first two of centred ``ranks`` on the third; 0 where that is constant."""
     control = ranks[2]
-    size = float(control @ control)
-    return ranks[:2] @ control / size if size > 0 else np.zeros(2)
+    size = (control * control).sum(axis=-1)
+    return np.where(size > 0, (ranks[:2] * control).sum(axis=-1) / np.where(size > 0, size, 1.0), 0.0)

@@ -108,7 +108,7 @@ def verdict(points: pd.DataFrame, fits: pd.DataFrame) -> list[str]:
         sentences = [f"No power law is fitted: that needs the losses of {FEWEST_SIZES} or more sizes."]
     for (data, shots), part in points[points["measure"] != LOSS].groupby(["data", "shots"], sort=False):
         found = {
-            str(task): spearman(rows[["compute", "value"]].to_numpy(dtype=float).T)
+            str(task): float(spearman(rows[["compute", "value"]].to_numpy(dtype=float).T))
             for task, rows in part.groupby("measure", sort=False)
             if len(rows) > 2
         }

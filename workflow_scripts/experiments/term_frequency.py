@@ -80,7 +80,7 @@ def statistics(terms: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "partial_rho": partial.rho if partial else float("nan"),
             "partial_rho_lower": partial.lower if partial else float("nan"),
             "partial_rho_upper": partial.upper if partial else float("nan"),
-            "count_control_rho": spearman(np.stack([count, control])) if has_control else float("nan"),
+            "count_control_rho": float(spearman(np.stack([count, control]))) if has_control else float("nan"),
             "gap": gap(part),
         }
 
