@@ -18,8 +18,8 @@ from workflow_scripts.checkpoints.defects import read_defects
 from workflow_scripts.checkpoints.findings import Seen, all_defects
 from workflow_scripts.checkpoints.inspection import Observation
 from workflow_scripts.checkpoints.ledger_file import Ledger
-from workflow_scripts.checkpoints.safetensors_header import FIRST_READ, parse_header, read_header
-from workflow_scripts.checkpoints.samples import Sample, chosen_tensors, merged, middle, summary
+from workflow_scripts.checkpoints.safetensors_header import FIRST_READ, Tensor, parse_header, read_header
+from workflow_scripts.checkpoints.samples import MATRICES, Sample, chosen_tensors, merged, middle, summary
 from workflow_scripts.errors import DataError
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.training.tensors import tensor_shapes
@@ -251,6 +251,9 @@ def test_the_traffic_of_the_largest_model_is_far_below_half_a_percent():
     chosen = chosen_tensors(list(header.tensors), model.layers, observe.SAMPLES)
     for begin, end in merged([middle(header.tensors[name]) for name in chosen]):
         source.read_range("model.safetensors", begin, end - begin)
+    first = {".".join(name.split(".")[3:]) for name in chosen[2 : 2 + model.layers]}
+    assert first == set(MATRICES), "one matrix of each layer, of all kinds"
+    assert middle(Tensor("F16", (100, 100), 500, 20_500)) == (500 + 2 * 4488, 500 + 2 * 5512)
     revisions = len(model.steps) + 1
     assert {name.split(".")[2] for name in chosen if ".layers." in name} == {str(n) for n in range(model.layers)}
     assert revisions * source.bytes < 0.005 * revisions * offset

@@ -19,6 +19,7 @@ import jinja2
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError
 from workflow_scripts.report import data_sections, sections
+from workflow_scripts.report.checkpoint_notes import checkpoint_notes
 from workflow_scripts.report.explore import explore_data
 from workflow_scripts.report.inputs import ReportInputs, read_inputs
 from workflow_scripts.report.verdicts import by_kind, find_verdicts
@@ -58,6 +59,12 @@ def page_content(inputs: ReportInputs) -> dict[str, Any]:
         "explore": explore_data(inputs),
         "data": data_sections.data_blocks(inputs),
         "defects": sections.defect_groups(inputs),
+        "checkpoint_notes": checkpoint_notes(
+            inputs.run["suite"],
+            [model["name"] for model in inputs.run["models"]],
+            inputs.run_dir / "tables",
+            inputs.results_root,
+        ),
         "provenance": sections.provenance(inputs),
         "versions": sections.versions(inputs),
     }

@@ -299,7 +299,7 @@ class Graph:
 
     def report_tables(self) -> list[str]:
         """Tables that the report shows beside the figures."""
-        ours = [*self.scores(), f"{self.tables}/crosscheck.json"] if self.models else []
+        ours = [*self.scores(), *self.audited_scores(), f"{self.tables}/crosscheck.json"] if self.models else []
         return [*ours, f"{self.tables}/published.parquet", f"{self.tables}/published_defects.tsv"]
 
     def run_json(self) -> str:

@@ -1,0 +1,29 @@
+"""What is wrong with the checkpoints of a run, as a section of the report: findings of the audit and on results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workflow_scripts.checkpoints.defects import Defect, read_defects
+
+SCORES, AUDIT = "score_defects.tsv", "defects.tsv"
+
+
+@dataclass(frozen=True)
+class CheckpointNotes:
+    """Findings on checkpoints; ``audited`` says whether the weights themselves were looked at too."""
+
+    defects: Sequence[Defect]
+    audited: bool
+
+
+def checkpoint_notes(suite: str, models: Sequence[str], tables: Path, results: Path) -> CheckpointNotes | None:
+    """Findings on ``models`` in ``tables`` of the run and the audit of ``suite``; ``None`` when nothing was judged."""
+    audit = results / "audit" / suite / AUDIT
+    paths = [path for path in (audit, tables / SCORES) if path.is_file()]
+    if not paths:
+        return None
+    found = [defect for path in paths for defect in read_defects(path) if defect.model in models]
+    return CheckpointNotes(found, audit.is_file())
