@@ -20,6 +20,7 @@ rule draw_figure:
     input:
         tables=GRAPH.figure_tables,
         settings="results/runs/{run}/run.json",
+        code=layout.report_code(),
     output:
         svg="results/runs/{run}/figures/{figure}.svg",
         pdf="results/runs/{run}/figures/{figure}.pdf",
@@ -53,6 +54,7 @@ rule build_report:
         experiments=EXPERIMENTS.targets(),
         settings="results/runs/{run}/run.json",
         data=GRAPH.data_targets() if RUN.retrains else [],
+        code=layout.report_code(),
     output:
         report="results/runs/{run}/report.html",
     log:

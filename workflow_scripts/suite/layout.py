@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 from workflow_scripts.suite.models import Dataset, Model
 from workflow_scripts.suite.run import Run
@@ -86,6 +87,11 @@ def plan_file(suite: str, shots: int) -> str:
 def score_file(model: str, step: int, shots: int) -> str:
     """Results of one checkpoint."""
     return f"{RESULTS}/scores/{model}/step{step}/{shots}-shot.json"
+
+
+def report_code() -> list[str]:
+    """Code of the report: figures are cheap, so an edit draws them again; Snakemake compares contents, not dates."""
+    return sorted(str(path) for path in Path("workflow_scripts/report").glob("*.py"))
 
 
 def run_folder(run: str) -> str:
