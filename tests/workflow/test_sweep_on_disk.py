@@ -73,7 +73,7 @@ def place(root, tmp_path):
     return tmp_path
 
 
-def start(place, root):
+def start(place, root, *targets):
     budget = (ROOM + 0.5) * checkpoint_bytes(MODEL) / 1e9
     settings = ["suite=pythia", f"models=[{MODEL.name}]", f"steps=[{','.join(map(str, STEPS))}]", "shots=[0]"]
     settings += [
@@ -81,7 +81,17 @@ def start(place, root):
         "figures=[]",
         f"checkpoints={{source: mirror, location: mirror, disk_budget_gb: {budget}}}",
     ]
-    command = [sys.executable, "-m", "snakemake", "sweep", "-c4", "--scheduler", "greedy", "--rerun-incomplete"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        *targets,
+        "sweep",
+        "-c4",
+        "--scheduler",
+        "greedy",
+        "--rerun-incomplete",
+    ]
     command += ["--nolock", "--resources", "downloads=2", "--quiet", "all", "--config", *settings]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     return subprocess.Popen(
@@ -121,3 +131,13 @@ def test_a_sweep_keeps_its_budget_survives_a_kill_and_leaves_nothing_behind(plac
     assert {path.stat().st_nlink for path in (folder / ".store/weights").iterdir()} == {2}
     assert complete, "the kill came while checkpoints were there"
     assert all(len(watcher.seen[name]) == 1 for name in complete), "none that was complete was fetched again"
+
+    deleted, *others = sorted(scored(place))
+    times = {path: path.stat().st_mtime_ns for path in others}
+    deleted.unlink()
+    third = start(place, root, str(deleted.relative_to(place)))
+    output, _ = third.communicate(timeout=120)
+    assert third.returncode == 0, output.decode()
+    assert deleted.is_file()
+    assert {path: path.stat().st_mtime_ns for path in others} == times, "a checkpoint scored anew drags no other along"
+    assert [path.name for path in folder.glob("step*")] == kept
