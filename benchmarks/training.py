@@ -1,4 +1,4 @@
-r"""Training step of this project beside transformers' GPTNeoXForCausalLM and litgpt's GPT, same shape, batch, optimizer.
+r"""A training step beside transformers' GPTNeoXForCausalLM and litgpt's GPT: same shape, batch and optimizer.
 
     python benchmarks/training.py --shapes pocket-1m books-1m pythia-14m --steps 4
     python benchmarks/training.py --shapes pythia-14m --contestants ours-bfloat16 transformers-sdpa-bfloat16-compiled
@@ -59,7 +59,7 @@ class Result:
 
 def shape(name: str) -> Recipe:
     """Recipe of the model called ``name``, e.g. pythia-14m, with a batch that fits a laptop."""
-    recipe = recipe_of(load_suite(name.split("-")[0]).model(name))
+    recipe = recipe_of(load_suite(name.split("-", maxsplit=1)[0]).model(name))
     if name.startswith("pythia"):
         recipe = dataclasses.replace(recipe, batch_rows=ROWS, sequence_length=LENGTH)
     return dataclasses.replace(recipe, rotary_precision="float32", compute_dtype="float32")
