@@ -19,7 +19,7 @@ rule draw_figure:
     """One figure: svg, pdf, png and the numbers it shows."""
     input:
         tables=GRAPH.figure_tables,
-        settings="results/runs/{run}/run.json",
+        settings=ancient("results/runs/{run}/run.json"),
         code=layout.report_code(),
     output:
         svg="results/runs/{run}/figures/{figure}.svg",
