@@ -34,7 +34,10 @@ def tables(root):
             | {"bin_rows": 128}
             for k in range(4)
         ]
-        deciles += [{**named, "decile": k, "rate": 0.02, "rate_lower": 0.01, "rate_upper": 0.03} for k in range(1, 11)]
+        deciles += [
+            {**named, "decile": k, "memorized": 9, "rate": 0.02, "rate_lower": 0.01, "rate_upper": 0.03}
+            for k in range(1, 11)
+        ]
         terms += [
             {**fact, "task": "arithmetic", "shots": 0, "mode": "word", "count": 10**k, "accuracy": random.random()}
             for k in range(4)

@@ -6,12 +6,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from workflow_scripts.report.figure import Drawing
 from workflow_scripts.report.grid import legend_of_data, panel_grid
 from workflow_scripts.report.style import ARM_COLOURS, DATA_STYLES, FAINT, INK, size_colours
 from workflow_scripts.report.tables import Tables
 
+TERM_BINS = 8
+FEWEST_MEMORIZED = 10  # rows below which a rate over training is not drawn, where another model has more
 MARKERS = {"small": "o", "early": "s", "both": "D"}
 INTERVENTION_COLOUR = ARM_COLOURS["intervention"]
 
@@ -54,6 +57,8 @@ def memorization_quantiles(tables: Tables) -> Drawing:
 def memorization_deciles(tables: Tables) -> Drawing:
     """Rate of memorized rows in each tenth of training."""
     rows = last_steps(tables.experiments["memorization_deciles"]).astype({"model": str, "size": str, "data": str})
+    total = rows.groupby("model")["memorized"].transform("sum")
+    rows = rows[total >= min(FEWEST_MEMORIZED, int(total.max()))]
     colours = size_colours(list(rows["size"]))
     figure, (ax,) = panel_grid(1, width=5.2, height=2.6)
     for place, (model, part) in enumerate(rows.groupby("model", sort=False)):
@@ -134,8 +139,11 @@ def term_frequency(tables: Tables) -> Drawing:
     figure, axes = panel_grid(len(tasks), height=2.0)
     for ax, task in zip(axes, tasks, strict=True):
         for size, part in rows[rows["task"] == task].groupby("size", sort=False):
-            ax.scatter(np.maximum(part["count"], 0.5), part["accuracy"], s=9, color=colours[str(size)], label=str(size))
+            shown = binned(part)
+            ax.plot(shown["count"], shown["accuracy"], "o-", color=colours[str(size)], markersize=3, linewidth=0.8,
+                    label=str(size))  # fmt: skip
         ax.set_xscale("log")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel("times met in training")
         ax.set_title(f"{task}, {int(rows[rows['task'] == task]['shots'].iloc[0])} examples: accuracy per term")
         ax.legend()
@@ -143,11 +151,20 @@ def term_frequency(tables: Tables) -> Drawing:
         figure,
         rows,
         "Accuracy against the frequency of a term",
-        "Each point is a term: mean accuracy on its questions against how often it was met in training (whole words; "
-        "facts: sentences with country and capital). Last checkpoints, standard data. The tables hold correlations "
+        "Mean accuracy on the questions of a term, or of an eighth of the terms where there are many, against how "
+        "often they were met in training (whole words; facts: sentences with country and capital). Last checkpoints, standard data. The tables hold correlations "
         "with operand size held fixed.",
         f"{len(rows)} terms of {len(tasks)} tasks.",
     )
+
+
+def binned(part: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracy and count of terms in TERM_BINS groups of like count; single terms where there are few."""
+    ordered = part.sort_values("count").assign(count=np.maximum(part["count"], 0.5))
+    if len(ordered) <= 3 * TERM_BINS:
+        return ordered
+    group = np.arange(len(ordered)) * TERM_BINS // len(ordered)
+    return ordered.groupby(group)[["count", "accuracy"]].mean()
 
 
 def interventions(tables: Tables) -> Drawing:
