@@ -61,6 +61,22 @@ def test_training_flops_follow_the_six_nd_rule():
     assert 3 * forward_flops_per_token(model) * 299_892_736_000 > 2**63
 
 
+def test_hours_money_and_days_of_three_real_models_by_hand():
+    run = load_run_file(plan.DEFAULT.parent / "runs" / "suite.yaml")
+    # Weights outside the input embedding: 12 L d^2 + 13 L d + 2 d + V d, on paper.
+    weights = {"pythia-70m": 44_670_976, "pythia-1b": 908_759_040, "pythia-12b": 11_586_549_760}
+    for name, number in weights.items():
+        # 154 checkpoints, 3.65e6 tokens without and twice as many with examples, 2 FLOPs per weight, 45e12 per second
+        by_hand = 154 * 3 * 3.65e6 * 2 * number / 45e12 / 3600
+        _, evaluation, _ = plan.hours(model_cost(run, run.suite.model(name)), run)
+        assert evaluation == pytest.approx(by_hand, rel=1e-9), name
+    assert plan.requests_of(run) == 16 * 154 * 6
+    spent = sum(plan.hours(total_cost(run), run))
+    assert f"{spent * 2.5:,.0f} in money" in plan.outlook(run, 16, 2.5)
+    # One line of 50 MB per second carries 15 TB in three and a half days, however many GPUs wait.
+    assert plan.wall_hours(run, 10_000) == pytest.approx(total_cost(run).download_bytes / 50e6 / 3600)
+
+
 def test_plan_refuses_above_a_limit_and_names_the_key(tmp_path, capsys):
     path = tmp_path / "run.yaml"
     path.write_text("limits: {disk_gb: 0.001}\n")

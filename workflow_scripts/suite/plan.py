@@ -1,15 +1,18 @@
-r"""What a run will cost, before anything starts: files, bytes to download, disk, hours of computing, per model.
+r"""What a run will cost, before anything starts: jobs, requests, bytes, disk, hours, days and money, per model.
 
 Everything follows from the configuration and the registry; nothing is asked of any server and nothing is written. The
-estimates are arithmetic on stated rates (below), good to about a factor of two. A run that exceeds a number under
-`limits` in its configuration is refused with that number and the key to raise.
+estimates are arithmetic on the rates that suite/resources.py states, good to about a factor of two. A run that exceeds
+a number under `limits` in its configuration is refused with that number and the key to raise. With --jobs Snakemake
+counts what is left to do, rule by rule, which takes seconds for a large run.
 
 Example:
-  python -m workflow_scripts.suite.plan --config config/runs/suite.yaml
+  python -m workflow_scripts.suite.plan --config config/runs/suite.yaml --devices 16 --price 2.5
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,35 +20,40 @@ from pathlib import Path
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.suite.check import DEFAULT, load_run_file
+from workflow_scripts.suite.experiments import experiments_of, one_per_size, row_ranges
+from workflow_scripts.suite.layout import MODEL_FILES
 from workflow_scripts.suite.models import Model
+from workflow_scripts.suite.resources import (
+    CPU_RATE,
+    DOWNLOAD_RATE,
+    GPU_RATES,
+    HOUR,
+    evaluation_tokens,
+    forward_flops_per_token,
+    memorization_tokens,
+    training_flops,
+)
 from workflow_scripts.suite.run import Run
 
 BYTES_OF = {"float16": 2, "bfloat16": 2, "float32": 4}
-# Sustained rates, FLOP per second. One CPU core in float32: 50e9 of the 80-90e9 that a large matrix product reaches on
-# a 2025 server core. One H100/H200 in bfloat16: 400e12 of 790e12.
-CPU_RATE = 50e9
-GPU_RATE = 400e12
-# Tokens that one evaluation of one checkpoint forwards, per task, with shared prefixes computed once: 3.65e6 for the
-# zero-shot list of the suite, measured with lm-eval 0.4.13's requests; five shots cost about twice as much.
-EVALUATION_TOKENS = 3.65e6
-SHOTS_FACTOR = {0: 1.0}
-MORE_SHOTS_FACTOR = 2.0
-POCKET_EVALUATION_TOKENS = 6e4
 # A trained checkpoint keeps float32 weights, and the newest one two float32 moments as well.
 TRAINING_STATE_BYTES = 4
 OPTIMIZER_BYTES = 8
-HOUR = 3600.0
+# Of a Hub, for one checkpoint: the list of its files and each of them.
+REQUESTS_PER_CHECKPOINT = 1 + len(MODEL_FILES)
+JOB_SECONDS = 10.0  # that a Slurm job spends on starting Snakemake twice
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one model, or of everything: bytes to download and to keep, FLOPs to train and to evaluate."""
+    """Cost of one model, or of everything: bytes to download and to keep, FLOPs of each kind of work."""
 
     checkpoints: int = 0
     download_bytes: float = 0.0
     disk_bytes: float = 0.0
     training_flops: float = 0.0
     evaluation_flops: float = 0.0
+    memorization_flops: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
         """Sum of two costs."""
@@ -55,18 +63,8 @@ class Cost:
             self.disk_bytes + other.disk_bytes,
             self.training_flops + other.training_flops,
             self.evaluation_flops + other.evaluation_flops,
+            self.memorization_flops + other.memorization_flops,
         )
-
-
-def forward_flops_per_token(model: Model) -> float:
-    """2 FLOPs per weight outside the input embedding; attention over the context is left out (below 10 %)."""
-    return 2.0 * (model.non_embedding_parameters + model.vocab_size * model.hidden_size)
-
-
-def evaluation_tokens(run: Run) -> float:
-    """Tokens forwarded to evaluate one checkpoint on all tasks and all numbers of shots."""
-    once = POCKET_EVALUATION_TOKENS if run.suite.name == "pocket" else EVALUATION_TOKENS
-    return once * sum(SHOTS_FACTOR.get(shots, MORE_SHOTS_FACTOR) for shots in run.shots)
 
 
 def model_cost(run: Run, model: Model) -> Cost:
@@ -75,12 +73,12 @@ def model_cost(run: Run, model: Model) -> Cost:
     fetched = len(steps) * float(model.parameters) * BYTES_OF[model.published_dtype]
     forward = forward_flops_per_token(model)
     evaluation = len(steps) * evaluation_tokens(run) * forward
+    memorization = memorization_jobs(run, model) * memorization_tokens(run) * forward
     if not run.retrains:
-        return Cost(len(steps), fetched, fetched, 0.0, evaluation)
-    tokens = float(model.step(model.steps[-1]).tokens)
+        return Cost(len(steps), fetched, fetched, 0.0, evaluation, memorization)
     published = len(model.steps) * float(model.parameters) * BYTES_OF[model.published_dtype]
     state = float(model.parameters) * (len(model.steps) * TRAINING_STATE_BYTES + OPTIMIZER_BYTES)
-    return Cost(len(steps), 0.0, fetched + published + state, 3.0 * forward * tokens, evaluation)
+    return Cost(len(steps), 0.0, fetched + published + state, training_flops(model), evaluation, memorization)
 
 
 def dataset_bytes(run: Run) -> float:
@@ -103,19 +101,69 @@ def total_cost(run: Run) -> Cost:
     return replace(total, disk_bytes=total.disk_bytes - max(fetched - float(budget) * 1e9, 0.0))
 
 
-def hours(flops: float, run: Run) -> tuple[float, str]:
-    """Hours on one device, and which device: made-up and small suites run on a core, the real one on a GPU."""
-    rate, device = (CPU_RATE, "core") if run.suite.is_made_here else (GPU_RATE, "GPU")
-    return flops / rate / HOUR, device
+def memorization_jobs(run: Run, model: Model) -> int:
+    """Jobs that score the memorization of ``model``; none where the run does not ask for it."""
+    if "memorization" not in experiments_of(run) or model not in one_per_size(run.models):
+        return 0
+    return len(row_ranges(model, run.section("memorization")))
+
+
+def device_of(run: Run) -> str:
+    """What an hour of computing is counted in: ``core`` or ``GPU``."""
+    return "GPU" if run.settings.get("device") == "cuda" else "core"
+
+
+def rates(run: Run) -> tuple[float, float]:
+    """FLOP per second of one device in training and in scoring."""
+    if device_of(run) == "core":
+        return CPU_RATE, CPU_RATE
+    return GPU_RATES["bfloat16"], GPU_RATES[str(run.section("evaluation").get("dtype", "float32"))]
+
+
+def hours(cost: Cost, run: Run) -> tuple[float, float, float]:
+    """Hours on one device of training, evaluation and memorization."""
+    training, scoring = rates(run)
+    flops = (cost.training_flops / training, cost.evaluation_flops / scoring, cost.memorization_flops / scoring)
+    return flops[0] / HOUR, flops[1] / HOUR, flops[2] / HOUR
+
+
+def wall_hours(run: Run, devices: int) -> float:
+    """Hours from start to end on ``devices`` devices: work and starts of jobs shared by them, downloads by one line.
+
+    Never shorter than the longest single job.
+    """
+    total = total_cost(run)
+    starts = jobs_of(run) * JOB_SECONDS / HOUR
+    longest = max((job_hours(run, model) for model in run.models), default=0.0)
+    download = total.download_bytes / DOWNLOAD_RATE / HOUR
+    return max((sum(hours(total, run)) + starts) / devices, longest, download)
+
+
+def job_hours(run: Run, model: Model) -> float:
+    """Hours of the longest job of one model: its training, or one checkpoint's evaluation."""
+    training, evaluation, _ = hours(model_cost(run, model), run)
+    return max(training, evaluation / max(len(run.steps[model.name]), 1))
+
+
+def jobs_of(run: Run) -> int:
+    """Jobs whose number grows with the run: fetching and scoring checkpoints, training, memorization."""
+    checkpoints = sum(len(steps) for steps in run.steps.values())
+    trained = 2 * len(run.models) if run.retrains else 0
+    return 2 * checkpoints + trained + sum(memorization_jobs(run, model) for model in run.models)
+
+
+def requests_of(run: Run) -> int:
+    """Requests to a Hub; none for models that are made here."""
+    checkpoints = sum(len(steps) for steps in run.steps.values())
+    return 0 if run.retrains else checkpoints * REQUESTS_PER_CHECKPOINT
 
 
 def check_limits(run: Run, total: Cost) -> None:
     """Refuse a run that exceeds a limit of its configuration."""
-    spent, device = hours(total.training_flops + total.evaluation_flops, run)
     amounts = {
         "download_gb": total.download_bytes / 1e9,
         "disk_gb": total.disk_bytes / 1e9,
-        "cpu_hours" if device == "core" else "gpu_hours": spent,
+        "cpu_hours" if device_of(run) == "core" else "gpu_hours": sum(hours(total, run)),
     }
     for key, limit in run.section("limits").items():
         if amounts.get(key, 0.0) > float(limit):
@@ -142,30 +190,58 @@ def time_text(number: float, device: str) -> str:
 
 def row(name: str, cost: Cost, run: Run) -> str:
     """One line of the table."""
-    training, device = hours(cost.training_flops, run)
-    evaluation, _ = hours(cost.evaluation_flops, run)
-    return (
-        f"{name:28}{cost.checkpoints:>8}{amount(cost.download_bytes):>14}{amount(cost.disk_bytes):>14}"
-        f"{time_text(training, device):>16}{time_text(evaluation, device):>16}"
-    )
+    times = "".join(f"{time_text(number, device_of(run)):>16}" for number in hours(cost, run))
+    return f"{name:28}{cost.checkpoints:>8}{amount(cost.download_bytes):>14}{amount(cost.disk_bytes):>14}{times}"
 
 
 def table(run: Run) -> str:
     """The plan as text: a line per model and a total."""
-    head = f"{'model':28}{'steps':>8}{'download':>14}{'disk':>14}{'train':>16}{'evaluate':>16}"
-    lines = [f"plan of run {run.name} (suite {run.suite.name})", head]
+    columns = f"{'download':>14}{'disk':>14}{'train':>16}{'evaluate':>16}{'memorize':>16}"
+    lines = [f"plan of run {run.name} (suite {run.suite.name})", f"{'model':28}{'steps':>8}{columns}"]
     lines += [row(model.name, model_cost(run, model), run) for model in run.models]
     lines.append(row("total with data", total_cost(run), run))
     return "\n".join(lines)
+
+
+def outlook(run: Run, devices: int, price: float | None) -> str:
+    """Jobs, requests, days and money."""
+    device, spent = device_of(run), sum(hours(total_cost(run), run))
+    lines = [
+        f"{jobs_of(run):,} jobs beside a few dozen of data and figures; {requests_of(run):,} requests to a Hub",
+        f"{time_text(wall_hours(run, devices), 'wall')} on {devices} {device}s, if they are all ours",
+    ]
+    if price is not None:
+        lines.append(f"{spent * price:,.0f} in money at {price:g} per {device}-hour")
+    return "\n".join(lines)
+
+
+def jobs_left(config: Path) -> str:
+    """What Snakemake would run now, rule by rule, with its reasons; an empty folder counts everything."""
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--nolock", "--rerun-incomplete"]
+    answer = subprocess.run(
+        [*command, "--configfile", str(config)], capture_output=True, text=True, check=False, timeout=600
+    )
+    if answer.returncode != 0:
+        raise ConfigError(f"Snakemake cannot plan this run: {answer.stderr.strip().splitlines()[-1]}")
+    text = answer.stdout + answer.stderr
+    # The table of jobs stands twice when anything is left; the second is followed by the reasons.
+    return text[text.rindex("Job stats:") :].strip() if "Job stats:" in text else "nothing is left to do"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments, print the plan, refuse what exceeds a limit."""
     parser = cli.parser(__doc__)
     parser.add_argument("--config", type=Path, default=DEFAULT, help="a configuration file, e.g. from config/runs")
-    run = load_run_file(parser.parse_args(arguments).config)
+    parser.add_argument("--devices", type=int, default=1, help="GPUs, or cores of a run on the CPU, at the same time")
+    parser.add_argument("--price", type=float, help="money for one hour of one of them")
+    parser.add_argument("--jobs", action="store_true", help="let Snakemake count what is left to do, and say why")
+    options = parser.parse_args(arguments)
+    run = load_run_file(options.config)
     cli.say(table(run))
+    cli.say(outlook(run, options.devices, options.price))
     check_limits(run, total_cost(run))
+    if options.jobs:
+        cli.say(jobs_left(options.config))
 
 
 if __name__ == "__main__":
