@@ -51,7 +51,7 @@ rule release_checkpoint:
     conda:
         "../envs/conda.yaml"
     resources:
-        mem_mb=grows(200),
+        mem_mb=grows(500),
         runtime=lasts(10),
     params:
         folder=lambda wildcards: layout.checkpoint_folder(
