@@ -9,6 +9,7 @@ the larger CUDA wheel.
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 import tempfile
@@ -41,8 +42,27 @@ def cpu_torch() -> str:
     return " \\\n".join(lines) + "\n"
 
 
+def pins(name: str) -> list[str]:
+    """Requirements of a lock with their exact versions and markers, without hashes."""
+    lines = (HERE / f"{name}.lock").read_text().splitlines()
+    return [line.removesuffix("\\").strip() for line in lines if "==" in line and not line.startswith((" ", "#"))]
+
+
+def conda_file() -> str:
+    """Environment file for conda users: Python from conda-forge, every package in the version of the locks.
+
+    conda cannot hand hashes to pip, so versions are exact and bytes are not checked; `make setup` does both.
+    """
+    packages = "".join(f"      - {json.dumps(line)}\n" for line in (*pins("base"), *pins("torch-cpu")))
+    return (
+        "# Made by `make lock` from base.lock and torch-cpu.lock; do not edit. For `snakemake --sdm conda`.\n"
+        "channels: [conda-forge, nodefaults]\n"
+        f"dependencies:\n  - python ={PYTHON_VERSION}\n  - pip\n  - pip:\n{packages}"
+    )
+
+
 def main() -> None:
-    """Write the five locks and the lock of the build tools."""
+    """Write the five locks, the lock of the build tools and conda's environment file."""
     no_torch = ("--override", "overrides.txt", "--no-emit-package", "torch")
     write("base", resolve("base", *no_torch))
     write("build", resolve("build"))
@@ -50,6 +70,7 @@ def main() -> None:
     write("dev", resolve("dev"))
     write("torch-cuda", resolve("torch-cuda"))
     write("torch-cpu", cpu_torch())
+    (HERE / "conda.yaml").write_text(conda_file())
 
 
 def write(name: str, text: str) -> None:
