@@ -14,12 +14,12 @@ onstart:
 rule all:
     input: "memory.txt", "cancelled.txt", "fails.txt"
 
-# Takes 300 MB; the first attempt is granted less.
+# Takes 700 MB; the first attempt is granted less. Snakemake itself takes up to 200 MB of what a job is granted.
 rule memory:
     output: "memory.txt"
-    resources: mem_mb=grows(250)
-    shell: "echo $SLURM_MEM_PER_NODE >> memory.attempts; echo half > {output};"
-           " python -c 'import time; block = bytearray(300_000_000); time.sleep(6)'; echo whole > {output}"
+    resources: mem_mb=grows(600)
+    shell: "echo {resources.mem_mb} >> memory.attempts; echo half > {output};"
+           " python -c 'import time; block = bytearray(700_000_000); time.sleep(6)'; echo whole > {output}"
 
 rule cancelled:
     output: "cancelled.txt"
@@ -30,8 +30,8 @@ rule cancelled:
 rule fails:
     output: "fails.txt"
     log: "fails.log"
-    resources: mem_mb=grows(200)
-    shell: "echo $SLURM_MEM_PER_NODE >> fails.attempts; echo half > {output};"
+    resources: mem_mb=grows(500)
+    shell: "echo {resources.mem_mb} >> fails.attempts; echo half > {output};"
            " echo 'error: what went wrong' > {log}; exit 1"
 """
 KILLED = """
@@ -79,10 +79,12 @@ def test_memory_cancelling_and_failure_are_retried_and_reported(place, slurm, st
 
     assert process.returncode == 1
     assert (place / "memory.txt").read_text() == (place / "cancelled.txt").read_text() == "whole\n"
-    assert (place / "memory.attempts").read_text().split() == ["250", "500"]
-    assert (place / "fails.attempts").read_text().split() == ["200", "400"]
+    assert (place / "memory.attempts").read_text().split() == ["600", "1200"]
+    assert (place / "fails.attempts").read_text().split() == ["500", "1000"]
     assert (place / "cancelled.attempts").read_text().split() == ["0", "0"], "the fake GPU is visible to the job"
     assert not (place / "fails.txt").exists(), "nothing half-written is left"
+    granted = slurm.ask("squeue", "--states", "all", "-h", "-o", "%m").split()
+    assert {"600M", "1200M", "500M", "1000M"} <= {text.replace("G", "000M") for text in granted}, granted
     assert "fails.log" in output
     assert "error: what went wrong" in output
 

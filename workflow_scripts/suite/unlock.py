@@ -25,6 +25,7 @@ from workflow_scripts.errors import StorageError
 
 JOB_PREFIX = "pythia_"  # slurm-jobname-prefix of the profiles, and what the plugin puts after it
 LONGEST_WAIT = 120.0
+JOB_OPTION = b"--target-jobs"  # of the Snakemake inside a job
 FINISHED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED")
 
 
@@ -73,7 +74,8 @@ def living_run(folder: Path, processes: Path = Path("/proc")) -> str:
         except OSError:
             continue  # it ended, or belongs to somebody else
         names = {Path(os.fsdecode(word)).name for word in words[:3]}
-        if place == folder and "snakemake" in names and b"--unlock" not in words:
+        # A job of the killed run is a Snakemake too, where this machine is also a compute node.
+        if place == folder and "snakemake" in names and JOB_OPTION not in words:
             return entry.name
     return ""
 
