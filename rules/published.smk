@@ -21,3 +21,26 @@ rule import_published:
     shell:
         "python -m workflow_scripts.published.import_results --source {input.source:q} --output {output.table:q}"
         " --refused {output.refused:q} --defects {output.defects:q} > {log:q} 2>&1"
+
+
+rule compare_published:
+    """Our scores beside the published ones: a verdict for each number."""
+    input:
+        scores="results/runs/{run}/tables/scores.parquet",
+        published="results/runs/{run}/tables/published.parquet",
+    output:
+        table="results/runs/{run}/tables/comparison.parquet",
+        csv="results/runs/{run}/tables/comparison.csv",
+        scoreboard="results/runs/{run}/tables/comparison.scoreboard.csv",
+    log:
+        "results/logs/compare_published/{run}.log",
+    benchmark:
+        "results/timings/compare_published/{run}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=grows(1500),
+        runtime=lasts(10),
+    shell:
+        "python -m workflow_scripts.published.compare --scores {input.scores:q} --published {input.published:q}"
+        " --output {output.table:q} > {log:q} 2>&1"

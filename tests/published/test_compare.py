@@ -6,9 +6,12 @@ import pandas as pd
 import pytest
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.published.compare import compare, main
+from workflow_scripts.published.compare import COUNTERPARTS, compare, main
 from workflow_scripts.published.summary import suite_rows
 from workflow_scripts.published.table import read_table, to_frame, write_table
+from workflow_scripts.suite.graph import PUBLISHED_TASKS, Graph
+from workflow_scripts.suite.run import load_run
+from workflow_scripts.suite.safe_yaml import load_yaml
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +67,15 @@ def test_scores_without_counterpart_are_refused(ours, compact):
         compare(ours.assign(task="pocket_facts"), compact)
 
 
+def test_checkpoints_that_answer_nothing_are_compared_too(compact):
+    rows = suite_rows(compact, 0)
+    rows = rows[(rows["model"] == "pythia-70m") & (rows["task"] == "lambada_openai") & (rows["metric"] == "acc")]
+    early = rows[rows["step"] == 64]
+    assert early["n"].isna().all()
+    verdicts = compare(rows.assign(n=5153), compact).set_index(["step", "shots", "task", "metric"])["verdict"]
+    assert verdicts[64, 0, "lambada_openai", "acc"] == "reproduced"
+
+
 def test_program_writes_table_and_counts(ours, compact_path, tmp_path):
     scores = tmp_path / "scores.parquet"
     write_table(to_frame({name: ours[name].tolist() for name in read_table(compact_path).columns}), scores)
@@ -72,3 +84,28 @@ def test_program_writes_table_and_counts(ours, compact_path, tmp_path):
     table = pd.read_parquet(tmp_path / "comparison.parquet")
     assert counts["reproduced"] == (table["verdict"] == "reproduced").sum() > 0
     assert sum(counts.values()) == len(table)
+    assert (tmp_path / "comparison.scoreboard.csv").read_text().startswith("figure,numbers,reproduced,differs")
+
+
+def test_the_graph_knows_the_tasks_that_can_be_compared():
+    assert set(PUBLISHED_TASKS) == {task for task, _ in COUNTERPARTS}
+
+
+@pytest.mark.parametrize(
+    ("changes", "compared"),
+    [
+        ({}, True),
+        ({"tasks": ["blimp"]}, False),
+        ({"models": ["pythia-70m-seed1"]}, False),
+        ({"models": []}, False),
+    ],
+)
+def test_only_published_models_and_tasks_are_compared(root, changes, compared):
+    default, suite = (load_yaml(root / "config" / name) for name in ("config.yaml", "runs/suite.yaml"))
+    graph = Graph(load_run({**default, **suite, **changes}))
+    assert bool(graph.comparison()) == compared
+    assert set(graph.comparison()) <= set(graph.report_tables())
+
+
+def test_runs_of_the_pocket_suite_are_not_compared(root):
+    assert Graph(load_run(load_yaml(root / "config" / "config.yaml"))).comparison() == []

@@ -5,8 +5,8 @@ r"""Compare scores of this workflow with the published ones: per model, step, sh
 
 Each of our numbers that has a published counterpart gets the difference, the noise expected when the same weights are
 scored in another number format, and a verdict: reproduced, differs, or not comparable because lm-eval has changed the
-task since. Published numbers without one of ours are counted as missing. Writes the table, the same as .csv, and
-<output>.summary.json with the counts.
+task since. Published numbers without one of ours are counted as missing. Writes the table, the same as .csv, the counts
+per figure of the paper (comparison.scoreboard.csv) and all together (comparison.summary.json).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pandas as pd
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError
 from workflow_scripts.published.findings import DOUBTFUL, has_note
+from workflow_scripts.published.scoreboard import scoreboard
 from workflow_scripts.published.summary import suite_rows
 from workflow_scripts.published.table import read_table
 from workflow_scripts.storage.atomic import atomic_path, write_json, write_text
@@ -77,8 +78,8 @@ def compare(scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     known = {(c.task, c.metric) for c in COUNTERPARTS.values()}
     theirs = theirs[[pair in known for pair in zip(theirs["task"], theirs["metric"], strict=True)]]
     columns = [*KEY, "value", "stderr", "n"]
-    merged = plain(theirs[[*columns, "doubtful"]]).merge(
-        plain(ours[[*columns, "comparability"]]), on=KEY, how="left", suffixes=("_published", "_ours")
+    merged = with_items(plain(theirs[[*columns, "doubtful"]])).merge(
+        with_items(plain(ours[[*columns, "comparability"]])), on=KEY, how="left", suffixes=("_published", "_ours")
     )
     difference = merged["value_ours"] - merged["value_published"]
     noise = expected_noise(merged)
@@ -88,6 +89,15 @@ def compare(scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
 def plain(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with text and whole numbers as plain columns that merge."""
     return rows.astype({"model": str, "task": str, "metric": str, "step": "Int64", "shots": "Int64"})
+
+
+def with_items(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with the number of items filled in from other rows of the task.
+
+    The published files do not state it; it follows from the standard error unless that is 0, as it is where no item is
+    answered (LAMBADA before step 1000).
+    """
+    return rows.assign(n=rows["n"].fillna(rows.groupby("task")["n"].transform("max")))
 
 
 def renamed(scores: pd.DataFrame) -> pd.DataFrame:
@@ -137,6 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with atomic_path(options.output) as temporary:
         table.to_parquet(temporary, index=False)
     write_text(options.output.with_suffix(".csv"), table.to_csv(index=False, lineterminator="\n"))
+    board = scoreboard(table).to_csv(index=False, lineterminator="\n")
+    write_text(options.output.with_suffix(".scoreboard.csv"), board)
     counts = {str(verdict): int(count) for verdict, count in table["verdict"].value_counts().items()}
     write_json(options.output.with_suffix(".summary.json"), counts)
     write_record(options.output, {"scores": options.scores, "published": options.published}, counts)

@@ -20,6 +20,7 @@ from workflow_scripts import cli
 from workflow_scripts.errors import DataError
 from workflow_scripts.report import data_sections, sections
 from workflow_scripts.report.checkpoint_notes import checkpoint_notes
+from workflow_scripts.report.comparison_section import comparison_tables
 from workflow_scripts.report.explore import explore_data
 from workflow_scripts.report.inputs import ReportInputs, read_inputs
 from workflow_scripts.report.verdicts import by_kind, find_verdicts
@@ -55,6 +56,7 @@ def page_content(inputs: ReportInputs) -> dict[str, Any]:
         "models": sections.model_table(inputs),
         "own_table": sections.own_final_table(inputs),
         "published_tables": sections.published_tables(inputs, shots=0),
+        "comparison_tables": comparison_tables(inputs.comparison),
         "coverage": data_sections.coverage(inputs),
         "explore": explore_data(inputs),
         "data": data_sections.data_blocks(inputs),

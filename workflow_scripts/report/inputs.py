@@ -16,10 +16,14 @@ from typing import Any
 import pandas as pd
 
 from workflow_scripts.errors import DataError, MissingInputError
-from workflow_scripts.experiments.outputs import read_verdict
+from workflow_scripts.experiments.outputs import read_frame, read_verdict
 from workflow_scripts.published.table import read_table
 from workflow_scripts.report.tables import METRICS_COLUMNS, VALIDATION_COLUMNS, join_models, read_run
 from workflow_scripts.storage.records import RECORD_SUFFIX
+
+COMPARISON_COLUMNS = (
+    "model", "step", "shots", "task", "metric", "value_published", "value_ours", "difference", "noise", "verdict",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class ReportInputs:
     validation: pd.DataFrame
     crosscheck: Mapping[str, Any] | None
     experiments: Sequence[Mapping[str, Any]] = ()
+    comparison: pd.DataFrame = field(default_factory=pd.DataFrame)
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -57,7 +62,8 @@ def read_inputs(run_file: Path, run_dir: Path, results_root: Path, figures: Sequ
         files[f"figure {name}"] = existing(run_dir / "figures" / f"{name}.svg", name)
     verdicts = {name: tables / f"verdict_{name}.json" for name in run.get("settings", {}).get("experiments", [])}
     files |= {f"verdict {name}": path for name, path in verdicts.items() if path.is_file()}
-    training = results_root / "training"
+    comparison, training = tables / "comparison.parquet", results_root / "training"
+    files |= {"comparison": comparison} if comparison.is_file() else {}
     return ReportInputs(
         run=run,
         run_dir=run_dir,
@@ -70,6 +76,7 @@ def read_inputs(run_file: Path, run_dir: Path, results_root: Path, figures: Sequ
         validation=of_all_models(run, training, "validation", VALIDATION_COLUMNS),
         crosscheck=read_json(tables / "crosscheck.json"),
         experiments=[read_verdict(path) for path in verdicts.values() if path.is_file()],
+        comparison=read_frame(comparison, COMPARISON_COLUMNS) if comparison.is_file() else pd.DataFrame(),
         files=files,
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from workflow_scripts.published.summary import final_scores
+from workflow_scripts.report.comparison_section import comparison_sentence
 from workflow_scripts.report.curves import Z95
 from workflow_scripts.report.final_tables import score_text
 from workflow_scripts.report.inputs import ReportInputs
@@ -35,11 +36,18 @@ def find_verdicts(inputs: ReportInputs) -> list[Verdict]:
         losses,
         held_out,
         crosscheck,
+        comparison,
         experiments,
         published_range,
         published_defects,
     )
     return [verdict for rule in rules for verdict in rule(inputs)]
+
+
+def comparison(inputs: ReportInputs) -> Iterator[Verdict]:
+    """Ours against the published numbers, where the run has some of the same models and tasks."""
+    if len(inputs.comparison):
+        yield Verdict("Reproduction", comparison_sentence(inputs.comparison))
 
 
 def by_kind(verdicts: Sequence[Verdict]) -> list[tuple[str, list[str]]]:

@@ -23,6 +23,11 @@ from workflow_scripts.suite.run import Run, corpus_path
 from workflow_scripts.suite.sweep import bisection_order, plan_sweep
 
 PUBLISHED_TABLE = "config/suites/published/pythia-evals.parquet"
+# Suite, version and tasks (lm-eval's present names) of the published results; a test holds them to compare.py.
+PUBLISHED_SUITE, PUBLISHED_VERSION = "pythia", "v1"
+PUBLISHED_TASKS = (
+    "lambada_openai", "piqa", "winogrande", "wsc", "arc_easy", "arc_challenge", "sciq", "logiqa", "crows_pairs_english",
+)  # fmt: skip
 # The probe before a long sweep: enough items to tell a late checkpoint from an early one, seconds of computing.
 PROBE_TASK, PROBE_ITEMS = "lambada_openai", 200
 
@@ -300,7 +305,15 @@ class Graph:
     def report_tables(self) -> list[str]:
         """Tables that the report shows beside the figures."""
         ours = [*self.scores(), *self.audited_scores(), f"{self.tables}/crosscheck.json"] if self.models else []
-        return [*ours, f"{self.tables}/published.parquet", f"{self.tables}/published_defects.tsv"]
+        published = [f"{self.tables}/published.parquet", f"{self.tables}/published_defects.tsv"]
+        return [*ours, *published, *self.comparison()]
+
+    def comparison(self) -> list[str]:
+        """Ours against the published results: only where the run scores published models on published tasks."""
+        models = [model for model in self.run.models if model.version == PUBLISHED_VERSION and model.arm == "baseline"]
+        tasks = set(self.task_names()) & set(PUBLISHED_TASKS)
+        is_published = self.suite.name == PUBLISHED_SUITE and bool(models) and bool(tasks)
+        return [f"{self.tables}/comparison.parquet"] if is_published else []
 
     def run_json(self) -> str:
         """The run with every name resolved, as JSON text."""
