@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullLocator
 
+from workflow_scripts.report.axes import amount_label
 from workflow_scripts.report.figure import Drawing
 from workflow_scripts.report.grid import legend_of_data, panel_grid
 from workflow_scripts.report.style import ARM_COLOURS, DATA_STYLES, FAINT, INK, size_colours
@@ -143,7 +144,10 @@ def term_frequency(tables: Tables) -> Drawing:
             ax.plot(shown["count"], shown["accuracy"], "o-", color=colours[str(size)], markersize=3, linewidth=0.8,
                     label=str(size))  # fmt: skip
         ax.set_xscale("log")
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.xaxis.set_minor_locator(NullLocator())
+        counts = np.maximum(rows[rows["task"] == task]["count"], 1)
+        ticks = np.geomspace(counts.min(), counts.max(), 4).round()
+        ax.set_xticks(ticks, [amount_label(tick) for tick in ticks])
         ax.set_xlabel("times met in training")
         ax.set_title(f"{task}, {int(rows[rows['task'] == task]['shots'].iloc[0])} examples: accuracy per term")
         ax.legend()
@@ -152,8 +156,8 @@ def term_frequency(tables: Tables) -> Drawing:
         rows,
         "Accuracy against the frequency of a term",
         "Mean accuracy on the questions of a term, or of an eighth of the terms where there are many, against how "
-        "often they were met in training (whole words; facts: sentences with country and capital). Last checkpoints, standard data. The tables hold correlations "
-        "with operand size held fixed.",
+        "often they were met in training (whole words; facts: sentences with country and capital). Last checkpoints, "
+        "standard data. The tables hold correlations with operand size held fixed.",
         f"{len(rows)} terms of {len(tasks)} tasks.",
     )
 
