@@ -3,7 +3,7 @@ r"""What the experiments of a run cost, before anything starts: tokens, GPU-hour
 Example:
   python -m workflow_scripts.suite.experiment_costs --config config/runs/suite.yaml --experiments memorization seeds
 
-Arithmetic on the run's own grid, with the sustained rates of suite.plan and the measured rates below; good to about a
+Arithmetic on the run's own grid, with the sustained rates of suite.resources and the measured rates below; good to about a
 factor of two. Without --experiments the run's own list is taken.
 """
 
@@ -19,7 +19,7 @@ from workflow_scripts.suite.check import DEFAULT, load_run_file
 from workflow_scripts.suite.experiments import EXPERIMENTS, experiments_of, memorization_steps, one_per_size, term_steps
 from workflow_scripts.suite.interventions import chosen_arms, load_declaration, saved_iterations, start_iteration
 from workflow_scripts.suite.models import Model
-from workflow_scripts.suite.plan import CPU_RATE, GPU_RATE, HOUR, forward_flops_per_token
+from workflow_scripts.suite.resources import CPU_RATE, GPU_RATES, HOUR, forward_flops_per_token
 from workflow_scripts.suite.run import Run
 
 # Tokens per second and core, measured on a busy 2-core machine: both ways of counting with decoding; rewriting.
@@ -44,8 +44,8 @@ class ExperimentCost:
 
     @property
     def gpu_hours(self) -> float:
-        """Hours of one H100 or H200."""
-        return self.flops / GPU_RATE / HOUR
+        """Hours of one H100 or H200 in 16 bits."""
+        return self.flops / GPU_RATES["bfloat16"] / HOUR
 
     @property
     def core_hours(self) -> float:

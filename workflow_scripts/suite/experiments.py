@@ -6,7 +6,7 @@ there has the value of ``config/config.yaml``. Paths are relative to the working
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,13 +64,15 @@ def memorization_steps(model: Model, settings: Mapping[str, Any]) -> tuple[int, 
     return model.select_steps(settings["steps"])
 
 
-def row_ranges(model: Model, settings: Mapping[str, Any]) -> Iterator[RowRange]:
+def row_ranges(model: Model, settings: Mapping[str, Any]) -> list[RowRange]:
     """Jobs of one model: at each step the rows that the checkpoint has seen, in portions of ``rows_per_job``."""
     portion = int(settings["rows_per_job"])
-    for step in memorization_steps(model, settings):
-        seen = model.step(step).rows
-        for first in range(0, seen, portion):
-            yield RowRange(model.name, step, first, min(first + portion, seen))
+    seen = {step: model.step(step).rows for step in memorization_steps(model, settings)}
+    return [
+        RowRange(model.name, step, first, min(first + portion, rows))
+        for step, rows in seen.items()
+        for first in range(0, rows, portion)
+    ]
 
 
 def exposures_file(suite: str, dataset: str) -> str:
