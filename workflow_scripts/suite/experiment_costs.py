@@ -3,8 +3,8 @@ r"""What the experiments of a run cost, before anything starts: tokens, GPU-hour
 Example:
   python -m workflow_scripts.suite.experiment_costs --config config/runs/suite.yaml --experiments memorization seeds
 
-Arithmetic on the run's own grid, with the sustained rates of suite.resources and the measured rates below; good to about a
-factor of two. Without --experiments the run's own list is taken.
+Arithmetic on the grid of the run, with the sustained rates of suite.resources and the measured rates below; good to
+about a factor of two. Without --experiments the list of the run is taken.
 """
 
 from __future__ import annotations
