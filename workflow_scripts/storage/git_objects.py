@@ -11,6 +11,7 @@ import base64
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,7 @@ class GitObjects:
         self.stall = stall
         self.fetched: str | None = None
         self.helper_asked = False
+        self.asking = threading.Lock()
 
     def commit(self) -> str:
         """Commit that the revision stands for; fetched on the first call."""
@@ -126,9 +128,10 @@ class GitObjects:
 
     def authorization(self) -> str | None:
         """Authorization header for the remote: from its address, else from git's credential helper, else ``None``."""
-        if self.secret is None and not self.helper_asked and self.url.startswith(("http://", "https://")):
-            self.helper_asked = True
-            self.secret = self.ask_helper()
+        with self.asking:  # files are fetched in parallel; all of them wait for the one question
+            if self.secret is None and not self.helper_asked and self.url.startswith(("http://", "https://")):
+                self.helper_asked = True
+                self.secret = self.ask_helper()
         return self.secret
 
     def ask_helper(self) -> str | None:
