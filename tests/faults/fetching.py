@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -45,8 +46,18 @@ def program(hub: FaultHub, folder: Path, *more: str, **environment: str) -> subp
     """The download program in a process of its own."""
     command = [sys.executable, "-m", "workflow_scripts.storage.download", *arguments(hub, folder, *more)]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+        preexec_fn=heed_interrupts,
     )
+
+
+def heed_interrupts() -> None:
+    """A job that a shell runs in the background is started with Control-C ignored; the program must not be."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def lock_of(folder: Path) -> Path:
