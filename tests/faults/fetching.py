@@ -51,7 +51,7 @@ def program(hub: FaultHub, folder: Path, *more: str, **environment: str) -> subp
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **environment},
-        preexec_fn=heed_interrupts,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - it calls one function of C
     )
 
 
