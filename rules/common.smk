@@ -23,8 +23,6 @@ except PipelineError as error:
     raise SystemExit(USER_ERROR)
 
 SUITE = RUN.suite
-# A profile says so with a resource, because a key of the configuration would be part of the run.
-DOWNLOADS_HERE = workflow.global_resources.get("downloads_here") is not None
 for line in RUN.left_out:
     sys.stderr.write(f"{line}\n")
 
@@ -39,3 +37,13 @@ wildcard_constraints:
     run=alternatives([RUN.name]),
     figure=alternatives(GRAPH.figures),
     arm=alternatives(EXPERIMENTS.arm_names()),
+
+
+# A profile says so with a resource, because a key of the configuration would be part of the run.
+if workflow.global_resources.get("downloads_here").value is not None:
+
+    localrules:
+        download_dataset,
+        fetch_tokenizer,
+        fetch_checkpoint,
+        observe_model,
