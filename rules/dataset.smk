@@ -89,7 +89,6 @@ rule fetch_tokenizer:
         "results/timings/fetch_tokenizer/{released}.tsv"
     wildcard_constraints:
         released=alternatives(GRAPH.suites_with_tokenizer("released")),
-    localrule: DOWNLOADS_HERE
     conda:
         "../envs/conda.yaml"
     resources:
@@ -197,7 +196,6 @@ rule download_dataset:
         "results/logs/download_dataset/{suite}-{dataset}.log",
     benchmark:
         "results/timings/download_dataset/{suite}-{dataset}.tsv"
-    localrule: DOWNLOADS_HERE
     conda:
         "../envs/conda.yaml"
     resources:
