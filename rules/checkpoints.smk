@@ -14,7 +14,6 @@ rule fetch_checkpoint:
     benchmark:
         "results/timings/fetch_checkpoint/{model}-step{step}.tsv"
     priority: 30
-    localrule: DOWNLOADS_HERE
     conda:
         "../envs/conda.yaml"
     resources:
@@ -96,7 +95,6 @@ rule observe_model:
         "results/logs/observe_model/{suite}-{model}.log",
     benchmark:
         "results/timings/observe_model/{suite}-{model}.tsv"
-    localrule: DOWNLOADS_HERE
     conda:
         "../envs/conda.yaml"
     resources:
