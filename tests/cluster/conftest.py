@@ -76,3 +76,5 @@ def start_snakemake(root, place, slurm, plugin_folder):
     yield start
     for process in started:
         process.kill()
+        process.wait()
+        process.stdout.close()

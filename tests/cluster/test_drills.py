@@ -44,7 +44,7 @@ rule work:
 """
 
 
-def wait_for(ready, seconds=120):
+def wait_for(ready, seconds=240):
     """Wait until ``ready()`` is true."""
     deadline = time.monotonic() + seconds
     while not ready():
@@ -100,19 +100,19 @@ def test_a_killed_run_leaves_no_second_writer(place, slurm, start_snakemake, sna
     assert running(slurm, place, "work"), "the job outlives the killed run"
 
     second = start_snakemake(*QUICK)
-    output, _ = second.communicate(timeout=120)
+    output, _ = second.communicate(timeout=300)
     assert second.returncode != 0
     assert "lock" in output.lower()
     assert (place / "events.txt").read_text().split() == ["start"]
 
     unlocked = start_snakemake(program=("workflow_scripts.suite.unlock",))
-    output, _ = unlocked.communicate(timeout=120)
+    output, _ = unlocked.communicate(timeout=300)
     assert "1 Slurm jobs of the killed run were ended" in output
     assert not running(slurm, place, "work")
 
     (place / "seconds.txt").write_text("0")
     third = start_snakemake(*QUICK)
-    output, _ = third.communicate(timeout=180)
+    output, _ = third.communicate(timeout=300)
     assert third.returncode == 0, output[-3000:]
     assert (place / "done.txt").read_text() == "whole\n"
     assert (place / "events.txt").read_text().split() == ["start", "start", "end"]

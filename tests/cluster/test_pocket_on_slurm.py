@@ -41,9 +41,10 @@ def test_the_table_is_that_of_the_local_run(place, start_snakemake, slurm):
 
     assert process.returncode == 0, output[-4000:]
     assert (place / TABLE).read_text() == local
-    jobs = slurm.ask("squeue", "--states", "all", "-h", "-o", "%P %b %T %Z").splitlines()
-    ours = [line.split() for line in jobs if line.endswith(str(place))]
-    granted = {partition for partition, gpus, state, _ in ours if gpus == "gres/gpu:1" and state == "COMPLETED"}
+    columns = "Partition:20,tres-per-job:40,State:20,WorkDir:300"
+    jobs = slurm.ask("squeue", "--states", "all", "--noheader", "--Format", columns).splitlines()
+    ours = [line.split() for line in jobs if line.rstrip().endswith(str(place))]
+    granted = {partition for partition, gpus, state, _ in ours if gpus.endswith("gpu:1") and state == "COMPLETED"}
     assert granted == {"gpu"}, jobs
     assert {partition for partition, *_ in ours} == {"cpu", "gpu"}
     assert len(ours) <= 6, "two checkpoints are fetched and scored in one allocation"

@@ -1,0 +1,60 @@
+"""Profiles name options and rules that exist, and say nothing about a result."""
+
+import re
+import warnings
+
+import pytest
+import yaml
+from snakemake.api import SnakemakeApi
+from snakemake.cli import get_argument_parser
+from snakemake.settings.types import OutputSettings, Quietness, ResourceSettings
+
+PROFILES = ("local", "slurm", "slurm-offline", "kubernetes")
+PLUGIN_PREFIXES = ("slurm-", "kubernetes-")
+SCIENCE = {"config", "configfile", "configfiles"}
+
+
+def read(root, name):
+    return yaml.safe_load((root / "profiles" / name / "profile.v9+.yaml").read_text())
+
+
+def test_there_is_no_default_profile(root):
+    names = {path.name for path in (root / "profiles").iterdir()}
+    assert names == set(PROFILES), "profiles/default would silently override the others key by key"
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_option_exists_and_none_is_science(root, name):
+    known = {text.lstrip("-") for action in get_argument_parser()._actions for text in action.option_strings}
+    keys = {key for key in read(root, name) if not key.startswith(PLUGIN_PREFIXES)}
+    assert keys <= known
+    assert not keys & SCIENCE
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_rule_exists(root, name):
+    rules = set(re.findall(r"^rule (\w+):", "".join(p.read_text() for p in (root / "rules").glob("*.smk")), re.M))
+    profile = read(root, name)
+    assert {*profile.get("groups", {}), *profile.get("set-resources", {})} <= rules
+
+
+@pytest.mark.parametrize("name", ["slurm", "slurm-offline"])
+def test_the_site_file_is_shared_and_has_both_kinds_of_partition(root, name):
+    site = yaml.safe_load((root / read(root, name)["slurm-partition-config"]).read_text())
+    gpus = {partition: limits.get("max_gpu", 0) for partition, limits in site["partitions"].items()}
+    assert min(gpus.values()) == 0 < max(gpus.values())
+
+
+@pytest.mark.parametrize(("name", "local"), [("slurm", False), ("slurm-offline", True)])
+def test_downloads_stay_on_the_login_node_where_the_profile_says_so(plan, root, tmp_path, name, local):
+    with warnings.catch_warnings(), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        warnings.simplefilter("ignore")
+        workflow = api.workflow(
+            resource_settings=ResourceSettings(cores=2, resources=read(root, name)["resources"]),
+            snakefile=root / "Snakefile",
+            workdir=tmp_path,
+        )
+        workflow.dag()
+        for rule in ("fetch_checkpoint", "observe_model", "download_dataset", "fetch_tokenizer"):
+            assert (rule in workflow._workflow._localrules) == local
+        assert "score_checkpoint" not in workflow._workflow._localrules
