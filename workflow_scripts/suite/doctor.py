@@ -12,15 +12,19 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
+from workflow_scripts.suite.link_profiles import search_folder
 
 POCKET_DISK_GB = 2
 POCKET_MEMORY_GB = 4
+OLD_LOCK_DAYS = 180
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,39 @@ def check_slurm() -> Finding:
     """Whether this machine talks to a Slurm controller."""
     if not shutil.which("sinfo"):
         return Finding("note", "slurm", "not on this machine; only needed for profiles/slurm")
-    answer = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, check=False, timeout=30)
-    return Finding("ok" if answer.returncode == 0 else "note", "slurm", answer.stdout.strip() or answer.stderr.strip())
+    try:
+        answer = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, check=False, timeout=20)
+    except subprocess.TimeoutExpired:
+        return Finding("note", "slurm", "installed, but no controller answered within 20 seconds")
+    said = "; ".join((answer.stdout or answer.stderr).strip().splitlines())
+    return Finding("ok" if answer.returncode == 0 else "note", "slurm", said)
+
+
+def check_locks() -> Finding:
+    """Whether the environment is the locks' present state, and how old the locks are."""
+    locks = ROOT / "envs" / "base.lock"
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct", "--", str(locks)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    written = float(answer.stdout.strip() or locks.stat().st_mtime)
+    days = int((time.time() - written) / 86400)
+    advice = "; make lock takes newer versions" if days > OLD_LOCK_DAYS else ""
+    return Finding("note" if advice else "ok", "locks", f"{days} days old{advice}")
+
+
+def check_profiles() -> Finding:
+    """Whether ``snakemake --profile slurm`` finds the profiles of this checkout."""
+    place = search_folder() / "slurm"
+    if place.resolve() == ROOT / "profiles" / "slurm":
+        return Finding("ok", "profiles", f"linked in {place.parent}")
+    return Finding("note", "profiles", "not linked; make setup-slurm does, or use --workflow-profile profiles/slurm")
+
+
+def check_slurm_plugin() -> Finding:
+    """Whether Snakemake can submit to Slurm from this environment."""
+    found = importlib.util.find_spec("snakemake_executor_plugin_slurm") is not None
+    return Finding(
+        "ok" if found else "note", "slurm plugin", "installed" if found else "not installed: make setup-slurm"
+    )
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
@@ -101,7 +136,10 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     check_program("git-lfs", "data sets with source git-lfs; our own client takes its place"),
     check_program("chromium", "the browser tests"),
     check_token,
+    check_locks,
     check_slurm,
+    check_slurm_plugin,
+    check_profiles,
 )
 
 
@@ -110,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cli.parser(__doc__).parse_args(arguments)
     findings = [check() for check in CHECKS]
     for finding in findings:
-        cli.say(f"{finding.state:8}{finding.subject:12}{finding.detail}")
+        cli.say(f"{finding.state:8}{finding.subject:14}{finding.detail}")
     missing = [finding.subject for finding in findings if finding.state == "missing"]
     if missing:
         raise ConfigError(f"missing for the pocket suite: {', '.join(missing)}")
