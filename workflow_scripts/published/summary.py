@@ -13,9 +13,9 @@ MMLU_PREFIX, MMLU_SUBJECTS = "hendrycksTest-", 57
 LAST_STEP = 143_000
 
 
-def suite_rows(published: pd.DataFrame, shots: int) -> pd.DataFrame:
-    """Rows of the 16 models of today's suite from their main evaluation files, without dropped ones."""
-    names = [m.name for m in load_suite("pythia").models.values() if m.version == "v1" and m.arm == "baseline"]
+def suite_rows(published: pd.DataFrame, shots: int, version: str = "v1") -> pd.DataFrame:
+    """Rows of the 16 models of today's suite (or of ``v0``) from their main evaluation files, without dropped ones."""
+    names = [m.name for m in load_suite("pythia").models.values() if m.version == version and m.arm == "baseline"]
     harness = published["harness"].astype(str).str.startswith("lm-eval<=0.3")
     rows = published[published["model"].isin(names) & harness & (published["shots"] == shots)]
     return without_dropped(rows[~has_note(rows, CONTROL)])

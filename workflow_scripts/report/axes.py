@@ -20,7 +20,7 @@ ZERO_GAP = 0.55  # decades between the first trained checkpoint and the place of
 SHORTEST_AXIS = 0.5  # decades; an axis for a single checkpoint needs some length
 LABEL_ROOM = 0.14  # share of the x range kept free at the right for labels
 PREFIXES = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
-MIN_LABEL_SHARE = 0.09  # labels nearer than this share of the axis are thinned out
+MIN_LABEL_SHARE = 0.1  # labels nearer than this share of the axis are thinned out
 
 
 @dataclass(frozen=True)

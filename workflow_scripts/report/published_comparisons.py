@@ -6,8 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from workflow_scripts.published.findings import CONTROL, DOUBTFUL, has_note, without_dropped
+from workflow_scripts.published.scoreboard import EARLIER_STEP
 from workflow_scripts.published.summary import CORE_TASKS, LAST_STEP, suite_rows
 from workflow_scripts.report.axes import TokenScale, set_token_axis
 from workflow_scripts.report.curves import Panel, common_limits, draw_line, select, with_band
@@ -35,7 +37,19 @@ FIRST_INTERVENTION_STEP = 113_000
 
 def published_against_parameters(tables: Tables) -> Drawing:
     """Final zero-shot scores against parameters, with OPT and BLOOM: the paper's figure 8."""
-    rows = final_by_family(tables.published)
+    return against_parameters(tables.published, LAST_STEP)
+
+
+def published_against_parameters_93000(tables: Tables) -> Drawing:
+    """The same with Pythia at step 93000: the paper's figure 9."""
+    return against_parameters(tables.published, EARLIER_STEP)
+
+
+def against_parameters(published: pd.DataFrame, step: int) -> Drawing:
+    """Scores of Pythia at one step and of finished OPT and BLOOM models against parameters."""
+    rows = final_by_family(published, step)
+    at_end = step == LAST_STEP
+    models = "finished models" if at_end else f"Pythia models at step {step} and of finished OPT and BLOOM models"
     figure, axes = panel_grid(len(CORE_TASKS), columns=3, height=1.5, gap=0.62)
     tasks = load_suite("pythia").tasks
     for ax, name in zip(axes, CORE_TASKS, strict=True):
@@ -50,8 +64,8 @@ def published_against_parameters(tables: Tables) -> Drawing:
     return Drawing(
         figure,
         rows,
-        "Published final scores against parameters",
-        "Zero-shot accuracy (acc) of the finished models against the parameters in their names, as published in "
+        f"Published {'final scores' if at_end else f'scores at step {step}'} against parameters",
+        f"Zero-shot accuracy (acc) of the {models} against the parameters in their names, as published in "
         "EleutherAI/pythia (evals/pythia-v1, opt, bloom). Bars: 95 %. Dotted: chance. The y axis "
         "differs between tasks.",
         f"Scores rise with parameters in all four families except on WSC and LogiQA, which stay near chance; the best "
@@ -59,10 +73,10 @@ def published_against_parameters(tables: Tables) -> Drawing:
     )
 
 
-def final_by_family(published: pd.DataFrame) -> pd.DataFrame:
-    """Final zero-shot accuracies of Pythia, OPT and BLOOM with the family and log10 of the parameters."""
+def final_by_family(published: pd.DataFrame, step: int = LAST_STEP) -> pd.DataFrame:
+    """Zero-shot accuracies of Pythia at ``step``, OPT and BLOOM with the family and log10 of the parameters."""
     own = suite_rows(published, 0)
-    own = own[own["step"] == LAST_STEP]
+    own = own[own["step"] == step]
     others = select(published, suite=["opt", "bloom"])
     rows = select(pd.concat([own, others]), task=list(CORE_TASKS), metric="acc")
     plain = rows[["suite", "model", "size", "data", "task", "value", "stderr", "n"]].astype({"size": str, "task": str})
@@ -98,18 +112,7 @@ def draw_families(ax: Axes, rows: pd.DataFrame) -> None:
 def published_crows_pairs(tables: Tables) -> Drawing:
     """CrowS-Pairs gender near the end of training, baseline and interventions: the paper's figure 1, v0 and v1."""
     rows = gender_rows(tables.published)
-    sizes = ordered_sizes(list(rows["size"]))
-    figure, axes = plt.subplots(2, len(sizes), figsize=(7.0, 4.4), sharey=True, sharex=True, layout="none")
-    figure.subplots_adjust(left=0.075, right=0.99, top=0.9, bottom=0.1, wspace=0.08, hspace=0.28)
-    for row, version in enumerate(("v0", "v1")):
-        for column, size in enumerate(sizes):
-            draw_arms(axes[row][column], rows[(rows["version"] == version) & (rows["size"] == size)])
-            axes[row][column].set_title(f"{size}, {version}", fontsize=7.5)
-        axes[row][0].set_ylabel("% stereotype preferred")
-    handles = {label: h for ax in figure.axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(handles.values()), list(handles), loc="upper right", ncols=len(handles), borderaxespad=0.1)
-    for ax in axes[1]:
-        ax.set_xlabel("step, thousands")
+    figure = arms_figure(rows, "% stereotype preferred", neutral=50.0)
     return Drawing(
         figure,
         rows,
@@ -122,9 +125,49 @@ def published_crows_pairs(tables: Tables) -> Drawing:
     )
 
 
+def published_intervention_lambada(tables: Tables) -> Drawing:
+    """LAMBADA near the end of training, baseline and interventions: the paper's figure 6, v0 and v1."""
+    rows = arm_rows(tables.published, "lambada_openai", "acc")
+    wide = rows.pivot_table(index=["version", "size", "step"], columns="arm", values="value")
+    largest = wide.sub(wide["baseline"], axis=0).abs().max().max()
+    return Drawing(
+        arms_figure(rows, "LAMBADA, % right", neutral=None),
+        rows,
+        "LAMBADA and the pronoun interventions",
+        "Zero-shot LAMBADA accuracy (acc, n = 5,153) in per cent near the end of training, deduplicated models, as "
+        "published in evals/bias-evals (v0) and evals/pythia-v1 (v1). Bars: 95 % of one value.",
+        f"The interventions leave LAMBADA as it is: where both have a checkpoint, no arm differs from its baseline "
+        f"by more than {largest:.1f} points.",
+    )
+
+
 def gender_rows(published: pd.DataFrame) -> pd.DataFrame:
     """CrowS-Pairs gender of all arms from step 113000 on, in per cent; one value per checkpoint and arm."""
-    rows = without_dropped(select(published, task=GENDER_TASK, metric=GENDER_METRIC, data="deduped", shots=0))
+    return arm_rows(published, GENDER_TASK, GENDER_METRIC)
+
+
+def arms_figure(rows: pd.DataFrame, label: str, neutral: float | None) -> Figure:
+    """Arms over the last steps: a row per version, a column per size, ``neutral`` as a dotted line."""
+    sizes = ordered_sizes(list(rows["size"]))
+    figure, axes = plt.subplots(2, len(sizes), figsize=(7.0, 4.4), sharey="col" if neutral is None else True,
+                                sharex=True, layout="none")  # fmt: skip
+    space = 0.3 if neutral is None else 0.08
+    figure.subplots_adjust(left=0.075, right=0.99, top=0.9, bottom=0.1, wspace=space, hspace=0.28)
+    for row, version in enumerate(("v0", "v1")):
+        for column, size in enumerate(sizes):
+            draw_arms(axes[row][column], rows[(rows["version"] == version) & (rows["size"] == size)], neutral)
+            axes[row][column].set_title(f"{size}, {version}", fontsize=7.5)
+        axes[row][0].set_ylabel(label)
+    handles = {label: h for ax in figure.axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(handles.values()), list(handles), loc="upper right", ncols=len(handles), borderaxespad=0.1)
+    for ax in axes[1]:
+        ax.set_xlabel("step, thousands")
+    return figure
+
+
+def arm_rows(published: pd.DataFrame, task: str, metric: str) -> pd.DataFrame:
+    """One task of all arms from step 113000 on, in per cent; one value per checkpoint and arm."""
+    rows = without_dropped(select(published, task=task, metric=metric, data="deduped", shots=0))
     rows = rows.assign(order=~has_note(rows, CONTROL)).sort_values("order", kind="stable")  # controls of the arms first
     rows = rows[(rows["step"] >= FIRST_INTERVENTION_STEP) & rows["size"].isin(["70m", "410m", "1.4b", "6.9b"])]
     plain = rows[["version", "arm", "model", "size", "data", "shots", "step", "value", "stderr", "n"]]
@@ -133,9 +176,12 @@ def gender_rows(published: pd.DataFrame) -> pd.DataFrame:
     return with_band(plain.assign(value=100 * plain["value"], stderr=100 * plain["stderr"]))
 
 
-def draw_arms(ax: Axes, rows: pd.DataFrame) -> None:
-    """Arms of one model over the last steps."""
-    ax.axhline(50, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+def draw_arms(ax: Axes, rows: pd.DataFrame, neutral: float | None) -> None:
+    """Arms of one model over the last steps; arms of another program than the baseline are open circles."""
+    if neutral is not None:
+        ax.axhline(neutral, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+    if rows.empty:
+        ax.text(0.5, 0.5, "no files", transform=ax.transAxes, ha="center", color=FAINT, fontsize=7)
     for arm, title in ARM_TITLES.items():
         line = rows[rows["arm"] == arm].sort_values("step")
         if len(line):
@@ -145,6 +191,7 @@ def draw_arms(ax: Axes, rows: pd.DataFrame) -> None:
                 yerr=line["value"] - line["lower"],
                 color=ARM_COLOURS[arm],
                 marker="o",
+                markerfacecolor="white" if "doubtful" in line and line["doubtful"].any() else ARM_COLOURS[arm],
                 markersize=2,
                 linewidth=1.1,
                 elinewidth=0.35,

@@ -43,6 +43,21 @@ def published_sciq(tables: Tables) -> Drawing:
     return published_over_training(tables.published, "sciq")
 
 
+def published_wsc(tables: Tables) -> Drawing:
+    """WSC over training, the paper's figure 11."""
+    return published_over_training(tables.published, "wsc")
+
+
+def published_winogrande(tables: Tables) -> Drawing:
+    """WinoGrande over training, the paper's figure 12."""
+    return published_over_training(tables.published, "winogrande")
+
+
+def published_logiqa(tables: Tables) -> Drawing:
+    """LogiQA over training, the paper's figure 15."""
+    return published_over_training(tables.published, "logiqa")
+
+
 def published_scores(published: pd.DataFrame, task: str, metric: str = "acc", shots: int = 0) -> pd.DataFrame:
     """Rows of the 16 models of the suite for one task, doubtful ones marked."""
     rows = with_band(select(suite_rows(published, shots), task=task, metric=metric))

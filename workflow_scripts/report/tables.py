@@ -16,12 +16,17 @@ from typing import Any
 import pandas as pd
 
 from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.experiments.confusion import read_published
 from workflow_scripts.experiments.outputs import read_frame
+from workflow_scripts.experiments.training_map import read_training_map
 from workflow_scripts.published.table import read_table
 from workflow_scripts.suite.experiments import TABLES
+from workflow_scripts.suite.figures import PUBLISHED_FILES
+from workflow_scripts.suite.registry import load_suite
 
 METRICS_COLUMNS = ("step", "tokens", "loss")
 VALIDATION_COLUMNS = ("step", "bits_per_byte")
+TABLE_OF_FILE = {"published_memorization": "predictability_published", "published_training_map": "seeds_training_map"}
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,14 @@ def load_tables(run_file: Path, needs: Sequence[str], tables_dir: Path, training
             files |= {f"{name} {model}": path for model, path in paths.items()}
     made = {table: tables_dir / f"{table}.parquet" for need in needs for table in TABLES.get(need, ())}
     experiments = {table: read_frame(path, ()) for table, path in made.items()}
-    return Tables(run, files=files | made, experiments=experiments, **frames)
+    part_of_project = {name: Path(path) for name, path in PUBLISHED_FILES.items() if name in needs}
+    experiments |= {TABLE_OF_FILE[name]: read_published_file(name, path) for name, path in part_of_project.items()}
+    return Tables(run, files=files | made | part_of_project, experiments=experiments, **frames)
+
+
+def read_published_file(name: str, path: Path) -> pd.DataFrame:
+    """Published numbers that are part of this project, as the experiment beside which they are shown has them."""
+    return read_training_map(path) if name == "published_training_map" else read_published(path, load_suite("pythia"))
 
 
 def join_models(run: Mapping[str, Any], paths: Mapping[str, Path], columns: Sequence[str]) -> pd.DataFrame:

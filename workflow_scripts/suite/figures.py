@@ -11,6 +11,11 @@ from workflow_scripts.errors import UnknownNameError
 from workflow_scripts.suite.run import Run
 from workflow_scripts.suite.safe_yaml import load_yaml
 
+# Published numbers of other papers that are part of this project, by the name that figures need them under.
+PUBLISHED_FILES = {
+    "published_memorization": "config/suites/published/memorization-confusions.csv",
+    "published_training_map": "config/suites/published/polypythias-training-map.csv",
+}
 LIST = Path(__file__).resolve().parents[2] / "config" / "figures.yaml"
 
 
@@ -28,7 +33,7 @@ def figure_needs(name: str) -> tuple[str, ...]:
 
 def available_needs(run: Run) -> set[str]:
     """Kinds of tables that ``run`` makes."""
-    needs = {"published"}
+    needs = {"published", *PUBLISHED_FILES}
     if run.models:
         needs.add("scores")
     if run.retrains:

@@ -16,7 +16,7 @@ from typing import Any
 
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.experiments import TABLES
-from workflow_scripts.suite.figures import figure_names, figure_needs
+from workflow_scripts.suite.figures import PUBLISHED_FILES, figure_names, figure_needs
 from workflow_scripts.suite.models import Dataset, Model
 from workflow_scripts.suite.pins import pinned_commits
 from workflow_scripts.suite.run import Run, corpus_path
@@ -285,6 +285,7 @@ class Graph:
             "published": [f"{self.tables}/published.parquet"],
             "metrics": self.trained(),
             "validation": [f"{layout.training_folder(name)}/validation.csv" for name in self.models],
+            **{name: [path] for name, path in PUBLISHED_FILES.items()},
         }
         made = {name: [f"{self.tables}/{table}.parquet" for table in TABLES[name]] for name in TABLES}
         return [path for need in figure_needs(wildcards.figure) for path in (tables | made)[need]]

@@ -1,0 +1,167 @@
+"""Figures of published results in groups of tasks: MMLU, BLiMP by phenomenon, and the loss on WikiText."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from workflow_scripts.published.summary import LAST_STEP, MMLU_PREFIX, suite_rows
+from workflow_scripts.report.axes import TokenScale
+from workflow_scripts.report.curves import Panel, common_limits, draw_panel, label_sizes, select, with_band
+from workflow_scripts.report.figure import Drawing
+from workflow_scripts.report.grid import data_sets_of, legend_of_data, panel_grid
+from workflow_scripts.report.published_figures import DATA_TITLES, SOLID
+from workflow_scripts.report.style import DATA_STYLES, FAINT, FULL_WIDTH, ordered_sizes, size_colours
+from workflow_scripts.report.tables import Tables
+
+BLIMP_PREFIX = "blimp_"
+MMLU_CHANCE = 0.25
+# Phenomena of Warstadt et al. 2020, table 4, and the beginnings of the names of their paradigms.
+PHENOMENA: dict[str, Sequence[str]] = {
+    "anaphor agreement": ("anaphor_",),
+    "argument structure": (
+        "animate_", "causative", "drop_argument", "inchoative", "intransitive", "passive_", "transitive",
+    ),
+    "binding": ("principle_A_",),
+    "control and raising": (
+        "existential_there_object", "existential_there_subject", "expletive_it", "tough_vs_raising",
+    ),
+    "determiner-noun agreement": ("determiner_noun_agreement",),
+    "ellipsis": ("ellipsis_",),
+    "filler-gap": ("wh_questions", "wh_vs_that"),
+    "irregular forms": ("irregular_past",),
+    "island effects": (
+        "adjunct_island", "complex_NP_island", "coordinate_structure", "left_branch", "sentential_subject", "wh_island",
+    ),
+    "NPI licensing": ("matrix_question", "npi_present", "only_npi", "sentential_negation"),
+    "quantifiers": ("existential_there_quantifiers", "superlative_"),
+    "subject-verb agreement": ("distractor_agreement", "irregular_plural", "regular_plural"),
+}  # fmt: skip
+GROUPED_BY = ["group", "model", "size", "data", "shots", "step", "tokens"]
+
+
+def phenomenon(task: str) -> str:
+    """Phenomenon of a BLiMP task; empty for another task.
+
+    >>> phenomenon("blimp_wh_island"), phenomenon("blimp_wh_vs_that_no_gap"), phenomenon("piqa")
+    ('island effects', 'filler-gap', '')
+    """
+    name = task.removeprefix(BLIMP_PREFIX)
+    found = (group for group, beginnings in PHENOMENA.items() if name.startswith(tuple(beginnings)))
+    return next(found, "") if task.startswith(BLIMP_PREFIX) else ""
+
+
+def group_means(rows: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
+    """Unweighted mean over the tasks of each group for each model and step, with the error of the mean.
+
+    ``groups`` maps a task to its group; ``tasks`` counts the tasks in a mean and ``n`` their items.
+    """
+    chosen = rows[rows["task"].isin(list(groups))]
+    plain = chosen.astype({"model": str, "size": str, "data": str, "task": str})
+    plain = plain.assign(group=plain["task"].map(groups), variance=plain["stderr"] ** 2)
+    means = plain.groupby(GROUPED_BY, as_index=False, sort=False).agg(
+        value=("value", "mean"), variance=("variance", "sum"), tasks=("task", "nunique"), n=("n", "sum")
+    )
+    errors = np.sqrt(means["variance"]) / means["tasks"]
+    return with_band(means.assign(stderr=errors, doubtful=False).drop(columns="variance"))
+
+
+def published_mmlu(tables: Tables) -> Drawing:
+    """Mean MMLU accuracy over training, zero-shot beside five-shot."""
+    rows = pd.concat([accuracies(tables.published, shots) for shots in (0, 5)])
+    names = {name: "MMLU" for name in rows["task"].astype(str).unique() if name.startswith(MMLU_PREFIX)}
+    means = group_means(rows, names)
+    titles = {0: "zero-shot", 5: "five-shot"}
+    bare = means.assign(lower=means["value"], upper=means["value"])  # 32 bands would hide the lines
+    panels = [Panel(f"MMLU, {title}", bare[bare["shots"] == shots]) for shots, title in titles.items()]
+    figure = pair(panels, "accuracy, mean of 57 subjects", DATA_STYLES)
+    for ax in figure.axes:
+        ax.axhline(MMLU_CHANCE, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        ax.annotate("chance .25", (0.02, MMLU_CHANCE), xycoords=("axes fraction", "data"), xytext=(0, 2),
+                    textcoords="offset points", fontsize=6, color=FAINT)  # fmt: skip
+    legend_of_data(figure, data_sets_of(means))
+    last = means[means["step"] == LAST_STEP]
+    return Drawing(
+        figure,
+        means,
+        "MMLU over training",
+        f"Unweighted mean accuracy (acc) over the {int(means['tasks'].max())} subjects of MMLU, "
+        f"{int(means['n'].max()):,} items, as published in evals/pythia-v1. The standard error of a mean is "
+        f"{means['stderr'].mean():.4f}, that of each point is in the table. Dotted: chance.",
+        f"At the last checkpoint the means lie between {last['value'].min():.3f} and {last['value'].max():.3f}; "
+        "chance is .25.",
+    )
+
+
+def accuracies(published: pd.DataFrame, shots: int, version: str = "v1") -> pd.DataFrame:
+    """Accuracies of the suite's models."""
+    return select(suite_rows(published, shots, version), metric="acc")
+
+
+def pair(panels: Sequence[Panel], label: str, styles: Mapping[str, object]) -> Figure:
+    """Two panels side by side on common axes with sizes at the line ends."""
+    rows = pd.concat([panel.rows for panel in panels])
+    scale, colours = TokenScale.of(rows["tokens"], rows["step"]), size_colours(list(rows["size"]))
+    figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 3.1), sharey=True, layout="none")
+    figure.subplots_adjust(left=0.075, right=0.99, top=0.84, bottom=0.13, wspace=0.06)
+    axes[0].set_ylim(*common_limits(panels))
+    axes[0].set_ylabel(label)
+    for ax, panel in zip(axes, panels, strict=True):
+        draw_panel(ax, panel, colours, scale, styles)
+        label_sizes(ax, panel.rows, colours, scale)
+    return figure
+
+
+def published_blimp(tables: Tables) -> Drawing:
+    """BLiMP by phenomenon over training, version 0: the published suite of today was not evaluated on it."""
+    rows = select(accuracies(tables.published, 0, "v0"), data="standard")
+    means = group_means(
+        rows, {name: phenomenon(name) for name in rows["task"].astype(str).unique() if phenomenon(name)}
+    )
+    scale, colours = TokenScale.of(means["tokens"], means["step"]), size_colours(list(means["size"]))
+    figure, axes = panel_grid(len(PHENOMENA), columns=3, height=1.25, gap=0.75)
+    panels = [Panel(group, means[means["group"] == group], 0.5) for group in PHENOMENA]
+    for ax, panel in zip(axes, panels, strict=True):
+        ax.set_ylim(*common_limits(panels))
+        draw_panel(ax, panel, colours, scale, SOLID)
+        ax.set_xlabel("")
+        ax.set_title(f"{panel.title} ({int(panel.rows['tasks'].max())})", fontsize=7.5, pad=12)
+    for ax in axes[-3:]:
+        ax.set_xlabel("training tokens")
+    handles = [Line2D([], [], color=colours[size], label=size) for size in ordered_sizes(list(colours))]
+    figure.legend(handles=handles, loc="upper right", ncols=8, handlelength=1.2, columnspacing=1.0, borderaxespad=0.1)
+    last = means[means["step"] == LAST_STEP].groupby("group")["value"].mean().sort_values()
+    return Drawing(
+        figure,
+        means,
+        "BLiMP by phenomenon (version 0)",
+        "Zero-shot accuracy (acc) on the minimal pairs of BLiMP, unweighted mean over the paradigms of a phenomenon "
+        "(their number in brackets, 1,000 items each), models of version 0 on standard data, as published in "
+        "evals/pythia-v0. Bands: 95 % of the mean. Dotted: chance.",
+        f"At the last checkpoint the mean over sizes is lowest for {last.index[0]} ({last.iloc[0]:.3f}) and highest "
+        f"for {last.index[-1]} ({last.iloc[-1]:.3f}).",
+    )
+
+
+def published_wikitext(tables: Tables) -> Drawing:
+    """Bits per byte of WikiText over training, version 0."""
+    rows = select(suite_rows(tables.published, 0, "v0"), task="wikitext", metric="bits_per_byte")
+    rows = with_band(rows.astype({"model": str, "size": str, "data": str})).assign(doubtful=False)
+    panels = [Panel(title, rows[rows["data"] == data]) for data, title in DATA_TITLES.items()]
+    figure = pair(panels, "WikiText, bits per byte", SOLID)
+    last = rows[rows["step"] == LAST_STEP].sort_values("value")
+    return Drawing(
+        figure,
+        rows[["model", "size", "data", "shots", "step", "tokens", "value", "note", "source_file"]],
+        "WikiText over training (version 0)",
+        "Loss on WikiText in bits per byte (bits_per_byte, lower is better) of the models of version 0, as published "
+        f"in evals/pythia-v0; {rows['model'].nunique()} models: there are no values for 70m, 1b and 2.8b, nor for the "
+        "suite of today. No standard errors were published.",
+        f"The loss falls with size: at the last checkpoint from {last['value'].iloc[-1]:.3f} "
+        f"({last['model'].iloc[-1]}) to {last['value'].iloc[0]:.3f} ({last['model'].iloc[0]}).",
+    )
