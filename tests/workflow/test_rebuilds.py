@@ -24,7 +24,8 @@ RUN = {
     "figures": ["scores_over_training", "loss_over_training"],
 }
 SHOW = {"draw_figure": 2, "build_report": 1, "all": 1}
-COLLECT = {"run_settings": 1, "collect_scores": 1, "audit_scores": 1, **SHOW}
+# One figure shows scores, the other training logs.
+COLLECT = {"run_settings": 1, "collect_scores": 1, "audit_scores": 1, **SHOW, "draw_figure": 1}
 SCORE_ALL = {"plan_evaluation": 1, "score_checkpoint": 2, **COLLECT}
 TRAIN = {"train_model": 1, "publish_model": 1, "fetch_checkpoint": 2, "score_checkpoint": 2}
 
@@ -123,9 +124,9 @@ def test_a_figures_style_draws_figures_and_report(finished):
         ({"tasks": ["pocket_agreement", "pocket_facts"]}, {**SCORE_ALL, "crosscheck": 1}),
         ({"evaluation": {"protocol": "current-2"}}, SCORE_ALL),
         ({"steps": [0, 1, 2]}, {"fetch_checkpoint": 1, "score_checkpoint": 1, **COLLECT, "crosscheck": 1}),
-        ({"models": ["pocket-90k", "pocket-280k"]}, {**TRAIN, **COLLECT}),
-        ({"overrides": {"pocket-90k": {"learning_rate": 0.01}}}, {**TRAIN, **COLLECT, "crosscheck": 1}),
-        ({"figures": ["scores_over_training"]}, {**COLLECT, "draw_figure": 1}),
+        ({"models": ["pocket-90k", "pocket-280k"]}, {**TRAIN, **COLLECT, **SHOW}),
+        ({"overrides": {"pocket-90k": {"learning_rate": 0.01}}}, {**TRAIN, **COLLECT, **SHOW, "crosscheck": 1}),
+        ({"figures": ["scores_over_training"]}, COLLECT),
     ],
     ids=["task", "protocol", "step", "model", "learning-rate", "one-figure-less"],
 )
