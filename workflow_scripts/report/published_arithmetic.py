@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 
 from workflow_scripts.report.curves import select
 from workflow_scripts.report.figure import Drawing
@@ -19,17 +21,18 @@ def published_arithmetic(tables: Tables) -> Drawing:
     rows = multiplication(tables.published)
     sizes = ordered_sizes(list(rows["size"]))
     figure, axes = panel_grid(len(sizes) + 1, height=0.72, gap=0.62)
-    image = None
+    scale = Normalize(0, 1)
+    colours = ScalarMappable(scale, "viridis")
     for ax, size in zip(axes, sizes, strict=False):
         grid = rows[rows["size"] == size].pivot_table(index="step", columns="operand", values="value")
-        image = ax.imshow(grid.to_numpy(), aspect="auto", cmap="viridis", vmin=0, vmax=1, origin="lower")
+        ax.imshow(grid.to_numpy(), aspect="auto", cmap="viridis", norm=scale, origin="lower")
         ax.set_yticks(range(len(grid.index)), [f"{step // 1000}k" for step in grid.index], fontsize=5.5)
         ax.set_xticks(range(0, 100, 10))
         ax.set_title(size, fontsize=7.5)
         ax.grid(visible=False)
     axes[-1].set_axis_off()
     axes[len(sizes) - 1].set_xlabel("first operand")
-    figure.colorbar(image, ax=axes[-1], orientation="horizontal", fraction=0.35, aspect=30, label="accuracy")
+    figure.colorbar(colours, ax=axes[-1], orientation="horizontal", fraction=0.35, aspect=30, label="accuracy")
     tens = rows[(rows["step"] == rows["step"].max()) & (rows["size"] == sizes[-1])]
     easy = tens[(tens["operand"] < 10) | (tens["operand"] % 10 == 0)]["value"].mean()
     return Drawing(

@@ -149,6 +149,7 @@ def gender_rows(published: pd.DataFrame) -> pd.DataFrame:
 def arms_figure(rows: pd.DataFrame, label: str, neutral: float | None) -> Figure:
     """Arms over the last steps: a row per version, a column per size, ``neutral`` as a dotted line."""
     sizes = ordered_sizes(list(rows["size"]))
+    figure: Figure
     figure, axes = plt.subplots(2, len(sizes), figsize=(7.0, 4.4), sharey="col" if neutral is None else True,
                                 sharex=True, layout="none")  # fmt: skip
     space = 0.3 if neutral is None else 0.08

@@ -107,6 +107,7 @@ def pair(panels: Sequence[Panel], label: str, styles: Mapping[str, object]) -> F
     """Two panels side by side on common axes with sizes at the line ends."""
     rows = pd.concat([panel.rows for panel in panels])
     scale, colours = TokenScale.of(rows["tokens"], rows["step"]), size_colours(list(rows["size"]))
+    figure: Figure
     figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 3.1), sharey=True, layout="none")
     figure.subplots_adjust(left=0.075, right=0.99, top=0.84, bottom=0.13, wspace=0.06)
     axes[0].set_ylim(*common_limits(panels))

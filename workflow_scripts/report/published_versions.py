@@ -31,16 +31,13 @@ def published_versions(tables: Tables) -> Drawing:
         ax.set_title(tasks[task].title, fontsize=7.5)
         if tasks[task].chance:
             ax.axvline(tasks[task].chance or 0, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
-    marks = {"markersize": 4, "linestyle": "none", "color": INK}
-    figure.legend(
-        handles=[
-            Line2D([], [], marker="o", markerfacecolor="white", label="version 0", **marks),
-            Line2D([], [], marker="o", label="today", **marks),
-            Line2D([], [], color=INK, label="standard (above)"),
-            Line2D([], [], color=INK, linestyle=(0, (1.5, 1)), label="deduplicated (below)"),
-        ],
-        loc="upper right", ncols=4, borderaxespad=0.1,
-    )  # fmt: skip
+    handles = [
+        mark("version 0", "white"),
+        mark("today", INK),
+        Line2D([], [], color=INK, label="standard (above)"),
+        Line2D([], [], color=INK, linestyle=(0, (1.5, 1)), label="deduplicated (below)"),
+    ]
+    figure.legend(handles=handles, loc="upper right", ncols=4, borderaxespad=0.1)
     beyond = rows[(rows["difference"].abs() > Z95 * rows["stderr"])]
     return Drawing(
         figure,
@@ -65,6 +62,11 @@ def version_pairs(published: pd.DataFrame) -> pd.DataFrame:
     error = np.hypot(both["stderr_v0"], both["stderr_v1"])
     frame = both.assign(difference=both["value_v1"] - both["value_v0"], stderr=error)
     return frame.rename(columns={"value_v0": "v0", "value_v1": "v1"}).drop(columns=["stderr_v0", "stderr_v1"])
+
+
+def mark(label: str, face: str) -> Line2D:
+    """Circle for the legend."""
+    return Line2D([], [], marker="o", markersize=4, linestyle="none", color=INK, markerfacecolor=face, label=label)
 
 
 def draw_pairs(ax: Axes, rows: pd.DataFrame, sizes: list[str], colours: dict[str, str]) -> None:
