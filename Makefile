@@ -25,6 +25,7 @@ setup-dev:
 	@$(PYTHON) bootstrap.py --with dev
 
 demo: setup ## the whole story on the pocket suite: data, training, evaluation, figures, report
+	@.venv/bin/python -m workflow_scripts.suite.unlock --ask
 	@.venv/bin/python -m workflow_scripts.suite.check --config $(CONFIG)
 	@$(RUN) --configfile $(CONFIG) $(QUIET)
 	@.venv/bin/python -m workflow_scripts.suite.check --config $(CONFIG) --finished

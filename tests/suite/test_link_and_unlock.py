@@ -58,6 +58,9 @@ def test_a_living_run_is_told_from_jobs_and_strangers(tmp_path):
     assert unlock.living_run(place, processes) == ""
     process(processes, "13", place, "/env/bin/python", "/env/bin/snakemake", "-c2")
     assert unlock.living_run(place, processes) == "13"
+    with pytest.raises(StorageError, match="a run is alive here .process 13 on"):
+        unlock.refuse_while_alive(place, processes)
+    unlock.refuse_while_alive(tmp_path / "other", processes)
 
 
 def test_a_queue_that_does_not_answer_stops_the_unlocking(tmp_path, monkeypatch):

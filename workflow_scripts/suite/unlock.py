@@ -94,14 +94,23 @@ def end_jobs(folder: Path) -> int:
     return len(jobs)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """End what is left of a killed run and unlock."""
-    cli.parser(__doc__).parse_args(arguments)
-    folder = Path.cwd()
-    if number := living_run(folder):
+def refuse_while_alive(folder: Path, processes: Path = Path("/proc")) -> None:
+    """Raise StorageError that names the run which is alive in ``folder`` on this machine, if there is one."""
+    if number := living_run(folder, processes):
         raise StorageError(
             f"{folder}: a run is alive here (process {number} on {socket.gethostname()}); stop it first, or let it end"
         )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """End what is left of a killed run and unlock."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--ask", action="store_true", help="only refuse while a run is alive here; change nothing")
+    options = parser.parse_args(arguments)
+    folder = Path.cwd()
+    refuse_while_alive(folder)
+    if options.ask:
+        return
     ended = end_jobs(folder)
     subprocess.run([sys.executable, "-m", "snakemake", "--unlock", "--quiet", "all"], check=True)
     cli.say(f"unlocked; {ended} Slurm jobs of the killed run were ended" if ended else "unlocked")
