@@ -55,10 +55,11 @@ def test_a_living_run_is_told_from_jobs_and_strangers(tmp_path):
     process(processes, "10", place, "python", "-m", "snakemake", "--target-jobs", "work:")
     process(processes, "11", tmp_path, "python", "-m", "snakemake")
     process(processes, "12", place, "vim", "snakemake.txt")
+    process(processes, "14", place, "python", "-m", "snakemake", "-n")
     assert unlock.living_run(place, processes) == ""
     process(processes, "13", place, "/env/bin/python", "/env/bin/snakemake", "-c2")
     assert unlock.living_run(place, processes) == "13"
-    with pytest.raises(StorageError, match="a run is alive here .process 13 on"):
+    with pytest.raises(StorageError, match=r"a run is alive here .process 13 on"):
         unlock.refuse_while_alive(place, processes)
     unlock.refuse_while_alive(tmp_path / "other", processes)
 

@@ -25,7 +25,8 @@ from workflow_scripts.errors import StorageError
 
 JOB_PREFIX = "pythia_"  # slurm-jobname-prefix of the profiles, and what the plugin puts after it
 LONGEST_WAIT = 120.0
-JOB_OPTION = b"--target-jobs"  # of the Snakemake inside a job
+# Of the Snakemake inside a job of the killed run, where this machine is also a compute node; of plans.
+HARMLESS = frozenset((b"--target-jobs", b"-n", b"--dry-run", b"--dryrun", b"--lint"))
 FINISHED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED")
 
 
@@ -74,8 +75,7 @@ def living_run(folder: Path, processes: Path = Path("/proc")) -> str:
         except OSError:
             continue  # it ended, or belongs to somebody else
         names = {Path(os.fsdecode(word)).name for word in words[:3]}
-        # A job of the killed run is a Snakemake too, where this machine is also a compute node.
-        if place == folder and "snakemake" in names and JOB_OPTION not in words:
+        if place == folder and "snakemake" in names and not HARMLESS & set(words):
             return entry.name
     return ""
 
