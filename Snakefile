@@ -79,3 +79,8 @@ rule report:
     input:
         GRAPH.report,
         GRAPH.figure_files(),
+
+
+rule notebook:
+    input:
+        GRAPH.notebook(),

@@ -72,3 +72,29 @@ rule build_report:
     shell:
         "python -m workflow_scripts.report.build --run {input.settings:q} --run-dir {params.folder:q}"
         " --results-root results --figures {params.figures} --output {output.report:q} > {log:q} 2>&1"
+
+
+rule run_notebook:
+    """The sample notebook, run from top to bottom on this run's tables and one of its checkpoints."""
+    input:
+        notebook="notebooks/explore.ipynb",
+        scores="results/runs/{run}/tables/scores.parquet",
+        published="results/runs/{run}/tables/published.parquet",
+        fetched=[f"{folder}/fetched.json" for folder in GRAPH.sample_checkpoint()],
+    output:
+        notebook="results/runs/{run}/explore.ipynb",
+    log:
+        "results/logs/run_notebook/{run}.log",
+    benchmark:
+        "results/timings/run_notebook/{run}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=grows(2000),
+        runtime=lasts(10),
+    params:
+        folder=lambda wildcards: layout.run_folder(wildcards.run),
+        checkpoint=lambda wildcards, input: str(Path(input.fetched[0]).parent),
+    shell:
+        "python -m workflow_scripts.report.run_notebook --notebook {input.notebook:q} --output {output.notebook:q}"
+        " --set root=. run_dir={params.folder:q} checkpoint={params.checkpoint:q} > {log:q} 2>&1"

@@ -18,7 +18,7 @@ def plan(root, tmp_path, monkeypatch):
 
     The folder sees the project's config, rules and tables by links, and has no results.
     """
-    for name in ("config", "rules", "envs", "Snakefile", "workflow_scripts"):
+    for name in ("config", "rules", "envs", "notebooks", "Snakefile", "workflow_scripts"):
         (tmp_path / name).symlink_to(root / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", os.environ["PATH"])

@@ -33,7 +33,8 @@ def test_one_result_needs_one_model(plan):
         ("evaluate", "score_checkpoint", "draw_figure"),
         ("published", "import_published", "train_model"),
         ("figures", "draw_figure", "build_report"),
-        ("report", "build_report", "nothing"),
+        ("report", "build_report", "compare_published"),
+        ("notebook", "run_notebook", "draw_figure"),
     ],
 )
 def test_named_targets(plan, target, has, lacks):
@@ -46,6 +47,12 @@ def test_a_run_without_models_only_draws_published_figures(plan):
     jobs = plan(configfile="config/runs/published.yaml")
     assert jobs["draw_figure"] >= 4
     assert set(jobs) == {"import_published", "run_settings", "draw_figure", "build_report", "all"}
+
+
+def test_published_models_are_compared_with_the_published_numbers(plan):
+    jobs = plan(["report"], configfile="config/runs/suite.yaml", models=["pythia-70m"])
+    assert (jobs["compare_published"], jobs["import_published"]) == (1, 1)
+    assert jobs["draw_figure"] > 22
 
 
 def test_the_whole_suite_is_planned_from_the_hub_without_training(plan):

@@ -316,6 +316,10 @@ class Graph:
         is_published = self.suite.name == PUBLISHED_SUITE and bool(models) and bool(tasks)
         return [f"{self.tables}/comparison.parquet"] if is_published else []
 
+    def notebook(self) -> list[str]:
+        """The sample notebook with its outputs; nothing for a run without models."""
+        return [f"{layout.run_folder(self.run.name)}/explore.ipynb"] if self.models else []
+
     def run_json(self) -> str:
         """The run with every name resolved, as JSON text."""
         return json.dumps(self.run.as_json(), sort_keys=True)
