@@ -31,7 +31,11 @@ rule compare_published:
     output:
         table="results/runs/{run}/tables/comparison.parquet",
         csv="results/runs/{run}/tables/comparison.csv",
-        scoreboard="results/runs/{run}/tables/comparison.scoreboard.csv",
+        scoreboard=report(
+            "results/runs/{run}/tables/comparison.scoreboard.csv",
+            caption="../docs/captions/comparison.rst",
+            category="Comparison",
+        ),
     log:
         "results/logs/compare_published/{run}.log",
     benchmark:

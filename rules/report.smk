@@ -22,7 +22,12 @@ rule draw_figure:
         settings=ancient("results/runs/{run}/run.json"),
         code=layout.report_code(),
     output:
-        svg="results/runs/{run}/figures/{figure}.svg",
+        svg=report(
+            "results/runs/{run}/figures/{figure}.svg",
+            caption="../docs/captions/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
         pdf="results/runs/{run}/figures/{figure}.pdf",
         png="results/runs/{run}/figures/{figure}.png",
         csv="results/runs/{run}/figures/{figure}.csv",
@@ -56,7 +61,11 @@ rule build_report:
         data=GRAPH.data_targets() if RUN.retrains else [],
         code=layout.report_code(),
     output:
-        report="results/runs/{run}/report.html",
+        report=report(
+            "results/runs/{run}/report.html",
+            caption="../docs/captions/page.rst",
+            category="Page",
+        ),
     log:
         "results/logs/build_report/{run}.log",
     benchmark:
