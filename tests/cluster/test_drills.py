@@ -24,8 +24,7 @@ rule memory:
 rule cancelled:
     output: "cancelled.txt"
     resources: gpu=1
-    shell: "echo half > {output}; echo $CUDA_VISIBLE_DEVICES $SLURM_JOB_NUM_NODES $SLURMD_NODENAME"
-           " >> cancelled.attempts;"
+    shell: "echo half > {output}; echo $CUDA_VISIBLE_DEVICES >> cancelled.attempts;"
            " [ $(wc -l < cancelled.attempts) -gt 1 ] || sleep 300; echo whole > {output}"
 
 rule fails:
@@ -82,9 +81,7 @@ def test_memory_cancelling_and_failure_are_retried_and_reported(place, slurm, st
     assert (place / "memory.txt").read_text() == (place / "cancelled.txt").read_text() == "whole\n"
     assert (place / "memory.attempts").read_text().split() == ["600", "1200"]
     assert (place / "fails.attempts").read_text().split() == ["500", "1000"]
-    attempts = [line.split() for line in (place / "cancelled.attempts").read_text().splitlines()]
-    assert [words[0] for words in attempts] == ["0", "0"], "the fake GPU is visible to the job"
-    assert [words[1] for words in attempts] == ["1", "1"], "what several nodes are told by is there"
+    assert (place / "cancelled.attempts").read_text().split() == ["0", "0"], "the fake GPU is visible to the job"
     assert not (place / "fails.txt").exists(), "nothing half-written is left"
     granted = slurm.ask("squeue", "--states", "all", "-h", "-o", "%m").split()
     assert {"600M", "1200M", "500M", "1000M"} <= {text.replace("G", "000M") for text in granted}, granted
