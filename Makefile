@@ -5,7 +5,7 @@ CONFIG ?= config/config.yaml
 QUIET = --logger brief
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-slurm setup-cluster-tests setup-dev demo books test check plan report doctor lock lock-data figures clean unlock
+.PHONY: help setup setup-slurm setup-cluster-tests setup-dev demo books test test-cluster check plan report doctor lock lock-data figures clean unlock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -45,8 +45,11 @@ plan: setup ## what would be made, and what it would cost, before anything start
 doctor: ## what this machine has and lacks
 	@$(PYTHON) bootstrap.py && .venv/bin/python -m workflow_scripts.suite.doctor
 
-test: setup-dev ## all tests
-	@.venv/bin/python -m pytest -q -n 2
+test: setup-dev ## all tests but those that bring up a Slurm
+	@.venv/bin/python -m pytest -q -n 2 --ignore tests/cluster
+
+test-cluster: setup-cluster-tests ## the tests on a throw-away Slurm (needs root, slurm-wlm and munge; skipped without)
+	@.venv/bin/python -m pytest -q tests/cluster
 
 check: setup-dev ## format, lint, types
 	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .
