@@ -74,7 +74,7 @@ def test_fetch_takes_the_bytes_once_and_writes_a_receipt(mirror, tmp_path):
     assert (target / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_flipped_byte_in_the_mirror_is_refused(mirror, tmp_path, capfd):
+def test_fault_42_a_flipped_weight_bit_is_refused(mirror, tmp_path, capfd):
     path = mirror / "models/org/model/step8/model.safetensors"
     path.write_bytes(b"t" + path.read_bytes()[1:])
     assert fetch(mirror, tmp_path / "out") == 2

@@ -104,7 +104,7 @@ def scored(place):
 
 
 @pytest.mark.slow
-def test_a_sweep_keeps_its_budget_survives_a_kill_and_leaves_nothing_behind(place, root):
+def test_fault_53_a_sweep_keeps_its_budget_survives_a_kill_and_leaves_nothing_behind(place, root):
     folder = place / f"results/checkpoints/{MODEL.name}"
     watcher = Watcher(folder)
     watcher.start()
