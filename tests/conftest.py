@@ -11,6 +11,9 @@ import pytest
 if TYPE_CHECKING:
     from tests.storage.fault_hub import FaultHub
 
+# Collected for their doctests, files of one name would collide; as plugins they are loaded all the same.
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 

@@ -44,6 +44,7 @@ def run_notebook(notebook: Mapping[str, Any], parameters: Mapping[str, Any]) -> 
     ``parameters`` replace the values that the cell tagged ``parameters`` gives; raises DataError for a name it lacks.
     An exception of a cell is raised as it is, with the number of the cell as a note.
     """
+    plt.close("all")  # a figure that was open before is not the notebook's
     done = copy.deepcopy(dict(notebook))
     namespace: dict[str, Any] = {"__name__": "__notebook__"}
     unused = set(parameters)
