@@ -65,13 +65,16 @@ class Store:
             link(folder / entry.path, self.weights / key(entry))
 
     def sweep(self) -> int:
-        """Drop weights that only the store holds; returns the bytes freed."""
+        """Drop weights that only the store holds; returns the bytes freed. Several sweeps at once do no harm."""
         freed = 0
         for path in self.weights.glob("*") if self.weights.is_dir() else ():
-            facts = path.stat()
-            if facts.st_nlink == 1:
-                path.unlink(missing_ok=True)
-                freed += facts.st_size
+            try:
+                facts = path.stat()
+                if facts.st_nlink == 1:
+                    path.unlink()
+                    freed += facts.st_size
+            except FileNotFoundError:  # another sweep was faster
+                continue
         return freed
 
 
