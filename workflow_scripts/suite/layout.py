@@ -6,7 +6,6 @@ here, so that a path is spelt in one place.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,6 @@ TASK_DATA = f"{MIRROR}/datasets"
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 HASH_LIST = "sha256.txt"
 LEDGER = "config/suites/locks/checkpoints.tsv"
-INDEX_MAPS = ("doc_idx", "sample_idx", "shuffle_idx")
 
 
 def corpus_file(suite: str, dataset: str) -> str:
@@ -42,26 +40,9 @@ def mirrored_dataset(dataset: Dataset) -> str:
     return f"{MIRROR}/datasets/{dataset.repository}"
 
 
-def requested_samples(model: Model) -> int:
-    """Samples that GPT-NeoX asks of a data set: ceil(iterations x batch x 1.005), data-order.md section 2."""
-    return math.ceil(model.train_iterations * model.batch_rows * 1.005)
-
-
-def index_map_files(dataset: Dataset, model: Model) -> dict[str, str]:
-    """The three maps of the training order of ``model``, under GPT-NeoX's names."""
-    name = f"{dataset.prefix}_train_0_indexmap_{requested_samples(model)}ns_{model.sequence_length}sl"
-    folder = f"{dataset_folder(model.suite, dataset.key)}/index_maps"
-    return {kind: f"{folder}/{name}_{model.data_seed}s_{kind}.npy" for kind in INDEX_MAPS}
-
-
 def training_folder(model: str) -> str:
     """Checkpoints and metrics of a model that is trained here."""
     return f"{RESULTS}/training/{model}"
-
-
-def published_folder(repository: str, step: int) -> str:
-    """A revision of a model in the local mirror."""
-    return f"{MIRROR}/models/{repository}/step{step}"
 
 
 def checkpoint_folder(model: str, step: int) -> str:
