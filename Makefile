@@ -5,7 +5,7 @@ CONFIG ?= config/config.yaml
 QUIET = --logger brief
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-slurm setup-cluster-tests setup-dev demo books test test-cluster check plan report doctor lock lock-data figures clean unlock
+.PHONY: help setup setup-slurm setup-cluster-tests setup-bench setup-dev demo books test test-cluster check plan report doctor lock lock-data figures clean unlock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -20,6 +20,10 @@ setup-slurm: ## make .venv with the Slurm plugin, and link the profiles where `s
 setup-cluster-tests: setup-dev ## the Slurm plugin in a folder of its own, for tests/cluster
 	@[ -d .slurm-plugins/snakemake_executor_plugin_slurm ] || .venv/bin/python -m pip install --quiet --no-deps \
 		--require-hashes --target .slurm-plugins -r envs/slurm.lock
+
+setup-bench: setup-dev ## litgpt, a peer of benchmarks/training.py, in a folder of its own
+	@[ -d .bench-peers/litgpt ] || .venv/bin/python -m pip install --quiet --no-deps --require-hashes \
+		--target .bench-peers -r envs/bench.lock
 
 setup-dev:
 	@$(PYTHON) bootstrap.py --with dev

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,12 @@ def cpu_torch() -> str:
     return " \\\n".join(lines) + "\n"
 
 
+def all_but_peers() -> list[str]:
+    """Options that leave out of bench.lock what the workflow's own locks hold, so that its folder shadows nothing."""
+    held = ["torch", *(re.split("[=;]", line)[0].strip() for line in pins("base"))]
+    return [word for name in dict.fromkeys(held) for word in ("--no-emit-package", name)]
+
+
 def pins(name: str) -> list[str]:
     """Requirements of a lock with their exact versions and markers, without hashes."""
     lines = (HERE / f"{name}.lock").read_text().splitlines()
@@ -62,7 +69,7 @@ def conda_file() -> str:
 
 
 def main() -> None:
-    """Write the five locks, the lock of the build tools and conda's environment file."""
+    """Write every lock and conda's environment file."""
     no_torch = ("--override", "overrides.txt", "--no-emit-package", "torch")
     write("base", resolve("base", *no_torch))
     write("build", resolve("build"))
@@ -70,6 +77,7 @@ def main() -> None:
     write("dev", resolve("dev"))
     write("torch-cuda", resolve("torch-cuda"))
     write("torch-cpu", cpu_torch())
+    write("bench", resolve("bench", "--override", "bench-overrides.txt", *all_but_peers()))
     (HERE / "conda.yaml").write_text(conda_file())
 
 
