@@ -19,68 +19,81 @@ include: "rules/report.smk"
 
 
 rule all:
+    """Everything that the run in the configuration asks for."""
     default_target: True
     input:
         GRAPH.everything(),
 
 
 rule data:
+    """Data sets downloaded, verified, put into training order, with sample batches."""
     input:
         GRAPH.data_targets(),
 
 
 rule retrain:
+    """Every model of the run trained; nothing where checkpoints come from elsewhere."""
     input:
         GRAPH.trained(),
 
 
 rule checkpoints:
+    """Every checkpoint of the run fetched and verified."""
     input:
         GRAPH.fetched(),
 
 
 rule audit:
+    """Defects of what is served: duplicates, chimeras, gaps, damage."""
     input:
         GRAPH.audited(),
 
 
 rule gate:
+    """A short probe of each published model, before a long sweep."""
     input:
         GRAPH.gate(),
 
 
 rule quickstart:
+    """Text that the last checkpoint of the first model generates."""
     input:
         GRAPH.quickstarts(),
 
 
 rule evaluate:
+    """Every checkpoint scored on every task, in one table."""
     input:
         GRAPH.scores(),
         GRAPH.audited_scores(),
 
 
 rule published:
+    """The authors' results in one table, with what is wrong with them."""
     input:
         f"{GRAPH.tables}/published.parquet",
 
 
 rule experiments:
+    """The experiments that the run lists."""
     input:
         EXPERIMENTS.targets(),
 
 
 rule figures:
+    """Every figure that the run has data for."""
     input:
         GRAPH.figure_files(),
 
 
 rule report:
+    """The one-page report and its figures."""
     input:
         GRAPH.report,
         GRAPH.figure_files(),
 
 
 rule notebook:
+    """The sample notebook with its outputs."""
     input:
         GRAPH.notebook(),
