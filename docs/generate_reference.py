@@ -40,7 +40,8 @@ COMMANDS_HEAD = """# Commands
 Made from the programs themselves by `python docs/generate_reference.py`; do not edit.
 
 Every step of the graph is a program that works without Snakemake: `python -m workflow_scripts.<stage>.<step>`, from the
-top folder of the checkout, with the environment active (`. .venv/bin/activate`). `--help` shows the same and an example.
+top folder of the checkout, with the environment active (`. .venv/bin/activate`). `--help` shows the same and an
+example.
 Programs end with exit code 0, with 2 and one line when you can act on what went wrong, with 130 when they were stopped.
 An option in **bold** must be given.
 """
@@ -49,7 +50,8 @@ TARGETS_HEAD = """# Targets
 Made from the rules by `python docs/generate_reference.py`; do not edit.
 
 `snakemake -c2 TARGET` makes a target and what it needs; `snakemake -n TARGET` only says what that would be. Targets
-stand before options that take several values (`--configfile`, `--config`). A target is one of these names or any file below.
+stand before options that take several values (`--configfile`, `--config`). A target is one of these names or any file
+below.
 """
 
 
