@@ -120,6 +120,7 @@ rule make_patch:
         maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps/index_maps.json",
         tokenizer=GRAPH.tokenizer(),
         declaration=f"config/interventions/{EXPERIMENTS.declaration()}.yaml",
+        function=EXPERIMENTS.arm_function,
     output:
         patch="results/experiments/interventions/{model}/{arm}/patch.safetensors",
     log:
@@ -133,14 +134,14 @@ rule make_patch:
         runtime=lasts(240),
     params:
         declaration=EXPERIMENTS.declaration(),
-        direction=lambda wildcards: EXPERIMENTS.arm(wildcards).direction,
+        kind=EXPERIMENTS.arm_arguments,
         start=EXPERIMENTS.arm_start,
         recipe=lambda wildcards: json.dumps(
             recipe_of(GRAPH.model(wildcards)).to_json(), sort_keys=True
         ),
     shell:
         "python -m workflow_scripts.experiments.make_patch --declaration {params.declaration:q}"
-        " --direction {params.direction} --recipe {params.recipe:q} --view {input.view:q} --index-maps {input.maps:q}"
+        " {params.kind} --recipe {params.recipe:q} --view {input.view:q} --index-maps {input.maps:q}"
         " --first-step {params.start} --tokenizer {input.tokenizer:q} --output {output.patch:q} > {log:q} 2>&1"
 
 

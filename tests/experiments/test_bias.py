@@ -16,6 +16,9 @@ from workflow_scripts.experiments.bias_items import GUARD_DATA, PAIR_DATA, gende
 from workflow_scripts.experiments.published_bias import TABLE, published_effects
 from workflow_scripts.experiments.score_bias import Items
 from workflow_scripts.suite.interventions import Arm
+from workflow_scripts.suite.registry import load_suite
+
+MODEL = load_suite("pocket").model("pocket-90k")
 
 PAIRS = [
     ("The nurse took her bag.", "The nurse took his bag."),
@@ -157,9 +160,15 @@ def test_items_that_the_reference_lacks_are_refused():
 
 def test_the_reference_is_the_earliest_identity_arm():
     arms = [Arm("swap-7", "swap", 93), Arm("identity-7", "identity", 93), Arm("identity-21", "identity", 79)]
-    assert interventions.reference_arm(arms).name == "identity-21"
+    assert interventions.reference_arm(MODEL, arms).name == "identity-21"
     with pytest.raises(ConfigError, match="identity arm"):
-        interventions.reference_arm(arms[:1])
+        interventions.reference_arm(MODEL, arms[:1])
+
+
+def test_an_arm_that_starts_before_the_identity_arm_is_refused():
+    arms = [Arm("identity-7", "identity", 93), Arm("early", "swap", start_step=400)]
+    with pytest.raises(ConfigError, match=r"early start before the identity arm identity-7 \(start_percent 93\)"):
+        interventions.reference_arm(MODEL, arms)
 
 
 def test_published_effects_are_as_found(root):

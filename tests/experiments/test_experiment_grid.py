@@ -10,7 +10,14 @@ from workflow_scripts.errors import ConfigError, UnknownNameError
 from workflow_scripts.suite.experiment_graph import ExperimentGraph
 from workflow_scripts.suite.experiments import EXPERIMENTS, TABLES
 from workflow_scripts.suite.graph import Graph
-from workflow_scripts.suite.interventions import Arm, iteration_at, load_declaration, saved_iterations, start_iteration
+from workflow_scripts.suite.interventions import (
+    Arm,
+    build_declaration,
+    iteration_at,
+    load_declaration,
+    saved_iterations,
+    start_iteration,
+)
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
@@ -92,3 +99,46 @@ def test_arms_share_their_grid():
 def test_an_arm_without_rest_is_refused():
     with pytest.raises(ConfigError, match="nothing to train"):
         start_iteration(POCKET.model("pocket-1m"), Arm("late", "swap", 99.99))
+
+
+def declared(**arm):
+    return build_declaration({"declaration": "mine", "arms": {"a": arm}})
+
+
+def test_an_arm_may_start_at_any_step():
+    arm = declared(direction="identity", start_step=301).arm("a")
+    model = POCKET.model("pocket-1m")
+    assert start_iteration(model, arm) == 301
+    assert saved_iterations(model, arm)[0] == 301
+    assert set(saved_iterations(model, arm)[1:]) >= set(saved_iterations(model, Arm("b", "swap", 93))[1:])
+    assert start_iteration(PYTHIA.model("pythia-1.4b-deduped-v0"), Arm("c", "swap", start_step=3000)) == 1500
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ({"direction": "identity"}, "one of the two"),
+        ({"direction": "identity", "start_step": 4, "start_percent": 50}, "one of the two"),
+        ({"direction": "function", "start_step": 4}, "goes with direction: function"),
+        ({"direction": "swap", "function": "repeat_late", "start_step": 4}, "goes with direction: function"),
+        ({"direction": "swap", "start_step": 4}, "needs pairs"),
+    ],
+)
+def test_contradictory_arms_are_refused(arm, message):
+    with pytest.raises(ConfigError, match=message):
+        declared(**arm)
+
+
+def test_a_function_without_a_file_is_refused():
+    with pytest.raises(UnknownNameError, match="did you mean 'repeat_late'"):
+        declared(direction="function", function="repeat_lat", start_step=4)
+
+
+def test_a_function_is_an_input_of_its_patch_and_only_of_that(grid):
+    found = grid(interventions={"declaration": "repeats", "models": ["pocket-90k"], "arms": "all"})
+    wildcards = SimpleNamespace(model="pocket-90k", arm="repeats-21")
+    assert found.arm_function(wildcards) == ["config/interventions/repeat_late.py"]
+    assert found.arm_arguments(wildcards) == ["--function", "repeat_late"]
+    other = SimpleNamespace(model="pocket-90k", arm="identity-21")
+    assert found.arm_function(other) == []
+    assert found.arm_arguments(other) == ["--direction", "identity"]

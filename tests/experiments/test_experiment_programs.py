@@ -73,6 +73,23 @@ def test_patch_holds_every_change_of_the_late_rows_and_none_before(world, tmp_pa
     assert json.loads(record_path(tmp_path / "patch.safetensors").read_text())["parameters"]["sha256"] == patch.sha256
 
 
+@pytest.mark.parametrize("portion", [7, 2048])
+def test_patch_by_a_function_does_not_depend_on_the_portions(world, tmp_path, monkeypatch, portion):
+    folder, checkpoint, recipe = world
+    monkeypatch.setattr(make_patch, "ROWS_AT_ONCE", portion)
+    arguments = patch_arguments(folder, checkpoint, tmp_path / "patch.safetensors")
+    place = arguments.index("--direction")
+    arguments[place : place + 2] = ["--function", "repeat_late"]
+    make_patch.main(arguments)
+    patch = read_patch(tmp_path / "patch.safetensors")
+    rows = open_rows(folder / "text.idx", None, recipe, tmp_path / "patch.safetensors").rows(80, 160)
+    assert len(np.unique(rows[::4], axis=0)) == 4
+    assert patch.facts["direction"] == "repeat_late"
+    assert patch.facts["counts"]["rows_changed"] == 20
+    record = json.loads(record_path(tmp_path / "patch.safetensors").read_text())
+    assert "function" in record["inputs"]
+
+
 def test_patch_from_behind_the_end_is_refused(world, tmp_path):
     folder, checkpoint, _ = world
     with pytest.raises(ConfigError, match="outside"):

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from workflow_scripts.errors import ConfigError, UnknownNameError
+from workflow_scripts.errors import ConfigError, DataError, UnknownNameError
 from workflow_scripts.evaluation.encode import Encoder
 from workflow_scripts.experiments.rewrite import (
     Exchange,
     Identity,
+    UserFunction,
     make_forms,
     make_rewriter,
     read_vocabulary,
@@ -189,3 +190,66 @@ def test_ids_of_the_20b_tokenizer(shared):
     }
     assert {pair: (forms[pair].first_id, forms[pair].second_id) for pair in known} == known
     assert not forms[" Himself", " Herself"].is_single
+
+
+FUNCTION = """
+def rewrite(rows, first_row, tokenizer):
+    {body}
+"""
+
+
+@pytest.fixture
+def function(encoder, tmp_path, monkeypatch):
+    """Function that makes a rewriting of the user's from the lines of its body."""
+    monkeypatch.setattr("workflow_scripts.suite.interventions.FOLDER", tmp_path)
+
+    def make(body, name="mine"):
+        (tmp_path / f"{name}.py").write_text(FUNCTION.format(body=body))
+        return UserFunction(name, encoder)
+
+    return make
+
+
+def test_a_users_function_is_given_rows_their_number_and_the_tokenizer(function):
+    rewrite = function("rows[:, 0] = first_row + len(tokenizer.encode('he').ids); return rows")
+    rows = np.full((3, 4), 7, dtype=np.uint16)
+    made, counts = rewrite(rows, 20)
+    assert made[:, 0].tolist() == [21] * 3
+    assert made.dtype == rows.dtype
+    assert (rows == 7).all()
+    assert counts == {"changed": 3, "rows_changed": 3}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return rows[:, :2]", "same shape"),
+        ("return rows * 1.5", "integers"),
+        ("return rows.astype('int64') - 8", "outside 0"),
+        ("return rows.astype('int64') + 100000", "outside 0"),
+    ],
+)
+def test_a_users_function_must_give_rows_that_can_be_trained_on(function, body, message):
+    with pytest.raises(DataError, match=message):
+        function(body)(np.full((3, 4), 7, dtype=np.uint16), 0)
+
+
+def test_a_function_that_is_not_there_is_named(function, tmp_path, encoder):
+    function("return rows")
+    with pytest.raises(UnknownNameError, match="did you mean 'mine'"):
+        UserFunction("mime", encoder)
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(ConfigError, match="defines no function rewrite"):
+        UserFunction("empty", encoder)
+
+
+@pytest.mark.parametrize("portion", [1, 7, 40])
+def test_repeated_passages_do_not_depend_on_the_portions(encoder, portion):
+    rewrite = UserFunction("repeat_late", encoder)
+    rows = np.full((40, 20), 7, dtype=np.uint16)
+    parts = [rewrite(rows[begin : begin + portion], 101 + begin)[0] for begin in range(0, 40, portion)]
+    made = np.concatenate(parts)
+    changed = np.flatnonzero((made != rows).any(axis=1))
+    assert ((101 + changed) % 4 == 0).all()
+    assert len(changed) == 10
+    assert len(np.unique(made[changed], axis=0)) == 4

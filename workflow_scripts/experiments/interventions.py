@@ -21,7 +21,7 @@ import pandas as pd
 
 from workflow_scripts import cli
 from workflow_scripts.dataset.patched import read_patch
-from workflow_scripts.errors import ConfigError, DataError, MissingInputError
+from workflow_scripts.errors import ConfigError, DataError, MissingInputError, shorten
 from workflow_scripts.evaluation.score_files import read_run
 from workflow_scripts.experiments.bias_items import GUARD_DATA
 from workflow_scripts.experiments.memorization_rows import placed
@@ -29,23 +29,33 @@ from workflow_scripts.experiments.outputs import probability, read_frame, write_
 from workflow_scripts.experiments.published_bias import TABLE, published_effects
 from workflow_scripts.experiments.resampling import mcnemar, paired_difference
 from workflow_scripts.suite.experiments import arm_folder, models_of
-from workflow_scripts.suite.interventions import Arm, chosen_arms, load_declaration
+from workflow_scripts.suite.interventions import IDENTITY, Arm, chosen_arms, load_declaration, start_iteration
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
 LOG = logging.getLogger(__name__)
-IDENTITY = "identity"
 POOLED = "pooled"
 COLUMNS = ("step", "benchmark", "item", "outcome", "score", "log_odds")
 MEASURES = ("outcome", "log_odds", "score")
 
 
-def reference_arm(arms: Sequence[Arm]) -> Arm:
-    """The identity arm that starts earliest: it is saved at every step at which another arm is."""
+def reference_arm(model: Model, arms: Sequence[Arm]) -> Arm:
+    """The identity arm that starts earliest: it is saved at every step at which another arm is.
+
+    Raises ConfigError where there is none, or where another arm starts before it.
+    """
+    starts = {arm.name: start_iteration(model, arm) for arm in arms}
     found = [arm for arm in arms if arm.direction == IDENTITY]
     if not found:
         raise ConfigError("interventions.arms holds no identity arm, and the others are compared with it; add one")
-    return min(found, key=lambda arm: arm.start_percent)
+    reference = min(found, key=lambda arm: starts[arm.name])
+    before = [name for name, start in starts.items() if start < starts[reference.name]]
+    if before:
+        raise ConfigError(
+            f"interventions.arms: {shorten(before)} start before the identity arm {reference.name} ({reference.start}) "
+            "and cannot be compared with it; let it start as early"
+        )
+    return reference
 
 
 def read_items(model: Model, arm: Arm, root: Path) -> tuple[pd.DataFrame, Path]:
@@ -165,13 +175,12 @@ def collect(resolved: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, pd.D
     """Comparisons and patches of all arms of a resolved run, and the files that were read."""
     settings = resolved["settings"]["interventions"]
     arms = chosen_arms(load_declaration(settings["declaration"]), settings["arms"])
-    reference = reference_arm(arms)
     rows: list[dict[str, Any]] = []
     patches: list[dict[str, Any]] = []
     files: dict[str, Path] = {}
     models = [model for model in models_of(load_suite(resolved["suite"]), resolved) if model.name in settings["models"]]
     for model in models:
-        base, _ = read_items(model, reference, root)
+        base, _ = read_items(model, reference_arm(model, arms), root)
         for arm in arms:
             if arm.direction == IDENTITY:
                 check_identity(model, arm, root)

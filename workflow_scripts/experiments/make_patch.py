@@ -4,6 +4,7 @@ r"""Rewrite the rows of the last part of training: a list of changed tokens, cou
         --recipe recipe.json --view results/data/pocket/standard/view.json --first-step 558 \
         --tokenizer results/corpus/pocket/tokenizer.json --output results/experiments/.../patch.safetensors
 
+With --function NAME the rows are rewritten by the function of config/interventions/NAME.py instead of a --direction.
 The patch is read by training.retrain --patch; it names the order of rows that it belongs to and cannot be used with
 another. Beside it lies <output>.samples.jsonl: the first changed places as text, before and after.
 """
@@ -25,7 +26,9 @@ from workflow_scripts.errors import ConfigError
 from workflow_scripts.evaluation.encode import Encoder
 from workflow_scripts.experiments.rewrite import (
     DIRECTIONS,
+    Rewriter,
     Rows,
+    UserFunction,
     make_forms,
     make_rewriter,
     read_vocabulary,
@@ -35,7 +38,7 @@ from workflow_scripts.experiments.rewrite import (
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.records import write_record
-from workflow_scripts.suite.interventions import Declaration, load_declaration
+from workflow_scripts.suite.interventions import Declaration, function_path, load_declaration
 from workflow_scripts.training.recipe import Recipe, read_recipe
 from workflow_scripts.training.rows import RowSource, open_rows
 
@@ -48,8 +51,14 @@ SAMPLE_TOKENS = 12
 def make_patch(
     source: RowSource, recipe: Recipe, encoder: Encoder, declaration: Declaration, *, direction: str, first_step: int
 ) -> tuple[Patch, list[dict[str, object]]]:
-    """Patch of rows [first_step, last step) of the training order, and samples of what changed."""
-    rewrite = make_rewriter(encoder, declaration.pairs, direction)
+    """Patch of rows [first_step, last step) of the training order, and samples of what changed.
+
+    ``direction`` is one of DIRECTIONS or the name of a user's function.
+    """
+    if direction in DIRECTIONS:
+        rewrite: Rewriter = make_rewriter(encoder, declaration.pairs, direction)
+    else:
+        rewrite = UserFunction(direction, encoder)
     vocabulary, forms = read_vocabulary(encoder), make_forms(encoder, declaration.pairs)
     first, stop = first_step * recipe.batch_rows, recipe.train_iterations * recipe.batch_rows
     positions, tokens = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int32)]
@@ -58,7 +67,7 @@ def make_patch(
     with Progress(f"rewrite {direction}", max(stop - first, 1), "rows") as progress:
         for begin in range(first, stop, ROWS_AT_ONCE):
             rows = source.rows(begin, min(begin + ROWS_AT_ONCE, stop))
-            made, found = rewrite(rows)
+            made, found = rewrite(rows, begin)
             place = np.flatnonzero((made != rows).ravel())
             positions.append(begin * rows.shape[1] + place)
             tokens.append(made.ravel()[place].astype(np.int32))
@@ -100,7 +109,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line of this program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--declaration", required=True, help="name of a file in config/interventions")
-    parser.add_argument("--direction", required=True, choices=DIRECTIONS, help="which words become which")
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--direction", choices=DIRECTIONS, help="which words become which")
+    kind.add_argument("--function", help="name of a file in config/interventions that defines rewrite()")
     parser.add_argument("--recipe", required=True, help="recipe of the training: a file or the JSON object itself")
     parser.add_argument("--view", type=Path, required=True, help="view.json of the data set")
     parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
@@ -119,15 +130,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source = open_rows(options.view, options.index_maps, recipe)
     encoder = Encoder(options.tokenizer, recipe.sequence_length)
     declaration = load_declaration(options.declaration)
+    direction = options.function or options.direction
     patch, samples = make_patch(
-        source, recipe, encoder, declaration, direction=options.direction, first_step=options.first_step
+        source, recipe, encoder, declaration, direction=direction, first_step=options.first_step
     )
     lines = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples)
     write_text(options.output.with_name(f"{options.output.name}.samples.jsonl"), lines)
     write_patch(options.output, patch)
-    write_record(
-        options.output, {"view": options.view, "tokenizer": options.tokenizer}, {**patch.facts, "sha256": patch.sha256}
-    )
+    inputs = {"view": options.view, "tokenizer": options.tokenizer}
+    if options.function:
+        inputs["function"] = function_path(options.function)
+    write_record(options.output, inputs, {**patch.facts, "sha256": patch.sha256})
     LOG.info("%d tokens changed in rows %d to %d", len(patch.positions), patch.first_row, patch.stop_row)
 
 

@@ -1,24 +1,28 @@
-"""Exchange whole words in rows of tokens, one token for one token.
+"""Rewrite rows of tokens: exchange whole words, one token for one token, or call a function of the user's.
 
 A word of a pair is rewritten only where it stands as one token and as a whole word: the token after it must not go on
 with a letter or digit, and a form without a space before it must follow a line break, a tab, an opening quote or
 bracket, or the end of a document. A word in the last column is left alone, because the token after it is not seen
 there, and so is a form without a space in the first column; both are counted. Lengths never change. It must never touch
-a part of a word.
+a part of a word. A function of one's own may change any token of a row, but neither lengths nor the number of rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import importlib.util
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workflow_scripts.errors import ConfigError, UnknownNameError
+from workflow_scripts.errors import ConfigError, DataError, UnknownNameError
 from workflow_scripts.evaluation.encode import PREFIX_TOKEN, Encoder
+from workflow_scripts.suite.interventions import IDENTITY, function_path
 
 Rows = NDArray[np.integer]
+Rewritten = tuple[Rows, dict[str, int]]
 Pairs = Sequence[tuple[str, str]]
 OPENING = "\n\r\t\"'([{\u201c\u2018\u00ab"
 NONE = -1
@@ -105,7 +109,7 @@ class Exchange:
                 self.table[old] = new
                 self.needs_opening[old] = not text.startswith(" ")
 
-    def __call__(self, rows: Rows) -> tuple[Rows, dict[str, int]]:
+    def __call__(self, rows: Rows, first_row: int = 0) -> Rewritten:  # noqa: ARG002 - places do not matter here
         """Rewritten copy of ``rows`` [n, width] and counts: changed, inside_word, at_row_edge."""
         tokens = rows.astype(np.int64)
         is_word = self.table[tokens] != tokens
@@ -148,7 +152,7 @@ class Retokenize:
         self.encoder, self.vocabulary = encoder, vocabulary
         self.words = [each for form in forms if form.is_single for each in (form.first_id, form.second_id)]
 
-    def __call__(self, rows: Rows) -> tuple[Rows, dict[str, int]]:
+    def __call__(self, rows: Rows, first_row: int = 0) -> Rewritten:  # noqa: ARG002 - places do not matter here
         """Rewritten copy of ``rows`` and counts: changed (tokens), rows_made_again."""
         made = np.array(rows)
         chosen = np.flatnonzero(np.isin(rows, self.words).any(axis=1))
@@ -162,22 +166,62 @@ class Retokenize:
 class Identity:
     """Control: nothing changes, and training must come to the same bits as the baseline."""
 
-    def __call__(self, rows: Rows) -> tuple[Rows, dict[str, int]]:
+    def __call__(self, rows: Rows, first_row: int = 0) -> Rewritten:  # noqa: ARG002 - places do not matter here
         """``rows`` themselves."""
         return rows, {"changed": 0}
 
 
-Rewriter = Callable[[Rows], tuple[Rows, dict[str, int]]]
-DIRECTIONS = ("first_to_second", "second_to_first", "swap", "identity", "retokenize")
+class UserFunction:
+    """A rewriting of one's own: ``rewrite(rows, first_row, tokenizer)`` of a file in ``config/interventions``.
+
+    It is given rows [n, width] in training order, the number of the first of them and the tokenizer, and returns rows
+    of the same shape. It must depend on nothing else: rows come in portions whose size is not its business.
+    """
+
+    def __init__(self, name: str, encoder: Encoder) -> None:
+        """Load the file; raises UnknownNameError, or ConfigError where it defines no ``rewrite``."""
+        path = function_path(name)
+        specification = importlib.util.spec_from_file_location(f"interventions_{name}", path)
+        assert specification is not None
+        assert specification.loader is not None
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+        if not callable(getattr(module, "rewrite", None)):
+            raise ConfigError(f"{path}: defines no function rewrite(rows, first_row, tokenizer)")
+        self.path, self.function, self.tokenizer = path, module.rewrite, encoder.tokenizer
+        self.entries = encoder.tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def __call__(self, rows: Rows, first_row: int = 0) -> Rewritten:
+        """Rewritten copy of ``rows`` and counts: changed (tokens), rows_changed. Raises DataError for unfit rows."""
+        made = np.asarray(self.function(rows.copy(), first_row, self.tokenizer))
+        if made.shape != rows.shape or made.dtype.kind not in "iu":
+            raise DataError(
+                f"{self.path}: rewrite gave {made.dtype} {list(made.shape)} for rows {list(rows.shape)}; it must give "
+                "integers of the same shape"
+            )
+        if made.size and not 0 <= int(made.min()) <= int(made.max()) < self.entries:
+            raise DataError(f"{self.path}: rewrite gave tokens outside 0 to {self.entries - 1}")
+        different = made != rows
+        return made.astype(rows.dtype), {
+            "changed": int(different.sum()),
+            "rows_changed": int(different.any(axis=1).sum()),
+        }
+
+
+class Rewriter(Protocol):
+    """What turns rows into rows of the same shape, and says how much it changed."""
+
+    def __call__(self, rows: Rows, first_row: int = 0) -> Rewritten:
+        """Rewritten copy of rows whose first has the number ``first_row`` in training order, and counts."""
+
+
+DIRECTIONS = ("first_to_second", "second_to_first", "swap", IDENTITY, "retokenize")
 
 
 def make_rewriter(encoder: Encoder, pairs: Pairs, direction: str) -> Rewriter:
-    """The rewriting that a direction names; raises UnknownNameError, and ConfigError when no pair can be exchanged.
-
-    For another rewriting write a class with the same call and a branch here: rows in, rows of the same shape out.
-    """
+    """The rewriting that a direction names; raises UnknownNameError, and ConfigError when no pair can be exchanged."""
     vocabulary, forms = read_vocabulary(encoder), make_forms(encoder, pairs)
-    if direction == "identity":
+    if direction == IDENTITY:
         return Identity()
     if not any(form.is_single for form in forms):
         raise ConfigError("none of the pairs is one token on both sides; this tokenizer cannot exchange them in place")

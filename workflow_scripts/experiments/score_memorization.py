@@ -7,7 +7,8 @@ r"""Which training rows does a checkpoint know by heart? Scores a range of rows 
 One row per sequence: row (its place in the order of training), batch, first_miss (tokens of the greedy continuation
 that are right before the first wrong one) and memorized (all are right). --scores partial adds matched, the places at
 which the generated continuation agrees (the papers' score times the continuation's length); it costs 24 times as much.
---every K takes each K-th batch only. Ranges are independent jobs: a range that is there is never scored again.
+--every K takes each K-th batch only; --patch scores the rows that an arm was trained on. Ranges are independent jobs: a
+range that is there is never scored again.
 """
 
 from __future__ import annotations
@@ -112,6 +113,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--recipe", required=True, help="recipe of its training: a file or the JSON object itself")
     parser.add_argument("--view", type=Path, required=True, help="view.json of the data set it was trained on")
     parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
+    parser.add_argument("--patch", type=Path, help="patch of the arm that the checkpoint belongs to (make_patch)")
     parser.add_argument("--first-row", type=int, default=0, help="first row in training order")
     parser.add_argument("--stop-row", type=int, required=True, help="row after the last one")
     parser.add_argument("--every", type=int, default=1, help="take each EVERY-th training batch only")
@@ -135,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     recipe = read_recipe(options.recipe)
-    source = open_rows(options.view, options.index_maps, recipe)
+    source = open_rows(options.view, options.index_maps, recipe, options.patch)
     if options.stop_row > source.n_rows:
         raise ConfigError(f"--stop-row {options.stop_row}: the data hold {source.n_rows} rows in training order")
     engine = Engine(options.checkpoint, options.device, DTYPES[options.dtype])

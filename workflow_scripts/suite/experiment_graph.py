@@ -19,7 +19,14 @@ from workflow_scripts.suite.experiments import (
     term_steps,
 )
 from workflow_scripts.suite.graph import Graph
-from workflow_scripts.suite.interventions import Arm, chosen_arms, load_declaration, saved_iterations, start_iteration
+from workflow_scripts.suite.interventions import (
+    Arm,
+    chosen_arms,
+    function_path,
+    load_declaration,
+    saved_iterations,
+    start_iteration,
+)
 from workflow_scripts.suite.models import Model
 
 # Items of bias and of the guard, by suite.
@@ -134,6 +141,16 @@ class ExperimentGraph:
     def arm(self, wildcards: Any) -> Arm:
         """The arm that the wildcards name."""
         return next(arm for arm in self.arms() if arm.name == wildcards.arm)
+
+    def arm_function(self, wildcards: Any) -> list[str]:
+        """File of the user's function that rewrites an arm's data, where it has one."""
+        function = self.arm(wildcards).function
+        return [] if function is None else [f"config/interventions/{function_path(function).name}"]
+
+    def arm_arguments(self, wildcards: Any) -> list[str]:
+        """What is changed in an arm, as arguments of the program that makes its patch."""
+        arm = self.arm(wildcards)
+        return ["--direction", arm.direction] if arm.function is None else ["--function", arm.function]
 
     def arm_names(self) -> list[str]:
         """Names of the run's arms."""

@@ -1,9 +1,9 @@
-"""Declared interventions: which words are exchanged, from which share of training on (``config/interventions``)."""
+"""Declared interventions (``config/interventions``): what is changed in the data, from which point of training on."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,33 @@ FOLDER = Path(__file__).resolve().parents[2] / "config" / "interventions"
 NEAR = 0.005
 # Checkpoints of an arm lie on a common grid of this share of all iterations, counted back from the end.
 GRID_PERCENT = 3.5
+IDENTITY = "identity"
+FUNCTION = "function"
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A continuation of training on changed data: ``direction`` of the exchange and where it leaves the baseline."""
+    """A continuation of training on changed data: ``direction`` of the exchange and where it leaves the baseline.
+
+    The start is a share of training or a Hub step, one of the two; ``function`` is the name of the user's rewriting
+    where the direction is ``function``.
+    """
 
     name: str
     direction: str
-    start_percent: float
+    start_percent: float | None = None
+    start_step: int | None = None
+    function: str | None = None
+
+    @property
+    def start(self) -> str:
+        """Where it starts, in words."""
+        return f"start_step {self.start_step}" if self.start_percent is None else f"start_percent {self.start_percent}"
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """Pairs of words (first, second) and the arms that exchange them."""
+    """Pairs of words (first, second), none where only functions rewrite, and the arms."""
 
     name: str
     pairs: tuple[tuple[str, str], ...]
@@ -59,10 +72,31 @@ def load_declaration(name: str) -> Declaration:
 
 def build_declaration(facts: Mapping[str, Any]) -> Declaration:
     """Declaration from the checked content of a file."""
-    arms = {
-        name: Arm(name, values["direction"], float(values["start_percent"])) for name, values in facts["arms"].items()
-    }
-    return Declaration(facts["declaration"], tuple((first, second) for first, second in facts["pairs"]), arms)
+    pairs = tuple((first, second) for first, second in facts.get("pairs", []))
+    arms = {name: Arm(name, **values) for name, values in facts["arms"].items()}
+    for arm in arms.values():
+        check_arm(arm, pairs)
+    return Declaration(facts["declaration"], pairs, arms)
+
+
+def check_arm(arm: Arm, pairs: Sequence[tuple[str, str]]) -> None:
+    """Raise ConfigError where keys of an arm contradict each other, UnknownNameError for a function without a file."""
+    if (arm.start_percent is None) == (arm.start_step is None):
+        raise ConfigError(f"arm {arm.name}: give start_percent or start_step, one of the two")
+    if (arm.direction == FUNCTION) != (arm.function is not None):
+        raise ConfigError(f"arm {arm.name}: key 'function' goes with direction: {FUNCTION}, and only with it")
+    if arm.function is not None:
+        function_path(arm.function)
+    elif not pairs and arm.direction != IDENTITY:
+        raise ConfigError(f"arm {arm.name}: {arm.direction} needs pairs of words, the declaration has none")
+
+
+def function_path(name: str) -> Path:
+    """File of a user's rewriting, ``config/interventions/<name>.py``; raises UnknownNameError."""
+    known = sorted(path.stem for path in FOLDER.glob("*.py"))
+    if name not in known:
+        raise UnknownNameError("rewriting function", name, known)
+    return FOLDER / f"{name}.py"
 
 
 def chosen_arms(declaration: Declaration, wanted: str | list[str]) -> tuple[Arm, ...]:
@@ -87,9 +121,12 @@ def iteration_at(model: Model, percent: float) -> int:
 
 def start_iteration(model: Model, arm: Arm) -> int:
     """Iteration of the baseline from which an arm goes on; raises ConfigError when nothing is left to train."""
-    start = iteration_at(model, arm.start_percent)
+    if arm.start_percent is None:
+        start = model.step(int(arm.start_step or 0)).iteration
+    else:
+        start = iteration_at(model, arm.start_percent)
     if start >= model.train_iterations:
-        raise ConfigError(f"arm {arm.name}: start_percent {arm.start_percent} leaves {model.name} nothing to train")
+        raise ConfigError(f"arm {arm.name}: {arm.start} leaves {model.name} nothing to train")
     return start
 
 
