@@ -7,6 +7,7 @@ COMMANDS is a list of argument lists; all processes run them one after another.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -40,6 +41,7 @@ def work(rank: int, world: int, commands: list[list[str]], ports: list[str]) -> 
 
 
 def main() -> int:
+    faulthandler.enable()
     world, commands = int(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
     ports = [free_port() for _ in commands]
     children = []

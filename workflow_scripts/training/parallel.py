@@ -12,6 +12,8 @@ only where several processes are; sharded tensors and wrapped modules are known 
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +96,25 @@ def joined(kind: str, device: str) -> Iterator[Processes]:
     try:
         yield Processes(kind, rank, world, place)
     finally:
-        distributed.destroy_process_group()
+        leave()
+
+
+def leave() -> None:
+    """Leave the group of processes and keep its object to the end of this process.
+
+    DDP must not be the last owner of the group: it frees it while it holds Python's lock and waits for gloo's threads,
+    one of which may still wait for that lock to free the tensor of the last collective (pytorch#56297: on a busy
+    machine a run of four processes hung about every second time). Python frees its own reference without the lock.
+    """
+    group = distributed.group.WORLD
+    distributed.destroy_process_group()
+    atexit.register(outlive, group)
+
+
+def outlive(group: distributed.ProcessGroup | None) -> None:
+    """Free what may still own ``group``; the caller's reference is the last."""
+    del group
+    gc.collect()
 
 
 def chosen_device(name: str) -> torch.device:
