@@ -21,7 +21,7 @@ rule score_memorization:
         runtime=RESOURCES.minutes("memorize"),
         gpu=RESOURCES.gpus("memorize"),
     params:
-        engine=RESOURCES.engine_arguments(),
+        engine=RESOURCES.engine_arguments(RESOURCES.memorization_dtype),
         folder=lambda wildcards: layout.checkpoint_folder(
             wildcards.model, wildcards.step
         ),

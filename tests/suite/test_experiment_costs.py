@@ -6,9 +6,11 @@ import dataclasses
 
 import pytest
 
+from workflow_scripts.errors import ConfigError
 from workflow_scripts.suite.check import load_run_file
 from workflow_scripts.suite.experiment_costs import experiment_costs, line, main, memorization_cost
 from workflow_scripts.suite.experiments import EXPERIMENTS
+from workflow_scripts.suite.plan import check_limits, experiments_table, total_cost
 from workflow_scripts.suite.registry import load_suite
 
 
@@ -36,8 +38,49 @@ def test_every_tenth_batch_costs_a_tenth(suite_run):
 def test_every_experiment_has_a_line(suite_run):
     costs = experiment_costs(suite_run, EXPERIMENTS)
     assert [cost.name for cost in costs] == list(EXPERIMENTS)
-    assert all("GPU-hours" in line(cost) for cost in costs)
+    assert all("GPU-hours" in line(cost) or "seconds" in line(cost) for cost in costs)
     assert {cost.name for cost in costs if cost.tokens} == {"memorization", "term_frequency", "interventions"}
+
+
+def test_the_plan_of_the_real_suite_has_a_line_per_experiment(suite_run):
+    lines = {text.split()[0]: text for text in experiments_table(suite_run).splitlines()[1:]}
+    assert list(lines) == list(EXPERIMENTS)
+    assert all("(not asked)" in text for text in lines.values())
+    # 16 models, 7 checkpoints of 84,992,000 rows on average, 63 tokens; both data sets; 12 bytes a row.
+    assert lines["memorization"].split()[3:] == [
+        "6e+11",
+        "2,459.9",
+        "GPU-h",
+        "0.0",
+        "core-s",
+        "1.08",
+        "TB",
+        "114.23",
+        "GB",
+    ]
+    # 11 checkpoints of 16 models, five numbers of examples, 10,000 questions.
+    assert "GPU-h" in lines["term_frequency"]
+    # Seven arms of four models at 7 % or 21 % of 300 billion tokens.
+    assert lines["interventions"].split()[3] == "9.23e+11"
+    assert pytest.approx(9.23e11, rel=0.01) == 4 * (5 * 0.07 + 2 * 0.21) * 299.9e9
+
+
+def test_the_precision_of_memorization_decides_its_hours(suite_run):
+    models = [load_suite("pythia").model("pythia-70m")]
+    half = memorization_cost(suite_run, models)
+    settings = {**suite_run.settings, "memorization": {**suite_run.section("memorization"), "dtype": "float32"}}
+    full = memorization_cost(dataclasses.replace(suite_run, settings=settings), models)
+    assert (half.dtype, full.dtype) == ("float16", "float32")
+    assert full.gpu_hours == pytest.approx(half.gpu_hours * 400 / 45)
+
+
+def test_experiments_that_are_asked_for_count_towards_the_limit(root):
+    run = load_run_file(root / "config" / "runs" / "experiments.yaml")
+    settings = {**run.settings, "limits": {"cpu_hours": 0.14}}
+    without = dataclasses.replace(run, settings={**settings, "experiments": ["memorization"]})
+    check_limits(without, total_cost(without))
+    with pytest.raises(ConfigError, match="cpu hours"):
+        check_limits(dataclasses.replace(run, settings=settings), total_cost(run))
 
 
 def test_program_prints_the_run_s_own_experiments(root, capsys):

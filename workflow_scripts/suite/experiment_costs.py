@@ -1,16 +1,17 @@
-r"""What the experiments of a run cost, before anything starts: tokens, GPU-hours (or core-hours) and bytes.
+r"""What experiments cost, before anything starts: tokens, GPU-hours (or core-hours) and bytes.
 
 Example:
   python -m workflow_scripts.suite.experiment_costs --config config/runs/suite.yaml --experiments memorization seeds
 
-Arithmetic on the grid of the run, with the sustained rates of suite.resources and the measured rates below; good to
-about a factor of two. Without --experiments the list of the run is taken.
+Arithmetic on the grid of the run, good to about a factor of two. Rates of cores are measured (benchmarks/experiments.py
+prints them for any machine); those of GPUs are those of suite.resources and were not measured by this project. Without
+--experiments the list of the run is taken; `make plan` shows all, and marks those that the run asks for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +20,45 @@ from workflow_scripts.suite.check import DEFAULT, load_run_file
 from workflow_scripts.suite.experiments import EXPERIMENTS, experiments_of, memorization_steps, one_per_size, term_steps
 from workflow_scripts.suite.interventions import chosen_arms, load_declaration, saved_iterations, start_iteration
 from workflow_scripts.suite.models import Model
-from workflow_scripts.suite.resources import CPU_RATE, GPU_RATES, HOUR, forward_flops_per_token
+from workflow_scripts.suite.resources import CPU_RATE, GPU_RATES, HOUR, forward_flops_per_token, memorization_dtype
 from workflow_scripts.suite.run import Run
 
-# Tokens per second and core, measured on a busy 2-core machine: both ways of counting with decoding; rewriting.
+# Tokens per second and core, from benchmarks/experiments.py: both ways of counting with decoding; exchanging words.
 COUNT_RATE = 1.0e6
 REWRITE_RATE = 5.0e7
 SCORE_BYTES = 12  # row, batch, first miss and flag in a compressed table
 BIAS_TOKENS = {"pocket": 1.2e4, "pythia": 6.0e5}  # CrowS-Pairs (gender), WinoBias and LAMBADA, prefixes shared
 QUESTION_TOKENS = {"pocket": 1.5e4, "pythia": 3.0e5}  # one number of shots: 10,000 questions of about 30 tokens
 OPTIMIZER_STATE_BYTES = 12  # float32 weights and two moments per parameter
+EXPENSIVE = ("memorization", "term_frequency", "interventions")
 TRAIN_FACTOR = 3  # forward and backward pass against a forward pass alone
 
 
 @dataclass(frozen=True)
 class ExperimentCost:
-    """Cost of one experiment: token-forwards through models, their FLOPs, core-seconds beside them, bytes kept."""
+    """Cost of one experiment: token-forwards through models, their FLOPs and precision, core-seconds beside them.
+
+    ``read_bytes`` are token files that it reads and a run without training does not download otherwise; ``kept_bytes``
+    are what it leaves on the disk.
+    """
 
     name: str
     tokens: float = 0.0
     flops: float = 0.0
+    dtype: str = "float32"
     core_seconds: float = 0.0
+    read_bytes: float = 0.0
     kept_bytes: float = 0.0
 
     @property
+    def reads_tables_only(self) -> bool:
+        """True where nothing is computed but statistics of tables that other jobs made."""
+        return self.name not in EXPENSIVE
+
+    @property
     def gpu_hours(self) -> float:
-        """Hours of one H100 or H200 in 16 bits."""
-        return self.flops / GPU_RATES["bfloat16"] / HOUR
+        """Hours of one H100 or H200."""
+        return self.flops / GPU_RATES[self.dtype] / HOUR
 
     @property
     def core_hours(self) -> float:
@@ -63,7 +76,19 @@ def memorization_cost(run: Run, models: Sequence[Model]) -> ExperimentCost:
     }
     tokens = {name: length * number for name, number in rows.items()}
     flops = sum(tokens[model.name] * forward_flops_per_token(model) for model in models)
-    return ExperimentCost("memorization", sum(tokens.values()), flops, 0.0, SCORE_BYTES * sum(rows.values()))
+    return ExperimentCost(
+        "memorization",
+        sum(tokens.values()),
+        flops,
+        memorization_dtype(run),
+        read_bytes=token_bytes(run, models),
+        kept_bytes=SCORE_BYTES * sum(rows.values()),
+    )
+
+
+def token_bytes(run: Run, models: Sequence[Model]) -> float:
+    """Size of the token files that the models were trained on; 0 where they are made here."""
+    return float(sum(run.suite.dataset(key).bin_bytes or 0 for key in {model.dataset for model in models}))
 
 
 def term_cost(run: Run, models: Sequence[Model]) -> ExperimentCost:
@@ -74,7 +99,14 @@ def term_cost(run: Run, models: Sequence[Model]) -> ExperimentCost:
     factor = sum(1 + shots for shots in settings["shots"])
     asked = {model.name: per_shot * factor * len(term_steps(model, settings)) for model in models}
     flops = sum(asked[model.name] * forward_flops_per_token(model) for model in models)
-    return ExperimentCost("term_frequency", sum(asked.values()), flops, sum(counted.values()) / COUNT_RATE)
+    return ExperimentCost(
+        "term_frequency",
+        sum(asked.values()),
+        flops,
+        str(run.section("evaluation").get("dtype", "float32")),
+        core_seconds=sum(counted.values()) / COUNT_RATE,
+        read_bytes=token_bytes(run, models),
+    )
 
 
 def intervention_cost(run: Run) -> ExperimentCost:
@@ -82,7 +114,7 @@ def intervention_cost(run: Run) -> ExperimentCost:
     settings = run.section("interventions")
     arms = chosen_arms(load_declaration(settings["declaration"]), settings["arms"])
     models = [model for model in run.models if model.name in settings["models"]]
-    total = ExperimentCost("interventions")
+    total = ExperimentCost("interventions", dtype="bfloat16", read_bytes=token_bytes(run, models))
     for model in models:
         for arm in arms:
             start = start_iteration(model, arm)
@@ -90,19 +122,14 @@ def intervention_cost(run: Run) -> ExperimentCost:
             items = of_suite(run, BIAS_TOKENS) * len(saved_iterations(model, arm))
             flops = (TRAIN_FACTOR * tokens + items) * forward_flops_per_token(model)
             kept = float(model.parameters) * OPTIMIZER_STATE_BYTES * len(saved_iterations(model, arm)) / 3
-            total = added(total, ExperimentCost(total.name, tokens + items, flops, tokens / REWRITE_RATE, kept))
+            total = replace(
+                total,
+                tokens=total.tokens + tokens + items,
+                flops=total.flops + flops,
+                core_seconds=total.core_seconds + tokens / REWRITE_RATE,
+                kept_bytes=total.kept_bytes + kept,
+            )
     return total
-
-
-def added(first: ExperimentCost, second: ExperimentCost) -> ExperimentCost:
-    """Sum of two costs under the first one's name."""
-    return ExperimentCost(
-        first.name,
-        first.tokens + second.tokens,
-        first.flops + second.flops,
-        first.core_seconds + second.core_seconds,
-        first.kept_bytes + second.kept_bytes,
-    )
 
 
 def of_suite(run: Run, numbers: dict[str, float]) -> float:
@@ -123,9 +150,12 @@ def experiment_costs(run: Run, names: Iterable[str]) -> list[ExperimentCost]:
 
 def line(cost: ExperimentCost) -> str:
     """One line of the answer."""
+    if cost.reads_tables_only:
+        return f"{cost.name:<16} seconds: it reads tables that are there"
     return (
-        f"{cost.name:<16} {cost.tokens:10.3g} tokens  {cost.gpu_hours:10.3g} GPU-hours or {cost.core_hours:10.3g} "
-        f"core-hours  {cost.core_seconds / HOUR:8.3g} core-hours beside  {cost.kept_bytes / 1e9:8.3g} GB kept"
+        f"{cost.name:<16} {cost.tokens:9.3g} tokens, {cost.gpu_hours:,.3g} GPU-hours ({cost.dtype}) or "
+        f"{cost.core_hours:,.3g} core-hours; beside the network {cost.core_seconds / HOUR:,.3g} core-hours; reads "
+        f"{cost.read_bytes / 1e9:,.3g} GB of tokens, keeps {cost.kept_bytes / 1e9:,.3g} GB"
     )
 
 

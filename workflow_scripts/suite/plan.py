@@ -20,7 +20,8 @@ from pathlib import Path
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.suite.check import DEFAULT, load_run_file
-from workflow_scripts.suite.experiments import experiments_of, one_per_size, row_ranges
+from workflow_scripts.suite.experiment_costs import ExperimentCost, experiment_costs
+from workflow_scripts.suite.experiments import EXPERIMENTS, experiments_of, one_per_size, row_ranges
 from workflow_scripts.suite.layout import MODEL_FILES
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.resources import (
@@ -30,6 +31,7 @@ from workflow_scripts.suite.resources import (
     HOUR,
     evaluation_tokens,
     forward_flops_per_token,
+    memorization_dtype,
     memorization_tokens,
     training_flops,
 )
@@ -123,7 +125,8 @@ def rates(run: Run) -> tuple[float, float]:
 def hours(cost: Cost, run: Run) -> tuple[float, float, float]:
     """Hours on one device of training, evaluation and memorization."""
     training, scoring = rates(run)
-    flops = (cost.training_flops / training, cost.evaluation_flops / scoring, cost.memorization_flops / scoring)
+    memorizing = CPU_RATE if device_of(run) == "core" else GPU_RATES[memorization_dtype(run)]
+    flops = (cost.training_flops / training, cost.evaluation_flops / scoring, cost.memorization_flops / memorizing)
     return flops[0] / HOUR, flops[1] / HOUR, flops[2] / HOUR
 
 
@@ -136,7 +139,7 @@ def wall_hours(run: Run, devices: int) -> float:
     starts = jobs_of(run) * JOB_SECONDS / HOUR
     longest = max((job_hours(run, model) for model in run.models), default=0.0)
     download = total.download_bytes / DOWNLOAD_RATE / HOUR
-    return max((sum(hours(total, run)) + starts) / devices, longest, download)
+    return max((sum(hours(total, run)) + experiment_hours(run) + starts) / devices, longest, download)
 
 
 def job_hours(run: Run, model: Model) -> float:
@@ -163,7 +166,7 @@ def check_limits(run: Run, total: Cost) -> None:
     amounts = {
         "download_gb": total.download_bytes / 1e9,
         "disk_gb": total.disk_bytes / 1e9,
-        "cpu_hours" if device_of(run) == "core" else "gpu_hours": sum(hours(total, run)),
+        "cpu_hours" if device_of(run) == "core" else "gpu_hours": sum(hours(total, run)) + experiment_hours(run),
     }
     for key, limit in run.section("limits").items():
         if amounts.get(key, 0.0) > float(limit):
@@ -203,9 +206,38 @@ def table(run: Run) -> str:
     return "\n".join(lines)
 
 
+def experiments_table(run: Run) -> str:
+    """Every experiment, asked for or not: token-forwards, time on the run's device and on cores beside it, bytes."""
+    wanted = experiments_of(run)
+    lines = [f"{'experiment':28}{'tokens':>12}{'network':>16}{'cores':>16}{'reads':>14}{'keeps':>14}"]
+    for cost in experiment_costs(run, EXPERIMENTS):
+        mark = "" if cost.name in wanted else " (not asked)"
+        lines.append(f"{cost.name + mark:28}{experiment_columns(cost, device_of(run))}")
+    return "\n".join(lines)
+
+
+def experiment_hours(run: Run) -> float:
+    """Hours on the run's device of its experiments but for memorization, which stands in the models' lines."""
+    names = [name for name in experiments_of(run) if name != "memorization"]
+    return sum(network_hours(cost, device_of(run)) for cost in experiment_costs(run, names))
+
+
+def network_hours(cost: ExperimentCost, device: str) -> float:
+    """Hours of one device that forward networks or train them."""
+    return cost.gpu_hours if device == "GPU" else cost.flops / CPU_RATE / HOUR
+
+
+def experiment_columns(cost: ExperimentCost, device: str) -> str:
+    """Amounts of one experiment; those that read tables only take seconds."""
+    if cost.reads_tables_only:
+        return f"{'-':>12}{'-':>16}{'seconds':>16}{'-':>14}{'-':>14}"
+    times = f"{time_text(network_hours(cost, device), device):>16}{time_text(cost.core_seconds / HOUR, 'core'):>16}"
+    return f"{cost.tokens:>12.3g}{times}{amount(cost.read_bytes):>14}{amount(cost.kept_bytes):>14}"
+
+
 def outlook(run: Run, devices: int, price: float | None) -> str:
     """Jobs, requests, days and money."""
-    device, spent = device_of(run), sum(hours(total_cost(run), run))
+    device, spent = device_of(run), sum(hours(total_cost(run), run)) + experiment_hours(run)
     lines = [
         f"{jobs_of(run):,} jobs beside a few dozen of data and figures; {requests_of(run):,} requests to a Hub",
         f"{time_text(wall_hours(run, devices), 'wall')} on {devices} {device}s, if they are all ours",
@@ -239,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run = load_run_file(options.config)
     cli.say(table(run))
     cli.say(outlook(run, options.devices, options.price))
+    cli.say(experiments_table(run))
     check_limits(run, total_cost(run))
     if options.jobs:
         cli.say(jobs_left(options.config))

@@ -185,6 +185,7 @@ class JobResources:
         """Compute every model's needs once: a plan of thousands of jobs asks thousands of times."""
         self.device = str(run.settings.get("device", "cpu"))
         self.dtype = str(run.section("evaluation").get("dtype", "float32"))
+        self.memorization_dtype = memorization_dtype(run)
         tokens = evaluation_tokens(run)
         self.needs: Mapping[str, Mapping[str, Need]] = {
             model.name: {
@@ -192,7 +193,7 @@ class JobResources:
                 "evaluate": evaluate(model, tokens, self.device, self.dtype),
                 "quickstart": evaluate(model, QUICKSTART_TOKENS, "cpu", "float32"),
                 "retrain": retrain(model, self.device),
-                "memorize": evaluate(model, memorization_tokens(run), self.device, self.dtype),
+                "memorize": evaluate(model, memorization_tokens(run), self.device, self.memorization_dtype),
             }
             for model in run.models
         }
@@ -213,9 +214,12 @@ class JobResources:
         """Disk in MB that a stage's jobs fill."""
         return lambda wildcards: self.needs[wildcards.model][stage].disk_mb
 
-    def engine_arguments(self) -> list[str]:
-        """Device and precision as arguments of the programs that forward a network; none for their defaults."""
-        given = {"--device": (self.device, "cpu"), "--dtype": (self.dtype, "float32")}
+    def engine_arguments(self, dtype: str | None = None) -> list[str]:
+        """Device and precision as arguments of the programs that forward a network; none for their defaults.
+
+        ``dtype`` is that of the evaluation when left out.
+        """
+        given = {"--device": (self.device, "cpu"), "--dtype": (dtype or self.dtype, "float32")}
         return [text for name, (value, default) in given.items() if value != default for text in (name, value)]
 
     def training_arguments(self, wildcards: Any) -> list[str]:
@@ -224,6 +228,11 @@ class JobResources:
             return []
         sharded = ["--parallel", "fsdp"] if self.needs[wildcards.model]["retrain"].gpus > 1 else []
         return ["--device", self.device, *sharded]
+
+
+def memorization_dtype(run: Run) -> str:
+    """Precision in which memorization is scored."""
+    return str(run.section("memorization").get("dtype", "float32"))
 
 
 def memorization_tokens(run: Run) -> float:
