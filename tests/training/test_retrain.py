@@ -75,6 +75,8 @@ def test_kill_minus_nine_and_resume_give_the_same_bits(view: Path, recipe_file: 
     retrain.main(command(recipe_file, view, run))
     assert [digest(run, s) for s in (8, 16, 20)] == [digest(tmp_path / "whole", s) for s in (8, 16, 20)]
     assert timeless(run) == timeless(tmp_path / "whole")
+    last = [folder / "step20" / checkpoint.OPTIMIZER for folder in (run, tmp_path / "whole")]
+    assert last[0].read_bytes() == last[1].read_bytes(), "moments and random state too"
     assert not [path.name for path in run.iterdir() if path.name.endswith(".tmp")]
 
 

@@ -22,7 +22,7 @@ from workflow_scripts.training.initialisation import initialise
 from workflow_scripts.training.model import GPTNeoX
 from workflow_scripts.training.optimizer import load_state_tensors
 from workflow_scripts.training.origin import Origin
-from workflow_scripts.training.parallel import ALONE, Processes, fill
+from workflow_scripts.training.parallel import ALONE, SINGLE, Processes, fill
 from workflow_scripts.training.recipe import Recipe
 
 LOG = logging.getLogger(__name__)
@@ -70,10 +70,12 @@ def begin(
             loss_scale=origin.loss_scale,
             origin=origin.label,
         )
+    # Nothing draws from it today; it is saved with the moments, and equal runs save equal bytes.
+    torch.manual_seed(recipe.weight_seed)
     with processes.main_first():
         state = resumable_state(run, fresh, recipe, when_different)
     if state is not None:
-        load(run, state, model, optimizer)
+        load(run, state, model, optimizer, processes)
         return continued(state, fresh)
     if origin is None:
         initialise(model, recipe)
@@ -129,9 +131,16 @@ def discard(run: Path, reason: str, keep_below: int) -> None:
             shutil.rmtree(checkpoint.step_folder(run, step))
 
 
-def load(run: Path, state: RunState, model: GPTNeoX, optimizer: torch.optim.Optimizer) -> None:
-    """Load weights, moments and random state of ``state.step``."""
+def load(
+    run: Path, state: RunState, model: GPTNeoX, optimizer: torch.optim.Optimizer, processes: Processes = ALONE
+) -> None:
+    """Load weights, moments and random state of ``state.step``, by however many processes they were written."""
     folder = checkpoint.step_folder(run, state.step)
+    if processes.kind != SINGLE or (folder / checkpoint.OPTIMIZER_PIECES).is_dir():
+        from workflow_scripts.training.sharded import load_together
+
+        load_together(folder, state, model, optimizer, processes.rank)
+        return
     load_weights(model, checkpoint.read_tensors(folder / checkpoint.WEIGHTS), folder / checkpoint.WEIGHTS)
     if state.steps_taken > state.moments_from:
         tensors = checkpoint.read_tensors(folder / checkpoint.OPTIMIZER)
