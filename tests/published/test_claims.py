@@ -75,7 +75,7 @@ def test_hub_arguments_with_and_without_accelerate():
     assert (claim.size, claim.data, claim.arm, claim.raw_step) == ("1.4b", "deduped", "intervention-long", 114000)
     assert claim_of_hub_arguments("pretrained=facebook/opt-6.7b").family == "opt"
     assert claim_of_hub_arguments("pretrained=bigscience/bloom-1b7").size == "1.7b"
-    assert claim_of_hub_arguments("pretrained=gpt2").family is None
+    assert claim_of_hub_arguments("pretrained=gpt2").name == "gpt2"
 
 
 def test_neox_config_takes_the_shape_and_the_folder_of_the_weights():

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.published.shapes import count_of, read_result
+from workflow_scripts.published.measurements import count_of
+from workflow_scripts.published.shapes import read_result
 
 HF = {"model": "hf-causal", "model_args": "pretrained=EleutherAI/pythia-v1.1-70m,revision=step3000", "num_fewshot": 5,
       "batch_size": 16, "limit": None}  # fmt: skip

@@ -18,6 +18,7 @@ RULES: tuple[Rule, ...] = (
     rules_names.size_vocabularies,
     rules_names.trainer_steps,
     rules_names.disagreeing_data_paths,
+    rules_content.copies,
     rules_content.duplicates,
     rules_content.identical_across_data,
     rules_content.identical_to_step_0,

@@ -2,7 +2,8 @@
 
 A :class:`Claim` is one such statement; any part may be missing. The content always wins over the name, because folders
 were renamed by hand and evaluation programs wrote the content. Parts that contradict each other are returned as notes
-and never dropped. Names of three vocabularies are understood (``19m``, ``70m``, ``160M``).
+and never dropped. Names of three vocabularies are understood (``19m``, ``70m``, ``160M``), and two layouts of folders:
+today's ``evals/`` and the older ``results/``, in which ``v1`` was what is ``v0`` today.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import PurePosixPath
 from typing import Any
 
+from workflow_scripts.errors import DataError
 from workflow_scripts.suite.registry import load_suite
 
 # "0.5MtokBS" is a batch size and "1bf16" does not occur, so a size must not go on with a letter.
@@ -24,15 +26,27 @@ TRAILING_STEP = re.compile(r"_([0-9]+)\.json$")
 OTHER_FAMILY = re.compile(r"(?:facebook/|bigscience/|^|/)(opt|bloom)-([0-9a-z.]+?)(?:\.json|,|$)")
 SHOTS = ((re.compile(r"\b(?:zero-?shot|0-?shot)\b"), 0), (re.compile(r"\b(?:five-?shot|5-?shot)\b"), 5))
 DEFAULT_BATCH = "2"  # millions of tokens in one Hub step
+# Iterations of a whole training by the millions of tokens in each; 125M_newer of the older layout had 71250.
+ITERATIONS = {"2": 143_000, "4": 71_500}
+TOLERANCE = 0.01
+# Folders by version, first match wins. ``json/v1`` and ``v1.0-evals`` of the older layout hold what is v0 today; v2 was
+# a retraining of 160m, 410m and 1.4b with 2M tokens a step, whose weights were never published under that name.
+VERSION_FOLDERS = (
+    (re.compile(r"(?:^|/)json/v1/|v1\.0-evals|pythia-v0"), "v0"),
+    (re.compile(r"(?:^|/)json/v2/|pythia-v2"), "v2"),
+    (re.compile(r"v1\.1-evals|pythia-v1"), "v1"),
+)
+MAIN = "main"
+OTHER = "other"  # family of models that are neither Pythia nor its baselines
 
 
 @dataclass(frozen=True)
 class Claim:
     """One statement about a result; None where it says nothing.
 
-    ``family`` is pythia, opt or bloom; ``version`` v0 or v1; ``size`` in today's names; ``data`` standard or deduped;
-    ``arm`` baseline, intervention or intervention-long; ``batch`` the tokens per step in millions, as text;
-    ``raw_step`` the trainer's step as written.
+    ``family`` is pythia, opt, bloom or other; ``version`` v0, v1 or v2; ``size`` in today's names; ``data`` standard or
+    deduped; ``arm`` baseline, intervention or intervention-long; ``batch`` the tokens per step in millions, as text;
+    ``raw_step`` the trainer's step as written; ``name`` the model's name where the family is other.
     """
 
     family: str | None = None
@@ -43,10 +57,16 @@ class Claim:
     batch: str | None = None
     raw_step: int | None = None
     shots: int | None = None
+    name: str | None = None
 
 
 def believe(content: Claim, name: Claim) -> tuple[Claim, list[str]]:
-    """What to believe, and a note for each part in which the name contradicts the content."""
+    """What to believe, and a note for each part in which the name contradicts the content.
+
+    The name fills in what the content leaves out, unless the two speak of different families of models.
+    """
+    if content.family is not None and name.family not in (None, content.family):
+        return content, [f"name-says-family-{name.family}"]
     merged: dict[str, Any] = {}
     contradictions = []
     for field in fields(Claim):
@@ -102,13 +122,16 @@ def claim_of_path(relative: str) -> Claim:
     >>> claim = claim_of_path("pythia-v0/pythia-70m-deduped/five-shot/pythia-70m-deduped-5shot-global_step3000.json")
     >>> claim.version, claim.size, claim.data, claim.raw_step, claim.shots
     ('v0', '70m', 'deduped', 3000, 5)
+    >>> claim = claim_of_path("results/json/v2/160M/160M-0shot-global_step3000_eval_results_02-16-2023-01-37-08.json")
+    >>> claim.version, claim.size, claim.data, claim.raw_step, claim.shots
+    ('v2', '160m', 'standard', 3000, 0)
     """
     path = PurePosixPath(relative)
     other = OTHER_FAMILY.search(path.name) or OTHER_FAMILY.search(relative)
     if other:
         return Claim(family=other[1], size=other_size(other[2]))
     folder, lower = str(path.parent), relative.lower()
-    version = next((v for v in ("v0", "v1") if f"pythia-{v}" in folder), None)
+    version = next((version for pattern, version in VERSION_FOLDERS if pattern.search(f"{folder}/")), None)
     size = size_of(path.name)[0] or size_of(folder)[0]
     step = STEP.search(path.name) or TRAILING_STEP.search(path.name)
     batch = BATCH.search(relative)
@@ -142,26 +165,55 @@ def other_size(written: str) -> str:
     return re.sub(r"^([0-9]+)b([0-9]+)$", r"\1.\2b", written)
 
 
+def arguments_of(text: str) -> dict[str, str]:
+    """Arguments of lm-eval's ``model_args`` text.
+
+    >>> arguments_of("pretrained=EleutherAI/pythia-70m,revision=step3000")
+    {'pretrained': 'EleutherAI/pythia-70m', 'revision': 'step3000'}
+    """
+    pairs = (part.partition("=") for part in text.split(",") if "=" in part)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
 def claim_of_hub_arguments(arguments: str) -> Claim:
     """Claim of lm-eval's ``model_args``, e.g. ``pretrained=EleutherAI/pythia-v1.1-70m,revision=step3000``."""
-    given = dict(part.split("=", 1) for part in arguments.split(",") if "=" in part)
-    name = given.get("pretrained", "")
-    other = OTHER_FAMILY.search(name)
+    given = arguments_of(arguments)
+    return claim_of_hub_name(given.get("pretrained", ""), given.get("revision", ""))
+
+
+def claim_of_hub_name(pretrained: str, revision: str) -> Claim:
+    """Claim of a name on the Hub and its revision; the name may be a folder that ends in ``<model>/step<N>``.
+
+    >>> claim = claim_of_hub_name("mirror/EleutherAI/pythia-70m-deduped/step512", "main")
+    >>> claim.size, claim.data, claim.raw_step
+    ('70m', 'deduped', 512)
+    >>> claim_of_hub_name("gpt2", "main").name
+    'gpt2'
+    """
+    path = PurePosixPath(pretrained)
+    step = STEP.fullmatch(revision) or STEP.fullmatch(path.name)
+    name = path.parent.name if STEP.fullmatch(path.name) else path.name
+    other = OTHER_FAMILY.search(pretrained)
     if other:
         return Claim(family=other[1], size=other_size(other[2]))
     size = size_of(name)[0]
-    step, batch = STEP.fullmatch(given.get("revision", "")), BATCH.search(name)
+    raw_step, batch = int(step[1]) if step else None, BATCH.search(name)
     if size is None or "pythia" not in name:
-        return Claim()
+        return Claim(family=OTHER, name="/".join(path.parts[-2:]), raw_step=raw_step) if pretrained else Claim()
     return Claim(
         family="pythia",
-        version="v0" if name.endswith("-v0") else "v1",
+        version="v0" if name.endswith("-v0") else "v2" if "pythia-v2" in name else "v1",
         size=size,
         data="deduped" if "dedup" in name else "standard",
         arm=arm_of(name) or "baseline",
         batch=batch[1] if batch else DEFAULT_BATCH,
-        raw_step=int(step[1]) if step else None,
+        raw_step=raw_step,
     )
+
+
+def last_step(claim: Claim) -> int | None:
+    """Hub step of the last checkpoint of a Pythia model of 2M tokens a step, None for any other model."""
+    return ITERATIONS[DEFAULT_BATCH] if claim.family == "pythia" and claim.batch == DEFAULT_BATCH else None
 
 
 def claim_of_neox(config: Mapping[str, Any]) -> Claim:
@@ -176,16 +228,35 @@ def claim_of_neox(config: Mapping[str, Any]) -> Claim:
     named_size, version = size_of(source)
     shape = [value if isinstance(value, int) else 0 for value in (config.get("num_layers"), config.get("hidden_size"))]
     size = sizes_by_shape().get((shape[0], shape[1]), named_size)
-    iteration, iterations = config.get("iteration"), config.get("train_iters")
+    iteration = config.get("iteration")
     return Claim(
         family="pythia" if size else None,
-        version=version,
+        version="v2" if "pythia-v2" in source else version,
         size=size,
         data=data_of_neox(source, config),
         arm=arm_of(source) or "baseline",
-        batch="4" if iterations == 71500 else DEFAULT_BATCH,  # 143000 Hub steps of 2M tokens in 71500 iterations of 4M
+        batch=batch_of(config.get("train_iters")),
         raw_step=iteration if isinstance(iteration, int) else None,
     )
+
+
+def batch_of(iterations: Any) -> str:
+    """Millions of tokens in an iteration of a training that has so many; raises DataError for an unknown number.
+
+    All of Pythia's trainings saw 300 billion tokens, so the number of iterations gives the tokens of each.
+
+    >>> batch_of(143000), batch_of(71250)
+    ('2', '4')
+    """
+    if iterations is None:
+        return DEFAULT_BATCH
+    near = [batch for batch, whole in ITERATIONS.items() if abs(iterations / whole - 1) < TOLERANCE]
+    if not near:
+        raise DataError(
+            f"train_iters is {iterations}: Pythia's trainings have about {' or '.join(map(str, ITERATIONS.values()))}, "
+            "so the tokens per step are unknown"
+        )
+    return near[0]
 
 
 def data_of_neox(source: str, config: Mapping[str, Any]) -> str | None:

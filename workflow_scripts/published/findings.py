@@ -16,10 +16,11 @@ import pandas as pd
 
 from workflow_scripts.published.claims import Claim
 from workflow_scripts.published.identity import Identity
-from workflow_scripts.published.shapes import Content
+from workflow_scripts.published.measurements import Content
 
 RELABELLED = "named-five-shot-is-zero-shot"
 SUPERSEDED = "superseded-by-newer-file"
+COPY = "copy-of-other-file"
 SAME_AS_OTHER_DATA = "identical-to-other-data"
 SAME_AS_STEP_0 = "identical-to-step-0"
 CONTROL = "control-of-intervention"
@@ -29,7 +30,7 @@ OTHER_DATA_PATH = "training-data-path-disagrees"
 NO_EFFECT = "no-intervention-effect"
 OTHER_HARNESS = "not-comparable-with-baseline"
 
-DROPPED = (RELABELLED, SUPERSEDED)
+DROPPED = (RELABELLED, SUPERSEDED, COPY)
 DOUBTFUL = (SAME_AS_OTHER_DATA,)
 
 Key = TypeVar("Key", bound=Hashable)
@@ -44,6 +45,7 @@ class Result:
     content: Content
     identity: Identity
     notes: list[str]
+    sha256: str = ""
 
     @property
     def folder(self) -> str:

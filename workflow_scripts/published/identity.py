@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.published.claims import DEFAULT_BATCH, Claim
+from workflow_scripts.published.claims import DEFAULT_BATCH, OTHER, Claim
 from workflow_scripts.suite.steps import Step
 
 HUB_ROWS, SEQUENCE_LENGTH = 1024, 2048  # one Hub step is 1024 rows of 2048 predicted tokens
@@ -29,7 +29,7 @@ class Identity:
 
 def identify(claim: Claim) -> Identity:
     """Identity of a result; raises DataError that says which part is nowhere stated."""
-    if claim.family in ("opt", "bloom"):
+    if claim.family in ("opt", "bloom", OTHER):
         return identify_other(claim)
     needed = {"model size": claim.size, "version": claim.version, "data set": claim.data, "step": claim.raw_step}
     missing = [name for name, value in needed.items() if value is None]
@@ -50,9 +50,10 @@ def identify(claim: Claim) -> Identity:
 
 
 def identify_other(claim: Claim) -> Identity:
-    """Identity of an OPT or BLOOM model: only the finished model, no step."""
-    name = f"{claim.family}-{claim.size}"
-    return Identity(claim.family or "", None, name, claim.size or "", None, "baseline", claim.shots, None, None)
+    """Identity of a model that is not Pythia: nothing is known of its training, so it has no tokens."""
+    name = claim.name if claim.family == OTHER else f"{claim.family}-{claim.size}"
+    size, step = claim.size or "", claim.raw_step if claim.family == OTHER else None
+    return Identity(claim.family or "", None, name or "", size, None, "baseline", claim.shots, step, None)
 
 
 def model_name(claim: Claim) -> str:
@@ -62,10 +63,12 @@ def model_name(claim: Claim) -> str:
     'pythia-intervention-410m-deduped-v0'
     >>> model_name(Claim("pythia", "v1", "160m", "standard", "baseline", "0.5"))
     'pythia-160m-0.5MtokBS'
+    >>> model_name(Claim("pythia", "v2", "160m", "deduped", "baseline", "2"))
+    'pythia-160m-deduped-v2'
     """
     prefix = "" if claim.arm in (None, "baseline") else f"{claim.arm}-"
     suffix = "-deduped" if claim.data == "deduped" else ""
-    version = "-v0" if claim.version == "v0" else ""
+    version = "" if claim.version == "v1" else f"-{claim.version}"
     is_variant = claim.version == "v1" and claim.batch not in (None, DEFAULT_BATCH)
     return f"pythia-{prefix}{claim.size}{suffix}{version}" + (f"-{claim.batch}MtokBS" if is_variant else "")
 

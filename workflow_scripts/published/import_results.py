@@ -26,7 +26,9 @@ from workflow_scripts.published import audit
 from workflow_scripts.published.claims import believe, claim_of_path
 from workflow_scripts.published.findings import Defect, Result, defects_text
 from workflow_scripts.published.identity import Identity, identify
-from workflow_scripts.published.shapes import Content, Measurement, read_result
+from workflow_scripts.published.measurements import Content, Measurement
+from workflow_scripts.published.recipe_files import recipe_defects
+from workflow_scripts.published.shapes import read_result
 from workflow_scripts.published.table import COLUMNS, read_table, source_of, to_frame, write_table
 from workflow_scripts.storage.atomic import write_bytes, write_text
 from workflow_scripts.storage.records import write_record
@@ -58,7 +60,7 @@ class Import:
         named = claim_of_path(source)
         claim, contradictions = believe(content.claim, named)
         identity = identify(claim)
-        result = Result(source, named, content, identity, [*content.notes, *contradictions])
+        result = Result(source, named, content, identity, [*content.notes, *contradictions], sha256)
         self.results.append(result)
         constant = constant_columns(identity, content, source, sha256)
         for name, value in constant.items():
@@ -126,10 +128,11 @@ class Outputs:
     defects: Path
 
 
-def import_to(source: Path, source_name: str, outputs: Outputs) -> None:
-    """Import the result files below ``source``."""
+def import_to(source: Path, source_name: str, outputs: Outputs, recipes: Path | None = None) -> None:
+    """Import the result files below ``source``; the defects of the config files below ``recipes`` join the list."""
     collected = import_folder(source)
     frame, defects = build_table(collected)
+    defects += recipe_defects(recipes) if recipes else []
     refused = [file for file in collected.files if file.reason]
     write_table(frame, outputs.table, source_name)
     write_text(outputs.files, files_text(collected.files))
@@ -166,6 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--source", type=Path, required=True, help="folder with result files, e.g. pythia/evals")
     parser.add_argument("--source-name", default="", help="what the folder is, e.g. EleutherAI/pythia@a19eecb8")
+    parser.add_argument(
+        "--recipes", type=Path, help="folder 'models' of EleutherAI/pythia: its configs are checked too"
+    )
     parser.add_argument("--output", type=Path, required=True, help="tidy table (parquet)")
     parser.add_argument("--files", type=Path, help="list of all files (<output>.files.tsv)")
     parser.add_argument("--refused", type=Path, help="list of refused files (<output>.refused.tsv)")
@@ -180,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.source.is_file():
         copy_table(options.source, outputs)
     elif options.source.is_dir():
-        import_to(options.source, options.source_name, outputs)
+        import_to(options.source, options.source_name, outputs, options.recipes)
     else:
         raise MissingInputError(f"{options.source}: no such folder; give a copy of 'evals' of EleutherAI/pythia")
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from workflow_scripts.published.findings import (
+    COPY,
     SAME_AS_OTHER_DATA,
     SAME_AS_STEP_0,
     SUPERSEDED,
@@ -16,7 +17,25 @@ from workflow_scripts.published.findings import (
 )
 
 TIMESTAMP = re.compile(r"(\d\d)-(\d\d)-(\d{4})-(\d\d)-(\d\d)-(\d\d)")
+ISO_TIMESTAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d)-(\d\d)-(\d\d)")  # lm-eval 0.4
 SAME_WEIGHTS = (0, 1)  # the two data sets start from the same weights, and the first update has a rate of almost 0
+
+
+def copies(results: Sequence[Result]) -> Iterator[Defect]:
+    """Files with equal bytes, as older layouts keep them in several folders: the first path counts."""
+    by_hash = grouped([r for r in results if r.sha256], lambda r: r.sha256)
+    again = [r for members in by_hash.values() for r in members if r.source_file != members[0].source_file]
+    note_all(again, COPY)
+    folders = grouped(again, lambda r: (by_hash[r.sha256][0].folder, r.folder))
+    for (first, folder), members in folders.items():
+        files = len({r.source_file for r in members})
+        yield Defect(
+            "copies",
+            f"{folder}: {files} files have the bytes of files in {first}",
+            f"e.g. {members[0].source_file}, sha256 {members[0].sha256[:12]}",
+            files,
+            "first kept, copies dropped from curves",
+        )
 
 
 def duplicates(results: Sequence[Result]) -> Iterator[Defect]:
@@ -25,7 +44,7 @@ def duplicates(results: Sequence[Result]) -> Iterator[Defect]:
     def key(result: Result) -> tuple[object, ...]:
         return result.folder, result.identity, result.tasks, result.content.harness
 
-    for members in grouped(results, key).values():
+    for members in grouped([r for r in results if COPY not in r.notes], key).values():
         if len(members) < 2:
             continue
         *older, newest = sorted(members, key=lambda r: timestamp(r.source_file))
@@ -41,7 +60,14 @@ def duplicates(results: Sequence[Result]) -> Iterator[Defect]:
 
 
 def timestamp(name: str) -> tuple[str, ...]:
-    """Sortable timestamp in a file name, year first; empty where there is none."""
+    """Sortable timestamp in a file name, year first; empty where there is none.
+
+    >>> timestamp("a_eval_results_01-20-2023-15-58-23.json"), timestamp("results_2026-11-24T08-45-28.584636.json")
+    (('2023', '01', '20', '15', '58', '23'), ('2026', '11', '24', '08', '45', '28'))
+    """
+    iso = ISO_TIMESTAMP.search(name)
+    if iso:
+        return iso.groups()
     match = TIMESTAMP.search(name)
     if not match:
         return ()

@@ -3,11 +3,10 @@
     harness results   {"results": {task: {metric: number}}, "versions", "config"}       lm-eval up to 0.3
     WinoBias list     {"results": [ {task_name, prompt_name, em, em_stderr} ], ...}      the bigscience fork of lm-eval
     WinoBias table    {"table_results": {task+prompt: {em, em_stderr}}, "model_args"}    the same, stripped
-    harness 0.4       {"results": {task: {"acc,none": number}}, "n-shot", ...}           other people's later runs
+    harness 0.4       {"results": {task: {"acc,none": number}}, "n-shot", ...}           see harness_04.py
     term frequency    CSV with columns model, checkpoint, task, fewshot, acc, acc_stderr
 
-A reader returns what is written and changes no number. A shape that is none of these is a DataError, and so is a
-number that cannot be a result (NaN, infinite, an accuracy outside [0, 1]).
+A reader returns what is written and changes no number. A shape that is none of these is a DataError.
 """
 
 from __future__ import annotations
@@ -15,47 +14,34 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 from workflow_scripts.errors import DataError
 from workflow_scripts.published import claims
 from workflow_scripts.published.claims import Claim
+from workflow_scripts.published.harness_04 import read_harness_04
+from workflow_scripts.published.measurements import (
+    Content,
+    Measurement,
+    flat_metrics,
+    limit_notes,
+    mapping,
+    text,
+    whole,
+)
 
-SHARES = frozenset({"acc", "acc_norm", "pct_stereotype", "em"})  # means of 0/1 items: n follows from the error
-TEXT_FIELDS = frozenset({"alias", "name", "sample_len", "samples"})
 CSV_COLUMNS = ["model", "checkpoint", "task", "fewshot", "acc", "acc_stderr"]
-
-
-class Measurement(NamedTuple):
-    """One number of a result file; ``n`` is the number of items behind it, None where it cannot be told."""
-
-    task: str
-    task_version: str | None
-    metric: str
-    value: float
-    stderr: float | None
-    n: int | None
-
-
-@dataclass(frozen=True)
-class Content:
-    """What one result file holds for one model, step and number of shots."""
-
-    claim: Claim
-    harness: str
-    measurements: list[Measurement]
-    facts: Mapping[str, Any] = field(default_factory=dict)  # recipe and settings, for the audit
-    notes: tuple[str, ...] = ()
 
 
 def read_result(relative: str, raw: bytes) -> list[Content]:
     """Contents of a result file; ``relative`` is its path below ``evals/``; raises DataError with the reason."""
     if relative.endswith(".csv"):
         return list(read_term_frequency(raw))
+    if relative.endswith(".jsonl"):
+        raise DataError("a file of single answers (.jsonl); their means are in the results_*.json beside it")
     if not relative.endswith(".json"):
         raise DataError("neither a .json nor a .csv file: nothing to read")
     try:
@@ -95,23 +81,6 @@ def read_harness_results(document: dict[str, Any]) -> list[Content]:
     claim, facts = claim_of_config(config)
     claim = replace(claim, shots=whole(config.get("num_fewshot")))
     return [Content(claim, f"lm-eval<=0.3 {config.get('model')}", measurements, facts, limit_notes(config))]
-
-
-def read_harness_04(document: dict[str, Any]) -> list[Content]:
-    """Results of lm-eval 0.4: metrics with a filter name, shots per task."""
-    config, shots, versions = mapping(document, "config"), mapping(document, "n-shot"), mapping(document, "versions")
-    arguments = config.get("model_args", "")
-    if isinstance(arguments, dict):
-        arguments = ",".join(f"{key}={value}" for key, value in arguments.items())
-    by_shots: dict[int | None, list[Measurement]] = defaultdict(list)
-    for task in document["results"]:
-        metrics = mapping(document["results"], task)
-        plain = {key.split(",")[0]: value for key, value in metrics.items() if key not in TEXT_FIELDS}
-        plain = {key: value for key, value in plain.items() if isinstance(value, int | float)}
-        by_shots[whole(shots.get(task))] += flat_metrics(task, text(versions.get(task)), plain)
-    claim = claims.claim_of_hub_arguments(str(arguments))
-    harness = f"lm-eval {document.get('lm_eval_version') or 0.4} {config.get('model', 'hf')}"
-    return [Content(replace(claim, shots=k), harness, found) for k, found in by_shots.items()]
 
 
 def read_winobias_list(document: dict[str, Any]) -> list[Content]:
@@ -171,63 +140,3 @@ def claim_of_config(config: Mapping[str, Any]) -> tuple[Claim, dict[str, Any]]:
     }
     facts["config_text"] = "\n".join(str(value) for value in mapping(arguments, "config_files").values())
     return claims.claim_of_neox(arguments), facts
-
-
-def limit_notes(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """A note when only some items of each task were evaluated."""
-    return () if config.get("limit") is None else ("limited-items",)
-
-
-def flat_metrics(task: str, version: str | None, metrics: Mapping[str, Any]) -> Iterator[Measurement]:
-    """Measurements of one task; ``metrics`` maps ``m`` and ``m_stderr`` to numbers.
-
-    All metrics of a task come from the same items, so one that is no share takes n from a share beside it.
-    """
-    counts = {m: count_of(metrics[m], metrics.get(f"{m}_stderr")) for m in metrics if m in SHARES}
-    shared = next((count for count in counts.values() if count is not None), None)
-    for metric, value in metrics.items():
-        if metric.endswith("_stderr"):
-            continue
-        stderr = metrics.get(f"{metric}_stderr")
-        check_number(task, metric, value, stderr)
-        yield Measurement(task, version, metric, float(value), stderr, counts.get(metric) or shared)
-
-
-def count_of(share: float, stderr: float | None) -> int | None:
-    """Items behind a share p with lm-eval's standard error s: n = p(1-p)/s^2 + 1; None where s is 0 or absent.
-
-    >>> count_of(0.5, (0.25 / 99) ** 0.5), count_of(0.0, 0.0)
-    (100, None)
-    """
-    if not stderr:
-        return None
-    count = share * (1 - share) / stderr**2 + 1
-    return round(count) if abs(count - round(count)) < 1e-3 * count else None
-
-
-def check_number(task: str, metric: str, value: Any, stderr: Any) -> None:
-    """Raise DataError unless ``value`` can be a result of ``metric``."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise DataError(f"{task} {metric} is {value!r}: not a finite number")
-    if metric in SHARES and not 0 <= value <= 1:
-        raise DataError(f"{task} {metric} is {value}: outside [0, 1]")
-    if stderr is not None and (not isinstance(stderr, int | float) or not math.isfinite(stderr) or stderr < 0):
-        raise DataError(f"{task} {metric}_stderr is {stderr!r}: not a standard error")
-
-
-def mapping(holder: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """The table at ``holder[key]``, empty where there is none; raises DataError where it is something else."""
-    value = holder.get(key)
-    if value is not None and not isinstance(value, dict):
-        raise DataError(f"{key} is a {type(value).__name__}, a table was expected")
-    return value or {}
-
-
-def whole(value: Any) -> int | None:
-    """A whole number, None for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def text(value: Any) -> str | None:
-    """Version number as text."""
-    return None if value is None else str(value)

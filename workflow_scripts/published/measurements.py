@@ -1,0 +1,99 @@
+"""What a result file holds, as every reader returns it: measurements, and what the file claims about itself.
+
+A reader returns what is written and changes no number. A number that cannot be a result (NaN, infinite, an accuracy
+outside [0, 1]) is a DataError.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from workflow_scripts.errors import DataError
+from workflow_scripts.published.claims import Claim
+
+SHARES = frozenset({"acc", "acc_norm", "pct_stereotype", "em"})  # means of 0/1 items: n follows from the error
+
+
+class Measurement(NamedTuple):
+    """One number of a result file; ``n`` is the number of items behind it, None where it cannot be told."""
+
+    task: str
+    task_version: str | None
+    metric: str
+    value: float
+    stderr: float | None
+    n: int | None
+
+
+@dataclass(frozen=True)
+class Content:
+    """What one result file holds for one model, step and number of shots."""
+
+    claim: Claim
+    harness: str
+    measurements: list[Measurement]
+    facts: Mapping[str, Any] = field(default_factory=dict)  # recipe and settings, for the audit
+    notes: tuple[str, ...] = ()
+
+
+def limit_notes(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """A note when only some items of each task were evaluated."""
+    return () if config.get("limit") is None else ("limited-items",)
+
+
+def flat_metrics(task: str, version: str | None, metrics: Mapping[str, Any]) -> Iterator[Measurement]:
+    """Measurements of one task; ``metrics`` maps ``m`` and ``m_stderr`` to numbers.
+
+    All metrics of a task come from the same items, so one that is no share takes n from a share beside it.
+    """
+    counts = {m: count_of(metrics[m], metrics.get(f"{m}_stderr")) for m in metrics if m in SHARES}
+    shared = next((count for count in counts.values() if count is not None), None)
+    for metric, value in metrics.items():
+        if metric.endswith("_stderr"):
+            continue
+        stderr = metrics.get(f"{metric}_stderr")
+        check_number(task, metric, value, stderr)
+        yield Measurement(task, version, metric, float(value), stderr, counts.get(metric) or shared)
+
+
+def count_of(share: float, stderr: float | None) -> int | None:
+    """Items behind a share p with lm-eval's standard error s: n = p(1-p)/s^2 + 1; None where s is 0 or absent.
+
+    >>> count_of(0.5, (0.25 / 99) ** 0.5), count_of(0.0, 0.0)
+    (100, None)
+    """
+    if not stderr:
+        return None
+    count = share * (1 - share) / stderr**2 + 1
+    return round(count) if abs(count - round(count)) < 1e-3 * count else None
+
+
+def check_number(task: str, metric: str, value: Any, stderr: Any) -> None:
+    """Raise DataError unless ``value`` can be a result of ``metric``."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise DataError(f"{task} {metric} is {value!r}: not a finite number")
+    if metric in SHARES and not 0 <= value <= 1:
+        raise DataError(f"{task} {metric} is {value}: outside [0, 1]")
+    if stderr is not None and (not isinstance(stderr, int | float) or not math.isfinite(stderr) or stderr < 0):
+        raise DataError(f"{task} {metric}_stderr is {stderr!r}: not a standard error")
+
+
+def mapping(holder: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The table at ``holder[key]``, empty where there is none; raises DataError where it is something else."""
+    value = holder.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise DataError(f"{key} is a {type(value).__name__}, a table was expected")
+    return value or {}
+
+
+def whole(value: Any) -> int | None:
+    """A whole number, None for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def text(value: Any) -> str | None:
+    """Version number as text."""
+    return None if value is None else str(value)
