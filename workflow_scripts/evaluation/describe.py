@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 
 from workflow_scripts.errors import EvaluationError
-from workflow_scripts.evaluation.metrics import WEIGHTS, Answers, TaskRequests, check_supported, document_values
+from workflow_scripts.evaluation.metrics import (
+    WEIGHTS,
+    Answers,
+    TaskRequests,
+    check_supported,
+    definition_of,
+    document_values,
+)
+from workflow_scripts.evaluation.protocols import CURRENT, PYTHIA_2023, name_in, old_task, refuse_shots, set_examples
 
 PROBED_DOCUMENTS = 16
 ROLLING = "loglikelihood_rolling"
@@ -33,7 +41,7 @@ class Collected:
     text_bytes: list[int] = field(default_factory=list)
 
 
-def set_shots(task: Any, shots: int, seed: int) -> str | None:
+def set_shots(task: Any, shots: int, seed: int, protocol: str = CURRENT) -> str | None:
     """Set shots and seed as lm-eval's ``simple_evaluate`` does; returns why the task cannot take ``shots``, or None.
 
     ``num_fewshot: 0`` in a task's YAML is final in lm-eval: the command line cannot change it.
@@ -42,9 +50,13 @@ def set_shots(task: Any, shots: int, seed: int) -> str | None:
         return "its definition fixes num_fewshot at 0"
     if shots and task.OUTPUT_TYPE == ROLLING:
         return "a rolling loglikelihood has no place for shots"
+    if shots and protocol == PYTHIA_2023 and (reason := refuse_shots(task)):
+        return reason
     if task.get_config("num_fewshot") != 0:
         task.set_config(key="num_fewshot", value=shots)
     task.set_fewshot_seed(seed=seed)
+    if shots and protocol == PYTHIA_2023:
+        set_examples(task, shots)
     return None
 
 
@@ -64,17 +76,18 @@ def build_requests(task: Any, limit: float | None) -> dict[int, list[Any]]:
     return {number: sorted(documents[number], key=lambda instance: instance.idx) for number in sorted(documents)}
 
 
-def add_task(collected: Collected, task: Any, limit: float | None) -> dict[str, Any]:
+def add_task(collected: Collected, task: Any, limit: float | None, protocol: str = CURRENT) -> dict[str, Any]:
     """Append the requests of ``task`` and return its entry for the plan's header."""
-    metrics = describe_metrics(task)
+    metrics = describe_metrics(task, protocol)
     documents = build_requests(task, limit)
     first_document, first_request = len(collected.words), len(collected.document)
     for instances in documents.values():
         add_document(collected, task, instances)
     entry = {
-        "name": task.task_name,
-        "alias": task.config.task_alias or task.task_name,
-        "version": task.VERSION,
+        "name": name_in(protocol, task.task_name),
+        "lm_eval_task": task.task_name,
+        "alias": task.config.task_alias or name_in(protocol, task.task_name),
+        "version": task_version(task, protocol),
         "output_type": task.OUTPUT_TYPE,
         "num_fewshot": task.get_config("num_fewshot") or 0,
         "documents": [first_document, len(collected.words)],
@@ -134,7 +147,13 @@ def count_text(task: Any, doc: Any) -> tuple[int, int]:
     return int(counts.get("words", 0)), int(counts.get("text_bytes", 0))
 
 
-def describe_metrics(task: Any) -> list[dict[str, Any]]:
+def task_version(task: Any, protocol: str) -> Any:
+    """Version of a task's definition under ``protocol``."""
+    old = old_task(task.task_name) if protocol == PYTHIA_2023 else None
+    return old.version if old else task.VERSION
+
+
+def describe_metrics(task: Any, protocol: str = CURRENT) -> list[dict[str, Any]]:
     """Name, aggregation and direction of each metric; refuses what the fast path does not define."""
     if task.config.filter_list is not None:
         raise EvaluationError(f"task '{task.task_name}': filters its answers; run it with lm-eval itself")
@@ -144,7 +163,16 @@ def describe_metrics(task: Any) -> list[dict[str, Any]]:
         aggregation = aggregation_name(function)
         check_supported(task.task_name, task.OUTPUT_TYPE, name, aggregation)
         described.append({"name": name, "aggregation": aggregation, "higher_is_better": bool(better[name])})
-    return described
+    old = old_task(task.task_name) if protocol == PYTHIA_2023 else None
+    return [as_in_2023(metric, old.metrics) for metric in described] if old else described
+
+
+def as_in_2023(metric: dict[str, Any], renamed: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """A metric under its name of 2023, with the name of its definition here and of lm-eval's present metric."""
+    if metric["name"] not in renamed:
+        return metric
+    name, definition = renamed[metric["name"]]
+    return {**metric, "name": name, "definition": definition, "lm_eval_metric": metric["name"]}
 
 
 def aggregation_name(function: Any) -> str:
@@ -165,7 +193,10 @@ def prove(collected: Collected, task: Any, documents: Sequence[Sequence[Any]], e
     answers = Answers(
         -generator.gamma(4.0, 6.0, len(requests.document)), generator.random(len(requests.document)) < 0.5
     )
-    ours = {item["name"]: document_values(requests, item["name"], answers) for item in entry["metrics"]}
+    ours = {
+        item.get("lm_eval_metric", item["name"]): document_values(requests, definition_of(item), answers)
+        for item in entry["metrics"]
+    }
     starts = np.searchsorted(requests.document, np.arange(requests.documents))
     for number in np.unique(np.linspace(0, requests.documents - 1, PROBED_DOCUMENTS, dtype=np.int64)):
         instances = documents[number]
@@ -204,14 +235,14 @@ def slice_requests(collected: Collected, entry: Mapping[str, Any]) -> TaskReques
     )
 
 
-def describe_group(group: Any) -> dict[str, Any]:
-    """Members and aggregations of a group for the plan's header."""
+def describe_group(group: Any, protocol: str = CURRENT) -> dict[str, Any]:
+    """Members and aggregations of a group for the plan's header; in 2023 there were no groups, only their tasks."""
     return {
-        "name": group.name,
-        "alias": group.alias or group.name,
+        "name": name_in(protocol, group.name),
+        "alias": group.alias or name_in(protocol, group.name),
         "version": group.version,
-        "members": list(group.child_names),
-        "tasks": [task.task_name for task in group.get_all_tasks()],
+        "members": [name_in(protocol, name) for name in group.child_names],
+        "tasks": [name_in(protocol, task.task_name) for task in group.get_all_tasks()],
         "aggregations": [
             {"metric": item.metric, "weight_by_size": bool(item.weight_by_size)}
             for item in group.aggregate_metric_list or []

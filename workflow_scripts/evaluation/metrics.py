@@ -91,6 +91,15 @@ def accuracy(requests: TaskRequests, answers: Answers) -> Floats:
     return choice_accuracy(requests, answers.loglikelihood)
 
 
+def strict_accuracy(requests: TaskRequests, answers: Answers) -> Floats:
+    """1 where a right choice is strictly likelier than every wrong one: a tie is wrong, as in lm-eval 0.3's BLiMP."""
+    padded = np.append(answers.loglikelihood, -np.inf)[requests.table]
+    gold = np.append(requests.gold, [False])[requests.table]
+    right = np.where(gold, padded, -np.inf).max(axis=1)
+    wrong = np.where(gold, -np.inf, padded).max(axis=1)
+    return np.asarray(right > wrong, dtype=np.float64)
+
+
 def accuracy_by_character(requests: TaskRequests, answers: Answers) -> Floats:
     """Right choices by loglikelihood per character of the choice (without the delimiter before it)."""
     return choice_accuracy(requests, answers.loglikelihood / requests.characters)
@@ -121,6 +130,7 @@ def loglikelihood(requests: TaskRequests, answers: Answers) -> Floats:  # noqa: 
 Metric = Callable[[TaskRequests, Answers], Floats]
 CHOICE_METRICS: dict[str, Metric] = {
     "acc": accuracy,
+    "acc_strict": strict_accuracy,
     "acc_norm": accuracy_by_character,
     "acc_bytes": accuracy_by_byte,
     "likelihood_diff": likelihood_difference,
@@ -147,6 +157,11 @@ def check_supported(task: str, output_type: str, metric: str, aggregation: str) 
             f"task '{task}': metric '{metric}' ({aggregation}) is not one of {', '.join(sorted(known))}; "
             "run it with lm-eval itself"
         )
+
+
+def definition_of(metric: Mapping[str, Any]) -> str:
+    """Name in :data:`METRICS` of a plan's ``metric``; its own name unless the plan says otherwise."""
+    return str(metric.get("definition", metric["name"]))
 
 
 def document_values(requests: TaskRequests, metric: str, answers: Answers) -> Floats:
@@ -193,9 +208,9 @@ def task_metrics(
     """``{"acc,none": value, "acc_stderr,none": error, ...}`` for the ``metrics`` that the plan lists for a task."""
     results: dict[str, float | str] = {}
     for metric in metrics:
-        name = metric["name"]
-        values = document_values(requests, name, answers)
-        weights = getattr(requests, WEIGHTS[name]) if name in WEIGHTS else None
+        name, definition = metric["name"], definition_of(metric)
+        values = document_values(requests, definition, answers)
+        weights = getattr(requests, WEIGHTS[definition]) if definition in WEIGHTS else None
         value, error = aggregate(metric["aggregation"], values, weights)
         results[f"{name},none"], results[f"{name}_stderr,none"] = value, error
     return results

@@ -26,6 +26,7 @@ from workflow_scripts.evaluation.describe import Collected, add_task, describe_g
 from workflow_scripts.evaluation.encode import Encoder, encode_requests
 from workflow_scripts.evaluation.forest import Forest, pack
 from workflow_scripts.evaluation.plan_file import Plan, RequestTable, make_plan, write_plan
+from workflow_scripts.evaluation.protocols import CURRENT, PROTOCOLS, name_in
 from workflow_scripts.evaluation.tasks import LoadedTasks, compiled_templates, load_tasks
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
@@ -48,6 +49,7 @@ def build_plan(
     forest, table = pack_requests(collected, encoder)
     header = {
         "lm_eval": importlib.metadata.version("lm_eval"),
+        "protocol": loaded.protocol,
         "tokenizer_sha256": sha256_file(tokenizer),
         "prefix_token_id": encoder.prefix_id,
         "max_length": max_length,
@@ -55,7 +57,9 @@ def build_plan(
         "limit": limit,
         "fewshot_seed": seed,
         "tasks": entries,
-        "groups": [describe_group(group) for name, group in loaded.groups.items() if present(group, entries)],
+        "groups": [
+            describe_group(group, loaded.protocol) for name, group in loaded.groups.items() if present(group, entries)
+        ],
         "left_out": left_out,
         "data": {file.name: file.sha256() for file in used_files(loaded, entries)},
     }
@@ -66,14 +70,14 @@ def collect_tasks(
     loaded: LoadedTasks, shots: int, limit: float | None, seed: int
 ) -> tuple[Collected, list[dict[str, Any]], dict[str, str]]:
     """Requests and header entries of all tasks that take ``shots``, and the others with the reason."""
-    collected, entries, left_out = Collected(), [], {}
+    collected, entries, left_out = Collected(), [], dict(loaded.unknown)
     with compiled_templates():
         for name, task in loaded.tasks.items():
-            reason = set_shots(task, shots, seed)
+            reason = set_shots(task, shots, seed, loaded.protocol)
             if reason is not None:
-                left_out[name] = reason
+                left_out[name_in(loaded.protocol, name)] = reason
                 continue
-            entry = add_task(collected, task, limit)
+            entry = add_task(collected, task, limit, loaded.protocol)
             entries.append(entry | describe_source(loaded, name, shots))
     if not entries:
         raise ConfigError(f"no task takes {shots} shots: {', '.join(left_out)} are zero-shot only")
@@ -98,12 +102,12 @@ def describe_source(loaded: LoadedTasks, name: str, shots: int) -> dict[str, Any
 
 def present(group: Any, entries: Sequence[dict[str, Any]]) -> bool:
     """True when all tasks of ``group`` are in the plan."""
-    return {task.task_name for task in group.get_all_tasks()} <= {entry["name"] for entry in entries}
+    return {task.task_name for task in group.get_all_tasks()} <= {entry["lm_eval_task"] for entry in entries}
 
 
 def used_files(loaded: LoadedTasks, entries: Sequence[dict[str, Any]]) -> list[Any]:
     """Data files that the requests of ``entries`` may depend on, by name, each once."""
-    files = {file.name: file for entry in entries for file in loaded.sources[entry["name"]].files.values()}
+    files = {file.name: file for entry in entries for file in loaded.sources[entry["lm_eval_task"]].files.values()}
     return [files[name] for name in sorted(files)]
 
 
@@ -131,6 +135,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data-dir", type=Path, nargs="+", action="extend", required=True, help="folders laid out like the Hub's"
     )
+    parser.add_argument("--protocol", default=CURRENT, choices=PROTOCOLS, help="whose prompts, draws and metrics")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the models")
     parser.add_argument("--max-length", type=int, required=True, help="context length of the models in tokens")
     parser.add_argument("--output", type=Path, required=True, help="plan to write")
@@ -154,7 +159,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program."""
     options = parse(arguments)
-    loaded = load_tasks(options.tasks, options.data_dir)
+    loaded = load_tasks(options.tasks, options.data_dir, options.protocol)
     plan = build_plan(
         loaded,
         options.tokenizer,
@@ -168,7 +173,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_record(
         options.output,
         {"tokenizer": options.tokenizer, **{name: file.path for name, file in files.items()}},
-        {"tasks": options.tasks, "shots": options.shots, "identity": plan.identity, **plan.header["counts"]},
+        {
+            "tasks": options.tasks,
+            "shots": options.shots,
+            "protocol": options.protocol,
+            "identity": plan.identity,
+            **plan.header["counts"],
+        },
         known_hashes=plan.header["data"],
     )
     LOGGER.info("plan %s: %s", plan.identity[:12], plan.header["counts"])

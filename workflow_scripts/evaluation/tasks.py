@@ -19,6 +19,7 @@ from typing import Any
 
 from workflow_scripts.errors import ConfigError, EvaluationError, UnknownNameError
 from workflow_scripts.evaluation.local_data import DataFile, find_split, read_splits, require_split
+from workflow_scripts.evaluation.protocols import CURRENT, changes_to, select_known
 
 OWN_TASKS = Path(__file__).parent / "tasks"
 # Indexing all of lm-eval's YAML files takes 6-8 CPU-seconds; the tasks of the Pythia paper lie in these folders of
@@ -38,6 +39,8 @@ QUICK_FOLDERS = {
 }
 DEFINITION = re.compile(r"""^["']?(?:task|group|tag)["']?:\s*["']?([\w.:-]+)""", re.MULTILINE)
 WORD = re.compile(r"[\w.:-]+")
+# Appended to a task's name: the same task on its validation split, for data whose test split is not at hand.
+VALIDATION = "_validation"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
 
 
@@ -59,31 +62,53 @@ class LoadedTasks:
     tasks: dict[str, Any]
     groups: dict[str, Any]
     sources: dict[str, TaskSource]
+    protocol: str = CURRENT
+    unknown: dict[str, str] = field(default_factory=dict)
 
 
-def load_tasks(names: Sequence[str], data_folders: Sequence[Path]) -> LoadedTasks:
+def load_tasks(names: Sequence[str], data_folders: Sequence[Path], protocol: str = CURRENT) -> LoadedTasks:
     """Build the tasks and groups called ``names`` with their documents from ``data_folders``.
 
+    Names are lm-eval's present ones; what ``protocol`` does not have is listed under ``unknown``.
     Raises :class:`UnknownNameError` for a name that neither lm-eval nor the pocket suite has,
     :class:`MissingInputError` when the split that a task evaluates is not on disk, :class:`ConfigError` when a task is
     asked for twice.
     """
-    manager, sources = local_manager(names, data_folders)
+    known, unknown = select_known(protocol, names)
+    manager, sources = local_manager(known, data_folders, protocol)
     with compiled_templates():
         try:
-            loaded = manager.load(list(names))
+            loaded = manager.load(known)
         except ValueError as error:
             if "Duplicate task" not in str(error):
                 raise
             raise ConfigError(f"tasks {', '.join(names)}: {error}; name either the group or the task") from error
-    return LoadedTasks(loaded["tasks"], loaded.get("groups", {}), sources)
+    return LoadedTasks(loaded["tasks"], loaded.get("groups", {}), sources, protocol, unknown)
 
 
-def local_manager(names: Sequence[str], data_folders: Sequence[Path]) -> tuple[Any, dict[str, TaskSource]]:
+def add_validation_task(index: Any, name: str) -> None:
+    """Enter task ``name``, say sciq_validation, which asks as sciq does but evaluates the validation split."""
+    import dataclasses
+
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    original = index[name.removesuffix(VALIDATION)]
+    config: dict[str, Any] = load_yaml(original.yaml_path, resolve_func=True)
+    if not config.get("validation_split"):
+        raise EvaluationError(f"task '{name}': {original.name} has no validation split")
+    config |= {"task": name, "test_split": None}
+    index[name] = dataclasses.replace(original, name=name, cfg=config, yaml_path=None)
+
+
+def local_manager(
+    names: Sequence[str], data_folders: Sequence[Path], protocol: str = CURRENT
+) -> tuple[Any, dict[str, TaskSource]]:
     """TaskManager whose tasks below ``names`` read their documents from ``data_folders``, and those sources."""
     go_offline()
     manager = make_manager(names)
     sources = {leaf: localize(manager, leaf, data_folders) for leaf in leaf_names(manager.task_index, names)}
+    for leaf in sources:
+        manager.task_index[leaf].cfg.update(changes_to(protocol, leaf))
     return manager, sources
 
 
@@ -102,6 +127,10 @@ def make_manager(names: Sequence[str]) -> Any:
     paths = [OWN_TASKS, *(package / folder for folder in sorted(folders))]
     manager = lm_eval.tasks.TaskManager(include_path=[str(path) for path in paths], include_defaults=False)
     absent = [name for name in names if name not in manager.task_index]
+    for name in absent:
+        if name.endswith(VALIDATION) and name.removesuffix(VALIDATION) in manager.task_index:
+            add_validation_task(manager.task_index, name)
+    absent = [name for name in absent if name not in manager.task_index]
     if not absent:
         return manager
     known = mentioned_names(package, absent)
@@ -153,7 +182,7 @@ def localize(manager: Any, name: str, folders: Sequence[Path]) -> TaskSource:
     from lm_eval.tasks._yaml_loader import load_yaml
 
     entry = manager.task_index[name]
-    config: dict[str, Any] = load_yaml(entry.yaml_path, resolve_func=True)
+    config: dict[str, Any] = load_yaml(entry.yaml_path, resolve_func=True) if entry.yaml_path else dict(entry.cfg)
     if "class" in config or "dataset_path" not in config:
         raise EvaluationError(f"task '{name}': is defined in Python, which the planner does not run; leave it out")
     source = find_source(name, config, folders)
