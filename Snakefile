@@ -80,6 +80,11 @@ rule experiments:
         EXPERIMENTS.targets(),
 
 
+rule certificates:
+    input:
+        EXPERIMENTS.certificates(),
+
+
 rule figures:
     """Every figure that the run has data for."""
     input:

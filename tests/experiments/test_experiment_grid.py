@@ -22,6 +22,7 @@ from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
 
+LENGTHS = {"prompt": 32, "continuation": 32, "every": 1, "rows_per_job": 2000}
 PYTHIA, POCKET = load_suite("pythia"), load_suite("pocket")
 
 
@@ -142,3 +143,13 @@ def test_a_function_is_an_input_of_its_patch_and_only_of_that(grid):
     other = SimpleNamespace(model="pocket-90k", arm="identity-21")
     assert found.arm_function(other) == []
     assert found.arm_arguments(other) == ["--direction", "identity"]
+
+
+def test_certificates_are_of_the_last_step_in_the_same_ranges(grid):
+    found = grid(experiments=["memorization"], models=["pocket-90k"], memorization={"steps": "256, last"} | LENGTHS)
+    assert [path.rpartition("/")[2] for path in found.certificates()] == [
+        "generation-0-2000.json",
+        "generation-2000-4000.json",
+        "generation-4000-4800.json",
+    ]
+    assert grid().certificates() == []

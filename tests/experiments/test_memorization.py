@@ -9,11 +9,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from experiment_models import ArrayRows, model_folder, random_rows, train
+from experiment_models import ArrayRows, model_folder, random_folder, random_rows, train
 
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.evaluation.engine import Engine
-from workflow_scripts.experiments import memorization
+from workflow_scripts.experiments import certify_generation, memorization
+from workflow_scripts.experiments.greedy import generate
 from workflow_scripts.experiments.memorization_rows import MemorizedRows, read_rows
 from workflow_scripts.experiments.outputs import read_verdict
 from workflow_scripts.experiments.score_memorization import batches_of_range, row_table, score_rows
@@ -171,6 +172,50 @@ def test_a_corpus_that_repeats_late_is_told_from_one_that_repeats_evenly(tiny, t
     assert verdicts["even"]["p_envelope"] > 0.01
     assert verdicts["late"]["p_trend"] < 1e-6
     assert verdicts["late"]["rate_ratio"] > 5
+
+
+@pytest.fixture
+def scored(tiny, tmp_path, monkeypatch):
+    """Rows that a random model partly goes on with, their scores as a file, and the arguments of both programs."""
+    from workflow_scripts.experiments import score_memorization
+
+    folder = random_folder(tmp_path / "m" / "step1", tiny)
+    tokens = random_rows(48, 25, 96)
+    own = generate(Engine(folder), tokens[:, :4], 6)
+    kept = np.arange(6) < (np.arange(48) % 7)[:, None]
+    tokens[:, 4:10] = np.where(kept, own, tokens[:, 4:10])
+    rows = ArrayRows(tokens)
+    for program in (certify_generation, score_memorization):
+        monkeypatch.setattr(program, "open_rows", lambda *_: rows)
+    (tmp_path / "view.json").write_text("{}")
+    common = ["--checkpoint", folder, "--view", tmp_path / "view.json", "--recipe", json.dumps(tiny.to_json())]
+    lengths = ["--stop-row", 48, "--prompt", 4, "--continuation", 6, "--output", tmp_path / "rows.parquet"]
+    score_memorization.main([str(word) for word in [*common, *lengths]])
+    certificate = ["--scores", tmp_path / "rows.parquet", "--output", tmp_path / "certificate.json"]
+    return tmp_path, rows, [str(word) for word in [*common, *certificate]]
+
+
+def test_certificate_counts_both_costs(scored, capsys):
+    folder, _, arguments = scored
+    certify_generation.main(arguments)
+    found = json.loads((folder / "certificate.json").read_text())
+    assert (found["rows"], found["different"]) == (48, 0)
+    assert found["memorized"] >= 6
+    assert found["token_forwards_teacher_forced"] == 48 * 9
+    assert found["token_forwards_generated"] == 48 * (4 + 5 + 6 + 7 + 8 + 9)
+    assert "agree on all of them" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("column", "value"), [("first_miss", 2), ("memorized", True)])
+def test_a_table_that_generation_contradicts_gets_no_certificate(scored, column, value):
+    folder, _, arguments = scored
+    table = pd.read_parquet(folder / "rows.parquet")
+    place = int(np.flatnonzero(table["first_miss"] == 3)[0])
+    table[column] = table[column].where(table.index != place, value).astype(table[column].dtype)
+    table.to_parquet(folder / "rows.parquet")
+    with pytest.raises(DataError, match=f"row {place}: first miss"):
+        certify_generation.main(arguments)
+    assert not (folder / "certificate.json").exists()
 
 
 def test_program_scores_a_range_and_counts_what_it_saves(tiny, tmp_path, monkeypatch):

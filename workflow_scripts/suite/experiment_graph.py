@@ -195,6 +195,11 @@ class ExperimentGraph:
         """Tables of all memorization jobs."""
         return [job.path for job in self.row_jobs()]
 
+    def certificates(self) -> list[str]:
+        """Certificates that generation agrees with the scores of the last measured step of each model."""
+        last = {name: steps[-1] for name, steps in self.memorization_steps().items()}
+        return [job.certificate for job in self.row_jobs() if job.step == last[job.model]]
+
     def memorization_steps(self) -> dict[str, tuple[int, ...]]:
         """Steps of each model at which memorization is measured."""
         settings = self.run.section("memorization")

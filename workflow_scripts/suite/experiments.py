@@ -58,6 +58,11 @@ class RowRange:
         """Table of scores of this job."""
         return f"{ROOT}/memorization/{self.model}/step{self.step}/rows-{self.first}-{self.stop}.parquet"
 
+    @property
+    def certificate(self) -> str:
+        """Certificate that generation agrees with this job's scores."""
+        return f"{ROOT}/memorization/{self.model}/step{self.step}/generation-{self.first}-{self.stop}.json"
+
 
 def memorization_steps(model: Model, settings: Mapping[str, Any]) -> tuple[int, ...]:
     """Steps at which memorization is measured."""

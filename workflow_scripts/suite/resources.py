@@ -202,9 +202,9 @@ class JobResources:
         """Host memory in MB of a stage's jobs, growing with each attempt."""
         return lambda wildcards, attempt: self.needs[wildcards.model][stage].memory_mb * attempt
 
-    def minutes(self, stage: str) -> Callable[[Any, int], int]:
-        """Minutes of a stage's jobs, growing with each attempt."""
-        return lambda wildcards, attempt: lasts(self.needs[wildcards.model][stage].minutes)(wildcards, attempt)
+    def minutes(self, stage: str, factor: int = 1) -> Callable[[Any, int], int]:
+        """Minutes of a stage's jobs, growing with each attempt; ``factor`` for jobs that repeat the stage's work."""
+        return lambda wildcards, attempt: lasts(factor * self.needs[wildcards.model][stage].minutes)(wildcards, attempt)
 
     def gpus(self, stage: str) -> Callable[[Any], int]:
         """GPUs of a stage's jobs; none in a run on ``device: cpu``."""
