@@ -95,8 +95,8 @@ def compare(table: pd.DataFrame, forced: Integers, generated: Integers, continua
         raise DataError(
             f"row {table['row'].iloc[place]}: first miss {scored[place]} in the table, {forced[place]} by teacher "
             f"forcing, {generated[place]} by generation ({int(wrong.sum())} of {len(wrong)} rows of this portion "
-            "differ); in 16 bits a near tie may fall otherwise, in float32 the table is of other weights or rows: score "
-            "again"
+            "differ); in 16 bits a near tie may fall otherwise, in float32 the table is of other weights or rows: score"
+            " again"
         )
 
 
