@@ -5,7 +5,7 @@ CONFIG ?= config/config.yaml
 QUIET = --logger brief
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-slurm setup-cluster-tests setup-bench setup-dev demo books test test-cluster check plan report doctor lock lock-data figures clean unlock
+.PHONY: help setup setup-slurm setup-cluster-tests setup-bench setup-dev demo books test test-cluster check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -60,6 +60,22 @@ check: setup-dev ## format, lint, types
 	@.venv/bin/mypy
 	@.venv/bin/snakefmt --check --compact-diff Snakefile rules
 	@.venv/bin/snakemake --lint
+
+docs: setup-dev ## the pages as a site that opens from disk: results/site/index.html
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
+
+reference: setup-dev ## write the generated pages anew: configuration, commands, targets
+	@.venv/bin/python -m workflow_scripts.suite.reference --output docs/configuration.md
+	@.venv/bin/python docs/generate_reference.py
+
+bench: setup-dev ## all benchmarks, short, into benchmarks/RESULTS.md (use an idle machine)
+	@.venv/bin/python benchmarks/run_all.py --output benchmarks/RESULTS.md
+
+coverage: setup-dev ## branch coverage of all tests, held to its limits per group of stages
+	@.venv/bin/python tests/tools/coverage_groups.py
+
+mutants: setup-dev ## small wrong changes to suite, storage and dataset; which of them no test notices (SEED=, COUNT=)
+	@.venv/bin/python tests/tools/mutate.py --count $(or $(COUNT),150) --seed $(or $(SEED),1)
 
 lock: setup-dev ## regenerate the locks in envs/
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python envs/compile_locks.py
