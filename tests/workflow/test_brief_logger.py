@@ -73,6 +73,15 @@ def test_warnings_without_a_job_are_shown_and_chatter_is_not(handler, capsys):
     assert capsys.readouterr().err == "Directory cannot be locked.\n"
 
 
+def test_an_error_of_the_whole_run_is_shown_with_our_advice_where_snakemakes_is_dangerous(handler, capsys):
+    handler.emit(record(logging.ERROR, "MissingRuleException: no rule", event=LogEvent.ERROR, exception="X"))
+    handler.emit(record(logging.ERROR, "use --unlock", event=LogEvent.ERROR, exception="LockException"))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "MissingRuleException: no rule"
+    assert second.startswith("error: this folder is locked")
+    assert "make unlock" in second
+
+
 def test_a_missing_log_is_said(handler, capsys):
     handler.emit(record(logging.ERROR, event=LogEvent.JOB_ERROR, rule_name="x", log=["no/such.log"]))
     assert "(no log: No such file or directory)" in capsys.readouterr().err

@@ -27,6 +27,9 @@ JOB_PREFIX = "pythia_"  # slurm-jobname-prefix of the profiles, and what the plu
 LONGEST_WAIT = 120.0
 # Of the Snakemake inside a job of the killed run, where this machine is also a compute node; of plans.
 HARMLESS = frozenset((b"--target-jobs", b"-n", b"--dry-run", b"--dryrun", b"--lint"))
+# What squeue says where no cluster is configured; then jobs of ours can exist only where one was.
+NO_CLUSTER = "configuration source"
+SLURM_LOGS = "results/logs/slurm"  # slurm-logdir of the profiles
 FINISHED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED")
 
 
@@ -53,11 +56,16 @@ def read_queue(text: str, folder: Path) -> list[ClusterJob]:
 
 
 def queued(folder: Path) -> list[ClusterJob]:
-    """Unfinished jobs of this workflow in ``folder``; none without Slurm. Raises StorageError when squeue fails."""
+    """Unfinished jobs of this workflow in ``folder``; none without Slurm. Raises StorageError when squeue fails.
+
+    A machine that has squeue and no cluster, and a folder from which no job ever went to one, count as without Slurm.
+    """
     if not shutil.which("squeue"):
         return []
     command = ["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%A|%j|%T|%Z"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if answer.returncode != 0 and NO_CLUSTER in answer.stderr and not (folder / SLURM_LOGS).exists():
+        return []
     if answer.returncode != 0:
         raise StorageError(
             f"squeue does not answer ({answer.stderr.strip()[:200]}), so jobs of a killed run may still write here; "

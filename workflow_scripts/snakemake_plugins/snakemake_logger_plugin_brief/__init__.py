@@ -24,6 +24,14 @@ CHATTER = (
     "Exiting because", "Touching",
 )  # fmt: skip
 
+# Snakemake's advice on these is dangerous while another run is alive; `make unlock` looks before it leaps.
+LEFT_BEHIND = {
+    "LockException": "this folder is locked, by a run that was killed or by one on another machine; `make unlock` "
+    "frees it when no run is alive here, then start again",
+    "IncompleteFilesException": "a run was killed while it made some files, or another run makes them now; when none "
+    "is alive, start again with --rerun-incomplete (the profiles have it)",
+}
+
 
 class LogHandler(LogHandlerBase):
     """Turns Snakemake's log records into progress and error blocks on standard error."""
@@ -68,7 +76,9 @@ class LogHandler(LogHandlerBase):
             self.advance(record)
         elif event == LogEvent.JOB_ERROR:
             self.report(record)
-        elif event is None and record.levelno >= logging.WARNING:
+        elif event == LogEvent.ERROR and getattr(record, "exception", None) in LEFT_BEHIND:
+            self.print([f"error: {LEFT_BEHIND[record.exception]}"])  # type: ignore[attr-defined]
+        elif event in (None, LogEvent.ERROR) and record.levelno >= logging.WARNING:
             self.message(record)
 
     def advance(self, record: logging.LogRecord) -> None:
