@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import signal
 
 import pytest
 
@@ -36,6 +37,20 @@ def test_a_bug_keeps_its_traceback():
         cli.run(raising(ZeroDivisionError()))
     with pytest.raises(OSError, match="loop"):
         cli.run(raising(OSError(errno.ELOOP, "loop")))
+
+
+def test_a_lack_of_memory_is_one_line(capsys):
+    assert cli.run(raising(MemoryError())) == 2
+    assert capsys.readouterr().err.startswith("error: out of memory; ")
+
+
+def test_a_program_under_pytest_leaves_a_handler_of_sigterm_alone(monkeypatch):
+    mine = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        cli.run(lambda arguments: None)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, mine)
 
 
 def test_interruption_says_how_to_go_on(capsys):
