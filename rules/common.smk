@@ -47,3 +47,4 @@ if workflow.global_resources.get("downloads_here").value is not None:
         fetch_tokenizer,
         fetch_checkpoint,
         observe_model,
+        download_published,

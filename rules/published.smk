@@ -1,6 +1,29 @@
 # The results that the Pythia authors published: the table that is part of this project, or an import of the originals.
 
 
+rule download_published:
+    """The original result files and configs from a git repository, at the commit that the run names."""
+    output:
+        receipt=layout.UPSTREAM_RECEIPT,
+    log:
+        "results/logs/download_published.log",
+    benchmark:
+        "results/timings/download_published.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=grows(1000),
+        runtime=lasts(60),
+        downloads=1,
+    params:
+        where=GRAPH.upstream_arguments(),
+        folder=layout.UPSTREAM,
+    shell:
+        "python -m workflow_scripts.storage.download --source git-lfs {params.where:q} --kind dataset"
+        " --repository EleutherAI/pythia --include 'evals/*' 'models/*.yml' --output-dir {params.folder:q}"
+        " --receipt {output.receipt:q} > {log:q} 2>&1"
+
+
 rule import_published:
     """Tidy table of the published results, and the files that were refused with the reason."""
     input:
@@ -18,8 +41,10 @@ rule import_published:
     resources:
         mem_mb=grows(1500),
         runtime=lasts(10),
+    params:
+        where=GRAPH.published_arguments(),
     shell:
-        "python -m workflow_scripts.published.import_results --source {input.source:q} --output {output.table:q}"
+        "python -m workflow_scripts.published.import_results {params.where:q} --output {output.table:q}"
         " --refused {output.refused:q} --defects {output.defects:q} > {log:q} 2>&1"
 
 

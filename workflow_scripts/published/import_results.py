@@ -2,11 +2,12 @@
 
     python -m workflow_scripts.published.import_results --source pythia/evals --output published.parquet
 
-Reads every file below --source (a copy of the folder ``evals`` of EleutherAI/pythia, or any folder with results of
-lm-eval). Each file ends in the table or, with a reason, in <output>.refused.tsv; <output>.files.tsv lists all of them
-with size and sha256, and <output>.defects.tsv what the audit found. Where a name contradicts the content of its file,
-the content is believed and the row carries a note. No number is changed. --source may also be a table that was
-imported before, such as the one in config/suites/published; it is checked and copied with its lists.
+Reads every file below --source (a copy of the folder ``evals`` of EleutherAI/pythia, a whole checkout of it, or any
+folder with results of lm-eval). Each file ends in the table or, with a reason, in <output>.refused.tsv;
+<output>.files.tsv lists all of them with size and sha256, and <output>.defects.tsv what the audit found. Where a name
+contradicts the content of its file, the content is believed and the row carries a note. No number is changed. --source
+may also be a table that was imported before, such as the one in config/suites/published; it is checked and copied with
+its lists.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from workflow_scripts.published import audit
 from workflow_scripts.published.claims import believe, claim_of_path
 from workflow_scripts.published.findings import Defect, Result, defects_text
 from workflow_scripts.published.identity import Identity, identify
+from workflow_scripts.published.known_files import differences, known_hashes
 from workflow_scripts.published.measurements import Content, Measurement
 from workflow_scripts.published.recipe_files import recipe_defects
 from workflow_scripts.published.shapes import read_result
@@ -128,11 +130,25 @@ class Outputs:
     defects: Path
 
 
-def import_to(source: Path, source_name: str, outputs: Outputs, recipes: Path | None = None) -> None:
-    """Import the result files below ``source``; the defects of the config files below ``recipes`` join the list."""
+@dataclass(frozen=True)
+class Beside:
+    """What is checked beside the results: upstream's config files, and a table whose files are expected."""
+
+    recipes: Path | None = None
+    expected: Path | None = None
+
+    def defects(self, files: Sequence[SourceFile]) -> list[Defect]:
+        """What is found in the config files, and the read files that are not the expected ones."""
+        seen = {file.source_file: file.sha256 for file in files if not file.reason}
+        unexpected = differences(seen, known_hashes(self.expected)) if self.expected else []
+        return [*unexpected, *(recipe_defects(self.recipes) if self.recipes else ())]
+
+
+def import_to(source: Path, source_name: str, outputs: Outputs, beside: Beside) -> None:
+    """Import the result files below ``source``."""
     collected = import_folder(source)
     frame, defects = build_table(collected)
-    defects += recipe_defects(recipes) if recipes else []
+    defects += beside.defects(collected.files)
     refused = [file for file in collected.files if file.reason]
     write_table(frame, outputs.table, source_name)
     write_text(outputs.files, files_text(collected.files))
@@ -142,6 +158,13 @@ def import_to(source: Path, source_name: str, outputs: Outputs, recipes: Path | 
     write_record(outputs.table, {"files": outputs.files}, parameters | {"rows": len(frame), "defects": len(defects)})
     read = len(collected.files) - len(refused)
     logger.info("%d rows from %d files, %d refused, %d defects", len(frame), read, len(refused), len(defects))
+
+
+def folders_of(source: Path, recipes: Path | None) -> tuple[Path, Path | None]:
+    """Folder of the results and of the config files; a whole checkout of EleutherAI/pythia holds both."""
+    if recipes is None and (source / "evals").is_dir() and (source / "models").is_dir():
+        return source / "evals", source / "models"
+    return source, recipes
 
 
 def copy_table(source: Path, outputs: Outputs) -> None:
@@ -172,6 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--recipes", type=Path, help="folder 'models' of EleutherAI/pythia: its configs are checked too"
     )
+    parser.add_argument("--expected", type=Path, help="table imported before: say which files are not those it lists")
     parser.add_argument("--output", type=Path, required=True, help="tidy table (parquet)")
     parser.add_argument("--files", type=Path, help="list of all files (<output>.files.tsv)")
     parser.add_argument("--refused", type=Path, help="list of refused files (<output>.refused.tsv)")
@@ -186,7 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.source.is_file():
         copy_table(options.source, outputs)
     elif options.source.is_dir():
-        import_to(options.source, options.source_name, outputs, options.recipes)
+        source, recipes = folders_of(options.source, options.recipes)
+        import_to(source, options.source_name, outputs, Beside(recipes, options.expected))
     else:
         raise MissingInputError(f"{options.source}: no such folder; give a copy of 'evals' of EleutherAI/pythia")
 

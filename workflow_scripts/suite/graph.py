@@ -275,8 +275,23 @@ class Graph:
     # Figures and report
 
     def published_source(self) -> str:
-        """Folder of the original result files, or the table that is part of this project."""
-        return str(self.run.section("published").get("source") or PUBLISHED_TABLE)
+        """Folder of the original result files, the receipt of their download, or the table of this project."""
+        chosen = self.run.section("published")
+        return str(chosen.get("source") or (layout.UPSTREAM_RECEIPT if chosen.get("repository") else PUBLISHED_TABLE))
+
+    def published_arguments(self) -> list[str]:
+        """Arguments that say where the results are; of a download also what they are held to."""
+        if self.published_source() != layout.UPSTREAM_RECEIPT:
+            return ["--source", self.published_source()]
+        chosen = self.run.section("published")
+        name = f"{chosen['repository']} {chosen.get('commit') or 'main'}"
+        return ["--source", layout.UPSTREAM, "--source-name", name, "--expected", PUBLISHED_TABLE]
+
+    def upstream_arguments(self) -> list[str]:
+        """Arguments of the download of the original results."""
+        chosen = self.run.section("published")
+        commit = ["--commit", str(chosen["commit"])] if chosen.get("commit") else []
+        return ["--location", str(chosen.get("repository")), *commit]
 
     def figure_tables(self, wildcards: Any) -> list[str]:
         """Tables that a figure is drawn from."""

@@ -17,6 +17,9 @@ MIRROR = f"{RESULTS}/mirror"
 TASK_DATA = f"{MIRROR}/datasets"
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 HASH_LIST = "sha256.txt"
+# Original result files and configs of EleutherAI/pythia, as downloaded.
+UPSTREAM = f"{RESULTS}/published/upstream"
+UPSTREAM_RECEIPT = f"{RESULTS}/published/downloaded.json"
 LEDGER = "config/suites/locks/checkpoints.tsv"
 
 
