@@ -5,8 +5,8 @@
 rule fetch_checkpoint:
     """Weights, configuration and tokenizer of one step, checked while they are copied."""
     input:
-        published=GRAPH.published_model,
-        room=ancient(GRAPH.room_for),
+        published=GRAPH.published_model(),
+        room=ancient(GRAPH.room()),
     output:
         receipt="results/checkpoints/{model}/step{step}/fetched.json",
     log:
@@ -24,10 +24,8 @@ rule fetch_checkpoint:
     params:
         source=GRAPH.checkpoint_source(),
         location=GRAPH.checkpoint_location(),
-        repository=lambda wildcards: GRAPH.model(wildcards).repository,
-        folder=lambda wildcards: layout.checkpoint_folder(
-            wildcards.model, wildcards.step
-        ),
+        repository=GRAPH.repository(),
+        folder=layout.checkpoint_folder("{model}", "{step}"),
         ledger=GRAPH.ledger_arguments(),
         commit=GRAPH.pinned_commit,
     shell:
@@ -53,9 +51,7 @@ rule release_checkpoint:
         mem_mb=grows(500),
         runtime=lasts(10),
     params:
-        folder=lambda wildcards: layout.checkpoint_folder(
-            wildcards.model, wildcards.step
-        ),
+        folder=layout.checkpoint_folder("{model}", "{step}"),
     shell:
         "python -m workflow_scripts.checkpoints.release --checkpoint {params.folder:q} --scores {input.scores:q}"
         " --marker {output.marker:q} > {log:q} 2>&1"
@@ -88,7 +84,7 @@ rule checkpoint_ledger:
 rule observe_model:
     """Lists of files, headers and samples of every revision of a model; a few megabytes of its terabytes."""
     input:
-        published=GRAPH.published_model,
+        published=GRAPH.published_model(),
     output:
         observed="results/audit/{suite}/{model}.json",
     log:
@@ -147,9 +143,7 @@ rule run_quickstart:
         mem_mb=RESOURCES.memory("quickstart"),
         runtime=lasts(30),
     params:
-        folder=lambda wildcards: layout.checkpoint_folder(
-            wildcards.model, wildcards.step
-        ),
+        folder=layout.checkpoint_folder("{model}", "{step}"),
     shell:
         "python -m workflow_scripts.evaluation.quickstart --checkpoint {params.folder:q} --output {output.text:q}"
         " > {log:q} 2>&1"

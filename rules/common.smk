@@ -7,12 +7,18 @@ from workflow_scripts.cli import USER_ERROR
 from workflow_scripts.errors import PipelineError
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.experiment_graph import ExperimentGraph
-from workflow_scripts.suite.graph import Graph, alternatives, use_this_interpreter
+from workflow_scripts.suite.graph import (
+    Graph,
+    alternatives,
+    collect_garbage_rarely,
+    use_this_interpreter,
+)
 from workflow_scripts.suite.resources import JobResources, grows, lasts
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.training.recipe import recipe_of
 
 use_this_interpreter()
+collect_garbage_rarely()
 try:
     RUN = load_run(config, workflow.configfiles)
     GRAPH = Graph(RUN)
