@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.distributed.checkpoint
 import torch.distributed.fsdp
 import torch.distributed.tensor
 

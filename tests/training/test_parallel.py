@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from training_runs import timeless, write_data
 
 from workflow_scripts import cli
-from workflow_scripts.errors import ConfigError
-from workflow_scripts.training import parallel, retrain
+from workflow_scripts.errors import ConfigError, DataError, ModelError
+from workflow_scripts.training import origin, parallel, retrain, sharded
 from workflow_scripts.training.recipe import Recipe
 
 WORKER = Path(__file__).with_name("parallel_worker.py")
@@ -59,29 +59,75 @@ class Bench:
         return np.array(timeless(self.folder / run))
 
 
+def same_bits(folder: Path, other: Path) -> bool:
+    return (folder / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+
+
 @pytest.mark.slow
 def test_all_ways_give_the_same_curve(recipe: Recipe, tmp_path: Path) -> None:
-    """Tolerance 1e-5 relative on losses and norms of 10 steps; two runs are stopped and go on another way."""
+    """Tolerance 1e-5 relative on losses and norms of 10 steps, for whole runs and for those that change their size.
+
+    Sizes: 4 -> 2 -> 1 and 1 -> 2, replicated and sharded, and from one of these to the other. A run that is stopped
+    and goes on with as many processes ends in the bits of the whole run.
+    """
     short = dataclasses.replace(recipe, train_iterations=10, lr_decay_iterations=10, checkpoint_steps=(5, 10))
     bench = Bench(tmp_path, short)
+    ddp, fsdp, half = ("--parallel", "ddp"), ("--parallel", "fsdp"), ("--stop-at", "5")
     retrain.main(bench.command("one"))
-    ddp, fsdp = ("--parallel", "ddp"), ("--parallel", "fsdp")
+    for run in ("ddp12", "fsdp12"):
+        retrain.main(bench.command(run, *half))
+    ways = {"ddp": ddp, "fsdp": fsdp}
+    four = bench.together(
+        4,
+        *(bench.command(f"{name}4", *way) for name, way in ways.items()),
+        *(bench.command(f"{name}44", *way, *more) for name, way in ways.items() for more in (half, ())),
+        *(bench.command(f"{name}421", *way, "--stop-at", "3") for name, way in ways.items()),
+        bench.command("moved", *fsdp, *half),
+    )
+    assert four.returncode == 0, four.stderr
+    assert sorted(path.name for path in (tmp_path / "moved" / "step5" / "optimizer").iterdir()) == [
+        f"shard-0000{rank}-model-00001-of-00001.safetensors" for rank in (1, 2, 3, 4)
+    ]
     two = bench.together(
         2,
-        bench.command("ddp2", *ddp),
-        bench.command("fsdp2", *fsdp),
-        bench.command("moved", *fsdp, "--stop-at", "5"),
-        bench.command("alone", *fsdp, "--stop-at", "5"),
+        *(bench.command(f"{name}2", *way) for name, way in ways.items()),
+        *(bench.command(f"{name}12", *way) for name, way in ways.items()),
+        *(bench.command(f"{name}421", *way, "--stop-at", "7") for name, way in ways.items()),
+        bench.command("moved", *ddp),
     )
     assert two.returncode == 0, two.stderr
-    four = bench.together(4, bench.command("ddp4", *ddp), bench.command("fsdp4", *fsdp), bench.command("moved", *ddp))
-    assert four.returncode == 0, four.stderr
-    retrain.main(bench.command("alone"))
-    for run in ("ddp2", "fsdp2", "ddp4", "fsdp4", "moved", "alone"):
+    for name in ways:
+        retrain.main(bench.command(f"{name}421"))
+        assert same_bits(tmp_path / f"{name}44" / "step10", tmp_path / f"{name}4" / "step10"), name
+        assert bench.curve(f"{name}44").tolist() == bench.curve(f"{name}4").tolist(), name
+    for run in ("ddp4", "fsdp4", "ddp2", "fsdp2", "ddp12", "fsdp12", "ddp421", "fsdp421", "moved"):
         assert bench.curve(run) == pytest.approx(bench.curve("one"), rel=1e-5), run
-    whole, sharded = (load_file(tmp_path / run / "step10" / "optimizer.safetensors") for run in ("one", "fsdp4"))
-    assert {name: tensor.shape for name, tensor in whole.items()} == {n: t.shape for n, t in sharded.items()}
     assert (tmp_path / "fsdp4" / "run.json").is_file()
+    whole = load_file(tmp_path / "one" / "step10" / "optimizer.safetensors")
+    pieces = origin.read_moments(tmp_path / "fsdp4" / "step10")
+    assert {name: tensor.shape for name, tensor in whole.items() if "random" not in name} == {
+        name: tensor.shape for name, tensor in pieces.items()
+    }
+    for name, tensor in pieces.items():
+        assert torch.allclose(tensor, whole[name], rtol=1e-3, atol=1e-9), name
+    check_damage(bench, tmp_path / "fsdp4" / "step10")
+
+
+def check_damage(bench: Bench, folder: Path) -> None:
+    """Pieces that are cut short, of another model, or gone, are one line; so is a pickle in their place."""
+    piece = next((folder / "optimizer").iterdir())
+    content = piece.read_bytes()
+    piece.write_bytes(content[:40])
+    with pytest.raises(DataError, match="not whole safetensors files"):
+        origin.read_moments(folder)
+    piece.write_bytes(b"\x80\x04cposix\nsystem\n")
+    with pytest.raises(DataError, match="not whole safetensors files"):
+        origin.read_moments(folder)
+    piece.write_bytes(content)
+    with pytest.raises(ModelError, match="tensor exp_avg/nothing is missing"):
+        sharded.load_pieces(folder / "optimizer", {"exp_avg/nothing": torch.zeros(3)})
+    with pytest.raises(ModelError, match=r"embed_in.weight has shape \(96, 32\), not \(3,\)"):
+        sharded.load_pieces(folder / "optimizer", {"exp_avg/gpt_neox.embed_in.weight": torch.zeros(3)})
 
 
 def test_torchrun_and_options_must_fit(

@@ -1,5 +1,6 @@
 """Checkpoints of a run on disk: ``step<N>/{model,optimizer}.safetensors, state.json, metrics.csv``, whole or absent.
 
+Several processes write their moments in pieces, ``optimizer/*.safetensors`` (sharded.py), in place of one file.
 A folder is written under a temporary name, flushed and renamed. The weights are float32. The optimizer's moments, the
 random state and a copy of the metrics so far are kept only where a run may go on from: in the newest folder and in
 those asked for. Step S has consumed exactly rows [0, batch_rows * S). It must never load anything but tensors and JSON.
@@ -27,6 +28,7 @@ from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.schedule import LossScale
 
 WEIGHTS, OPTIMIZER, STATE, METRICS = "model.safetensors", "optimizer.safetensors", "state.json", "metrics.csv"
+OPTIMIZER_PIECES = "optimizer"
 FOLDER = re.compile(r"step(0|[1-9][0-9]*)", re.ASCII)
 RANDOM_STATE = "random/torch"
 FORMAT = 1
@@ -90,7 +92,7 @@ def resumable_step(run: Path) -> int | None:
     """Newest step that a run can go on from, or None: it has its moments, or none are needed yet."""
     for step in reversed(saved_steps(run)):
         folder = step_folder(run, step)
-        if (folder / OPTIMIZER).is_file():
+        if has_moments(folder):
             return step
         state = RunState.read(folder / STATE)
         if state.steps_taken == state.moments_from:
@@ -104,13 +106,25 @@ def write_checkpoint(
     """Write the folder of ``state.step``, replacing an older one of the same step; returns it."""
     folder = step_folder(run, state.step)
     with whole_folder(folder) as temporary:
-        save_tensors(temporary / WEIGHTS, weights)
-        if moments:
-            save_tensors(temporary / OPTIMIZER, {**moments, RANDOM_STATE: torch.get_rng_state()})
-        if metrics.is_file():
-            shutil.copyfile(metrics, temporary / METRICS)
-        write_json(temporary / STATE, asdict(state))
+        write_parts(temporary, state, weights, moments, metrics)
     return folder
+
+
+def write_parts(
+    folder: Path, state: RunState, weights: Mapping[str, Tensor], moments: Mapping[str, Tensor], metrics: Path
+) -> None:
+    """Fill ``folder`` with what belongs to a checkpoint; no file for no moments."""
+    save_tensors(folder / WEIGHTS, weights)
+    if moments:
+        save_tensors(folder / OPTIMIZER, {**moments, RANDOM_STATE: torch.get_rng_state()})
+    if metrics.is_file():
+        shutil.copyfile(metrics, folder / METRICS)
+    write_json(folder / STATE, asdict(state))
+
+
+def has_moments(folder: Path) -> bool:
+    """Whether the checkpoint in ``folder`` still has its moments, in one file or in pieces."""
+    return (folder / OPTIMIZER).is_file() or (folder / OPTIMIZER_PIECES).is_dir()
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -139,5 +153,6 @@ def prune(run: Path, recipe: Recipe, newest: int, keep_optimizer: Collection[int
         if step not in recipe.checkpoint_steps:
             shutil.rmtree(folder)
             continue
+        shutil.rmtree(folder / OPTIMIZER_PIECES, ignore_errors=True)
         for name in (OPTIMIZER, METRICS):
             (folder / name).unlink(missing_ok=True)

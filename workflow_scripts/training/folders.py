@@ -14,17 +14,25 @@ from pathlib import Path
 from workflow_scripts.storage.atomic import sync_folder
 
 
+def temporary_name(target: Path) -> Path:
+    """Name under which ``target`` is filled."""
+    return target.with_name(f".{target.name}.tmp")
+
+
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """Empty temporary folder beside ``target`` that replaces ``target`` when the block ends without an error."""
-    temporary = target.with_name(f".{target.name}.tmp")
+    temporary = temporary_name(target)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        for path in temporary.iterdir():
+        for path in sorted(temporary.rglob("*")):
+            if path.is_dir():
+                sync_folder(path)
+                continue
             path.chmod(0o666 & ~umask)  # some libraries write files that only their owner may read
             sync_file(path)
         sync_folder(temporary)

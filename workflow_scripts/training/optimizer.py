@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from workflow_scripts.errors import ModelError
-from workflow_scripts.training.parallel import is_sharded, local, norm_squares, shared_like, whole
+from workflow_scripts.training.parallel import is_sharded, local, norm_squares, shared_like
 from workflow_scripts.training.recipe import Recipe
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -58,11 +58,14 @@ def clip_gradients(gradients: Iterable[Tensor], limit: float, divisor: float = 1
 
 
 def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Both moments of every parameter, whole, as ``exp_avg/<name>`` and ``exp_avg_sq/<name>``; empty before a step."""
+    """Both moments of every parameter, sharded as it is, as ``exp_avg/<name>`` and ``exp_avg_sq/<name>``.
+
+    Empty before the first step.
+    """
     found: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         state = optimizer.state.get(parameter, {})
-        found |= {f"{moment}/{name}": whole(state[moment].detach()) for moment in MOMENTS if moment in state}
+        found |= {f"{moment}/{name}": state[moment].detach() for moment in MOMENTS if moment in state}
     return found
 
 
@@ -80,3 +83,12 @@ def load_state_tensors(
         moments = {moment: shared_like(parameter, tensor) for moment, tensor in found.items()}
         count = torch.tensor(float(steps_taken), dtype=torch.float32, device=parameter.device)
         optimizer.state[parameter] = {"step": count, **moments}
+
+
+def adopt_state(model: nn.Module, optimizer: torch.optim.Optimizer, steps_taken: int) -> dict[str, Tensor]:
+    """Give ``optimizer`` zero moments as they are after ``steps_taken`` steps; returns them by name, to be filled."""
+    for parameter in model.parameters():
+        count = torch.tensor(float(steps_taken), dtype=torch.float32, device=parameter.device)
+        moments = {moment: torch.zeros_like(parameter, requires_grad=False) for moment in MOMENTS}
+        optimizer.state[parameter] = {"step": count, **moments}
+    return state_tensors(model, optimizer)

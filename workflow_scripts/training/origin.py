@@ -78,14 +78,13 @@ def run_origin(folder: Path, step: int | None, rewarm_steps: int | None) -> Orig
     if step is not None and step != state.step:
         raise ConfigError(f"{folder} holds step {state.step}; leave --start-step out or give the same")
     weights_only = rewarm_steps is not None
-    has_moments = (folder / checkpoint.OPTIMIZER).is_file()
+    has_moments = checkpoint.has_moments(folder)
     if not weights_only and not has_moments and state.steps_taken > state.moments_from:
         raise MissingInputError(
             f"{folder}: the optimizer state was not kept; train with --keep-optimizer {state.step}, or give "
             "--rewarm-steps to start from the weights alone"
         )
-    moments = checkpoint.read_tensors(folder / checkpoint.OPTIMIZER) if has_moments and not weights_only else {}
-    moments.pop(checkpoint.RANDOM_STATE, None)
+    moments = read_moments(folder) if has_moments and not weights_only else {}
     weights_file = folder / checkpoint.WEIGHTS
     weights = checkpoint.read_tensors(weights_file)
     return Origin(
@@ -98,6 +97,17 @@ def run_origin(folder: Path, step: int | None, rewarm_steps: int | None) -> Orig
         loss_scale=state.loss_scale,
         label=label(sha256_file(weights_file), state.step, rewarm_steps),
     )
+
+
+def read_moments(folder: Path) -> dict[str, Tensor]:
+    """Whole moments of a checkpoint of ours, from one file or from pieces."""
+    if (folder / checkpoint.OPTIMIZER_PIECES).is_dir():
+        from workflow_scripts.training.sharded import read_whole_moments
+
+        return read_whole_moments(folder / checkpoint.OPTIMIZER_PIECES)
+    moments = checkpoint.read_tensors(folder / checkpoint.OPTIMIZER)
+    moments.pop(checkpoint.RANDOM_STATE, None)
+    return moments
 
 
 def published_origin(folder: Path, step: int | None, rewarm_steps: int | None) -> Origin:

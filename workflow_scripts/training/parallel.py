@@ -154,6 +154,19 @@ def shard(model: GPTNeoX, objective: nn.Module, processes: Processes) -> nn.Modu
     return objective
 
 
+def settle(module: nn.Module, kind: str, length: int, device: torch.device) -> None:
+    """Let DDP see one backward pass before the first iteration; its gradients are dropped.
+
+    DDP packs gradients anew after its first pass, which changes the order of sums over more than two processes: a run
+    that is stopped and goes on would differ in the last bits from one that is not.
+    """
+    if kind != DDP:
+        return
+    tokens = torch.zeros((1, length), dtype=torch.int64, device=device)
+    module(tokens, tokens).backward()
+    module.zero_grad(set_to_none=True)
+
+
 @contextmanager
 def last_only(module: nn.Module, is_last: bool) -> Iterator[None]:
     """Exchange gradients only in the last micro-batch of an iteration."""

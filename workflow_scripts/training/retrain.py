@@ -33,7 +33,7 @@ from workflow_scripts.training.checkpoint import RunState
 from workflow_scripts.training.model import GPTNeoX
 from workflow_scripts.training.optimizer import build_optimizer
 from workflow_scripts.training.origin import Origin, read_origin
-from workflow_scripts.training.parallel import BACKENDS, KINDS, SINGLE, Processes, check_dtype, joined, shard
+from workflow_scripts.training.parallel import BACKENDS, KINDS, SINGLE, Processes, check_dtype, joined, settle, shard
 from workflow_scripts.training.recipe import Recipe, read_recipe
 from workflow_scripts.training.rows import RowSource, check_source, micro_batch_rows, open_rows
 from workflow_scripts.training.start import WHEN_DIFFERENT, begin, fresh_state
@@ -145,6 +145,7 @@ def prepare(
     )
     if state.step < stop_at:
         check_source(source, recipe, state.step, stop_at)
+        settle(module, processes.kind, recipe.sequence_length, processes.device)
     plan = Plan(options.output_dir, stop_at, micro_batch, frozenset(options.keep_optimizer))
     return Trainer(
         recipe,

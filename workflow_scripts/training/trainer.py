@@ -27,7 +27,7 @@ from workflow_scripts.training.loss import chunked_cross_entropy
 from workflow_scripts.training.metrics import MetricsLog, SilentMetrics, StepMetrics
 from workflow_scripts.training.model import DTYPES, GPTNeoX
 from workflow_scripts.training.optimizer import clip_gradients, set_learning_rate, state_tensors
-from workflow_scripts.training.parallel import ALONE, Processes, last_only, whole
+from workflow_scripts.training.parallel import ALONE, SINGLE, Processes, last_only
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.rows import RowSource, batch_of, micro_batches
 from workflow_scripts.training.schedule import learning_rate
@@ -170,11 +170,23 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint of the present step and prune older ones; every process must call it."""
         self.metrics.flush()
-        weights = {name: whole(parameter.detach()) for name, parameter in self.model.named_parameters()}
-        moments = state_tensors(self.model, self.optimizer)
+        run, state, metrics = self.plan.run, self.state, self.metrics.path
+        if self.processes.kind == SINGLE:
+            weights = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+            checkpoint.write_checkpoint(run, state, weights, state_tensors(self.model, self.optimizer), metrics)
+        else:
+            from workflow_scripts.training.sharded import write_together
+
+            write_together(
+                run,
+                state,
+                model=self.model,
+                optimizer=self.optimizer,
+                metrics=metrics,
+                processes=self.processes,
+            )
         if self.processes.is_main:
-            checkpoint.write_checkpoint(self.plan.run, self.state, weights, moments, self.metrics.path)
-            checkpoint.prune(self.plan.run, self.recipe, self.state.step, self.plan.keep_optimizer)
+            checkpoint.prune(run, self.recipe, state.step, self.plan.keep_optimizer)
         self.processes.barrier()
 
 
