@@ -47,7 +47,7 @@ rule score_checkpoint:
     log:
         "results/logs/score_checkpoint/{model}-step{step}.log",
     benchmark:
-        "results/timings/score_checkpoint/{model}-step{step}{kind}.tsv"
+        "results/timings/score_checkpoint/{model}-step{step}.tsv"
     conda:
         "../envs/conda.yaml"
     resources:
@@ -56,37 +56,6 @@ rule score_checkpoint:
         gpu=RESOURCES.gpus("evaluate"),
     params:
         folder=layout.checkpoint_folder("{model}", "{step}"),
-        renewal=RUN.section("evaluation").get("renewal"),
-        bootstrap=RUN.section("evaluation").get("bootstrap_iters", 0),
-        folders=RUN.section("evaluation").get("data"),
-        engine=RESOURCES.engine_arguments(),
-    shell:
-        "python -m workflow_scripts.evaluation.score --checkpoint {params.folder:q} --plan {input.plans:q}"
-        " --output {output.scores:q} --threads {threads} --bootstrap-iters {params.bootstrap}"
-        " --data-dir {params.folders:q} {params.engine} > {log:q} 2>&1"
-
-
-rule score_stock_tasks:
-    """One checkpoint on the run's further tasks by stock lm-eval, generation included."""
-    input:
-        fetched="results/checkpoints/{model}/step{step}/fetched.json",
-        data=GRAPH.made_task_files,
-    output:
-        scores="results/scores/{model}/step{step}/{shots}-shot.stock.json",
-    log:
-        "results/logs/score_stock_tasks/{model}-step{step}-{shots}-shot.log",
-    benchmark:
-        "results/timings/score_stock_tasks/{model}-step{step}-{shots}-shot.tsv"
-    conda:
-        "../envs/conda.yaml"
-    resources:
-        mem_mb=RESOURCES.memory("evaluate"),
-        runtime=RESOURCES.minutes("evaluate"),
-        gpu=RESOURCES.gpus("evaluate"),
-    params:
-        folder=lambda wildcards: layout.checkpoint_folder(
-            wildcards.model, wildcards.step
-        ),
         protocol=RUN.section("evaluation").get("protocol"),
         engine=RESOURCES.engine_arguments(),
     shell:
