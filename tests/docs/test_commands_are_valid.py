@@ -26,7 +26,9 @@ from tests.docs.shell_words import STAND_IN, simple_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = all_commands(ROOT)
-SIMPLE = sorted({tuple(words) for command in COMMANDS if "<" not in command.text for words in simple_commands(command.text)})  # fmt: skip
+SIMPLE = sorted(
+    {tuple(words) for command in COMMANDS if "<" not in command.text for words in simple_commands(command.text)}
+)
 # Pages whose commands are run by test_pages_run.py, block by block.
 RUN = ("docs/tutorial.md", "docs/how-to/", "docs/index.md")
 # Words that stand for something that the reader fills in; such a command is parsed, not planned.

@@ -1,8 +1,8 @@
 """The tutorial and the how-to pages, typed literally: every console block is run and prints what the page says.
 
-A page is one shell session. The tutorial begins with `git clone`, and its finished project, copied, is where every how-to
-page starts. Only two things differ from what a reader does: the environment is the tests' own instead of a fresh one
-(tests/test_bootstrap.py makes one), and `<this repository>` is this checkout.
+A page is one shell session. The tutorial begins with `git clone`, and its finished project, copied, is where every
+how-to page starts. Only two things differ from what a reader does: the environment is the tests' own instead of a
+fresh one (tests/test_bootstrap.py makes one), and `<this repository>` is this checkout.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def write_file(block: Block) -> list[str]:
     """Shell lines that write the file of a block."""
     append = block.title.endswith(APPEND)
     path = shlex.quote(block.title.removesuffix(APPEND))
-    return [f'mkdir -p "$(dirname {path})"', f"cat {'>>' if append else '>'} {path} <<'END_OF_FILE'", *block.lines, "END_OF_FILE"]  # fmt: skip
+    write = f"cat {'>>' if append else '>'} {path} <<'END_OF_FILE'"
+    return [f'mkdir -p "$(dirname {path})"', write, *block.lines, "END_OF_FILE"]
 
 
 def type_commands(steps: list[Block | Command], folder: Path, mark: str = "@@typed") -> list[Typed]:
