@@ -1,0 +1,393 @@
+"""What the registry, the configuration and their programs refuse, and what they say, away from the beaten path."""
+
+import subprocess
+from dataclasses import replace
+
+import pytest
+
+from workflow_scripts import cli
+from workflow_scripts.errors import ConfigError, DataError, MissingInputError, StorageError, UnknownNameError
+from workflow_scripts.suite import check, doctor, interventions, link_profiles, pins, plan, reference, unlock
+from workflow_scripts.suite.check import load_run_file
+from workflow_scripts.suite.experiments import experiments_of, models_of
+from workflow_scripts.suite.interventions import Arm, iteration_at, start_iteration
+from workflow_scripts.suite.registry import build_suite, load_suite
+from workflow_scripts.suite.run import load_run
+from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.suite.schema import check_schema, coerce_text
+from workflow_scripts.suite.steps import nearest
+
+
+@pytest.fixture(autouse=True)
+def in_the_checkout(root, monkeypatch):
+    monkeypatch.chdir(root)
+
+
+@pytest.fixture
+def settings(root):
+    return load_yaml(root / "config" / "config.yaml")
+
+
+def run_with(settings, **changes):
+    return load_run(check.merge(settings, changes))
+
+
+# What the programs say
+
+
+def test_a_finished_run_says_where_its_report_is(tmp_path, monkeypatch, capsys, root):
+    (tmp_path / "config").symlink_to(root / "config")
+    figures = tmp_path / "results/runs/pocket/figures"
+    figures.mkdir(parents=True)
+    for name in ("a.svg", "b.svg", "b.png"):
+        (figures / name).touch()
+    (figures.parent / "report.html").write_bytes(b"x" * 1_250_000)
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(check.main, ["--finished"]) == 0
+    said = capsys.readouterr().out
+    assert "results/runs/pocket/report.html (1.2 MB" in said
+    assert "2 figures" in said
+
+
+def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(check.os, "access", lambda path, mode: False)
+    with pytest.raises(StorageError, match="read-only"):
+        check.require_writable(tmp_path)
+
+
+def test_a_run_without_models_is_described_by_its_figures(root):
+    said = check.describe(load_run_file(root / "config/runs/published.yaml"))
+    assert "0 models" in said
+    assert "tasks" not in said
+
+
+def test_the_doctor_names_what_is_missing_and_ends_with_2(monkeypatch, capsys):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    assert doctor.check_torch() == doctor.Finding("missing", "torch", "is not installed; run: python3 bootstrap.py")
+    monkeypatch.setattr(doctor, "CHECKS", (doctor.check_torch,))
+    assert cli.run(doctor.main, []) == 2
+    said = capsys.readouterr()
+    assert "missing for the pocket suite: torch" in said.err
+    assert said.out.startswith("missing torch")
+
+
+def test_the_doctor_counts_gpus_by_name(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "H100")
+    assert doctor.check_torch().detail.endswith("2 GPU: H100")
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "words"),
+    [
+        ("echo 'gpu up'", "ok", "gpu up"),
+        ("echo 'no controller' >&2; exit 1", "note", "no controller"),
+        (None, "note", "not on this machine"),
+    ],
+)
+def test_the_doctor_asks_slurm(tmp_path, monkeypatch, script, state, words):
+    if script:
+        (tmp_path / "sinfo").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "sinfo").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = doctor.check_slurm()
+    assert (found.state, words in found.detail) == (state, True)
+
+
+def test_the_doctor_does_not_wait_for_ever(tmp_path, monkeypatch):
+    def silent(*words, **named):
+        raise subprocess.TimeoutExpired("sinfo", 20)
+
+    (tmp_path / "sinfo").write_text("")
+    (tmp_path / "sinfo").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(doctor.subprocess, "run", silent)
+    assert "no controller answered" in doctor.check_slurm().detail
+
+
+def test_linking_the_profiles_is_what_the_doctor_looks_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert doctor.check_profiles().state == "note"
+    assert cli.run(link_profiles.main, []) == 0
+    assert "slurm: linked" in capsys.readouterr().out
+    assert doctor.check_profiles().state == "ok"
+    assert cli.run(link_profiles.main, []) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_the_reference_program_writes_its_page(tmp_path):
+    assert cli.run(reference.main, ["--output", str(tmp_path / "page.md")]) == 0
+    assert (tmp_path / "page.md").read_text() == reference.page()
+
+
+# The plan
+
+
+def test_the_plan_counts_memorization_once_per_size(root):
+    run = load_run_file(root / "config/runs/experiments.yaml")
+    jobs = {model.name: plan.memorization_jobs(run, model) for model in run.models}
+    assert jobs["pocket-1m"] > 0
+    assert jobs["pocket-90k-weight-seed1"] == 0
+    assert plan.memorization_jobs(load_run_file(plan.DEFAULT), run.models[0]) == 0
+
+
+def test_a_budget_bounds_the_disk_and_not_the_download(settings, root):
+    whole = load_run_file(root / "config/runs/suite.yaml")
+    text = (root / "config/runs/suite.yaml").read_text()
+    assert "disk_budget_gb" not in text
+    cut = load_run(check.merge(dict(whole.settings), {"checkpoints": {"disk_budget_gb": 500}}))
+    assert plan.total_cost(cut).download_bytes == plan.total_cost(whole).download_bytes
+    assert plan.total_cost(cut).disk_bytes < plan.total_cost(whole).disk_bytes / 10
+
+
+def test_a_limit_that_is_exceeded_is_named_with_its_key(settings, capsys, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("run: small\nlimits: {cpu_hours: 0.0001}\n")
+    assert cli.run(plan.main, ["--config", str(path), "--price", "3"]) == 2
+    said = capsys.readouterr()
+    assert "limits.cpu_hours" in said.err
+    assert "in money" in said.out
+
+
+def test_a_plan_that_snakemake_cannot_make_says_its_last_line(monkeypatch, tmp_path):
+    def failed(command, **named):
+        return subprocess.CompletedProcess(command, 1, "", "first\nlast\n")
+
+    monkeypatch.setattr(plan.subprocess, "run", failed)
+    with pytest.raises(ConfigError, match="cannot plan this run: last"):
+        plan.jobs_left(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [("Job stats:\nold\nJob stats:\nnew 1\n", "Job stats:\nnew 1"), ("all is there\n", "nothing is left to do")],
+)
+def test_the_second_table_of_snakemake_is_the_one_with_reasons(monkeypatch, tmp_path, printed, expected):
+    def planned(command, **named):
+        return subprocess.CompletedProcess(command, 0, printed, "")
+
+    monkeypatch.setattr(plan.subprocess, "run", planned)
+    assert plan.jobs_left(tmp_path) == expected
+
+
+# What a run may not ask for
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"experiments": ["predictability"]}, "ask for both"),
+        ({"experiments": ["interventions"], "checkpoints": {"source": "mirror"}}, "set checkpoints.source to retrain"),
+    ],
+)
+def test_experiments_that_cannot_be_made(settings, changes, words):
+    with pytest.raises(ConfigError, match=words):
+        experiments_of(run_with(settings, **changes))
+
+
+def test_an_unknown_experiment_is_refused_by_name(settings):
+    run = replace(run_with(settings), settings={**settings, "experiments": ["memorisation"]})
+    with pytest.raises(UnknownNameError, match="did you mean 'memorization'"):
+        experiments_of(run)
+
+
+def test_a_mirror_needs_a_place(settings):
+    with pytest.raises(ConfigError, match=r"checkpoints\.location"):
+        run_with(settings, checkpoints={"source": "mirror", "location": None})
+
+
+def test_a_run_whose_steps_are_all_defective_says_so(settings, tmp_path):
+    table = tmp_path / "defects.tsv"
+    table.write_text("model\trevision\tkind\npocket-1m\tstep600\tnan\n")
+    with pytest.raises(ConfigError, match="every step of the run is listed"):
+        run_with(settings, models=["pocket-1m"], steps=[600], checkpoints={"defects": str(table)})
+    run = run_with(settings, models=["pocket-1m"], steps=[0, 600], checkpoints={"defects": str(table)})
+    assert run.steps["pocket-1m"] == (0,)
+    assert "nan" in run.left_out[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [
+        (None, MissingInputError, "no such table"),
+        ("step\tmodel\n", DataError, "does not start with the columns"),
+        ("model\trevision\tkind\nonly\ttwo\n", DataError, "a line has 2 fields"),
+        ("", DataError, "does not start"),
+    ],
+)
+def test_tables_that_are_none(tmp_path, content, error, words):
+    table = tmp_path / "defects.tsv"
+    if content is not None:
+        table.write_text(content)
+    with pytest.raises(error, match=words):
+        pins.known_defects(str(table))
+
+
+def test_without_a_ledger_nothing_is_pinned(tmp_path):
+    assert pins.pinned_commits(str(tmp_path / "absent.tsv")) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"terms": "x", "numbers": {"first": 0, "last": 1}}, "key 'facts' is missing"),
+        ({"terms": "x", "numbers": {"first": 0, "last": 1}, "facts": "yes"}, "is a str, expected boolean"),
+        ({"terms": "X!", "numbers": {"first": 0, "last": 1}, "facts": True}, "does not match"),
+    ],
+)
+def test_what_a_schema_refuses(content, words):
+    with pytest.raises(ConfigError, match=words):
+        check_schema(content, "terms", "file")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("[1, 2", {"type": "integer"}, "[1, 2"),
+        ("1.5", {"type": "integer"}, "1.5"),
+        ("true", {"type": "boolean"}, True),
+        ("[1]", {"type": "integer"}, "[1]"),
+        ("a, b", {"type": "array"}, ["a", "b"]),
+        ("{a: 1}", {"type": "object"}, {"a": 1}),
+    ],
+)
+def test_text_from_the_command_line_becomes_what_the_schema_asks_for_or_stays(text, kind, value):
+    assert coerce_text(text, kind) == value
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("a: [1", "a.yaml"), ("- 1\n", "holds a list"), ("1", "holds a int")],
+)
+def test_files_that_are_no_configuration(tmp_path, content, words):
+    (tmp_path / "a.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=words):
+        load_yaml(tmp_path / "a.yaml")
+
+
+def test_a_configuration_must_be_text_and_not_huge(tmp_path):
+    (tmp_path / "a.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_yaml(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").write_bytes(b"#" * 20_000_000)
+    with pytest.raises(ConfigError, match="larger than"):
+        load_yaml(tmp_path / "b.yaml")
+
+
+def test_an_empty_configuration_says_nothing(tmp_path):
+    (tmp_path / "a.yaml").write_text("# only a comment\n")
+    assert load_yaml(tmp_path / "a.yaml") == {}
+
+
+def test_a_model_without_steps_has_no_nearest():
+    assert nearest(5, set()) == "the model has none"
+    assert nearest(5, {1, 8, 100}) == "nearest are 1 and 8"
+
+
+# The suite
+
+
+@pytest.fixture
+def facts(root):
+    return load_yaml(root / "config/suites/books.yaml")
+
+
+def test_two_families_with_one_name_are_refused(facts):
+    facts["families"] *= 2
+    with pytest.raises(ConfigError, match="two families make a model called books-1m"):
+        build_suite(facts)
+
+
+@pytest.mark.parametrize(("key", "value"), [("sizes", "2m"), ("datasets", "deduped")])
+def test_a_family_of_what_is_not_there_is_refused(facts, key, value):
+    facts["families"][0][key] = [value]
+    with pytest.raises(UnknownNameError, match=value):
+        build_suite(facts)
+
+
+def test_sizes_of_data_sets_are_known_for_the_real_suite_only():
+    assert load_suite("pocket").dataset("standard").bin_bytes is None
+    # shards of one size and a shorter last one; two bytes a token
+    data = load_suite("pythia").dataset("deduped")
+    assert data.bin_bytes == (data.shards - 1) * data.shard_bytes + data.last_shard_bytes
+    assert data.bin_bytes // 2 == 207_170_414_058
+
+
+def test_models_of_a_resolved_run_are_the_suites(settings):
+    run = run_with(settings)
+    assert models_of(run.suite, run.as_json()) == list(run.models)
+
+
+# Interventions
+
+
+def test_unknown_declarations_and_arms_are_refused_by_name():
+    with pytest.raises(UnknownNameError, match="did you mean 'pronouns'"):
+        interventions.load_declaration("pronoun")
+    with pytest.raises(UnknownNameError, match="did you mean 'swap-7'"):
+        interventions.chosen_arms(interventions.load_declaration("pronouns"), "swap-8")
+
+
+def test_an_arm_must_leave_something_to_train():
+    model = load_suite("pythia").model("pythia-70m")
+    with pytest.raises(ConfigError, match="nothing to train"):
+        start_iteration(model, Arm("late", "swap", 100.0))
+    with pytest.raises(ConfigError, match="no share"):
+        iteration_at(model, 150.0)
+    assert start_iteration(model, Arm("seven", "swap", 93)) == 133_000
+    # nothing is published near 0.4 % of a pocket model's 600 iterations except step 2
+    assert iteration_at(load_suite("pocket").model("pocket-1m"), 50.0) == 300
+
+
+# Unlocking
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A squeue that shows one job of this folder until scancel was called as often as ``patience`` says."""
+
+    def make(patience):
+        queue = tmp_path / "queue"
+        queue.write_text(f"7|pythia_ab|RUNNING|{tmp_path}\n")
+        (tmp_path / "squeue").write_text(f"#!/bin/sh\ncat {queue}\n")
+        (tmp_path / "scancel").write_text(f"#!/bin/sh\necho $@ >> {tmp_path}/cancelled\n" + f": > {queue}\n" * patience)
+        for name in ("squeue", "scancel"):
+            (tmp_path / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+        return tmp_path
+
+    return make
+
+
+def test_jobs_of_a_killed_run_are_cancelled_and_waited_for(slurm):
+    folder = slurm(patience=1)
+    assert unlock.end_jobs(folder) == 1
+    assert (folder / "cancelled").read_text() == "7\n"
+    assert unlock.end_jobs(folder) == 0
+
+
+def test_a_job_that_does_not_end_keeps_the_lock(slurm, monkeypatch):
+    monkeypatch.setattr(unlock, "LONGEST_WAIT", -1.0)
+    with pytest.raises(StorageError, match="Slurm job 7 is still RUNNING"):
+        unlock.end_jobs(slurm(patience=0))
+
+
+def test_unlocking_ends_jobs_first_and_asking_changes_nothing(monkeypatch, capsys, slurm):
+    folder = slurm(patience=1)
+    monkeypatch.chdir(folder)
+    calls = []
+    real = subprocess.run
+    monkeypatch.setattr(
+        unlock.subprocess,
+        "run",
+        lambda command, **named: calls.append(command) if "snakemake" in command else real(command, **named),
+    )
+    assert cli.run(unlock.main, ["--ask"]) == 0
+    assert calls == []
+    assert not (folder / "cancelled").exists()
+    assert cli.run(unlock.main, []) == 0
+    assert calls[0][2:] == ["snakemake", "--unlock", "--quiet", "all"]
+    assert "1 Slurm jobs" in capsys.readouterr().out
