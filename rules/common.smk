@@ -5,7 +5,7 @@ from pathlib import Path
 
 from workflow_scripts.cli import USER_ERROR
 from workflow_scripts.errors import PipelineError
-from workflow_scripts.suite import layout
+from workflow_scripts.suite import layout, one_run
 from workflow_scripts.suite.experiment_graph import ExperimentGraph
 from workflow_scripts.suite.graph import (
     Graph,
@@ -14,7 +14,7 @@ from workflow_scripts.suite.graph import (
     use_this_interpreter,
 )
 from workflow_scripts.suite.resources import JobResources, grows, lasts
-from workflow_scripts.suite.run import load_run
+from workflow_scripts.suite.run import CURRENT, load_run
 from workflow_scripts.training.recipe import recipe_of
 
 use_this_interpreter()
@@ -24,6 +24,7 @@ try:
     GRAPH = Graph(RUN)
     RESOURCES = JobResources(RUN)
     EXPERIMENTS = ExperimentGraph(GRAPH)
+    one_run.claim(Path.cwd(), sys.argv)
 except PipelineError as error:
     sys.stderr.write(f"error: {error}\n")
     raise SystemExit(USER_ERROR)
@@ -39,7 +40,8 @@ wildcard_constraints:
     model=alternatives(GRAPH.models),
     organisation=alternatives([SUITE.organisation]),
     step="0|[1-9][0-9]*",
-    shots=alternatives(RUN.shots),
+    shots=alternatives(sorted({shots for _, shots in RUN.score_kinds})),
+    kind="|" + alternatives(layout.kind_suffix(name) for name in RUN.protocols if name != CURRENT),
     run=alternatives([RUN.name]),
     figure=alternatives(GRAPH.figures),
     arm=alternatives(EXPERIMENTS.arm_names()),
@@ -50,7 +52,7 @@ if workflow.global_resources.get("downloads_here").value is not None:
 
     localrules:
         download_dataset,
+        download_published,
         fetch_tokenizer,
         fetch_checkpoint,
         observe_model,
-        download_published,

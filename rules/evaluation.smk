@@ -7,11 +7,11 @@ rule plan_evaluation:
         data=GRAPH.made_task_files,
         tokenizer=GRAPH.tokenizer(),
     output:
-        plan="results/plans/{suite}/{shots}-shot.plan",
+        plan="results/plans/{suite}/{shots}-shot{kind}.plan",
     log:
-        "results/logs/plan_evaluation/{suite}-{shots}-shot.log",
+        "results/logs/plan_evaluation/{suite}-{shots}-shot{kind}.log",
     benchmark:
-        "results/timings/plan_evaluation/{suite}-{shots}-shot.tsv"
+        "results/timings/plan_evaluation/{suite}-{shots}-shot{kind}.tsv"
     priority: 40
     conda:
         "../envs/conda.yaml"
@@ -24,30 +24,28 @@ rule plan_evaluation:
         length=GRAPH.longest_sequence(),
         limit=GRAPH.limit_arguments(),
         seed=RUN.section("evaluation").get("fewshot_seed", 1234),
-        protocol=RUN.section("evaluation").get("protocol"),
+        protocol=GRAPH.protocol_of,
+        renewal=RUN.section("evaluation").get("renewal"),
     shell:
         "python -m workflow_scripts.evaluation.plan --tasks {params.tasks:q} --shots {wildcards.shots}"
-        " --data-dir {params.folders:q} --tokenizer {input.tokenizer:q} --max-length {params.length} {params.limit}"
+        " --protocol {params.protocol} --data-dir {params.folders:q} --tokenizer {input.tokenizer:q} --max-length {params.length} {params.limit}"
         " --fewshot-seed {params.seed} --output {output.plan:q} > {log:q} 2>&1"
 
 
 rule score_checkpoint:
-    """One checkpoint on all tasks and all numbers of shots."""
+    """One checkpoint on all tasks and all numbers of shots, under one protocol."""
     input:
         fetched="results/checkpoints/{model}/step{step}/fetched.json",
-        plans=expand(
-            "results/plans/{suite}/{shots}-shot.plan",
-            suite=SUITE.name,
-            shots=RUN.shots,
-        ),
+        plans=GRAPH.plans_of,
     output:
         scores=expand(
-            "results/scores/{{model}}/step{{step}}/{shots}-shot.json", shots=RUN.shots
+            "results/scores/{{model}}/step{{step}}/{shots}-shot{{kind}}.json",
+            shots=RUN.shots,
         ),
     log:
-        "results/logs/score_checkpoint/{model}-step{step}.log",
+        "results/logs/score_checkpoint/{model}-step{step}{kind}.log",
     benchmark:
-        "results/timings/score_checkpoint/{model}-step{step}.tsv"
+        "results/timings/score_checkpoint/{model}-step{step}{kind}.tsv"
     conda:
         "../envs/conda.yaml"
     resources:
@@ -56,11 +54,48 @@ rule score_checkpoint:
         gpu=RESOURCES.gpus("evaluate"),
     params:
         folder=layout.checkpoint_folder("{model}", "{step}"),
-        protocol=RUN.section("evaluation").get("protocol"),
+        renewal=RUN.section("evaluation").get("renewal"),
+        bootstrap=RUN.section("evaluation").get("bootstrap_iters", 0),
+        folders=RUN.section("evaluation").get("data"),
         engine=RESOURCES.engine_arguments(),
     shell:
         "python -m workflow_scripts.evaluation.score --checkpoint {params.folder:q} --plan {input.plans:q}"
-        " --output {output.scores:q} --threads {threads} {params.engine} > {log:q} 2>&1"
+        " --output {output.scores:q} --threads {threads} --bootstrap-iters {params.bootstrap}"
+        " --data-dir {params.folders:q} {params.engine} > {log:q} 2>&1"
+
+
+rule score_stock_tasks:
+    """One checkpoint on the run's further tasks by stock lm-eval, generation included."""
+    input:
+        fetched="results/checkpoints/{model}/step{step}/fetched.json",
+        data=GRAPH.made_task_files,
+    output:
+        scores="results/scores/{model}/step{step}/{shots}-shot.stock.json",
+    log:
+        "results/logs/score_stock_tasks/{model}-step{step}-{shots}-shot.log",
+    benchmark:
+        "results/timings/score_stock_tasks/{model}-step{step}-{shots}-shot.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=RESOURCES.memory("evaluate"),
+        runtime=RESOURCES.minutes("evaluate"),
+        gpu=RESOURCES.gpus("evaluate"),
+    params:
+        folder=lambda wildcards: layout.checkpoint_folder(
+            wildcards.model, wildcards.step
+        ),
+        tasks=GRAPH.stock_task_names,
+        folders=RUN.section("evaluation").get("data"),
+        definitions=GRAPH.task_folders(),
+        limit=GRAPH.limit_arguments(),
+        seed=RUN.section("evaluation").get("fewshot_seed", 1234),
+        renewal=RUN.section("evaluation").get("renewal"),
+        engine=RESOURCES.engine_arguments(),
+    shell:
+        "python -m workflow_scripts.evaluation.stock --checkpoint {params.folder:q} --tasks {params.tasks:q}"
+        " --shots {wildcards.shots} --data-dir {params.folders:q} {params.definitions:q} {params.limit}"
+        " --fewshot-seed {params.seed} --output {output.scores:q} --threads {threads} {params.engine} > {log:q} 2>&1"
 
 
 rule crosscheck:

@@ -155,4 +155,4 @@ def test_coverage_of_a_task_that_was_not_planned(scores_root, run_file, tmp_path
     run_file.write_text(json.dumps(run | {"tasks": [{"name": "arc_easy"}], "shots": [0], "steps": {"pocket-90k": [4]}}))
     output = tmp_path / "coverage.csv"
     coverage.main(["--run", str(run_file), "--scores-root", str(scores_root), "--output", str(output)])
-    assert "pocket-90k,4,0,arc_easy,absent," in output.read_text()
+    assert "pocket-90k,4,current,0,arc_easy,absent," in output.read_text()

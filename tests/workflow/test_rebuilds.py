@@ -122,13 +122,13 @@ def test_a_figures_style_draws_figures_and_report(finished):
     ("change", "expected"),
     [
         ({"tasks": ["pocket_agreement", "pocket_facts"]}, {**SCORE_ALL, "crosscheck": 1}),
-        ({"evaluation": {"protocol": "current-2"}}, SCORE_ALL),
+        ({"evaluation": {"renewal": 2}}, SCORE_ALL),
         ({"steps": [0, 1, 2]}, {"fetch_checkpoint": 1, "score_checkpoint": 1, **COLLECT, "crosscheck": 1}),
         ({"models": ["pocket-90k", "pocket-280k"]}, {**TRAIN, **COLLECT, **SHOW}),
         ({"overrides": {"pocket-90k": {"learning_rate": 0.01}}}, {**TRAIN, **COLLECT, **SHOW, "crosscheck": 1}),
         ({"figures": ["scores_over_training"]}, COLLECT),
     ],
-    ids=["task", "protocol", "step", "model", "learning-rate", "one-figure-less"],
+    ids=["task", "renewal", "step", "model", "learning-rate", "one-figure-less"],
 )
 def test_exactly_what_depends_on_a_choice_runs_again(finished, change, expected):
     assert finished.rebuilt(**change) == expected

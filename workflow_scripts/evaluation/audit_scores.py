@@ -43,6 +43,13 @@ def read_scores(path: Path) -> pd.DataFrame:
     return table
 
 
+def protocols_of(scores: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of each protocol; scores are only compared with scores of their own."""
+    if "protocol" not in scores:
+        return [scores]
+    return [part for _, part in scores.groupby("protocol", sort=True)]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, compare, write."""
     parser = cli.parser(__doc__)
@@ -55,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if (options.published is None) != (options.probe_task is None):
         raise ConfigError("--published and --probe-task go together")
     scores, inputs = read_scores(options.scores), {"scores": options.scores}
-    defects = score_defects(scores)
+    defects = [defect for part in protocols_of(scores) for defect in score_defects(part)]
     if options.published is not None:
         defects += behaviour(scores, read_scores(options.published), options.probe_task)
         inputs["published"] = options.published

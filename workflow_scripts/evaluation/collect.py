@@ -22,7 +22,7 @@ from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, shorten
 from workflow_scripts.evaluation.metrics import NOT_AVAILABLE
 from workflow_scripts.evaluation.results import metric_values, read_results
-from workflow_scripts.evaluation.score_files import ScoreFile, expected_files, parse_path, read_run
+from workflow_scripts.evaluation.score_files import CURRENT, ScoreFile, expected_files, parse_path, read_run
 from workflow_scripts.storage.atomic import atomic_path, write_text
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
@@ -37,6 +37,7 @@ COLUMNS = {
     "size": "str",
     "data": "str",
     "arm": "str",
+    "protocol": "str",
     "shots": "int64",
     "step": "int64",
     "tokens": "int64",
@@ -74,6 +75,7 @@ def file_rows(file: ScoreFile, suite: Suite) -> list[dict[str, Any]]:
         "size": model.size,
         "data": model.dataset,
         "arm": model.arm,
+        "protocol": file.protocol,
         "step": file.step,
         "tokens": model.step(file.step).tokens,
         "source_file": f"{file.model}/step{file.step}/{file.path.name}",
@@ -90,6 +92,8 @@ def file_rows(file: ScoreFile, suite: Suite) -> list[dict[str, Any]]:
 def check_owner(file: ScoreFile, content: dict[str, Any]) -> None:
     """:class:`DataError` when a file lies under the name of another model or step than it was made from."""
     config = content["config"]
+    if content.get("protocol", CURRENT) != file.protocol:
+        raise DataError(f"{file.path}: was scored under protocol {content['protocol']}; it has the wrong name")
     said = (config.get("model_name"), config.get("revision"))
     if said != (file.model, f"step{file.step}"):
         raise DataError(f"{file.path}: was scored from {said[0]}/{said[1]}; it lies in the wrong folder")
@@ -105,7 +109,7 @@ def task_rows(task: str, entry: dict[str, Any], version: Any) -> Iterable[dict[s
         yield {
             "task": task,
             "task_version": str(version),
-            "metric": metric,
+            "metric": metric if kind == "none" else key,
             "value": float(value),
             "stderr": float("nan") if error == NOT_AVAILABLE else float(error),
             "n": int(entry["sample_len"]),

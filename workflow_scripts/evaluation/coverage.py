@@ -24,20 +24,25 @@ from typing import Any
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError
 from workflow_scripts.evaluation.collect import check_owner
+from workflow_scripts.evaluation.protocols import name_in
 from workflow_scripts.evaluation.results import read_results
-from workflow_scripts.evaluation.score_files import ScoreFile, expected_files, read_run
+from workflow_scripts.evaluation.score_files import STOCK, ScoreFile, expected_files, read_run
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.records import write_record
 
-COLUMNS = ("model", "step", "shots", "task", "status", "reason")
+COLUMNS = ("model", "step", "protocol", "shots", "task", "status", "reason")
 LOGGER = logging.getLogger(__name__)
 
 
 def coverage(run: dict[str, Any], root: Path) -> Iterator[dict[str, Any]]:
     """Rows of the table for everything that ``run`` asks for under ``root``."""
     tasks = [task["name"] for task in run["tasks"]]
+    stock = run.get("settings", {}).get("evaluation", {}).get("stock_tasks") or {}
     for file in expected_files(run, root):
-        yield from file_coverage(file, tasks)
+        if file.kind == STOCK:
+            yield from file_coverage(file, [name for name, shots in stock.items() if file.shots in shots])
+        else:
+            yield from file_coverage(file, [name_in(file.kind, name) for name in tasks])
 
 
 def file_coverage(file: ScoreFile, tasks: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -53,6 +58,7 @@ def file_coverage(file: ScoreFile, tasks: Sequence[str]) -> Iterator[dict[str, A
         yield {
             "model": file.model,
             "step": file.step,
+            "protocol": file.protocol,
             "shots": file.shots,
             "task": task,
             "status": status_of(file, content, reason, task),

@@ -35,8 +35,8 @@ from workflow_scripts.evaluation.plan import FEWSHOT_SEED, build_plan
 from workflow_scripts.evaluation.plan_file import Plan, read_plan
 from workflow_scripts.evaluation.results import read_answers
 from workflow_scripts.evaluation.score import score_plan
+from workflow_scripts.evaluation.stock import load_stock_model
 from workflow_scripts.evaluation.tasks import compiled_templates, load_tasks, local_manager
-from workflow_scripts.evaluation.weights import read_config
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import write_record
 
@@ -64,15 +64,8 @@ def run_stock(checkpoint: Path, plan: Plan, names: Sequence[str], folders: Seque
     """Results of lm-eval's own evaluator with samples, on the first ``limit`` documents of ``names``."""
     manager, _ = local_manager(names, folders)
     import lm_eval
-    from lm_eval.models.huggingface import HFLM
 
-    model = HFLM(
-        pretrained=str(checkpoint),
-        dtype="float32",
-        device="cpu",
-        batch_size=stock_batch(plan.header["max_length"], read_config(checkpoint).vocabulary),
-        max_length=plan.header["max_length"],
-    )
+    model = load_stock_model(checkpoint, "float32", "cpu", plan.header["max_length"])
     with compiled_templates():
         return lm_eval.simple_evaluate(
             model=model,
@@ -83,15 +76,6 @@ def run_stock(checkpoint: Path, plan: Plan, names: Sequence[str], folders: Seque
             task_manager=manager,
             fewshot_random_seed=plan.header["fewshot_seed"],
         )
-
-
-def stock_batch(length: int, vocabulary: int) -> int:
-    """Rows per forward pass of lm-eval so that its [batch, length, vocabulary] logits stay near half a gigabyte.
-
-    >>> stock_batch(2048, 50304), stock_batch(128, 1024)
-    (1, 16)
-    """
-    return max(1, min(16, 2**27 // (length * vocabulary)))
 
 
 def compare_task(plan: Plan, task: Mapping[str, Any], answers: Answers, samples: Sequence[Any]) -> Comparison:

@@ -69,6 +69,7 @@ def make_results(plan: Plan, answers: Answers, config: Mapping[str, Any]) -> dic
         "config": {**config, "limit": header["limit"], "fewshot_seed": header["fewshot_seed"], "bootstrap_iters": 0},
         "left_out": header["left_out"],
         "lm_eval_version": header["lm_eval"],
+        "protocol": header["protocol"],
         "max_length": header["max_length"],
         "plan_identity": plan.identity,
         "tokenizer_sha256": header["tokenizer_sha256"],

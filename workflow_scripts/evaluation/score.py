@@ -122,6 +122,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, nargs="+", required=True, help="one results file per checkpoint and plan"
     )
+    parser.add_argument(
+        "--data-dir", type=Path, nargs="+", default=[], help="refuse plans of other data than lies here"
+    )
+    parser.add_argument("--bootstrap-iters", type=int, default=0, help="rounds for perplexities; 0: delta method")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; more than physical cores slow it down")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--dtype", default="float32", choices=sorted(DTYPES), help="of weights and matrix products")

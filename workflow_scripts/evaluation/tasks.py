@@ -101,11 +101,14 @@ def add_validation_task(index: Any, name: str) -> None:
 
 
 def local_manager(
-    names: Sequence[str], data_folders: Sequence[Path], protocol: str = CURRENT
+    names: Sequence[str], data_folders: Sequence[Path], protocol: str = CURRENT, include: Sequence[Path] = ()
 ) -> tuple[Any, dict[str, TaskSource]]:
-    """TaskManager whose tasks below ``names`` read their documents from ``data_folders``, and those sources."""
+    """TaskManager whose tasks below ``names`` read their documents from ``data_folders``, and those sources.
+
+    ``include``: folders with more task definitions.
+    """
     go_offline()
-    manager = make_manager(names)
+    manager = make_manager(names, include)
     sources = {leaf: localize(manager, leaf, data_folders) for leaf in leaf_names(manager.task_index, names)}
     for leaf in sources:
         manager.task_index[leaf].cfg.update(changes_to(protocol, leaf))
@@ -118,13 +121,13 @@ def go_offline() -> None:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
-def make_manager(names: Sequence[str]) -> Any:
+def make_manager(names: Sequence[str], include: Sequence[Path] = ()) -> Any:
     """TaskManager over our tasks and the quick folders of ``names``; over all of lm-eval when that is not enough."""
     import lm_eval.tasks
 
     package = Path(lm_eval.tasks.__file__).parent
     folders = {folder for name in names for prefix, folder in QUICK_FOLDERS.items() if name.startswith(prefix)}
-    paths = [OWN_TASKS, *(package / folder for folder in sorted(folders))]
+    paths = [OWN_TASKS, *include, *(package / folder for folder in sorted(folders))]
     manager = lm_eval.tasks.TaskManager(include_path=[str(path) for path in paths], include_defaults=False)
     absent = [name for name in names if name not in manager.task_index]
     for name in absent:
@@ -133,21 +136,21 @@ def make_manager(names: Sequence[str]) -> Any:
     absent = [name for name in absent if name not in manager.task_index]
     if not absent:
         return manager
-    known = mentioned_names(package, absent)
-    manager = lm_eval.tasks.TaskManager(include_path=[str(OWN_TASKS)])
+    known = mentioned_names((package, OWN_TASKS, *include), absent)
+    manager = lm_eval.tasks.TaskManager(include_path=[str(folder) for folder in (OWN_TASKS, *include)])
     for name in absent:
         if name not in manager.task_index:
             raise UnknownNameError("task", name, known)
     return manager
 
 
-def mentioned_names(package: Path, wanted: Sequence[str]) -> set[str]:
-    """Names that the YAML files of lm-eval and of this project define.
+def mentioned_names(folders: Sequence[Path], wanted: Sequence[str]) -> set[str]:
+    """Names that the YAML files in ``folders`` (of lm-eval, of this project, of the user) define.
 
     A name of ``wanted`` that stands in none of them, in any place, is refused here at once: reading the text takes half
     a second, indexing it eight. Whether a name that is mentioned is a task is for the index to say.
     """
-    texts = [path.read_text(encoding="utf-8") for folder in (package, OWN_TASKS) for path in folder.rglob("*.yaml")]
+    texts = [path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.yaml")]
     known = {name for text in texts for name in DEFINITION.findall(text)}
     words = {word for text in texts for word in WORD.findall(text)}
     for name in wanted:

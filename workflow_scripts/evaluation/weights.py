@@ -191,6 +191,11 @@ def load_weights(folder: Path, config: NeoxConfig, device: torch.device, dtype: 
     return found
 
 
+def check_tensor_names(folder: Path) -> None:
+    """:class:`ModelError` unless the weight files hold exactly the tensors of ``config.json`` (and old buffers)."""
+    load_weights(folder, read_config(folder), torch.device("meta"), torch.float32)
+
+
 def check_shape(file: Path, name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
     """:class:`ModelError` when a tensor has another shape than ``config.json`` says, or holds no floats."""
     if tuple(tensor.shape) != shape or not tensor.is_floating_point():

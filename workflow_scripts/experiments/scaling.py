@@ -59,7 +59,8 @@ def point(model: Model, step: int) -> dict[str, Any]:
 
 def scores_of(models: Mapping[str, Model], scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Accuracies of each task at each step."""
-    for row in scores[scores["metric"] == "acc"].itertuples():
+    present = scores[scores["protocol"] == "current"] if "protocol" in scores else scores
+    for row in present[present["metric"] == "acc"].itertuples():
         if str(row.model) in models:
             place = point(models[str(row.model)], int(row.step))
             yield {**place, "measure": str(row.task), "shots": int(row.shots), "value": float(row.value)}

@@ -5,8 +5,8 @@ r"""Compare scores of this workflow with the published ones: per model, step, sh
 
 Each of our numbers that has a published counterpart gets the difference, the noise expected when the same weights are
 scored in another number format, and a verdict: reproduced, differs, or not comparable because lm-eval has changed the
-task since. Published numbers without one of ours are counted as missing. Writes the table, the same as .csv, the counts
-per figure of the paper (comparison.scoreboard.csv) and all together (comparison.summary.json).
+task since. Scores under protocol pythia-2023, where there are any, stand in for those of today's tasks. Published
+numbers without one of ours are counted as missing. Writes the table, the same as .csv, the counts per figure of the paper (comparison.scoreboard.csv) and all together (comparison.summary.json).
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from workflow_scripts.errors import DataError
 from workflow_scripts.published.findings import DOUBTFUL, has_note
 from workflow_scripts.published.scoreboard import scoreboard
 from workflow_scripts.published.summary import suite_rows
-from workflow_scripts.published.table import read_table
+from workflow_scripts.published.table import of_protocol, read_table
 from workflow_scripts.storage.atomic import atomic_path, write_json, write_text
 from workflow_scripts.storage.records import write_record
 
 logger = logging.getLogger(__name__)
+TODAY, FAIR = "current", "pythia-2023"  # protocols, see docs/evaluation.md
 KEY = ["model", "step", "shots", "task", "metric"]
 # In fp16 about 4 of 300 multiple-choice answers flip against fp32 (measured on a small random model).
 FLIPPED_SHARE = 4 / 300
@@ -75,11 +76,14 @@ def compare(scores: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
     models = ours["model"].unique()
     theirs = pd.concat([suite_rows(published, shots) for shots in (0, 5)])
     theirs = theirs[theirs["model"].isin(models)].assign(doubtful=lambda rows: has_note(rows, *DOUBTFUL))
-    known = {(c.task, c.metric) for c in COUNTERPARTS.values()}
+    known = {(c.task, c.metric) for c in COUNTERPARTS.values()} | {*zip(ours["task"], ours["metric"], strict=True)}
     theirs = theirs[[pair in known for pair in zip(theirs["task"], theirs["metric"], strict=True)]]
     columns = [*KEY, "value", "stderr", "n"]
     merged = with_items(plain(theirs[[*columns, "doubtful"]])).merge(
-        with_items(plain(ours[[*columns, "comparability"]])), on=KEY, how="left", suffixes=("_published", "_ours")
+        with_items(plain(ours[[*columns, "protocol", "comparability"]])),
+        on=KEY,
+        how="left",
+        suffixes=("_published", "_ours"),
     )
     difference = merged["value_ours"] - merged["value_published"]
     noise = expected_noise(merged)
@@ -101,14 +105,25 @@ def with_items(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def renamed(scores: pd.DataFrame) -> pd.DataFrame:
-    """Our rows that have a counterpart, under the names of 2023; raises DataError when there is none."""
-    pairs = [COUNTERPARTS.get(pair) for pair in zip(scores["task"], scores["metric"], strict=True)]
-    kept = scores[[pair is not None for pair in pairs]]
-    found = [pair for pair in pairs if pair is not None]
-    if not found:
+    """Our rows that have a counterpart, under the names of 2023; raises DataError when there is none.
+
+    Rows of protocol pythia-2023 are asked as then and have these names already; they take the place of today's rows.
+    """
+    fair = scores[scores["protocol"] == FAIR] if "protocol" in scores else scores[:0]
+    today = translated(of_protocol(scores, TODAY)).assign(protocol=TODAY)
+    both = pd.concat([fair.assign(comparability="same"), today]) if len(fair) else today
+    if both.empty:
         raise DataError(
             f"no score has a published counterpart; these have: {', '.join(sorted({t for t, _ in COUNTERPARTS}))}"
         )
+    return both.drop_duplicates(KEY)
+
+
+def translated(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows of today's tasks that have a counterpart, under the names of 2023."""
+    pairs = [COUNTERPARTS.get(pair) for pair in zip(scores["task"], scores["metric"], strict=True)]
+    kept = scores[[pair is not None for pair in pairs]]
+    found = [pair for pair in pairs if pair is not None]
     shots = kept["shots"].to_numpy()
     return kept.assign(
         task=[pair.task for pair in found],

@@ -106,6 +106,11 @@ def read_table(path: Path) -> pd.DataFrame:
     return frame.astype({name: "Int64" for name in WHOLE if name in frame})
 
 
+def of_protocol(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """Rows of our own scores that were made under ``protocol``; all of a table that knows no protocols."""
+    return scores[scores["protocol"] == protocol] if "protocol" in scores else scores
+
+
 def source_of(path: Path) -> str:
     """What the table at ``path`` was imported from, as given to the importer; empty where it is not said."""
     metadata = pq.read_schema(path).metadata or {}

@@ -17,7 +17,7 @@ import pandas as pd
 
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.experiments.outputs import read_frame, read_verdict
-from workflow_scripts.published.table import read_table
+from workflow_scripts.published.table import of_protocol, read_table
 from workflow_scripts.report.tables import METRICS_COLUMNS, VALIDATION_COLUMNS, join_models, read_run
 from workflow_scripts.storage.records import RECORD_SUFFIX
 
@@ -52,7 +52,7 @@ def read_inputs(run_file: Path, run_dir: Path, results_root: Path, figures: Sequ
     frames = {}
     for name in ("scores", "published"):
         path = tables / f"{name}.parquet"
-        frames[name] = read_table(path) if path.is_file() else pd.DataFrame()
+        frames[name] = of_protocol(read_table(path), "current") if path.is_file() else pd.DataFrame()
         files |= {name: path} if path.is_file() else {}
     if run["models"] and frames["scores"].empty:
         raise MissingInputError(f"{tables / 'scores.parquet'}: no scores of the run's models; run snakemake evaluate")

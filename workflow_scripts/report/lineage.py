@@ -110,8 +110,8 @@ class Lineage:
 def record_of(path: Path) -> Path | None:
     """Record that tells how ``path`` was made: its own, that of a file of the same stem, or a receipt near it."""
     own = [record_path(path), record_path(path.with_suffix("")), record_path(path.with_suffix(".parquet"))]
-    stem = path.name.split(".", 1)[0]
-    own.append(record_path(path.with_name(f"{stem}.json")))  # 0-shot.loglikelihoods.npz beside 0-shot.json
+    stems = (path.name.split(".json.")[0], path.name.split(".", 1)[0])
+    own += [record_path(path.with_name(f"{stem}.json")) for stem in stems]  # 0-shot.json.loglikelihoods.npz
     folders = [path, *path.parents[:FOLDERS_UP]] if path.is_dir() else list(path.parents[:FOLDERS_UP])
     receipts = [record_path(folder / name) for folder in folders for name in RECEIPTS]
     return next((candidate for candidate in [*own, *receipts] if candidate.is_file()), None)

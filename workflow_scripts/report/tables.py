@@ -19,7 +19,7 @@ from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.experiments.confusion import read_published
 from workflow_scripts.experiments.outputs import read_frame
 from workflow_scripts.experiments.training_map import read_training_map
-from workflow_scripts.published.table import read_table
+from workflow_scripts.published.table import of_protocol, read_table
 from workflow_scripts.suite.experiments import TABLES
 from workflow_scripts.suite.figures import PUBLISHED_FILES
 from workflow_scripts.suite.registry import load_suite
@@ -60,7 +60,7 @@ def load_tables(run_file: Path, needs: Sequence[str], tables_dir: Path, training
     """Read what ``needs`` names (scores, published, metrics, validation, or an experiment) and nothing else."""
     run = read_run(run_file)
     tidy = {name: tables_dir / f"{name}.parquet" for name in ("scores", "published") if name in needs}
-    frames = {name: read_table(path) for name, path in tidy.items()}
+    frames = {name: of_protocol(read_table(path), "current") for name, path in tidy.items()}
     files: dict[str, Path] = {"run": run_file, **tidy}
     per_model = {"metrics": METRICS_COLUMNS, "validation": VALIDATION_COLUMNS}
     for name, columns in per_model.items():

@@ -21,7 +21,7 @@ from workflow_scripts.suite.experiments import TABLES
 from workflow_scripts.suite.figures import PUBLISHED_FILES, figure_names, figure_needs
 from workflow_scripts.suite.models import Dataset, Model
 from workflow_scripts.suite.pins import pinned_commits
-from workflow_scripts.suite.run import Run, corpus_path
+from workflow_scripts.suite.run import CURRENT, Run, corpus_path
 from workflow_scripts.suite.sweep import bisection_order, plan_sweep
 
 PUBLISHED_TABLE = "config/suites/published/pythia-evals.parquet"
@@ -183,7 +183,7 @@ class Graph:
         return self.room_for if self.sweep.waits else []
 
     def room_for(self, wildcards: Any) -> list[str]:
-        """Markers of the checkpoints that must be gone before this one may be fetched; none without a disk budget."""
+        """Markers of the checkpoints that must be gone before this one may be fetched."""
         return [
             layout.released_marker(*key) for key in self.sweep.waits.get((wildcards.model, int(wildcards.step)), ())
         ]
@@ -193,8 +193,8 @@ class Graph:
         return [layout.released_marker(*key) for key in self.sweep.waits if key not in self.sweep.kept]
 
     def score_files_of(self, wildcards: Any) -> list[str]:
-        """Results of one checkpoint for all numbers of shots."""
-        return [layout.score_file(wildcards.model, wildcards.step, shots) for shots in self.run.shots]
+        """Results of one checkpoint under all protocols and for all numbers of shots."""
+        return layout.checkpoint_scores(self.run, wildcards.model, wildcards.step)
 
     def ledger_arguments(self) -> list[str]:
         """The ledger that fetches from a Hub are held to; a mirror carries its own list."""
@@ -275,6 +275,23 @@ class Graph:
     def tokenizer(self) -> str:
         """The suite's tokenizer."""
         return layout.tokenizer_file(self.suite.name)
+
+    def protocol_of(self, wildcards: Any) -> str:
+        """Protocol that the wildcard ``kind`` of a file name stands for."""
+        return str(wildcards.kind).lstrip(".") or CURRENT
+
+    def plans_of(self, wildcards: Any) -> list[str]:
+        """Plans of one protocol for all numbers of shots."""
+        return [layout.plan_file(self.run.suite.name, k, self.protocol_of(wildcards)) for k in self.run.shots]
+
+    def stock_task_names(self, wildcards: Any) -> list[str]:
+        """Tasks that stock lm-eval runs with the number of shots of a job."""
+        return [name for name, shots in self.run.stock_tasks.items() if int(wildcards.shots) in shots]
+
+    def task_folders(self) -> list[str]:
+        """Folders of the run's own task definitions, as arguments."""
+        folders = self.run.section("evaluation").get("include_path") or []
+        return ["--include-path", *folders] if folders else []
 
     def longest_sequence(self) -> int:
         """Largest context of the run's models, in tokens."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workflow_scripts.suite.models import Dataset, Model
-from workflow_scripts.suite.run import Run
+from workflow_scripts.suite.run import CURRENT, Run
 
 RESULTS = "results"
 MIRROR = f"{RESULTS}/mirror"
@@ -48,6 +48,11 @@ def training_folder(model: str) -> str:
     return f"{RESULTS}/training/{model}"
 
 
+def segment_receipt(model: str, iteration: int) -> str:
+    """Says that a model is trained to an iteration; only runs that train in segments make it."""
+    return f"{training_folder(model)}/segments/step{iteration}.json"
+
+
 def checkpoint_folder(model: str, step: int) -> str:
     """A fetched checkpoint."""
     return f"{RESULTS}/checkpoints/{model}/step{step}"
@@ -63,14 +68,23 @@ def audit_folder(suite: str) -> str:
     return f"{RESULTS}/audit/{suite}"
 
 
-def plan_file(suite: str, shots: int) -> str:
+def kind_suffix(kind: str) -> str:
+    """Part of a file name that says under which protocol it was made, or that stock lm-eval made it.
+
+    >>> kind_suffix("current"), kind_suffix("pythia-2023")
+    ('', '.pythia-2023')
+    """
+    return "" if kind == CURRENT else f".{kind}"
+
+
+def plan_file(suite: str, shots: int, protocol: str = CURRENT) -> str:
     """Evaluation plan of a suite for a number of shots."""
-    return f"{RESULTS}/plans/{suite}/{shots}-shot.plan"
+    return f"{RESULTS}/plans/{suite}/{shots}-shot{kind_suffix(protocol)}.plan"
 
 
-def score_file(model: str, step: int, shots: int) -> str:
-    """Results of one checkpoint."""
-    return f"{RESULTS}/scores/{model}/step{step}/{shots}-shot.json"
+def score_file(model: str, step: int, shots: int, kind: str = CURRENT) -> str:
+    """Results of one checkpoint; ``kind`` is a protocol, or ``stock`` for tasks that stock lm-eval runs."""
+    return f"{RESULTS}/scores/{model}/step{step}/{shots}-shot{kind_suffix(kind)}.json"
 
 
 def report_code() -> list[str]:
@@ -92,4 +106,9 @@ def checkpoints_of(run: Run) -> Iterator[tuple[Model, int]]:
 
 def score_files(run: Run) -> list[str]:
     """All result files of a run."""
-    return [score_file(model.name, step, shots) for model, step in checkpoints_of(run) for shots in run.shots]
+    return [path for model, step in checkpoints_of(run) for path in checkpoint_scores(run, model.name, step)]
+
+
+def checkpoint_scores(run: Run, model: str, step: int) -> list[str]:
+    """All result files of one checkpoint."""
+    return [score_file(model, step, shots, kind) for kind, shots in run.score_kinds]

@@ -20,6 +20,7 @@ from workflow_scripts.suite.registry import load_suite, override, suite_names
 from workflow_scripts.suite.safe_yaml import load_yaml, refuse_deep, refuse_tokens
 from workflow_scripts.suite.schema import check_schema, coerce, load_schema
 
+CURRENT, STOCK = "current", "stock"  # the protocol of lm-eval's present tasks; what stock lm-eval itself runs
 PATTERN = re.compile(r"[*?\[]")
 
 
@@ -50,6 +51,23 @@ class Run:
         """True when the models are trained in this run."""
         return bool(self.models) and self.settings["checkpoints"]["source"] == "retrain"
 
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Protocols under which the run's tasks are scored."""
+        return tuple(self.section("evaluation").get("protocols", (CURRENT,)))
+
+    @property
+    def stock_tasks(self) -> Mapping[str, Sequence[int]]:
+        """Further tasks that stock lm-eval runs, with their numbers of shots."""
+        tasks: Mapping[str, Sequence[int]] = self.section("evaluation").get("stock_tasks") or {}
+        return tasks
+
+    @property
+    def score_kinds(self) -> tuple[tuple[str, int], ...]:
+        """Kind (a protocol, or stock) and shots of each results file of a checkpoint."""
+        stock = sorted({shots for listed in self.stock_tasks.values() for shots in listed})
+        return (*((kind, k) for kind in self.protocols for k in self.shots), *((STOCK, k) for k in stock))
+
     def as_json(self) -> dict[str, Any]:
         """Plain values for programs that need the whole run: names resolved, steps listed, model facts included."""
         return {
@@ -58,6 +76,7 @@ class Run:
             "models": [{**asdict(model), "parameters": model.parameters} for model in self.models],
             "steps": {name: list(steps) for name, steps in self.steps.items()},
             "shots": list(self.shots),
+            "score_kinds": [list(item) for item in self.score_kinds],
             "tasks": [asdict(task) for task in self.tasks],
             "settings": dict(self.settings),
         }
