@@ -6,7 +6,8 @@ r"""Compare scores of this workflow with the published ones: per model, step, sh
 Each of our numbers that has a published counterpart gets the difference, the noise expected when the same weights are
 scored in another number format, and a verdict: reproduced, differs, or not comparable because lm-eval has changed the
 task since. Scores under protocol pythia-2023, where there are any, stand in for those of today's tasks. Published
-numbers without one of ours are counted as missing. Writes the table, the same as .csv, the counts per figure of the paper (comparison.scoreboard.csv) and all together (comparison.summary.json).
+numbers without one of ours are counted as missing. Writes the table, the same as .csv, the counts per figure of the
+paper (comparison.scoreboard.csv) and all together (comparison.summary.json).
 """
 
 from __future__ import annotations
