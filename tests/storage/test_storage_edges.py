@@ -1,0 +1,333 @@
+"""What the storage programs refuse, and how they end, away from the beaten path."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from workflow_scripts import cli
+from workflow_scripts.errors import (
+    ConfigError,
+    DataError,
+    IntegrityError,
+    MissingInputError,
+    TransferError,
+    UnknownNameError,
+)
+from workflow_scripts.storage import git_objects, http_reader, lfs_program, make_lock, records, stale, write_run
+from workflow_scripts.storage.catalog import Access, open_source
+from workflow_scripts.storage.digests import ContentHash
+from workflow_scripts.storage.hashing import sha256_file, sha256_text
+from workflow_scripts.storage.http_reader import byte_stream
+from workflow_scripts.storage.lfs_client import open_store
+from workflow_scripts.storage.listing import known_files, read_small
+from workflow_scripts.storage.lockfile import FileEntry
+from workflow_scripts.storage.partial import Part
+from workflow_scripts.storage.retry import RetryableError, RetryPolicy
+from workflow_scripts.storage.sources import MirrorSource, Repository
+
+ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4, example "abc"
+
+
+def test_hashes_are_those_of_the_standard(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_file(tmp_path / "a") == sha256_text("abc") == ABC
+
+
+# The run that is written for programs
+
+
+def test_a_run_is_written_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "run.json"
+    assert cli.run(write_run.main, ["--run", '{"b": 1, "a": [2]}', "--output", str(output)]) == 0
+    assert json.loads(output.read_text()) == {"a": [2], "b": 1}
+    assert cli.run(write_run.main, ["--run", "{", "--output", str(output)]) == 2
+    assert "--run: not JSON" in capsys.readouterr().err
+    assert json.loads(output.read_text()) == {"a": [2], "b": 1}
+
+
+# Answers of servers
+
+
+def answer(status: int = 200, body: bytes = b"abc", **headers: str) -> httpx2.Response:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx2.Response(status, headers=named, content=body, request=httpx2.Request("GET", "http://h/f"))
+
+
+@pytest.mark.parametrize(
+    ("response", "offset", "error", "words"),
+    [
+        (answer(416, Content_Range="bytes */9"), 5, RetryableError, "has 9 bytes, asked from byte 5"),
+        (answer(206), 0, RetryableError, "without a usable Content-Range"),
+        (answer(206, Content_Range="bytes */9"), 0, RetryableError, "without a usable Content-Range"),
+        (answer(Content_Encoding="br", body=b""), 0, TransferError, "compresses although asked not to"),
+    ],
+)
+def test_answers_that_cannot_be_used(
+    response: httpx2.Response, offset: int, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        byte_stream(response, offset, "label")
+
+
+def test_the_end_of_a_file_is_an_empty_part() -> None:
+    stream = byte_stream(answer(416, Content_Range="bytes */9"), 9, "label")
+    assert (stream.start, stream.total, list(stream.chunks)) == (9, 9, [])
+
+
+@pytest.mark.parametrize(
+    ("code", "expiring", "error", "words"),
+    [
+        (403, frozenset({403}), RetryableError, "signed address may have expired"),
+        (403, frozenset(), TransferError, "access denied; ask the owner"),
+        (410, frozenset(), TransferError, "no such file"),
+        (302, frozenset(), TransferError, "answers 302"),
+        (418, frozenset(), TransferError, "answers 418"),
+    ],
+)
+def test_what_a_status_means(code: int, expiring: frozenset[int], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        http_reader.check_status(answer(code), expiring, "label", "ask the owner")
+
+
+# Git
+
+
+@pytest.fixture
+def git(tmp_path: Path) -> git_objects.GitObjects:
+    (tmp_path / "remote").mkdir()
+    repository = Repository("model", "org/name", "main")
+    return git_objects.GitObjects(str(tmp_path / "remote"), repository, tmp_path / "git", RetryPolicy(), 30.0)
+
+
+def test_without_git_the_other_source_is_named(git, monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingInputError, match="no git on this machine"):
+        git.run("version")
+
+
+def test_a_git_that_never_ends_is_tried_again(git, monkeypatch) -> None:
+    def silent(*words, **named):
+        raise subprocess.TimeoutExpired("git", 1)
+
+    monkeypatch.setattr(git_objects.subprocess, "run", silent)
+    with pytest.raises(RetryableError, match="git took more than"):
+        git.run("version")
+
+
+def test_a_remote_that_does_not_tell_its_branches_gives_no_hint(git, monkeypatch) -> None:
+    def fails(*words, **named):
+        raise TransferError("closed")
+
+    monkeypatch.setattr(git, "run", fails)
+    assert git.revisions() == []
+
+
+def test_a_server_that_gives_out_branches_only_is_asked_for_them(git, monkeypatch) -> None:
+    commit = "a" * 40
+    git.repository = Repository("model", "org/name", "main", commit)
+    asked = []
+
+    def run(*words, **named):
+        asked.append(words)
+        if words[:2] == ("fetch", "--quiet") and "--depth=1" in words:
+            raise RetryableError("Server does not allow request for unadvertised object")
+        return commit.encode()
+
+    monkeypatch.setattr(git, "run", run)
+    assert git.fetch() == commit
+    assert any("+refs/heads/*" in word for words in asked for word in words)
+    git.repository = Repository("model", "org/name", "main")
+    with pytest.raises(RetryableError):
+        git.fetch()
+
+
+def test_a_program_that_is_left_behind_is_ended_with_its_children(tmp_path: Path) -> None:
+    command = ["sh", "-c", f"sleep 60 & echo $! > {tmp_path}/child; wait"]
+    with (tmp_path / "log").open("wb") as log, lfs_program.running(command, log.fileno(), dict(os.environ)) as process:
+        while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
+            time.sleep(0.01)
+    assert process.returncode == -signal.SIGTERM
+    child = int((tmp_path / "child").read_text())
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{child}/stat").exists() and Path(f"/proc/{child}/stat").read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_an_absent_git_lfs_has_no_version(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert lfs_program.LfsProgram.version() is None
+
+
+def test_bytes_that_are_not_there_yet_are_none(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12")
+    assert lfs_program.stored_bytes(tmp_path) == 2
+    assert lfs_program.stored_bytes(tmp_path / "absent") == 0
+
+
+def test_objects_over_ssh_need_the_program_and_absent_ones_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs the git-lfs program"):
+        open_store("git@host:org/name", None, http_reader.HttpReader(5.0, ""))
+    store = open_store(str(tmp_path), None, http_reader.HttpReader(5.0, ""))
+    with pytest.raises(TransferError, match="does not hold object"), store.open("ab" * 32, 3, 0, "label"):
+        pass
+
+
+# Mirrors and lists
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> MirrorSource:
+    folder = tmp_path / "models/org/name"
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_bytes(b"abc")
+    return MirrorSource(tmp_path, Repository("model", "org/name", "main"))
+
+
+def test_a_source_needs_a_place(tmp_path: Path) -> None:
+    for name, words in (("mirror", "must name the folder"), ("git-lfs", "must be the address")):
+        with (
+            pytest.raises(ConfigError, match=words),
+            open_source(name, "", Repository("model", "org/name", "main"), RetryPolicy(), 5.0),
+        ):
+            pass
+    assert Access.__name__
+
+
+def test_a_repository_must_be_one() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'model'"):
+        Repository("models", "org/name", "main")
+    with pytest.raises(ConfigError, match="expected 40 or 64 hexadecimal digits"):
+        Repository("model", "org/name", "main", "abc")
+
+
+def test_an_absent_repository_or_file_of_a_mirror_is_named(mirror: MirrorSource, tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match="no such repository in the mirror"):
+        MirrorSource(tmp_path, Repository("model", "org/other", "main"))
+    with pytest.raises(TransferError, match="the mirror does not hold it"):
+        mirror.read_range("b.txt", 0, 1)
+    with pytest.raises(TransferError, match="ends before byte 9"):
+        mirror.read_range("a.txt", 0, 9)
+
+
+def test_a_source_without_files_is_refused(mirror: MirrorSource) -> None:
+    (mirror.folder / "a.txt").unlink()
+    with pytest.raises(TransferError, match="lists no file"):
+        known_files(mirror)
+
+
+def test_only_small_files_are_read_into_memory(mirror: MirrorSource) -> None:
+    with pytest.raises(IntegrityError, match="too many to read"):
+        read_small(mirror, FileEntry("a.txt", 10**12, None))
+    assert read_small(mirror, FileEntry("a.txt", 3, ABC)) == b"abc"
+    with pytest.raises(IntegrityError, match="not the content that the source itself reports"):
+        read_small(mirror, FileEntry("a.txt", 3, "0" * 64))
+
+
+def test_a_list_is_made_of_what_can_be_hashed(mirror: MirrorSource, tmp_path: Path) -> None:
+    assert make_lock.repository_entries(mirror) == [FileEntry("a.txt", 3, ABC)]
+    with pytest.raises(IntegrityError, match=r"no sha256 is told for a\.txt"):
+        make_lock.hashed(mirror, FileEntry("a.txt", None, None))
+    with pytest.raises(MissingInputError, match="no such folder"):
+        make_lock.folder_entries(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [(["--attempts", "0"], "at least 1"), (["--stall-seconds", "0"], "above 0"), ([], "needs --kind and --repository")],
+)
+def test_arguments_that_make_no_source(tmp_path: Path, capsys: pytest.CaptureFixture[str], more, words) -> None:
+    named = ["--kind", "model", "--repository", "org/name"] if more else []
+    arguments = ["--source", "mirror", "--location", str(tmp_path), *named, "--output", str(tmp_path / "l.tsv"), *more]
+    assert cli.run(make_lock.main, arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+# Unfinished files
+
+
+def test_an_unfinished_file_longer_than_the_file_is_begun_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.part"
+    path.write_bytes(b"too long")
+    lost = []
+    with Part(path, FileEntry("a", 3, ABC), lost.append) as part:
+        assert part.length == 0
+        part.append(b"abc")
+        assert part.digest.sha256() == ABC
+    assert path.read_bytes() == b"abc"
+
+
+def test_an_unfinished_file_is_open_only_within_its_block(tmp_path: Path) -> None:
+    part = Part(tmp_path / "a.part", FileEntry("a", 3, ABC), lambda number: None)
+    with pytest.raises(RuntimeError, match="outside its with block"):
+        part.writer()
+
+
+def test_wrong_content_is_set_aside_and_the_next_attempt_starts_empty(tmp_path: Path) -> None:
+    path = tmp_path / "a.part"
+    with Part(path, FileEntry("a", 3, ABC), lambda number: None) as part:
+        part.append(b"abd")
+        part.set_aside(tmp_path / "a.bad")
+        part.append(b"abc")
+    assert (path.read_bytes(), (tmp_path / "a.bad").read_bytes()) == (b"abc", b"abd")
+    assert ContentHash.for_entry(FileEntry("a", 3, ABC)).sha256() == hashlib.sha256(b"").hexdigest()
+
+
+# Records, and what is stale
+
+
+def test_outside_git_the_version_is_unknown(monkeypatch, tmp_path) -> None:
+    records.code_version.cache_clear()
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert records.code_version() == "unknown"
+    records.code_version.cache_clear()
+
+
+def test_libraries_that_are_absent_have_no_version(monkeypatch) -> None:
+    records.library_versions.cache_clear()
+    monkeypatch.setattr(records, "LIBRARIES", ("numpy", "no-such-library"))
+    assert set(records.library_versions()) == {"python", "numpy"}
+    records.library_versions.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("{", "is not JSON"), ('{"a": 1}', "is not a record"), ("[]", "is not")]
+)
+def test_a_record_that_is_none_is_named(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "a.record.json").write_text(content)
+    (tmp_path / "a").touch()
+    with pytest.raises(DataError, match=words):
+        list(stale.stale_outputs(tmp_path))
+
+
+def test_the_report_of_stale_outputs(tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(stale.main, ["--results", str(tmp_path / "absent")]) == 2
+    assert cli.run(stale.main, ["--results", str(tmp_path)]) == 0
+    assert "nothing is stale" in capsys.readouterr().out
+    found = [stale.Stale(Path(f"o{n}"), "a.b", tuple(f"f{m}" for m in range(n + 1))) for n in range(4)]
+    monkeypatch.setattr(stale, "stale_outputs", lambda results: [*found, stale.Stale(Path("p"), "c.d", ("g",))])
+    assert cli.run(stale.main, ["--results", str(tmp_path)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split() == ["a.b", "4", "outputs", "f0,", "f1,", "f2", "and", "1", "more"]
+    assert second.split() == ["c.d", "1", "outputs", "g"]
+    assert cli.run(stale.main, ["--results", str(tmp_path), "--list", "--program", "c.d"]) == 0
+    assert capsys.readouterr().out == "p\n"
+
+
+def test_programs_run_from_any_folder(root: Path, tmp_path: Path) -> None:
+    """The interpreter that is running knows the package; the records do not depend on the working directory."""
+    code = "from workflow_scripts.storage import records; print(records.ROOT)"
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == str(root)
