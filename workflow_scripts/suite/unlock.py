@@ -22,6 +22,7 @@ from pathlib import Path
 
 from workflow_scripts import cli
 from workflow_scripts.errors import StorageError
+from workflow_scripts.suite import one_run
 
 JOB_PREFIX = "pythia_"  # slurm-jobname-prefix of the profiles, and what the plugin puts after it
 LONGEST_WAIT = 120.0
@@ -103,7 +104,11 @@ def end_jobs(folder: Path) -> int:
 
 
 def refuse_while_alive(folder: Path, processes: Path = Path("/proc")) -> None:
-    """Raise StorageError that names the run which is alive in ``folder`` on this machine, if there is one."""
+    """Raise StorageError that names the run which is alive in ``folder``, if there is one.
+
+    Beside the lock, processes of this machine are looked at, for file systems that have no locks.
+    """
+    one_run.refuse_while_held(folder)
     if number := living_run(folder, processes):
         raise StorageError(
             f"{folder}: a run is alive here (process {number} on {socket.gethostname()}); stop it first, or let it end"

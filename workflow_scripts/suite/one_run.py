@@ -1,0 +1,139 @@
+"""One run at a time in a working directory; whoever comes second is told who was first.
+
+The first run holds a lock of the operating system on ``.snakemake/run.lock`` as long as it lives, so that nothing stale
+is left however it ends; the file says who it is. Snakemake's own lock is taken later, names nobody and outlives a
+killed run. Plans, reports and the jobs of a run take no lock. Where the file system has no such locks, Snakemake's is
+the only one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from workflow_scripts.errors import StorageError
+
+LOCK = Path(".snakemake") / "run.lock"
+SNAKEMAKE_LOCKS = Path(".snakemake") / "locks"
+QUICK = frozenset(("-n", "--dry-run", "--dryrun", "--nolock"))
+# Options of Snakemake with which it looks or tidies, and runs no job.
+LOOKING = (
+    "dryrun", "nolock", "unlock", "lint", "list_target_rules", "list_rules", "print_compilation", "dag", "rulegraph",
+    "filegraph", "d3dag", "containerize", "report", "reporter", "generate_unit_tests", "cleanup_metadata",
+    "conda_cleanup_envs", "conda_create_envs_only", "list_conda_envs", "cleanup_shadow", "container_cleanup_images",
+    "list_changes", "list_input_changes", "list_params_changes", "list_untracked", "summary", "detailed_summary",
+    "archive", "delete_all_output", "delete_temp_output",
+)  # fmt: skip
+# Open files of locks that this process holds; closing one would free it.
+HELD: list[int] = []
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who runs: number of the process, its machine, when it started (local time)."""
+
+    process: int
+    machine: str
+    started: str
+
+    def __str__(self) -> str:
+        """As it stands in messages."""
+        return f"process {self.process} on {self.machine}, started {self.started}"
+
+
+def runs_jobs(words: Sequence[str]) -> bool:
+    """True when the command line ``words`` (program first) is a Snakemake that runs jobs and locks its folder.
+
+    >>> runs_jobs(["/env/bin/pytest"]), runs_jobs(["/env/bin/snakemake", "-n"])
+    (False, False)
+    """
+    program = Path(words[0])
+    if program.name != "snakemake" and program.parts[-2:] != ("snakemake", "__main__.py"):
+        return False
+    if QUICK & set(words):
+        return False
+    from snakemake.cli import get_argument_parser
+
+    options, _ = get_argument_parser().parse_known_args(list(words[1:]))
+    return not any(getattr(options, name, None) for name in LOOKING)
+
+
+def read_holder(folder: Path) -> Holder | None:
+    """Who took the lock of ``folder`` last; None when nobody did or the run ended well."""
+    try:
+        return Holder(**json.loads((folder / LOCK).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def take(folder: Path) -> int | None:
+    """Open file that holds the lock of ``folder``; None where it cannot be had, which Snakemake says best itself.
+
+    Raises StorageError that names the run which is alive there.
+    """
+    try:
+        (folder / LOCK).parent.mkdir(exist_ok=True)
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o664)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise StorageError(
+            f"{folder}: a run is alive here ({read_holder(folder) or 'it is just starting'}); stop it first, let it "
+            "end, or work in another folder"
+        ) from None
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def refuse_while_held(folder: Path) -> None:
+    """Raise StorageError that names the run which is alive in ``folder``, on whatever machine."""
+    if (folder / LOCK).exists() and (lock := take(folder)) is not None:
+        os.close(lock)
+
+
+def claim(folder: Path, words: Sequence[str]) -> None:
+    """Take the lock of ``folder`` for the rest of this process, if ``words`` is a command that runs jobs.
+
+    Raises StorageError that names the run which is alive there, or the killed one that left Snakemake's lock.
+    """
+    if not runs_jobs(words):
+        return
+    lock = take(folder)
+    if lock is None:
+        return
+    refuse_after_a_killed_run(folder, lock)
+    sign(lock)
+
+
+def refuse_after_a_killed_run(folder: Path, lock: int) -> None:
+    """Raise StorageError when Snakemake's lock of a run that lives no more is left; its jobs may still write."""
+    try:
+        is_left = any((folder / SNAKEMAKE_LOCKS).iterdir())
+    except OSError:
+        is_left = False
+    if not is_left:
+        return
+    os.close(lock)
+    raise StorageError(
+        f"{folder}: a run was killed here ({read_holder(folder) or 'it left no name'}) and left its lock; "
+        "`make unlock` ends the jobs it may have left on a cluster and removes the lock"
+    )
+
+
+def sign(lock: int) -> None:
+    """Write who holds ``lock``, and keep it open."""
+    me = Holder(os.getpid(), socket.gethostname(), time.strftime("%Y-%m-%d %H:%M:%S"))
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, json.dumps(asdict(me)).encode(), 0)
+    HELD.append(lock)
