@@ -81,6 +81,7 @@ rule experiments:
 
 
 rule certificates:
+    """Checks that take longer than their subject: generation by the original procedure beside the teacher-forced scores."""
     input:
         EXPERIMENTS.certificates(),
 
