@@ -81,7 +81,7 @@ rule experiments:
 
 
 rule certificates:
-    """Checks that take longer than their subject: generation by the original procedure beside the teacher-forced scores."""
+    """Generation by the original procedure beside the teacher-forced scores, row by row."""
     input:
         EXPERIMENTS.certificates(),
 
