@@ -9,7 +9,8 @@ from workflow_scripts.errors import DataError
 from workflow_scripts.published.compare import COUNTERPARTS, compare, main
 from workflow_scripts.published.summary import suite_rows
 from workflow_scripts.published.table import read_table, to_frame, write_table
-from workflow_scripts.suite.graph import PUBLISHED_TASKS, Graph
+from workflow_scripts.suite.figures import PUBLISHED_TASKS
+from workflow_scripts.suite.graph import Graph
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -13,6 +14,9 @@ from workflow_scripts.report.axes import TokenScale, amount_label, label_line_en
 from workflow_scripts.report.style import FAINT, INK, ordered_sizes
 
 Z95 = 1.96  # half width of a 95 % interval in standard errors
+TEXT_SHARE, TEXT_HEIGHT = 0.16, 0.05  # a short text of 6 points, as shares of a panel's width and height
+PLACES = 24  # tried for the text of a reference line
+ROOM_FOR_EPOCH = 0.06  # share of the y range kept free above the curves for the name of the epoch line
 PLOTTED = [
     "task",
     "metric",
@@ -65,21 +69,21 @@ def draw_panel(
     """
     set_token_axis(ax, scale)
     ax.set_title(panel.title, pad=14)
-    if panel.chance:
-        ax.axhline(panel.chance, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
-        text_of_line(ax, panel.chance, f"chance {panel.chance:g}".replace("0.", "."))
     if panel.epoch_tokens:
         place = float(scale.place([panel.epoch_tokens])[0])
         ax.axvline(place, color=INK, linewidth=0.8, linestyle=(0, (3, 2)), zorder=1)
         ax.annotate(
-            f"1 epoch: {amount_label(panel.epoch_tokens)}", (place, 0.0), xycoords=("data", "axes fraction"),
-            xytext=(-3, 3), textcoords="offset points", fontsize=6, color=INK, ha="right", rotation=90,
+            f"1 epoch: {amount_label(panel.epoch_tokens)}", (place, 1.0), xycoords=("data", "axes fraction"),
+            xytext=(-3, -1), textcoords="offset points", fontsize=6, color=INK, ha="right", va="top",
         )  # fmt: skip
     for size in ordered_sizes(list(panel.rows["size"])):
         of_size = panel.rows[panel.rows["size"] == size]
         for (data, _), line in of_size.groupby(["data", "model"], observed=True):
             draw_band(ax, line, colours[size], scale)
             draw_line(ax, line, colours[size], styles[data], scale)
+    if panel.chance:
+        ax.axhline(panel.chance, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        text_of_line(ax, panel.chance, f"chance {panel.chance:g}".replace("0.", "."))
 
 
 def draw_line(ax: Axes, line: pd.DataFrame, colour: str, style: Any, scale: TokenScale) -> None:
@@ -108,11 +112,28 @@ def draw_last_bar(ax: Axes, line: pd.DataFrame, colours: Mapping[str, str], scal
 
 
 def text_of_line(ax: Axes, y: float, text: str) -> None:
-    """Small text at the right end of a horizontal reference line, just above it, clear of the lines."""
+    """Small text just above a horizontal reference line, where the curves leave most room. Call when they are drawn."""
     ax.annotate(
-        text, (1.0, y), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
-        fontsize=6, color=FAINT, ha="right",
-    )  # fmt: skip
+        text, (clearest_place(ax, y), y), xytext=(0, 2), textcoords="offset points", fontsize=6, color=FAINT, zorder=8
+    )
+
+
+def clearest_place(ax: Axes, y: float) -> float:
+    """Left end of a stretch of the x axis, as long as a short text, where no curve is near ``y``."""
+    left, right = ax.get_xlim()
+    lines = [np.asarray(line.get_xydata(), dtype=float) for line in ax.get_lines()]
+    curves = [line for line in lines if len(line) > 2 and np.isfinite(line).all()]
+    last = max((curve[-1, 0] for curve in curves), default=right)
+    width = TEXT_SHARE * (right - left)
+    height = TEXT_HEIGHT * (ax.get_ylim()[1] - ax.get_ylim()[0])
+    best, most = left, -np.inf
+    for place in np.linspace(left + 0.01 * (right - left), max(left, last - width), PLACES):
+        at = np.linspace(place, place + width, 9)
+        near = [np.abs(np.interp(at, c[:, 0], c[:, 1], np.nan, np.nan) - y - height / 2) for c in curves]
+        free = float(np.nanmin([np.inf, *np.ravel(near)]))
+        if free > most:
+            best, most = float(place), free
+    return best
 
 
 def label_sizes(ax: Axes, rows: pd.DataFrame, colours: Mapping[str, str], scale: TokenScale) -> None:
@@ -133,4 +154,5 @@ def common_limits(panels: Sequence[Panel], floor: float | None = None) -> tuple[
         if panel.chance:
             low, high = min(low, panel.chance), max(high, panel.chance)
     margin = 0.04 * (high - low or 1.0)
-    return (low - margin if floor is None else max(floor, low - margin)), high + margin
+    head = ROOM_FOR_EPOCH * (high - low) if any(panel.epoch_tokens for panel in panels) else 0.0
+    return (low - margin if floor is None else max(floor, low - margin)), high + margin + head

@@ -15,6 +15,7 @@ from workflow_scripts.report.axes import TokenScale, set_token_axis
 from workflow_scripts.report.curves import Panel, common_limits, draw_line, select, with_band
 from workflow_scripts.report.figure import Drawing
 from workflow_scripts.report.grid import panel_grid
+from workflow_scripts.report.own_points import REMARK, draw_diamond, joined_rows, legend_of_own, own_points
 from workflow_scripts.report.style import (
     ARM_COLOURS,
     DATA_STYLES,
@@ -37,17 +38,17 @@ FIRST_INTERVENTION_STEP = 113_000
 
 def published_against_parameters(tables: Tables) -> Drawing:
     """Final zero-shot scores against parameters, with OPT and BLOOM: the paper's figure 8."""
-    return against_parameters(tables.published, LAST_STEP)
+    return against_parameters(tables, LAST_STEP)
 
 
 def published_against_parameters_93000(tables: Tables) -> Drawing:
     """The same with Pythia at step 93000: the paper's figure 9."""
-    return against_parameters(tables.published, EARLIER_STEP)
+    return against_parameters(tables, EARLIER_STEP)
 
 
-def against_parameters(published: pd.DataFrame, step: int) -> Drawing:
+def against_parameters(tables: Tables, step: int) -> Drawing:
     """Scores of Pythia at one step and of finished OPT and BLOOM models against parameters."""
-    rows = final_by_family(published, step)
+    rows, own = final_by_family(tables.published, step), own_by_task(tables, step)
     at_end = step == LAST_STEP
     models = "finished models" if at_end else f"Pythia models at step {step} and of finished OPT and BLOOM models"
     figure, axes = panel_grid(len(CORE_TASKS), columns=3, height=1.5, gap=0.62)
@@ -55,22 +56,35 @@ def against_parameters(published: pd.DataFrame, step: int) -> Drawing:
     for ax, name in zip(axes, CORE_TASKS, strict=True):
         of_task = rows[rows["task"] == name]
         draw_families(ax, of_task)
+        for point in own[name].itertuples():
+            family = "pythia-deduped" if point.data == "deduped" else "pythia"
+            draw_diamond(ax, float(np.log10(parameters_of_size(str(point.size)))), point, FAMILY_COLOURS[family])
         ax.set_ylim(*common_limits([Panel("", of_task, tasks[name].chance)]))
         ax.set_title(tasks[name].title, fontsize=7.5)
         if tasks[name].chance:
             ax.axhline(tasks[name].chance or 0, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper right", ncols=4, borderaxespad=0.1)
+    for ax in axes[::3]:
+        ax.set_ylabel("accuracy")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="upper left", ncols=4, borderaxespad=0.1)
+    legend_of_own(figure, *own.values())
+    ours = pd.concat(own.values(), ignore_index=True)
     best = rows[rows["task"] == "lambada_openai"].sort_values("value").iloc[-1]
     return Drawing(
         figure,
-        rows,
+        joined_rows(rows, ours)[[*rows.columns, "whose"]],
         f"Published {'final scores' if at_end else f'scores at step {step}'} against parameters",
         f"Zero-shot accuracy (acc) of the {models} against the parameters in their names, as published in "
         "EleutherAI/pythia (evals/pythia-v1, opt, bloom). Bars: 95 %. Dotted: chance. The y axis "
-        "differs between tasks.",
+        "differs between tasks." + (REMARK if len(ours) else ""),
         f"Scores rise with parameters in all four families except on WSC and LogiQA, which stay near chance; the best "
         f"LAMBADA is {best['value']:.3f} ({best['model']}).",
     )
+
+
+def own_by_task(tables: Tables, step: int) -> dict[str, pd.DataFrame]:
+    """Our zero-shot points of each task at one step, empty frames where the run has none."""
+    points = {name: own_points(tables, name, shots=0) for name in CORE_TASKS}
+    return {name: rows[rows["step"] == step] if len(rows) else rows for name, rows in points.items()}
 
 
 def final_by_family(published: pd.DataFrame, step: int = LAST_STEP) -> pd.DataFrame:
@@ -221,6 +235,8 @@ def published_deduped_minus_standard(tables: Tables) -> Drawing:
         ax.plot(scale.place(mean["tokens"].to_numpy(dtype=float)), mean["value"], color=INK, linewidth=1.8, zorder=3)
     handles = [plt.Line2D([], [], color=colours[size], label=size) for size in ordered_sizes(list(colours))]
     figure.legend(handles=handles, loc="upper right", ncols=8, handlelength=1.2, columnspacing=1.0, borderaxespad=0.1)
+    for ax in axes[::2]:
+        ax.set_ylabel("difference in accuracy")
     late = rows[rows["step"] >= FIRST_INTERVENTION_STEP]
     return Drawing(
         figure,
@@ -261,6 +277,8 @@ def published_batch_sizes(tables: Tables) -> Drawing:
             style = "-" if batch == "2M" else DATA_STYLES["deduped"]
             colour = FAMILY_COLOURS["pythia"] if batch == "2M" else FAMILY_COLOURS["opt"]
             draw_line(ax, line.assign(doubtful=False), colour, style, scale)
+    for ax in axes[::2]:
+        ax.set_ylabel("LAMBADA accuracy")
     last = rows[rows["step"] == LAST_STEP].pivot_table(index="size", columns=rows["batch"] == "2M", values="value")
     gains = ", ".join(f"{size} {row[False] - row[True]:+.3f}" for size, row in last.dropna().iterrows())
     return Drawing(

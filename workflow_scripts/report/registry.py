@@ -27,30 +27,39 @@ from workflow_scripts.report.tables import Tables
 
 @dataclass(frozen=True)
 class FigureEntry:
-    """How to draw one figure and what to read for it (published, scores, metrics, validation, or an experiment)."""
+    """How to draw one figure and what to read for it (published, own, scores, metrics, ..., or an experiment).
+
+    ``own`` are our scores that are drawn over published ones; a run without such draws the figure without them.
+    """
 
     draw: Callable[[Tables], Drawing]
     needs: tuple[str, ...]
 
 
 FIGURES: dict[str, FigureEntry] = {
-    "published_lambada": FigureEntry(published_figures.published_lambada, ("published",)),
-    "published_arc_easy": FigureEntry(published_figures.published_arc_easy, ("published",)),
-    "published_sciq": FigureEntry(published_figures.published_sciq, ("published",)),
+    "published_lambada": FigureEntry(published_figures.published_lambada, ("published", "own")),
+    "published_arc_easy": FigureEntry(published_figures.published_arc_easy, ("published", "own")),
+    "published_sciq": FigureEntry(published_figures.published_sciq, ("published", "own")),
     "published_final_zero_shot": FigureEntry(final_tables.published_final_zero_shot, ("published",)),
     "published_final_five_shot": FigureEntry(final_tables.published_final_five_shot, ("published",)),
-    "published_against_parameters": FigureEntry(published_comparisons.published_against_parameters, ("published",)),
+    "published_against_parameters": FigureEntry(
+        published_comparisons.published_against_parameters, ("published", "own")
+    ),
     "published_deduped_minus_standard": FigureEntry(
         published_comparisons.published_deduped_minus_standard, ("published",)
     ),
     "published_batch_sizes": FigureEntry(published_comparisons.published_batch_sizes, ("published",)),
     "published_crows_pairs": FigureEntry(published_comparisons.published_crows_pairs, ("published",)),
-    "published_wsc": FigureEntry(published_figures.published_wsc, ("published",)),
-    "published_winogrande": FigureEntry(published_figures.published_winogrande, ("published",)),
-    "published_logiqa": FigureEntry(published_figures.published_logiqa, ("published",)),
+    "published_wsc": FigureEntry(published_figures.published_wsc, ("published", "own")),
+    "published_winogrande": FigureEntry(published_figures.published_winogrande, ("published", "own")),
+    "published_logiqa": FigureEntry(published_figures.published_logiqa, ("published", "own")),
+    "published_piqa": FigureEntry(published_figures.published_piqa, ("published", "own")),
+    "published_arc_challenge": FigureEntry(published_figures.published_arc_challenge, ("published", "own")),
+    "published_five_shot": FigureEntry(published_figures.published_five_shot, ("published", "own")),
+    "published_five_shot_deduped": FigureEntry(published_figures.published_five_shot_deduped, ("published", "own")),
     "published_mmlu": FigureEntry(published_groups.published_mmlu, ("published",)),
     "published_against_parameters_93000": FigureEntry(
-        published_comparisons.published_against_parameters_93000, ("published",)
+        published_comparisons.published_against_parameters_93000, ("published", "own")
     ),
     "published_versions": FigureEntry(published_versions.published_versions, ("published",)),
     "published_blimp": FigureEntry(published_groups.published_blimp, ("published",)),

@@ -1,8 +1,8 @@
 """The tables that figures and report are made from, read once and checked.
 
-``scores`` and ``published`` are tidy tables (one number per row); ``metrics`` joins the training logs of the run's
-models, ``validation`` their losses on held-out text; ``experiments`` holds the tables of experiments by name. A table
-that a figure does not need is not read.
+``scores`` and ``published`` are tidy tables (one number per row); ``own`` are our scores beside published ones;
+``metrics`` joins the training logs of the run's models, ``validation`` their losses on held-out text; ``experiments``
+holds the tables of experiments by name. A table that a figure does not need is not read.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.experiments.confusion import read_published
 from workflow_scripts.experiments.outputs import read_frame
 from workflow_scripts.experiments.training_map import read_training_map
+from workflow_scripts.published.compare import renamed
 from workflow_scripts.published.table import of_protocol, read_table
 from workflow_scripts.suite.experiments import TABLES
-from workflow_scripts.suite.figures import PUBLISHED_FILES
+from workflow_scripts.suite.figures import PUBLISHED_FILES, is_compared
 from workflow_scripts.suite.registry import load_suite
 
 METRICS_COLUMNS = ("step", "tokens", "loss")
@@ -39,6 +40,7 @@ class Tables:
     metrics: pd.DataFrame = field(default_factory=pd.DataFrame)
     validation: pd.DataFrame = field(default_factory=pd.DataFrame)
     experiments: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    own: pd.DataFrame = field(default_factory=pd.DataFrame)
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -57,11 +59,16 @@ def read_run(path: Path) -> dict[str, Any]:
 
 
 def load_tables(run_file: Path, needs: Sequence[str], tables_dir: Path, training_root: Path) -> Tables:
-    """Read what ``needs`` names (scores, published, metrics, validation, or an experiment) and nothing else."""
+    """Read what ``needs`` names (scores, published, own, metrics, validation, or an experiment) and nothing else.
+
+    ``own`` are our scores that have a published counterpart, under the names of 2023; none where a run has no such.
+    """
     run = read_run(run_file)
+    own_file = tables_dir / "scores.parquet"
+    has_own = "own" in needs and is_compared_run(run)
     tidy = {name: tables_dir / f"{name}.parquet" for name in ("scores", "published") if name in needs}
     frames = {name: of_protocol(read_table(path), "current") for name, path in tidy.items()}
-    files: dict[str, Path] = {"run": run_file, **tidy}
+    files: dict[str, Path] = {"run": run_file, **tidy, **({"scores": own_file} if has_own else {})}
     per_model = {"metrics": METRICS_COLUMNS, "validation": VALIDATION_COLUMNS}
     for name, columns in per_model.items():
         if name in needs:
@@ -72,7 +79,20 @@ def load_tables(run_file: Path, needs: Sequence[str], tables_dir: Path, training
     experiments = {table: read_frame(path, ()) for table, path in made.items()}
     part_of_project = {name: Path(path) for name, path in PUBLISHED_FILES.items() if name in needs}
     experiments |= {TABLE_OF_FILE[name]: read_published_file(name, path) for name, path in part_of_project.items()}
-    return Tables(run, files=files | made | part_of_project, experiments=experiments, **frames)
+    own = own_scores(read_table(own_file)) if has_own else pd.DataFrame()
+    return Tables(run, files=files | made | part_of_project, experiments=experiments, own=own, **frames)
+
+
+def own_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows of our scores that have a published counterpart, all protocols; text as plain columns."""
+    text = ("model", "size", "data", "task", "metric", "comparability")
+    return renamed(scores).astype(dict.fromkeys(text, str))
+
+
+def is_compared_run(run: Mapping[str, Any]) -> bool:
+    """True for a resolved run that scores published models on published tasks."""
+    models = [(str(model.get("version")), str(model.get("arm"))) for model in run["models"]]
+    return is_compared(run["suite"], models, [task["name"] for task in run.get("tasks", [])])
 
 
 def read_published_file(name: str, path: Path) -> pd.DataFrame:

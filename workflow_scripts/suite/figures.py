@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,11 @@ PUBLISHED_FILES = {
     "published_memorization": "config/suites/published/memorization-confusions.csv",
     "published_training_map": "config/suites/published/polypythias-training-map.csv",
 }
+# Suite, version and tasks (lm-eval's present names) of the published results; a test holds them to compare.py.
+PUBLISHED_SUITE, PUBLISHED_VERSION = "pythia", "v1"
+PUBLISHED_TASKS = (
+    "lambada_openai", "piqa", "winogrande", "wsc", "arc_easy", "arc_challenge", "sciq", "logiqa", "crows_pairs_english",
+)  # fmt: skip
 LIST = Path(__file__).resolve().parents[2] / "config" / "figures.yaml"
 
 
@@ -33,7 +38,7 @@ def figure_needs(name: str) -> tuple[str, ...]:
 
 def available_needs(run: Run) -> set[str]:
     """Kinds of tables that ``run`` makes."""
-    needs = {"published", *PUBLISHED_FILES}
+    needs = {"published", "own", *PUBLISHED_FILES}
     if run.models:
         needs.add("scores")
     if run.retrains:
@@ -41,6 +46,16 @@ def available_needs(run: Run) -> set[str]:
     if run.retrains and has_held_out_text(run):
         needs.add("validation")
     return needs | set(run.settings.get("experiments", []))
+
+
+def is_compared(suite: str, models: Iterable[tuple[str, str]], tasks: Iterable[str]) -> bool:
+    """True for a run that scores published models, given as version and arm, on published tasks.
+
+    >>> is_compared("pythia", [("v1", "baseline")], ["piqa"]), is_compared("pocket", [("v1", "baseline")], ["piqa"])
+    (True, False)
+    """
+    is_published = suite == PUBLISHED_SUITE and (PUBLISHED_VERSION, "baseline") in set(models)
+    return is_published and bool(set(tasks) & set(PUBLISHED_TASKS))
 
 
 def has_held_out_text(run: Run) -> bool:

@@ -18,18 +18,13 @@ from typing import Any
 
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.experiments import TABLES
-from workflow_scripts.suite.figures import PUBLISHED_FILES, figure_names, figure_needs
+from workflow_scripts.suite.figures import PUBLISHED_FILES, figure_names, figure_needs, is_compared
 from workflow_scripts.suite.models import Dataset, Model
 from workflow_scripts.suite.pins import pinned_commits
 from workflow_scripts.suite.run import CURRENT, Run, corpus_path
 from workflow_scripts.suite.sweep import bisection_order, plan_sweep
 
 PUBLISHED_TABLE = "config/suites/published/pythia-evals.parquet"
-# Suite, version and tasks (lm-eval's present names) of the published results; a test holds them to compare.py.
-PUBLISHED_SUITE, PUBLISHED_VERSION = "pythia", "v1"
-PUBLISHED_TASKS = (
-    "lambada_openai", "piqa", "winogrande", "wsc", "arc_easy", "arc_challenge", "sciq", "logiqa", "crows_pairs_english",
-)  # fmt: skip
 # The probe before a long sweep: enough items to tell a late checkpoint from an early one, seconds of computing.
 PROBE_TASK, PROBE_ITEMS = "lambada_openai", 200
 
@@ -332,6 +327,7 @@ class Graph:
         tables = {
             "scores": self.scores(),
             "published": [f"{self.tables}/published.parquet"],
+            "own": self.scores() if self.comparison() else [],
             "metrics": self.trained(),
             "validation": [f"{layout.training_folder(name)}/validation.csv" for name in self.models],
             **{name: [path] for name, path in PUBLISHED_FILES.items()},
@@ -360,9 +356,8 @@ class Graph:
 
     def comparison(self) -> list[str]:
         """Ours against the published results: only where the run scores published models on published tasks."""
-        models = [model for model in self.run.models if model.version == PUBLISHED_VERSION and model.arm == "baseline"]
-        tasks = set(self.task_names()) & set(PUBLISHED_TASKS)
-        is_published = self.suite.name == PUBLISHED_SUITE and bool(models) and bool(tasks)
+        models = [(model.version, model.arm) for model in self.run.models]
+        is_published = is_compared(self.suite.name, models, self.task_names())
         return [f"{self.tables}/comparison.parquet"] if is_published else []
 
     def notebook(self) -> list[str]:
