@@ -58,10 +58,16 @@ def drop_speeds(content: bytes) -> bytes:
 
 
 def drop_costs(content: bytes) -> bytes:
-    """A record without the two numbers that say what the work cost."""
+    """A record without what the work cost, and without hashes and sizes of files that hold such numbers."""
     record = json.loads(content)
     for key in ("seconds", "peak_memory_bytes"):
         record.pop(key)
+    for made in record["inputs"].values():
+        if made["path"].startswith("results/") and exception(made["path"].removeprefix("results/")):
+            made.pop("sha256")
+    if record["output"] == "report.html":
+        record.pop("output_sha256")
+        record["parameters"].pop("bytes")
     return json.dumps(record, sort_keys=True).encode()
 
 
@@ -74,7 +80,7 @@ def drop_seconds(content: bytes) -> bytes:
 MAY_DIFFER: dict[str, tuple[str, Callable[[bytes], bytes] | None]] = {
     r"logs/.*": ("what was seen on the way, with speeds and retries", None),
     r"timings/.*": ("seconds and memory of each job", None),
-    r".*\.record\.json": ("seconds and peak memory of the program; the rest is compared", drop_costs),
+    r".*\.record\.json": ("seconds and peak memory, and hashes of files listed here; the rest is compared", drop_costs),
     r"training/.*/metrics\.csv": ("tokens and FLOPs per second; the rest is compared", drop_speeds),
     r"runs/[^/]*/report\.html": ("prints the seconds of the records; the rest is compared", drop_seconds),
 }

@@ -82,7 +82,7 @@ def test_fault_47_kill_9_of_snakemake_alone(place: Path) -> None:
     first = start(place, "snakemake", "-c1", "--quiet", "all")
     wait_until(place / "started.txt")
     os.kill(first.pid, signal.SIGKILL)
-    first.communicate()
+    first.wait()
     again = snakemake(place, "--rerun-incomplete", "--logger", "brief")
     assert again.returncode == 1
     assert "`make unlock` frees it" in again.stderr
@@ -94,6 +94,8 @@ def test_fault_47_kill_9_of_snakemake_alone(place: Path) -> None:
     assert freed.returncode == 0, freed.stderr
     assert snakemake(place, "--rerun-incomplete").returncode == 0
     assert not list(place.glob(".done*"))
+    for stream in (first.stdout, first.stderr):
+        stream.close()
 
 
 @pytest.mark.slow

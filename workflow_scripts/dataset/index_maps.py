@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from workflow_scripts.dataset.sample_index import sample_rows
 from workflow_scripts.dataset.set_plan import KINDS, SetPlan
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError
 from workflow_scripts.storage.hashing import sha256_file
+from workflow_scripts.storage.leftovers import temporary_name
 from workflow_scripts.storage.records import record_path, write_record
 
 INT32_MAX = 2**31 - 1
@@ -159,10 +159,12 @@ def link_maps(folder: Path, source: str, target: str, hashes: dict[str, str]) ->
 
 def replace_by_link(old: Path, new: Path) -> None:
     """Hard link ``old`` as ``new``, atomically."""
-    with tempfile.TemporaryDirectory(prefix=f".{new.name}.", suffix=".tmp", dir=new.parent) as folder:
-        temporary = Path(folder) / new.name
+    temporary = temporary_name(new)
+    try:
         os.link(old, temporary)
         temporary.replace(new)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_maps(folder: Path, stem: str, key: MapKey, sizes: Array) -> StoredMaps:

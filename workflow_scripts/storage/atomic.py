@@ -1,18 +1,19 @@
 """Outputs appear whole or not at all: write to a temporary name beside the target, fsync, rename.
 
 A reader therefore never sees half a file, whatever kills the writer. Temporary names start with a dot and end with
-``.tmp``; they are removed when the writer fails, and may be deleted by hand when it was killed.
+``.tmp``; they are removed when the writer fails, and when the target is written again after the writer was killed.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from workflow_scripts.storage.leftovers import temporary_name
 
 
 @contextmanager
@@ -22,9 +23,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     The folder is created. For libraries that want a file name to write to.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = temporary_name(target)
+    temporary.touch(0o600, exist_ok=False)
     try:
         yield temporary
         commit(temporary, target)

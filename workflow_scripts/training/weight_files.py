@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from io import BufferedWriter
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from workflow_scripts.errors import MissingInputError, ModelError
 from workflow_scripts.storage.atomic import commit
+from workflow_scripts.storage.leftovers import temporary_name
 from workflow_scripts.training.neox_files import load, tensors_only
 from workflow_scripts.training.tensors import EMBED_OUT
 
@@ -37,7 +37,7 @@ class SafetensorsWriter:
             raise ModelError(f"{path}: weights of type {dtype} are not written; float16, bfloat16 and float32 are")
         self.path, self.shapes, self.dtype = path, dict(shapes), dtype
         self.pending = list(shapes)
-        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self.temporary = temporary_name(path)
         self.file: BufferedWriter | None = None
 
     def __enter__(self) -> SafetensorsWriter:
