@@ -198,7 +198,7 @@ rule train_arm:
         "../envs/conda.yaml"
     resources:
         mem_mb=RESOURCES.memory("retrain"),
-        runtime=RESOURCES.minutes("retrain"),
+        runtime=RESOURCES.minutes("retrain_arm"),
         gpu=RESOURCES.gpus("retrain"),
     params:
         recipe=lambda wildcards: json.dumps(

@@ -1,7 +1,46 @@
 # Retraining: each model on its data set in the exact order, then every checkpoint published into the local mirror.
-rule train_model:
-    """One model from its initialisation to its last step; killed and started again, it goes on where it stopped."""
+def training_recipe(wildcards):
+    """Recipe of a model with every step of its grid that the run keeps, as the argument of the training program."""
+    recipe = recipe_of(GRAPH.model(wildcards)).saving(EXPERIMENTS.kept_steps(wildcards))
+    return json.dumps(recipe.to_json(), sort_keys=True)
+
+
+rule train_segment:
+    """A part of a training that ends at a checkpoint of the grid; only runs with training.segments have it."""
     input:
+        before=RESOURCES.segments.before,
+        view=lambda wildcards: f"{GRAPH.training_data(wildcards)}/view.json",
+        maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps/index_maps.json",
+    output:
+        receipt="results/training/{model}/segments/step{step}.json",
+    log:
+        "results/logs/train_segment/{model}-step{step}.log",
+    benchmark:
+        "results/timings/train_segment/{model}-step{step}.tsv"
+    priority: 10
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=RESOURCES.memory("retrain"),
+        runtime=RESOURCES.segment_minutes,
+        gpu=RESOURCES.gpus("retrain"),
+    params:
+        recipe=training_recipe,
+        folder=lambda wildcards: layout.training_folder(wildcards.model),
+        maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps",
+        keep=EXPERIMENTS.kept_arguments,
+        device=RESOURCES.training_arguments,
+    shell:
+        "python -m workflow_scripts.training.launch --processes {resources.gpu} -- --recipe {params.recipe:q}"
+        " --view {input.view:q} --index-maps {params.maps:q} --output-dir {params.folder:q} --threads {threads}"
+        " --stop-at {wildcards.step} --segment-receipt {output.receipt:q}"
+        " {params.keep} {params.device} --when-different restart > {log:q} 2>&1"
+
+
+rule train_model:
+    """One model to its last step, after its other segments; killed and started again, it goes on where it stopped."""
+    input:
+        before=RESOURCES.segments.before,
         view=lambda wildcards: f"{GRAPH.training_data(wildcards)}/view.json",
         maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps/index_maps.json",
     output:
@@ -18,12 +57,7 @@ rule train_model:
         runtime=RESOURCES.minutes("retrain"),
         gpu=RESOURCES.gpus("retrain"),
     params:
-        recipe=lambda wildcards: json.dumps(
-            recipe_of(GRAPH.model(wildcards))
-            .saving(EXPERIMENTS.kept_steps(wildcards))
-            .to_json(),
-            sort_keys=True,
-        ),
+        recipe=training_recipe,
         folder=lambda wildcards: layout.training_folder(wildcards.model),
         maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps",
         keep=EXPERIMENTS.kept_arguments,

@@ -54,6 +54,25 @@ def test_segments_end_where_they_are_told(view: Path, recipe_file: Path, tmp_pat
     assert not (run / "run.json").exists()
 
 
+def test_segments_end_in_the_bits_of_the_whole_run(view: Path, recipe_file: Path, tmp_path: Path) -> None:
+    """Each segment is a run of its own up to its end; a segment whose receipt was lost is not trained again."""
+    retrain.main(command(recipe_file, view, tmp_path / "whole"))
+    run, receipts = tmp_path / "run", tmp_path / "segments"
+    for end in (4, 16, 20):
+        receipt = receipts / f"step{end}.json"
+        retrain.main(command(recipe_file, view, run, "--stop-at", str(end), "--segment-receipt", str(receipt)))
+        content = json.loads(receipt.read_text())
+        assert (content["step"], content["weights_sha256"]) == (end, digest(tmp_path / "whole", end))
+        assert receipt.with_name(f"{receipt.name}.record.json").is_file()
+    assert (run / "run.json").read_bytes() == (tmp_path / "whole" / "run.json").read_bytes()
+    assert timeless(run) == timeless(tmp_path / "whole")
+    before = (receipts / "step4.json").read_bytes()
+    (receipts / "step4.json").unlink()
+    retrain.main(command(recipe_file, view, run, "--stop-at", "4", "--segment-receipt", str(receipts / "step4.json")))
+    assert (receipts / "step4.json").read_bytes() == before
+    assert timeless(run) == timeless(tmp_path / "whole")
+
+
 @pytest.mark.slow
 def test_kill_minus_nine_and_resume_give_the_same_bits(view: Path, recipe_file: Path, tmp_path: Path) -> None:
     """Killed again and again at points that nobody chose, the run still ends in the same bits."""

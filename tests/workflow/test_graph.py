@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from workflow_scripts.suite.registry import load_suite
+
 MADE_ONCE = ("generate_corpus", "generate_tasks", "train_tokenizer", "collect_scores", "crosscheck", "build_report")
 
 
@@ -109,3 +111,12 @@ def test_the_gate_probes_three_checkpoints_of_each_model_that_has_published_resu
     assert (jobs["probe_checkpoint"], jobs["fetch_checkpoint"]) == (6, 6)
     assert (jobs["plan_probe"], jobs["collect_probes"], jobs["pass_gate"]) == (1, 1, 1)
     assert plan(["gate"])["probe_checkpoint"] == 0
+
+
+def test_a_training_in_segments_is_a_chain_of_jobs(plan):
+    jobs = plan(["results/training/pocket-90k/run.json"], training={"segments": [64, 256]})
+    assert (jobs["train_segment"], jobs["train_model"]) == (2, 1)
+    grid = load_suite("pocket").model("pocket-90k").steps
+    jobs = plan(["retrain"], training={"segments": 4})
+    assert jobs["train_segment"] == 6 * ((len(grid) - 1 + 3) // 4 - 1)
+    assert "train_segment" not in plan(["retrain"])

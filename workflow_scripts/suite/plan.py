@@ -36,6 +36,7 @@ from workflow_scripts.suite.resources import (
     training_flops,
 )
 from workflow_scripts.suite.run import Run
+from workflow_scripts.suite.segments import Segments
 
 BYTES_OF = {"float16": 2, "bfloat16": 2, "float32": 4}
 # A trained checkpoint keeps float32 weights, and the newest one two float32 moments as well.
@@ -143,15 +144,16 @@ def wall_hours(run: Run, devices: int) -> float:
 
 
 def job_hours(run: Run, model: Model) -> float:
-    """Hours of the longest job of one model: its training, or one checkpoint's evaluation."""
+    """Hours of the longest job of one model: a segment of its training, or one checkpoint's evaluation."""
     training, evaluation, _ = hours(model_cost(run, model), run)
-    return max(training, evaluation / max(len(run.steps[model.name]), 1))
+    return max(training * Segments(run).longest_share(model.name), evaluation / max(len(run.steps[model.name]), 1))
 
 
 def jobs_of(run: Run) -> int:
     """Jobs whose number grows with the run: fetching and scoring checkpoints, training, memorization."""
     checkpoints = sum(len(steps) for steps in run.steps.values())
-    trained = 2 * len(run.models) if run.retrains else 0
+    segments = Segments(run)
+    trained = sum(1 + segments.number(model.name) for model in run.models) if run.retrains else 0
     return 2 * checkpoints + trained + sum(memorization_jobs(run, model) for model in run.models)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
+from workflow_scripts.suite.segments import Segments
 from workflow_scripts.suite.sweep import checkpoint_bytes
 
 HOUR = 3600.0
@@ -187,12 +188,15 @@ class JobResources:
         self.dtype = str(run.section("evaluation").get("dtype", "float32"))
         self.memorization_dtype = memorization_dtype(run)
         tokens = evaluation_tokens(run)
+        self.models = {model.name: model for model in run.models}
+        self.segments = Segments(run)
         self.needs: Mapping[str, Mapping[str, Need]] = {
             model.name: {
                 "fetch": fetch(model),
                 "evaluate": evaluate(model, tokens, self.device, self.dtype),
                 "quickstart": evaluate(model, QUICKSTART_TOKENS, "cpu", "float32"),
-                "retrain": retrain(model, self.device),
+                "retrain": retrain(model, self.device, self.segments.share(model.name)),
+                "retrain_arm": retrain(model, self.device),
                 "memorize": evaluate(model, memorization_tokens(run), self.device, self.memorization_dtype),
             }
             for model in run.models
@@ -205,6 +209,11 @@ class JobResources:
     def minutes(self, stage: str, factor: int = 1) -> Callable[[Any, int], int]:
         """Minutes of a stage's jobs, growing with each attempt; ``factor`` for jobs that repeat the stage's work."""
         return lambda wildcards, attempt: lasts(factor * self.needs[wildcards.model][stage].minutes)(wildcards, attempt)
+
+    def segment_minutes(self, wildcards: Any, attempt: int) -> int:
+        """Minutes of one segment of a training, growing with each attempt."""
+        share = self.segments.share(wildcards.model, int(wildcards.step))
+        return lasts(retrain(self.models[wildcards.model], self.device, share).minutes)(wildcards, attempt)
 
     def gpus(self, stage: str) -> Callable[[Any], int]:
         """GPUs of a stage's jobs; none in a run on ``device: cpu``."""

@@ -82,6 +82,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=sorted(BACKENDS), default="cpu", help="where the network runs")
     parser.add_argument("--micro-batch", type=int, help="rows at once (default: as many as 4096 tokens hold)")
     parser.add_argument("--stop-at", type=int, help="stop after this step instead of the recipe's last")
+    parser.add_argument("--segment-receipt", type=Path, help="file to write when the step of --stop-at is saved")
     parser.add_argument(
         "--keep-optimizer", type=int, nargs="*", default=[], metavar="STEP", help="steps whose optimizer state is kept"
     )
@@ -117,6 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if state.step < stop_at:
         LOG.info("signal %d: checkpoint of step %d is written", stop.signal, state.step)
         raise KeyboardInterrupt
+    if processes.is_main and options.segment_receipt is not None:
+        write_segment(options, recipe, state, stop_at)
     if processes.is_main and state.step == recipe.train_iterations:
         write_receipt(options, recipe, state)
 
@@ -194,6 +197,23 @@ def write_receipt(options: argparse.Namespace, recipe: Recipe, state: RunState) 
             "weights_sha256": weights_sha256,
         },
     )
+    record(receipt, options, recipe, state)
+
+
+def write_segment(options: argparse.Namespace, recipe: Recipe, state: RunState, end: int) -> None:
+    """Write the receipt of a segment: the checkpoint at its end is there. The next segment waits for it."""
+    content = {
+        "step": end,
+        "recipe_identity": recipe.identity,
+        "data_fingerprint": state.data_fingerprint,
+        "weights_sha256": sha256_file(checkpoint.step_folder(options.output_dir, end) / checkpoint.WEIGHTS),
+    }
+    write_json(options.segment_receipt, content)
+    record(options.segment_receipt, options, recipe, state)
+
+
+def record(receipt: Path, options: argparse.Namespace, recipe: Recipe, state: RunState) -> None:
+    """Say beside a receipt what it was made from."""
     parameters = {"threads": state.threads, "micro_batch": state.micro_batch, "recipe_identity": recipe.identity}
     inputs = {"view": options.view} | ({} if options.patch is None else {"patch": options.patch})
     write_record(receipt, inputs, parameters)
