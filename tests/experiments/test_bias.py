@@ -153,6 +153,24 @@ def test_an_arm_is_compared_item_by_item():
     assert guard["p_mcnemar"].dropna().tolist() == [1.0, 1.0]
 
 
+def test_sentences_say_how_much_was_changed_and_what_became_of_the_guard():
+    facts = {"model": "m", "arm": "feminine-7"}
+    table = pd.DataFrame(interventions.compare_arm(facts, items(2.0, flips=20), items()))
+    sentence = interventions.arm_sentence("m, feminine-7", 230, table[table["step"] == "600"])
+    assert "m, feminine-7 (230 tokens changed)" in sentence
+    assert "log-odds of masculine words on pocket_pronouns by -2.00 nats" in sentence
+    assert (
+        "accuracy of the guard pocket_last_word by +0.0 points (+0.0 to +0.0, p = 1.000); log-probability" in sentence
+    )
+
+
+def test_an_arm_that_changes_nothing_is_said_to_do_so():
+    table = pd.DataFrame(interventions.compare_arm({"arm": "retokenize-7"}, items(), items()))
+    last = table[table["step"] == "600"]
+    assert "no token changed, and every item is scored as" in interventions.arm_sentence("m, retokenize-7", 0, last)
+    assert "(3 tokens changed)" in interventions.arm_sentence("m, retokenize-7", 3, last)
+
+
 def test_items_that_the_reference_lacks_are_refused():
     with pytest.raises(DataError, match="score again"):
         list(interventions.compare_arm({"arm": "a"}, items(), items(steps=(558, 600))))

@@ -66,7 +66,19 @@ def test_three_points_carry_a_warning():
     law = fit([3.0, 2.5, 2.2], [1e6, 1e7, 1e8])
     assert law.degrees_of_freedom == 0
     assert "no check of the form" in describe(law, ("N",))
+    assert law.exponent_bounds == ()
     assert "N from 1e+06 to 1e+08" in describe(law, ("N",))
+
+
+def test_intervals_of_exponents_cover_the_true_ones():
+    random = np.random.default_rng(5)
+    parameters, tokens = (column.ravel() for column in np.meshgrid([1e5, 3e5, 1e6], [1e6, 2e6, 4e6, 8e6, 1.6e7]))
+    exact = 1.0 + 300 * parameters**-0.5 + 3000 * tokens**-0.6
+    law = fit(exact * np.exp(0.01 * random.standard_normal(len(exact))), parameters, tokens)
+    for (low, high), exponent in zip(law.exponent_bounds, (0.5, 0.6), strict=True):
+        assert low < exponent < high
+        assert high - low > 0.01
+    assert "95 % of the exponents over refits: N 0." in describe(law, ("N", "D"))
 
 
 def test_compute_does_not_overflow():
@@ -104,7 +116,7 @@ def test_program_writes_points_and_fits(tmp_path):
     assert points[points["measure"] == scaling.LOSS].groupby("model")["value"].is_monotonic_decreasing.all()
     assert fits.loc["N and D", "exponent_D"] == pytest.approx(0.3, abs=0.1)
     sentences = read_verdict(tmp_path / "tables/verdict_scaling.json")["sentences"]
-    assert any("pocket_facts +" in sentence for sentence in sentences)
+    assert any("pocket_facts +0." in sentence for sentence in sentences)
 
 
 def test_two_sizes_have_no_law(tmp_path):

@@ -140,35 +140,44 @@ def patch_row(model: Model, arm: Arm, root: Path) -> dict[str, Any]:
     }
 
 
-def sentences_of(table: pd.DataFrame, published: pd.DataFrame) -> list[str]:
+def sentences_of(table: pd.DataFrame, patches: pd.DataFrame, published: pd.DataFrame) -> list[str]:
     """The last step of every arm in words, then the published effects."""
+    changed = patches.set_index(["model", "arm"])["tokens_changed"]
     steps = table[table["step"] != POOLED]
     last = steps[
         steps["step"].astype(int) == steps.groupby(["model", "arm"])["step"].transform(lambda s: s.astype(int).max())
     ]
     sentences = [
-        arm_sentence(str(model), str(arm), part) for (model, arm), part in last.groupby(["model", "arm"], sort=False)
+        arm_sentence(f"{model}, {arm}", int(changed[model, arm]), part)
+        for (model, arm), part in last.groupby(["model", "arm"], sort=False)
     ]
     words = [
-        f"{row.version} {row.size} ({row.arm}) {row.effect:+.1f} points, {row.checkpoints} common steps "
-        f"({probability(row.p)})"
+        f"{row.version} {row.size} ({row.arm}) {row.effect:+.1f} points "
+        f"({row.lower:+.1f} to {row.upper:+.1f}) at {row.checkpoints} common step{'s' * (row.checkpoints > 1)}, "
+        f"{probability(row.p)}"
         for row in published.itertuples()
     ]
     return [*sentences, f"Published effect on CrowS-Pairs (gender), arm minus baseline: {'; '.join(words)}."]
 
 
-def arm_sentence(model: str, arm: str, rows: pd.DataFrame) -> str:
-    """One arm at its last step."""
+def arm_sentence(name: str, changed: int, rows: pd.DataFrame) -> str:
+    """One arm at its last step; ``changed`` is the number of tokens that its patch exchanges."""
+    if changed == 0 and not rows["difference"].any():
+        return f"{name}: no token changed, and every item is scored as after the untouched data."
     parts = []
     for row in rows.itertuples():
-        interval = f"({row.lower:+.2f} to {row.upper:+.2f})"
+        is_guard = row.benchmark in GUARD_DATA
         if row.measure == "log_odds":
-            parts.append(f"log-odds of masculine words on {row.benchmark} by {row.difference:+.2f} nats {interval}")
+            nats = f"{row.difference:+.2f} nats ({row.lower:+.2f} to {row.upper:+.2f})"
+            parts.append(f"log-odds of masculine words on {row.benchmark} by {nats}")
         elif row.measure == "outcome":
             points = f"{100 * row.difference:+.1f} points ({100 * row.lower:+.1f} to {100 * row.upper:+.1f}"
-            what = "accuracy of the guard" if row.benchmark in GUARD_DATA else "stereotyped choices on"
+            what = "accuracy of the guard" if is_guard else "stereotyped choices on"
             parts.append(f"{what} {row.benchmark} by {points}, {probability(row.p_mcnemar)})")
-    return f"{model}, {arm}, against the untouched data at the end: {'; '.join(parts)}."
+        elif is_guard:
+            nats = f"{row.difference:+.4f} nats ({row.lower:+.4f} to {row.upper:+.4f})"
+            parts.append(f"log-probability of its words by {nats}")
+    return f"{name} ({changed} tokens changed), against the untouched data at the end: {'; '.join(parts)}."
 
 
 def collect(resolved: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Path]]:
@@ -206,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_frame(folder / "interventions.parquet", table, files, {})
     write_frame(folder / "interventions_patches.parquet", patches, files, {})
     write_frame(folder / "interventions_published.parquet", published, {"published": options.published}, {})
-    sentences = sentences_of(table, published)
+    sentences = sentences_of(table, patches, published)
     numbers = {"lines": table.to_dict(orient="records"), "published": published.to_dict(orient="records")}
     sources = {"table": folder / "interventions.parquet", "published": folder / "interventions_published.parquet"}
     write_verdict(folder / "verdict_interventions.json", "interventions", sentences, numbers, sources)

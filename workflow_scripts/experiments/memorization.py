@@ -76,7 +76,7 @@ def statistics(rows: MemorizedRows, bin_rows: int, seed: int) -> dict[str, Any]:
         "bins": spread.bins,
         "mean_count": float(counts.mean()) if len(counts) else float("nan"),
         "dispersion": spread.index,
-        "p_dispersion": spread.p,
+        "p_dispersion": spread.p if is_enough else float("nan"),
         "p_envelope": envelope,
         "rate_ratio": slope.ratio,
         "rate_ratio_lower": low,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,13 +27,15 @@ HUBER_DELTA = 1e-3
 # Starting points: logarithms of the floor and of each factor relative to the mean loss, and exponents.
 FLOORS, FACTORS, EXPONENTS = (-2.0, -0.3), (-1.0,), (0.1, 0.4, 0.9)
 MOST_STEPS = 300
+REFITS = 200
 
 
 @dataclass(frozen=True)
 class PowerLaw:
     """A fit and the range of the data it was made on; ``factors`` and ``exponents`` are per variable (N, then D).
 
-    ``error`` is the root mean square of the residuals of log L, ``points`` the number of losses.
+    ``error`` is the root mean square of the residuals of log L, ``points`` the number of losses. ``exponent_bounds`` is
+    the 95 % interval of each exponent over refits, empty where no degree of freedom is left.
     """
 
     irreducible: float
@@ -41,6 +44,7 @@ class PowerLaw:
     points: int
     error: float
     ranges: tuple[tuple[float, float], ...]
+    exponent_bounds: tuple[tuple[float, float], ...] = ()
 
     def __call__(self, *variables: ArrayLike) -> Floats:
         """Losses at the given N (and D)."""
@@ -72,7 +76,24 @@ def fit(losses: ArrayLike, *variables: ArrayLike) -> PowerLaw:
     )
     error = float(np.sqrt((residuals(numbers, y, logs) ** 2).mean()))
     ranges = tuple((float(column.min()), float(column.max())) for column in columns)
-    return PowerLaw(math.exp(float(numbers[0])), factors, exponents, len(y), error, ranges)
+    bounds = exponent_bounds(numbers, y, logs)
+    return PowerLaw(math.exp(float(numbers[0])), factors, exponents, len(y), error, ranges, bounds)
+
+
+def exponent_bounds(numbers: Floats, losses: Floats, logs: list[Floats]) -> tuple[tuple[float, float], ...]:
+    """95 % intervals of the exponents: refits to the fitted curve with resampled residuals (inflated by n / dof).
+
+    Losses of one run hang together, so the intervals are too narrow rather than too wide. Empty without a residual.
+    """
+    freedom = len(losses) - len(numbers)
+    if freedom < 1:
+        return ()
+    errors = -residuals(numbers, losses, logs)
+    centred = (errors - errors.mean()) * math.sqrt(len(losses) / freedom)
+    random = np.random.default_rng(0)
+    curve = np.log(losses) - errors
+    refits = [solve(numbers, np.exp(curve + random.choice(centred, len(losses))), logs).x[2::2] for _ in range(REFITS)]
+    return tuple((float(low), float(high)) for low, high in np.quantile(refits, [0.025, 0.975], axis=0).T)
 
 
 def check(losses: Floats, columns: list[Floats]) -> None:
@@ -108,23 +129,27 @@ def slopes(numbers: Floats, losses: Floats, logs: list[Floats]) -> Floats:
 
 
 def attempts(losses: Floats, logs: list[Floats]) -> Iterator[tuple[float, Floats]]:
-    """Cost and fitted numbers from a grid of starting points; exponents are kept above 0."""
+    """Cost and fitted numbers from a grid of starting points."""
     scale = math.log(float(losses.mean()))
-    lower = [-20.0, *([-20.0, 1e-3] * len(logs))]
-    upper = [scale + 1.0, *([20.0, 5.0] * len(logs))]
     for floor, factor, exponent in product(FLOORS, FACTORS, EXPONENTS):
-        start = np.clip(np.array([scale + floor, *([scale + factor, exponent] * len(logs))]), lower, upper)
-        found = optimize.least_squares(
-            residuals,
-            start,
-            jac=slopes,
-            bounds=(lower, upper),
-            loss="huber",
-            f_scale=HUBER_DELTA,
-            args=(losses, logs),
-            max_nfev=MOST_STEPS,
-        )
+        found = solve(np.array([scale + floor, *([scale + factor, exponent] * len(logs))]), losses, logs)
         yield float(found.cost), np.asarray(found.x, dtype=np.float64)
+
+
+def solve(start: Floats, losses: Floats, logs: list[Floats]) -> Any:
+    """Huber fit from one starting point (scipy's result); exponents are kept above 0."""
+    lower = [-20.0, *([-20.0, 1e-3] * len(logs))]
+    upper = [math.log(float(losses.mean())) + 1.0, *([20.0, 5.0] * len(logs))]
+    return optimize.least_squares(
+        residuals,
+        np.clip(start, lower, upper),
+        jac=slopes,
+        bounds=(lower, upper),
+        loss="huber",
+        f_scale=HUBER_DELTA,
+        args=(losses, logs),
+        max_nfev=MOST_STEPS,
+    )
 
 
 def describe(law: PowerLaw, names: tuple[str, ...]) -> str:
@@ -140,8 +165,12 @@ def describe(law: PowerLaw, names: tuple[str, ...]) -> str:
     spans = ", ".join(
         f"{name} from {low:.3g} to {high:.3g}" for name, (low, high) in zip(names, law.ranges, strict=True)
     )
+    bounds = ", ".join(
+        f"{name} {low:.2f} to {high:.2f}" for name, (low, high) in zip(names, law.exponent_bounds, strict=False)
+    )
+    interval = f", 95 % of the exponents over refits: {bounds}" if bounds else ""
     warning = "" if law.degrees_of_freedom > 0 else " (as many fitted numbers as points: no check of the form)"
     return (
         f"L = {law.irreducible:.3g} + {terms}, {law.points} points, {spans}, root mean square error of log L "
-        f"{law.error:.3f}{warning}"
+        f"{law.error:.3f}{interval}{warning}"
     )

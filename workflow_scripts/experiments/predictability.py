@@ -29,6 +29,7 @@ from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
 LOG = logging.getLogger(__name__)
+FEWEST_EVENTS = 10  # memorized rows below which precision and recall say nothing
 CHEAP = 0.5  # share of the largest model's compute up to which a prediction is worth something
 Flags = dict[tuple[str, int], Booleans]
 Pair = tuple[str, Model, int, Model, int]
@@ -123,9 +124,12 @@ def best_sentence(data: str, rows: pd.DataFrame) -> str:
     memorized = int((rows["true_positive"] + rows["false_negative"]).max())
     found = rows[rows["true_positive"] > 0]
     among = f"{memorized} of {int(rows['rows'].iloc[0])} compared rows are memorized by {rows['truth_model'].iloc[0]}"
+    if memorized < FEWEST_EVENTS:
+        return f"{data}: {among}, too few to judge a prediction by (at least {FEWEST_EVENTS})."
     if found.empty:
         return f"{data}: {among}; no checkpoint of at most half of its compute predicts any of them."
-    return f"{data}: {among}. {sentence(found.loc[found['recall'].idxmax()])}"
+    best = sentence(found.loc[found["recall"].idxmax()])
+    return f"{data}: {among}. Best recall of {len(rows)} cheap checkpoints: {best}"
 
 
 def verdict(table: pd.DataFrame, published: pd.DataFrame) -> tuple[list[str], dict[str, Any]]:

@@ -13,6 +13,7 @@ are not what a shorter run would have reached: exponents in D are descriptions o
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from workflow_scripts.evaluation.score_files import read_run
 from workflow_scripts.experiments.outputs import read_frame, write_frame, write_verdict
 from workflow_scripts.experiments.power_law import FEWEST_SIZES, PowerLaw, describe, fit
 from workflow_scripts.experiments.predictability import compute_of
-from workflow_scripts.experiments.resampling import spearman
+from workflow_scripts.experiments.resampling import rank_correlation
 from workflow_scripts.suite.experiments import models_of, one_per_size
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
@@ -89,6 +90,8 @@ def fit_row(data: str, form: str, law: PowerLaw) -> dict[str, Any]:
             f"exponent_{name}": law.exponents[place] if has else float("nan"),
             f"lowest_{name}": law.ranges[place][0] if has else float("nan"),
             f"highest_{name}": law.ranges[place][1] if has else float("nan"),
+            f"exponent_{name}_lower": law.exponent_bounds[place][0] if has and law.exponent_bounds else float("nan"),
+            f"exponent_{name}_upper": law.exponent_bounds[place][1] if has and law.exponent_bounds else float("nan"),
         }
     return {
         "data": data,
@@ -109,12 +112,20 @@ def verdict(points: pd.DataFrame, fits: pd.DataFrame) -> list[str]:
         sentences = [f"No power law is fitted: that needs the losses of {FEWEST_SIZES} or more sizes."]
     for (data, shots), part in points[points["measure"] != LOSS].groupby(["data", "shots"], sort=False):
         found = {
-            str(task): float(spearman(rows[["compute", "value"]].to_numpy(dtype=float).T))
+            str(task): rank_correlation(rows["compute"], rows["value"], seed=0)
             for task, rows in part.groupby("measure", sort=False)
-            if len(rows) > 2
         }
-        words = ", ".join(f"{task} {rho:+.2f}" for task, rho in found.items())
-        sentences.append(f"{data}, {shots} examples: rank correlation of accuracy with training compute: {words}.")
+        words = ", ".join(
+            f"{task} {rank.rho:+.2f} ({rank.lower:+.2f} to {rank.upper:+.2f})"
+            for task, rank in found.items()
+            if not math.isnan(rank.rho)
+        )
+        if words:
+            number = max(rank.items for rank in found.values())
+            sentences.append(
+                f"{data}, {shots} examples: rank correlation of accuracy with training compute over {number} "
+                f"checkpoints (95 % as if they were independent): {words}."
+            )
     return sentences
 
 

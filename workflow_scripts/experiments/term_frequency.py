@@ -101,15 +101,15 @@ def sentence(row: pd.Series) -> str:
         f"rank correlation with the count of the term ({row['mode']}) {row['rho']:+.2f} "
         f"({row['rho_lower']:+.2f} to {row['rho_upper']:+.2f}) over {row['terms']} terms"
     )
-    if pd.notna(row["partial_rho"]):
+    if abs(row["count_control_rho"]) >= INSEPARABLE:
+        text += (
+            f"; count and operand size correlate with {row['count_control_rho']:+.3f}, so frequency can hardly be told "
+            "from size here (the table has the correlation with size held fixed)"
+        )
+    elif pd.notna(row["partial_rho"]):
         text += (
             f", with operand size held fixed {row['partial_rho']:+.2f} "
             f"({row['partial_rho_lower']:+.2f} to {row['partial_rho_upper']:+.2f})"
-        )
-    if abs(row["count_control_rho"]) >= INSEPARABLE:
-        text += (
-            f"; count and operand size correlate with {row['count_control_rho']:+.2f}, so frequency can hardly be told "
-            "from size here"
         )
     return f"{text}."
 
