@@ -40,9 +40,11 @@ def tables(root):
         ]
         terms += [
             {**fact, "task": "arithmetic", "shots": 0, "mode": "word", "count": 10**k, "accuracy": random.random()}
+            | {"control": float(k)}
             for k in range(4)
         ]
-        pairs.append({**fact, "kind": "both", "recall": 0.4, "precision": 0.8})
+        pairs.append({**fact, "kind": "both", "recall": 0.4, "precision": 0.8, "rows": 99})
+        pairs[-1] |= {"true_positive": 8, "false_negative": 12}
         losses += [
             {**fact, "step": step, "measure": "training loss", "compute": 1e9 * step, "value": 3 - step / 600}
             for step in (64, 600)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from workflow_scripts.report.axes import amount_label
 from workflow_scripts.report.figure import Drawing
@@ -17,7 +19,13 @@ from workflow_scripts.report.tables import Tables
 TERM_BINS = 8
 FEWEST_MEMORIZED = 10  # rows below which a rate over training is not drawn, where another model has more
 MARKERS = {"small": "o", "early": "s", "both": "D"}
+KINDS = {"small": "largest, same step", "early": "own last step", "both": "largest, last step"}
+MEASURES = {"log_odds": "log-odds masculine, nats", "outcome": "chosen or right, points"}
 INTERVENTION_COLOUR = ARM_COLOURS["intervention"]
+
+
+# Okabe and Ito's palette without the yellow, which is too pale on white.
+ARM_RAMP = ("#999999", "#444444", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#56B4E9")
 
 
 def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
@@ -37,7 +45,8 @@ def memorization_quantiles(tables: Tables) -> Drawing:
         top = float(max(part["theoretical"].max(), part["observed"].max()))
         ax.plot([0, top], [0, top], color=FAINT, linewidth=0.8, linestyle=(0, (3, 2)))
         ax.scatter(part["theoretical"], part["observed"], s=4 + 3 * part["multiplicity"], color=INK, zorder=3)
-        ax.set_title(model, fontsize=7.5)
+        memorized = int((part["observed"] * part["multiplicity"]).sum())
+        ax.set_title(f"{model}: {memorized} rows", fontsize=7.5)
         ax.set_xlabel("Poisson quantile")
     axes[0].set_ylabel("memorized rows per bin")
     size = int(rows["bin_rows"].iloc[0])
@@ -46,7 +55,8 @@ def memorization_quantiles(tables: Tables) -> Drawing:
         rows,
         "Memorized rows in the order of training",
         f"Memorized rows in bins of {size} consecutive training rows, ordered, against quantiles of a Poisson "
-        "distribution of the same mean; last checkpoints. Grey: where 95 % of uniform orders lie, rank by rank.",
+        "distribution of the same mean; last checkpoints. Grey: where 95 % of uniform orders lie, rank by rank. Panels "
+        f"of fewer than {FEWEST_MEMORIZED} rows cannot show anything.",
         "; ".join(
             f"{model}: {int((part['observed'] * part['multiplicity']).sum())} memorized rows"
             for model, part in rows.groupby("model", sort=False)
@@ -104,13 +114,16 @@ def predictability(tables: Tables) -> Drawing:
         tables.experiments["predictability"],
         "Predicting what the largest model memorizes",
         "Rows that a checkpoint memorizes as a prediction of those that another one does. Circles: the largest model "
-        "at the same step; squares: the own last step; diamonds: the largest model at its last step.",
+        "at the same step; squares: the own last step; diamonds: the largest model at its last step. Only where at "
+        f"least {FEWEST_MEMORIZED} rows are to be predicted.",
     )
 
 
 def precision_recall(frame: pd.DataFrame, title: str, caption: str) -> Drawing:
     """Precision against recall, colour by size, marker by kind of comparison."""
     rows = frame[frame["precision"].notna() & frame["recall"].notna()].astype({"size": str, "kind": str})
+    if "rows" in rows:  # our own counts; the published cells are per cent of millions of rows
+        rows = rows[rows["true_positive"] + rows["false_negative"] >= FEWEST_MEMORIZED]
     rows = rows[rows["recall"] < 1]
     colours = size_colours(list(rows["size"]))
     figure, (ax,) = panel_grid(1, width=4.6, height=2.8)
@@ -118,6 +131,10 @@ def precision_recall(frame: pd.DataFrame, title: str, caption: str) -> Drawing:
         ax.scatter(part["recall"], part["precision"], s=14, marker=MARKERS[str(kind)], color=colours[str(size)])
     for size, colour in colours.items():
         ax.scatter([], [], color=colour, s=14, label=size)
+    for kind in dict.fromkeys(rows["kind"]):
+        ax.scatter(
+            [], [], facecolor="none", edgecolor=INK, linewidth=0.8, s=14, marker=MARKERS[kind], label=KINDS[kind]
+        )
     ax.legend(loc="lower right", ncols=2)
     ax.set_xlabel("recall")
     ax.set_title("precision")
@@ -145,8 +162,8 @@ def term_frequency(tables: Tables) -> Drawing:
                     label=str(size))  # fmt: skip
         ax.set_xscale("log")
         ax.xaxis.set_minor_locator(NullLocator())
-        counts = np.maximum(rows[rows["task"] == task]["count"], 1)
-        ticks = np.geomspace(counts.min(), counts.max(), 4).round()
+        low, high = (max(float(limit), 1.0) for limit in ax.dataLim.intervalx)
+        ticks = np.geomspace(low, high, 4).round()
         ax.set_xticks(ticks, [amount_label(tick) for tick in ticks])
         ax.set_xlabel("times met in training")
         ax.set_title(f"{task}, {int(rows[rows['task'] == task]['shots'].iloc[0])} examples: accuracy per term")
@@ -176,21 +193,27 @@ def interventions(tables: Tables) -> Drawing:
     frame = tables.experiments["interventions"]
     rows = frame[(frame["step"] != "pooled") & frame["measure"].isin(["log_odds", "outcome"])]
     rows = rows.assign(step=rows["step"].astype(int)).astype({"benchmark": str, "measure": str, "arm": str})
+    points = rows["measure"].map({"outcome": 100.0}).fillna(1.0)
+    rows = rows.assign(**{name: rows[name] * points for name in ("difference", "lower", "upper")})
     panels = list(dict.fromkeys(zip(rows["benchmark"], rows["measure"], strict=True)))
     figure, axes = panel_grid(len(panels), columns=3, height=2.0)
     arms = list(dict.fromkeys(rows["arm"]))
     for ax, (benchmark, measure) in zip(axes, panels, strict=True):
         part = rows[(rows["benchmark"] == benchmark) & (rows["measure"] == measure)]
         draw_arms(ax, part, arms)
-        ax.set_title(f"{benchmark}\n{'log-odds masculine, nats' if measure == 'log_odds' else 'outcome, share'}",
-                     fontsize=7.5)  # fmt: skip
-    axes[0].legend(fontsize=6)
+        ax.set_title(f"{benchmark}\n{MEASURES[measure]}", fontsize=7.5)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="lower center", ncols=len(arms), fontsize=6, handlelength=1.5
+    )
+    figure.subplots_adjust(bottom=figure.subplotpars.bottom + 0.2 / figure.get_figheight())
     last = rows[(rows["measure"] == "log_odds") & (rows["step"] == rows["step"].max())]
     return Drawing(
         figure,
         rows,
         "Interventions on the data",
-        "Arm minus identity arm at the same step, same items; bars: 95 % of a paired bootstrap over items.",
+        "Arm minus identity arm at the same step, same items; bars: 95 % of a paired bootstrap over items. Pairs: how "
+        "often the stereotyped sentence is the likelier one; guards: how often the last word is right. Lines of arms "
+        "are moved apart a little.",
         "Change of the log-odds at the end in nats: "
         + "; ".join(f"{row.model} {row.arm} {row.difference:+.2f}" for row in last.itertuples())
         + ".",
@@ -199,11 +222,13 @@ def interventions(tables: Tables) -> Drawing:
 
 def draw_arms(ax: Axes, part: pd.DataFrame, arms: list[str]) -> None:
     """Differences over the steps, one line per arm."""
-    ramp = {arm: f"C{number}" for number, arm in enumerate(arms)}
+    ramp = dict(zip(arms, cycle(ARM_RAMP), strict=False))
+    span = float(part["step"].max() - part["step"].min()) or 1.0
     ax.axhline(0, color=FAINT, linewidth=0.8)
     for arm, line in part.groupby("arm", sort=False):
         bars = [line["difference"] - line["lower"], line["upper"] - line["difference"]]
-        ax.errorbar(line["step"], line["difference"], yerr=bars, color=ramp[str(arm)], marker="o", markersize=2.5,
+        moved = line["step"] + 0.012 * span * (arms.index(str(arm)) - (len(arms) - 1) / 2)
+        ax.errorbar(moved, line["difference"], yerr=bars, color=ramp[str(arm)], marker="o", markersize=2.5,
                     elinewidth=0.6, label=str(arm))  # fmt: skip
     ax.set_xlabel("step")
 
@@ -244,6 +269,8 @@ def scaling(tables: Tables) -> Drawing:
                 marker="o", markersize=2.5, label=str(size) if data == "standard" else None)  # fmt: skip
     ax.set_xscale("log")
     ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(ScalarFormatter())
+    ax.yaxis.set_minor_formatter(ScalarFormatter())
     ax.set_xlabel("training compute 6 N D, floating-point operations")
     ax.set_title("Training loss, nats per token")
     ax.legend()

@@ -20,6 +20,7 @@ from workflow_scripts.report import (
     published_groups,
     published_versions,
     score_figures,
+    term_heat_map,
 )
 from workflow_scripts.report.figure import Drawing
 from workflow_scripts.report.tables import Tables
@@ -80,6 +81,7 @@ FIGURES: dict[str, FigureEntry] = {
     "predictability": FigureEntry(experiment_figures.predictability, ("predictability",)),
     "predictability_published": FigureEntry(experiment_figures.predictability_published, ("predictability",)),
     "term_frequency": FigureEntry(experiment_figures.term_frequency, ("term_frequency",)),
+    "term_heat_map": FigureEntry(term_heat_map.term_heat_map, ("term_frequency",)),
     "interventions": FigureEntry(experiment_figures.interventions, ("interventions",)),
     "seeds_training_map": FigureEntry(experiment_figures.seeds_training_map, ("seeds",)),
     "scaling": FigureEntry(experiment_figures.scaling, ("scaling",)),
