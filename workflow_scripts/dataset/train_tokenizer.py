@@ -9,6 +9,7 @@ words may give fewer tokens than asked for; the record and the log say so.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from workflow_scripts import cli
 from workflow_scripts.dataset.corpus import read_documents
 from workflow_scripts.dataset.tokenizer_file import END_OF_DOCUMENT, PADDING
-from workflow_scripts.errors import ConfigError
+from workflow_scripts.errors import ConfigError, DataError
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.records import write_record
 
@@ -49,7 +50,10 @@ def train_tokenizer(corpora: Sequence[Path], vocab_size: int, output: Path) -> i
         show_progress=False,
     )
     texts = (document.text for path in corpora for document in read_documents(path))
-    tokenizer.train_from_iterator(texts, trainer)
+    first = next(texts, None)
+    if first is None:
+        raise DataError(f"{corpora[0]}: holds no document, so there is nothing to train on; make the corpus again")
+    tokenizer.train_from_iterator(itertools.chain([first], texts), trainer)
     write_text(output, tokenizer.to_str(pretty=True) + "\n")
     reached = int(tokenizer.get_vocab_size(with_added_tokens=True))
     inputs = {f"corpus_{number}": path for number, path in enumerate(corpora)}

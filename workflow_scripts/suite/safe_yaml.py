@@ -6,7 +6,9 @@ Values that look like access tokens are refused wherever they stand, because con
 
 from __future__ import annotations
 
+import math
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,9 +75,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
     anything that is not a plain mapping within the limits.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
+        facts = path.stat()
+        if facts.st_size > MOST_BYTES:
             raise ConfigError(f"{path}: larger than {MOST_BYTES:,} bytes, which no configuration needs")
-        text = path.read_text(encoding="utf-8")
+        if not stat.S_ISREG(facts.st_mode):
+            raise ConfigError(f"{path}: is a folder, a pipe or a device; a configuration is an ordinary file")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise MissingInputError(f"{path}: there is no such configuration file") from None
     except UnicodeDecodeError:
@@ -93,9 +98,15 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: holds a {type(value).__name__}, a mapping of keys to values is expected")
-    refuse_deep(value, where)
-    refuse_tokens(value, where)
+    refuse_what_no_run_may_hold(value, where)
     return value
+
+
+def refuse_what_no_run_may_hold(value: Any, where: str) -> None:
+    """Refuse deep nesting, numbers that are none and access tokens, wherever they stand."""
+    refuse_deep(value, where)
+    refuse_nonfinite(value, where)
+    refuse_tokens(value, where)
 
 
 def explain(error: Exception) -> str:
@@ -121,24 +132,31 @@ def refuse_deep(value: Any, where: str) -> None:
             stack.extend((child, depth + 1) for child in children)
 
 
+def refuse_nonfinite(value: Any, where: str) -> None:
+    """Refuse ``.nan`` and ``.inf``, which pass every comparison of a schema or none."""
+    for key, item in leaves(value, "", set()):
+        if isinstance(item, float) and not math.isfinite(item):
+            raise ConfigError(f"{where}: the value at '{key}' is {item}, a finite number is expected")
+
+
 def refuse_tokens(value: Any, where: str) -> None:
     """Refuse any text that looks like an access token; the message never repeats it."""
-    for key, text in texts(value, "", set()):
-        if TOKEN.search(text):
+    for key, text in leaves(value, "", set()):
+        if isinstance(text, str) and TOKEN.search(text):
             raise ConfigError(
                 f"{where}: the value at '{key}' looks like an access token; configurations are logged, so pass "
                 "tokens by the environment (HF_TOKEN) or a token file and revoke this one"
             )
 
 
-def texts(value: Any, key: str, seen: set[int]) -> Iterator[tuple[str, str]]:
-    """Every text in ``value`` with the dotted key it stands at."""
-    if isinstance(value, str):
+def leaves(value: Any, key: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Every key and every plain value in ``value`` with the dotted key it stands at."""
+    if not isinstance(value, dict | list):
         yield key, value
-    elif isinstance(value, dict | list) and id(value) not in seen:
+    elif id(value) not in seen:
         seen.add(id(value))
         children = value.items() if isinstance(value, dict) else enumerate(value)
         for name, child in children:
-            if isinstance(name, str):
+            if isinstance(value, dict):
                 yield key, name
-            yield from texts(child, f"{key}.{name}".lstrip("."), seen)
+            yield from leaves(child, f"{key}.{name}".lstrip("."), seen)

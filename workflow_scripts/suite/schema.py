@@ -62,6 +62,8 @@ def coerce(value: Any, schema: Mapping[str, Any]) -> Any:
     [0, 5]
     >>> coerce(["0"], {"type": "array", "items": {"type": "integer"}})
     [0]
+    >>> coerce(0, {"type": "array", "items": {"type": "integer"}})
+    [0]
     """
     if isinstance(value, dict):
         properties = schema.get("properties", {})
@@ -72,7 +74,7 @@ def coerce(value: Any, schema: Mapping[str, Any]) -> Any:
         return [coerce(item, schema.get("items", {})) for item in value]
     if isinstance(value, str):
         return coerce_text(value, schema)
-    return value
+    return [value] if schema.get("type") == "array" and isinstance(value, int | float) else value
 
 
 def coerce_text(text: str, schema: Mapping[str, Any]) -> Any:
