@@ -5,15 +5,18 @@ CONFIG ?= config/config.yaml
 QUIET = --logger brief
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-slurm setup-cluster-tests setup-bench setup-dev demo books test test-cluster check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock
+.PHONY: help interpreter setup setup-slurm setup-cluster-tests setup-bench setup-dev demo books test test-cluster check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
 
-setup: ## make .venv from the locks (nothing to do when it is current)
+interpreter:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "setup: Python 3.11 or newer is needed, $(PYTHON) is not one; try: make PYTHON=python3.12 demo" >&2; exit 2; }
+
+setup: interpreter ## make .venv from the locks (nothing to do when it is current)
 	@$(PYTHON) bootstrap.py
 
-setup-slurm: ## make .venv with the Slurm plugin, and link the profiles where `snakemake --profile slurm` looks
+setup-slurm: interpreter ## make .venv with the Slurm plugin, and link the profiles where `snakemake --profile slurm` looks
 	@$(PYTHON) bootstrap.py --with slurm
 	@.venv/bin/python -m workflow_scripts.suite.link_profiles
 
@@ -25,7 +28,7 @@ setup-bench: setup-dev ## litgpt, a peer of benchmarks/training.py, in a folder 
 	@[ -d .bench-peers/litgpt ] || .venv/bin/python -m pip install --quiet --no-deps --require-hashes \
 		--target .bench-peers -r envs/bench.lock
 
-setup-dev:
+setup-dev: interpreter
 	@$(PYTHON) bootstrap.py --with dev
 
 demo: setup ## the whole story on the pocket suite: data, training, evaluation, figures, report
@@ -46,7 +49,7 @@ figures: setup ## only the figures
 plan: setup ## what would be made, and what it would cost, before anything starts
 	@.venv/bin/python -m workflow_scripts.suite.plan --config $(CONFIG)
 
-doctor: ## what this machine has and lacks
+doctor: interpreter ## what this machine has and lacks
 	@$(PYTHON) bootstrap.py && .venv/bin/python -m workflow_scripts.suite.doctor
 
 test: setup-dev ## all tests but those that bring up a Slurm

@@ -100,7 +100,10 @@ def install(name: str) -> None:
     if name.startswith("torch-"):
         install_torch(name, lock)
     elif not run([*installer(), "-r", lock]):
-        fail(f"envs/{name}.lock could not be installed: {last_error()} (full output: {LOG.name})")
+        fail(
+            f"envs/{name}.lock could not be installed: {last_error()}; without a package index put the wheels into a "
+            f"folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER (full output: {LOG.name})"
+        )
     stamp = stamp_of(name)
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.write_text(digest(LOCKS / f"{name}.lock"))

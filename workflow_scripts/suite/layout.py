@@ -23,11 +23,6 @@ UPSTREAM_RECEIPT = f"{RESULTS}/published/downloaded.json"
 LEDGER = "config/suites/locks/checkpoints.tsv"
 
 
-def corpus_file(suite: str, dataset: str) -> str:
-    """Documents of a data set that is made here."""
-    return f"{RESULTS}/corpus/{suite}/{dataset}.jsonl"
-
-
 def tokenizer_file(suite: str) -> str:
     """Tokenizer that is trained here."""
     return f"{RESULTS}/corpus/{suite}/tokenizer.json"

@@ -1,0 +1,76 @@
+"""The tree reads as one hand's: every module says what it is, nothing lies about unused, one name is one thing."""
+
+import ast
+import re
+from collections import Counter
+
+import pytest
+
+# Called from outside this project: by Snakemake's plugin interface, by lm-eval, or by readers of docs/data-order.md and
+# docs/training.md in their own Python.
+CALLED_FROM_OUTSIDE = {
+    "BlendedRows", "LogHandler", "constant_index_bytes", "epoch_fraction", "has_filter", "has_formatter",
+    "iteration_rows", "needs_rulegraph", "read_metrics", "set_rnd", "writes_to_file", "writes_to_stream",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def modules(root):
+    """Syntax trees of the package by path below the top folder."""
+    found = sorted((root / "workflow_scripts").rglob("*.py"))
+    return {str(path.relative_to(root)): ast.parse(path.read_text(encoding="utf-8")) for path in found}
+
+
+def definitions(tree):
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+def test_every_module_says_what_it_is_in_sentences(modules):
+    assert not [path for path, tree in modules.items() if "." not in (ast.get_docstring(tree) or "")]
+
+
+def test_no_function_or_class_is_left_without_a_use(root, modules):
+    folders = [*(root / "rules").glob("*.smk"), root / "Snakefile", *(root / "benchmarks").glob("*.py")]
+    folders += [*(root / "config").rglob("*.yaml"), *(root / "envs").glob("*.py"), *(root / "docs").glob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in [*(root / "workflow_scripts").rglob("*.py"), *folders]]
+    words = Counter(word for text in texts for word in re.findall(r"\w+", text))
+    defined = Counter(node.name for tree in modules.values() for node in definitions(tree))
+    unused = {name for name, times in defined.items() if words[name] <= times and not name.startswith("__")}
+    assert unused <= CALLED_FROM_OUTSIDE
+    assert unused == CALLED_FROM_OUTSIDE, "the list of what is called from outside holds too much"
+
+
+def test_most_functions_are_short(modules):
+    lengths = [
+        node.end_lineno - node.lineno + 1
+        for tree in modules.values()
+        for node in definitions(tree)
+        if not isinstance(node, ast.ClassDef)
+    ]
+    assert sum(length <= 40 for length in lengths) / len(lengths) > 0.9
+
+
+def test_no_notes_to_ourselves_and_no_catch_all(modules, root):
+    for path, tree in modules.items():
+        text = (root / path).read_text(encoding="utf-8")
+        assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b", text), path
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ExceptHandler) and not isinstance(node.body[-1], ast.Raise):
+                caught = ast.unparse(node.type) if node.type else ""
+                assert caught not in ("", "Exception", "BaseException"), f"{path}:{node.lineno}"
+
+
+def test_modules_are_named_for_what_they_do(modules):
+    assert not [path for path in modules if re.search(r"/(utils?|helpers?|common|misc)\.py$", path)]
+
+
+def test_no_two_functions_of_the_package_are_copies(modules):
+    bodies = {}
+    for path, tree in modules.items():
+        for node in definitions(tree):
+            inside = node.body[1:] if ast.get_docstring(node) else node.body
+            text = "\n".join(ast.unparse(each) for each in inside)
+            if len(text) > 200 and not isinstance(node, ast.ClassDef):
+                bodies.setdefault(text, []).append(f"{path}:{node.name}")
+    assert not [places for places in bodies.values() if len(places) > 1]
