@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.evaluation.engine import CPU_TOKENS, CUDA_TOKENS, Batch, Engine
+from workflow_scripts.evaluation.batches import Batch
+from workflow_scripts.evaluation.engine import CPU_TOKENS, CUDA_TOKENS, Engine
 from workflow_scripts.evaluation.forest import Forest
 
 Tokens = NDArray[np.integer]

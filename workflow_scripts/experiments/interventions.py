@@ -152,9 +152,9 @@ def sentences_of(table: pd.DataFrame, patches: pd.DataFrame, published: pd.DataF
         for (model, arm), part in last.groupby(["model", "arm"], sort=False)
     ]
     words = [
-        f"{row.version} {row.size} ({row.arm}) {row.effect:+.1f} points "
-        f"({row.lower:+.1f} to {row.upper:+.1f}) at {row.checkpoints} common step{'s' * (row.checkpoints > 1)}, "
-        f"{probability(row.p)}"
+        f"{row.version} {row.size} ({row.arm}) {row.effect:+.1f} points"
+        + (f" ({row.lower:+.1f} to {row.upper:+.1f}), {probability(row.p)}," if row.checkpoints > 1 else "")
+        + f" at {row.checkpoints} common step{'s' * (row.checkpoints > 1)}"
         for row in published.itertuples()
     ]
     return [*sentences, f"Published effect on CrowS-Pairs (gender), arm minus baseline: {'; '.join(words)}."]

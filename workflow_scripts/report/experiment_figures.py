@@ -56,7 +56,7 @@ def memorization_quantiles(tables: Tables) -> Drawing:
         "Memorized rows in the order of training",
         f"Memorized rows in bins of {size} consecutive training rows, ordered, against quantiles of a Poisson "
         "distribution of the same mean; last checkpoints. Grey: where 95 % of uniform orders lie, rank by rank. Panels "
-        f"of fewer than {FEWEST_MEMORIZED} rows cannot show anything.",
+        f"of fewer than {FEWEST_MEMORIZED} rows (titles: memorized rows in whole bins) cannot show anything.",
         "; ".join(
             f"{model}: {int((part['observed'] * part['multiplicity']).sum())} memorized rows"
             for model, part in rows.groupby("model", sort=False)
