@@ -1,14 +1,17 @@
 """What the data programs refuse, and small cases of what they do, away from the beaten path."""
 
+import json
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from workflow_scripts import cli
-from workflow_scripts.dataset import batches, look_up, mersenne, suite_lock, tokenize_corpus
+from workflow_scripts.dataset import batches, build_index_maps, look_up, mersenne, suite_lock, tokenize_corpus
 from workflow_scripts.dataset.batch_options import read_configuration
-from workflow_scripts.dataset.corpus import Document
+from workflow_scripts.dataset.corpus import Document, write_documents
 from workflow_scripts.dataset.index_maps import read_map_record
+from workflow_scripts.dataset.index_writer import write_index
 from workflow_scripts.dataset.patched import Patch, PatchedRows, read_patch, write_patch
 from workflow_scripts.dataset.shards import ShardFile, VirtualTokens
 from workflow_scripts.dataset.tokenizer_file import open_tokenizer
@@ -187,3 +190,33 @@ def test_files_that_are_no_patch(tmp_path):
     save_file({"positions": np.zeros(0, np.int64), "tokens": np.zeros(0, np.int32)}, tmp_path / "p")
     with pytest.raises(DataError, match="not a patch of format"):
         read_patch(tmp_path / "p")
+
+
+def test_a_token_file_of_another_length_than_its_index_says_is_refused(tmp_path, capsys):
+    write_index(tmp_path / "x.idx", np.dtype("<u2"), np.array([3, 5], np.int32), range(3))
+    arguments = [
+        "--prefix",
+        str(tmp_path / "x"),
+        "--seq-length",
+        "2",
+        "--seed",
+        "1",
+        "--train-iters",
+        "2",
+        "--batch-size",
+        "1",
+    ]
+    arguments += ["--output-dir", str(tmp_path / "maps")]
+    (tmp_path / "x.bin").write_bytes(b"\0" * 14)
+    assert cli.run(build_index_maps.main, arguments) == 2
+    assert "x.bin" in capsys.readouterr().err
+    (tmp_path / "x.bin").write_bytes(b"\0" * 16)
+    assert cli.run(build_index_maps.main, arguments) == 0
+    assert cli.run(build_index_maps.main, arguments) == 0, "the folder may be there already"
+    assert json.loads((tmp_path / "maps/index_maps.json").read_text())["version"] == 1
+
+
+def test_written_documents_are_readable_as_they_are(tmp_path):
+    assert write_documents(tmp_path / "a.jsonl", [{"text": "Ägypten"}]) == 1
+    assert (tmp_path / "a.jsonl").read_bytes() == '{"text": "Ägypten"}\n'.encode()
+    assert write_documents(tmp_path / "a.jsonl", []) == 0
