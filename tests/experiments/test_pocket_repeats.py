@@ -1,7 +1,7 @@
 """The real pocket corpus end to end: memorization of a uniform order, of one that repeats late, and its jobs.
 
 A model of the middle size is trained on the standard corpus, whose repetitions are spread evenly; an arm of it goes on
-at 79 % of training with rows that a function of one's own fills with four passages. The programs are those of the rules.
+at 79 % of training with rows that a function of one's own fills with four passages. It runs the programs of the rules.
 """
 
 from __future__ import annotations

@@ -20,13 +20,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.evaluation.engine import Engine
-from workflow_scripts.evaluation.score import DTYPES
 from workflow_scripts.evaluation.weights import weights_identity
+from workflow_scripts.experiments.engine_options import add_engine_arguments, open_engine
 from workflow_scripts.experiments.greedy import (
     Integers,
     first_false,
@@ -108,9 +107,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--view", type=Path, required=True, help="view.json of the data set it was trained on")
     parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
     parser.add_argument("--scores", type=Path, required=True, help="table of score_memorization to certify")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    parser.add_argument("--dtype", default="float32", choices=sorted(DTYPES), help="of weights and matrix products")
+    add_engine_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="certificate to write, .json")
     return parser.parse_args(arguments)
 
@@ -118,11 +115,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program."""
     options = parse(arguments)
-    torch.set_num_threads(options.threads)
     table = read_frame(options.scores, tuple(COLUMNS))
     prompt, continuation = read_lengths(options.scores)
     source = open_rows(options.view, options.index_maps, read_recipe(options.recipe))
-    engine = Engine(options.checkpoint, options.device, DTYPES[options.dtype])
+    engine = open_engine(options.checkpoint, options)
     found = certify(engine, source, table, prompt, continuation)
     write_json(options.output, found)
     write_record(

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from workflow_scripts import cli
@@ -25,7 +24,6 @@ from workflow_scripts.errors import UnknownNameError
 from workflow_scripts.evaluation.encode import Encoder, encode_pairs
 from workflow_scripts.evaluation.engine import Engine
 from workflow_scripts.evaluation.forest import Forest, ScoredSequence, pack
-from workflow_scripts.evaluation.score import DTYPES
 from workflow_scripts.evaluation.weights import read_config, weights_identity
 from workflow_scripts.experiments.bias_items import (
     GUARD_DATA,
@@ -36,6 +34,7 @@ from workflow_scripts.experiments.bias_items import (
     read_guards,
     read_pairs,
 )
+from workflow_scripts.experiments.engine_options import add_checkpoint_arguments, add_engine_arguments, open_engine
 from workflow_scripts.experiments.outputs import write_frame
 from workflow_scripts.suite.steps import hub_step_of_revision
 
@@ -140,12 +139,9 @@ class Items:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line of this program."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, help="Hugging Face folders called step<N>")
+    add_checkpoint_arguments(parser)
     parser.add_argument("--benchmarks", nargs="+", required=True, help=f"of {', '.join(BENCHMARKS)}")
-    parser.add_argument("--data-dir", type=Path, nargs="+", required=True, help="folders of data in the Hub's layout")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    parser.add_argument("--dtype", default="float32", choices=sorted(DTYPES), help="of weights and matrix products")
+    add_engine_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="table to write, .parquet")
     return parser.parse_args(arguments)
 
@@ -153,12 +149,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program."""
     options = parse(arguments)
-    torch.set_num_threads(options.threads)
     first = options.checkpoint[0]
     items = Items(options.benchmarks, options.data_dir, Encoder(first / "tokenizer.json", read_config(first).context))
     parts = []
     for checkpoint in options.checkpoint:
-        part = items.rows(Engine(checkpoint, options.device, DTYPES[options.dtype]))
+        part = items.rows(open_engine(checkpoint, options))
         part.insert(0, "step", hub_step_of_revision(checkpoint.name))
         parts.append(part)
         LOG.info("scored %s on %d items", checkpoint, len(part))

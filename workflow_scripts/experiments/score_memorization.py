@@ -20,13 +20,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.evaluation.engine import Engine
-from workflow_scripts.evaluation.score import DTYPES
 from workflow_scripts.evaluation.weights import weights_identity
+from workflow_scripts.experiments.engine_options import add_engine_arguments, open_engine
 from workflow_scripts.experiments.greedy import (
     Integers,
     first_misses,
@@ -120,9 +119,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--prompt", type=int, default=32, help="tokens of the prompt")
     parser.add_argument("--continuation", type=int, default=32, help="tokens to be reproduced")
     parser.add_argument("--scores", choices=SCORES, default="exact", help="partial also generates what is not exact")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    parser.add_argument("--dtype", default="float32", choices=sorted(DTYPES), help="of weights and matrix products")
+    add_engine_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="table to write, .parquet")
     options = parser.parse_args(arguments)
     if not 0 <= options.first_row < options.stop_row:
@@ -135,12 +132,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program."""
     options = parse(arguments)
-    torch.set_num_threads(options.threads)
     recipe = read_recipe(options.recipe)
     source = open_rows(options.view, options.index_maps, recipe, options.patch)
     if options.stop_row > source.n_rows:
         raise ConfigError(f"--stop-row {options.stop_row}: the data hold {source.n_rows} rows in training order")
-    engine = Engine(options.checkpoint, options.device, DTYPES[options.dtype])
+    engine = open_engine(options.checkpoint, options)
     ranges = batches_of_range(options.first_row, options.stop_row, recipe.batch_rows, options.every)
     table = score_rows(engine, source, recipe, ranges, options)
     with atomic_path(options.output) as temporary:

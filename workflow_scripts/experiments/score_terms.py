@@ -17,14 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
 from workflow_scripts import cli
 from workflow_scripts.evaluation.encode import Encoder, encode_pairs
 from workflow_scripts.evaluation.engine import Engine
 from workflow_scripts.evaluation.forest import Forest, pack
-from workflow_scripts.evaluation.score import DTYPES
 from workflow_scripts.evaluation.weights import read_config, weights_identity
+from workflow_scripts.experiments.engine_options import add_checkpoint_arguments, add_engine_arguments, open_engine
 from workflow_scripts.experiments.outputs import write_frame
 from workflow_scripts.experiments.questions import Task, load_tasks
 from workflow_scripts.experiments.score_bias import TokenScores
@@ -73,13 +72,10 @@ def make_sheet(task: Task, shots: int, encoder: Encoder, context: int) -> Sheet 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line of this program."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, help="Hugging Face folders called step<N>")
+    add_checkpoint_arguments(parser)
     parser.add_argument("--terms", required=True, help="name of a file in config/terms, which decides the questions")
     parser.add_argument("--shots", type=int, nargs="+", required=True, help="numbers of examples before a question")
-    parser.add_argument("--data-dir", type=Path, nargs="+", default=[], help="folders of data in the Hub's layout")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    parser.add_argument("--dtype", default="float32", choices=sorted(DTYPES), help="of weights and matrix products")
+    add_engine_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="table to write, .parquet")
     return parser.parse_args(arguments)
 
@@ -87,7 +83,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program."""
     options = parse(arguments)
-    torch.set_num_threads(options.threads)
     first = options.checkpoint[0]
     encoder, context = Encoder(first / "tokenizer.json", UNLIMITED), read_config(first).context
     wanted = [(task, shots) for task in load_tasks(options.terms, options.data_dir) for shots in options.shots]
@@ -97,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         LOG.info("left out: %s do not fit %d tokens", line, context)
     parts = []
     for checkpoint in options.checkpoint:
-        engine = Engine(checkpoint, options.device, DTYPES[options.dtype])
+        engine = open_engine(checkpoint, options)
         step = hub_step_of_revision(checkpoint.name)
         parts += [sheet.answers(engine).assign(step=step) for sheet in made.values() if sheet is not None]
     identities = {checkpoint.name: weights_identity(checkpoint) for checkpoint in options.checkpoint}

@@ -1,0 +1,30 @@
+"""Arguments that every program which forwards checkpoints has, and the engine they describe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from workflow_scripts.evaluation.engine import Engine
+from workflow_scripts.evaluation.score import DTYPES
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --threads, --device and --dtype."""
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--dtype", default="float32", choices=sorted(DTYPES), help="of weights and matrix products")
+
+
+def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --checkpoint (one or several) and --data-dir, for programs that score items."""
+    parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, help="Hugging Face folders called step<N>")
+    parser.add_argument("--data-dir", type=Path, nargs="+", default=[], help="folders of data in the Hub's layout")
+
+
+def open_engine(checkpoint: Path, options: argparse.Namespace) -> Engine:
+    """Engine of a checkpoint by the options of ``add_engine_arguments``."""
+    torch.set_num_threads(options.threads)
+    return Engine(checkpoint, options.device, DTYPES[options.dtype])
