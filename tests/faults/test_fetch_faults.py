@@ -319,7 +319,7 @@ def test_fault_15_offline_without_a_list_says_so(
 
 def test_fault_16_three_processes_fetch_once(hub: FaultHub, tmp_path: Path) -> None:
     """Three processes want the same file: one fetches it, the others wait and find it."""
-    hub.faults["big.bin"] = Fault(rate=3e6)
+    hub.faults["big.bin"] = Fault(rate=4e5)  # longer than the three programs need to start
     processes = [program(hub, tmp_path / "out") for _ in range(3)]
     results = [(process.communicate()[1], process.returncode) for process in processes]
     assert [code for _, code in results] == [0, 0, 0], results

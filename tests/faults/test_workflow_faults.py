@@ -219,7 +219,7 @@ def test_fault_52_values_on_the_command_line(place: Path) -> None:
     does not exist is refused in one line with the nearest right one."""
     planned = snakemake(place, "-n", "--quiet", "all", "--config", *SMALL, "steps=[0,1]", "shots=0")
     assert planned.returncode == 0, planned.stderr
-    for setting, message in (("step=1", "did you mean 'steps'"), ("x=1", "unknown key 'x'")):
+    for setting, message in (("step=1", "did you mean 'steps'"), ("xyz=1", "unknown key 'xyz'")):
         wrong = snakemake(place, "-n", "--config", setting)
         assert wrong.returncode != 0
         assert "Traceback" not in wrong.stderr

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -213,6 +214,7 @@ def fetch_all(
     where = f"{source.name} {source.repository.name}"
     refuse_unhashed(entries, where)
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_collisions(entries, folder)
     needed = sum(missing_bytes(e, folder / e.path, part_path(folder / e.path)) for e in entries)
     require_room(folder, needed, where)
     total = sum(entry.size or 0 for entry in entries)
@@ -222,6 +224,24 @@ def fetch_all(
         meter = Meter(progress if all(entry.size is not None for entry in entries) else None)
         jobs = [Job(source, e.path, folder / e.path, e, policy or RetryPolicy(), meter) for e in entries]
         return run_all(jobs, parallel)
+
+
+def refuse_collisions(entries: Sequence[FileEntry], folder: Path) -> None:
+    """Raise StorageError for two files that the disk below ``folder`` would take for one."""
+    spelt: dict[str, str] = {}
+    for entry in entries:
+        other = spelt.setdefault(entry.path.casefold(), entry.path)
+        if other != entry.path and not tells_case_apart(folder):
+            raise StorageError(
+                f"{folder}: this disk takes '{other}' and '{entry.path}' for one name; fetch to another disk, or only "
+                "one of them with --include"
+            )
+
+
+def tells_case_apart(folder: Path) -> bool:
+    """True where a name in upper case is another name."""
+    with tempfile.NamedTemporaryFile(prefix="case", suffix="test", dir=folder) as probe:
+        return not Path(probe.name).with_name(Path(probe.name).name.upper()).exists()
 
 
 def run_all(jobs: Sequence[Job], parallel: int) -> list[FileEntry]:

@@ -7,7 +7,9 @@ soon as scheme, host or port change. Messages name hosts and paths, never querie
 from __future__ import annotations
 
 import email.utils
+import json
 import logging
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -18,8 +20,9 @@ from typing import Any
 
 import httpx2
 
-from workflow_scripts.errors import TransferError
+from workflow_scripts.errors import ConfigError, TransferError
 from workflow_scripts.storage import pauses
+from workflow_scripts.storage.bounded import read_bounded
 from workflow_scripts.storage.credentials import public_url
 from workflow_scripts.storage.retry import RetryableError
 from workflow_scripts.storage.sources import ByteStream, exactly
@@ -37,6 +40,7 @@ TOO_MANY = 429
 CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 # It logs every address it asks, with the signatures in their queries.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
+PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 FAILURES = (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError)
 
 
@@ -56,12 +60,17 @@ class HttpReader:
         """``stall_seconds``: longest silence of a server; ``denied``: what to do about 401 and 403, for messages."""
         self.stall_seconds = stall_seconds
         self.denied = denied
-        self.client = httpx2.Client(
-            follow_redirects=False,
-            timeout=httpx2.Timeout(stall_seconds, connect=min(CONNECT_SECONDS, stall_seconds), pool=None),
-            # Content is hashed as it is stored, so no compression on the way.
-            headers={"User-Agent": "pythia-workflow", "Accept-Encoding": "identity"},
-        )
+        try:
+            self.client = httpx2.Client(
+                follow_redirects=False,
+                timeout=httpx2.Timeout(stall_seconds, connect=min(CONNECT_SECONDS, stall_seconds), pool=None),
+                # Content is hashed as it is stored, so no compression on the way.
+                headers={"User-Agent": "pythia-workflow", "Accept-Encoding": "identity"},
+            )
+        except ValueError as error:
+            raise ConfigError(
+                f"the proxy in {proxy_variables()} cannot be used: {error}; correct or unset it"
+            ) from None
 
     def __enter__(self) -> HttpReader:
         """Nothing to do; connections are made on demand."""
@@ -123,13 +132,12 @@ class HttpReader:
         """JSON answer to a JSON ``question`` that is posted to ``url``."""
         pauses.obey(host_of(url))
         try:
-            response = self.client.post(url, json=question, headers=dict(headers))
+            with self.client.stream("POST", url, json=question, headers=dict(headers)) as response:
+                check_status(response, NEVER, label, self.denied)
+                return json.loads(read_bounded(response))
         except FAILURES as error:
             raise RetryableError(f"{label}: {failure_text(error)} ({host_of(url)})") from error
-        check_status(response, NEVER, label, self.denied)
-        try:
-            return response.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RetryableError(f"{label}: {host_of(url)} did not answer in JSON; a login page on the way?") from error
 
 
@@ -202,10 +210,16 @@ def reason(code: int) -> str:
 def failure_text(error: Exception) -> str:
     """Say what happened on the line, without addresses."""
     if isinstance(error, httpx2.ConnectTimeout | httpx2.ConnectError):
-        return f"no connection, {public_reason(error)}"
+        proxies = proxy_variables()
+        return f"no connection, {public_reason(error)}{', the proxy is that of ' if proxies else ''}{proxies}"
     if isinstance(error, httpx2.TimeoutException):
         return "silent for too long"
     return f"the line broke, {type(error).__name__}"
+
+
+def proxy_variables() -> str:
+    """Names of the variables that set a proxy, for messages; their values may hold passwords."""
+    return ", ".join(name for name in PROXIES if os.environ.get(name))
 
 
 def public_reason(error: Exception) -> str:

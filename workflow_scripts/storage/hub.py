@@ -28,6 +28,7 @@ from huggingface_hub.hf_api import DatasetInfo, ModelInfo
 
 from workflow_scripts.errors import ConfigError, TransferError, UnknownNameError
 from workflow_scripts.storage import pauses
+from workflow_scripts.storage.bounded import bound_hub_client
 from workflow_scripts.storage.credentials import public_url
 from workflow_scripts.storage.http_reader import PASSING, TOO_MANY, Address, HttpReader, failure_text, retry_after
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
@@ -126,6 +127,7 @@ class HubSource:
     def ask_info(self) -> ModelInfo | DatasetInfo:
         """Ask for commit and files in one request."""
         pauses.obey(urlsplit(self.location).hostname or "")
+        bound_hub_client()
         ask = self.api.model_info if self.repository.kind == "model" else self.api.dataset_info
         revision = self.repository.commit or self.repository.revision
         seconds = self.reader.stall_seconds
@@ -166,6 +168,7 @@ class HubSource:
 
     def revisions(self) -> list[str]:
         """Branches and tags of the repository, for the hint in a message; empty when the Hub does not tell."""
+        bound_hub_client()
         try:
             refs = self.api.list_repo_refs(self.repository.name, repo_type=self.repository.kind)
         except (HfHubHTTPError, httpx2.TransportError, ValueError, KeyError):
