@@ -18,8 +18,7 @@ from workflow_scripts.checkpoints.ledger_file import MAIN, Revision
 from workflow_scripts.checkpoints.revisions import is_revision
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError
 from workflow_scripts.storage.git_objects import REMOTE, GitFile, GitObjects, resolved
-from workflow_scripts.storage.listing import LARGEST_LIST
-from workflow_scripts.storage.lockfile import FileEntry, checked_path
+from workflow_scripts.storage.lockfile import LARGEST_LIST, FileEntry, checked_path
 from workflow_scripts.storage.retry import RetryPolicy, retrying
 from workflow_scripts.storage.sources import Repository
 

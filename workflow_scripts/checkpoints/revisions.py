@@ -22,8 +22,8 @@ from workflow_scripts.errors import IntegrityError, MissingInputError, UnknownNa
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.http_reader import HttpReader
 from workflow_scripts.storage.hub import DENIED, HubSource, checked_endpoint
-from workflow_scripts.storage.listing import LARGEST_LIST, known_files, read_small
-from workflow_scripts.storage.lockfile import FileEntry
+from workflow_scripts.storage.listing import known_files, read_small
+from workflow_scripts.storage.lockfile import LARGEST_LIST, FileEntry
 from workflow_scripts.storage.retry import RetryPolicy, retrying
 from workflow_scripts.storage.sources import OWN_LOCK, MirrorSource, Repository, Source
 

@@ -11,11 +11,8 @@ from dataclasses import replace
 
 from workflow_scripts.errors import IntegrityError, MissingInputError, TransferError
 from workflow_scripts.storage.digests import ContentHash
-from workflow_scripts.storage.lockfile import FileEntry, parse_lock
+from workflow_scripts.storage.lockfile import LARGEST_LIST, FileEntry, parse_lock
 from workflow_scripts.storage.sources import OWN_LOCK, Source
-
-# 100,000 files with 160 bytes each; a list is read into memory.
-LARGEST_LIST = 16_000_000
 
 
 def known_files(source: Source) -> list[FileEntry]:

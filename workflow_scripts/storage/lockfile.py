@@ -27,6 +27,8 @@ SHA256SUM_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 NAME_FIRST_LINE = re.compile(r"(.+?)[ \t]+([0-9a-fA-F]{64})")
 # Linux allows 255 bytes per name; the rest is for the suffixes of unfinished files.
 LONGEST_NAME = 230
+# 100,000 files with 160 bytes each; a list is read into memory.
+LARGEST_LIST = 16_000_000
 # 2**63 - 1 is the largest size a file system can express.
 LARGEST_SIZE = 2**63 - 1
 
@@ -97,6 +99,10 @@ def read_lock(path: Path) -> list[FileEntry]:
     Raises MissingInputError when it is not there and DataError, with the line, when it is not a list of files.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path}: is a folder, a pipe or a device; a list of files is an ordinary file")
+        if path.stat().st_size > LARGEST_LIST:
+            raise DataError(f"{path}: more than {LARGEST_LIST} bytes, no list of files needs so many")
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise MissingInputError(f"{path}: no such list of files; make one with storage.make_lock") from error

@@ -49,7 +49,7 @@ class Part:
 
     def __enter__(self) -> Part:
         """Open the file and read what it already holds."""
-        self.file = self.path.open("ab+", buffering=0)
+        self.file = self.open()
         self.file.seek(0)
         while block := self.file.read(BLOCK):
             self.digest.update(block)
@@ -68,6 +68,15 @@ class Part:
             self.file = None
         if self.length == 0:
             self.path.unlink(missing_ok=True)
+
+    def open(self) -> FileIO:
+        """Open the file; a link is not followed, for in a folder that others may write to it could lead anywhere."""
+        try:
+            return FileIO(self.path, "ab+", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666))
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise StorageError(f"{self.path}: is a link where an unfinished file should be; remove it") from None
 
     def restart(self) -> None:
         """Forget all bytes, and a length that only the source told."""
@@ -125,7 +134,7 @@ class Part:
         """Keep the wrong content as ``bad`` and go on with an empty part."""
         self.path.replace(bad)
         self.writer().close()
-        self.file = self.path.open("ab+", buffering=0)
+        self.file = self.open()
         self.restart()
 
     def writer(self) -> FileIO:
