@@ -1,16 +1,17 @@
 """GPT-NeoX forward pass over a packed plan that computes nothing nobody scores.
 
-Differences from a general model: rows hold prefix trees (mask ``k <= q < end[k]``, position = depth), and the output
-matrix is applied only to nodes that predict a scored token, a few hundred at a time, with the softmax in float32. A
+Differences from a general model: rows hold prefix trees (attention.py, position = depth), and the output matrix is
+applied only to nodes that predict a scored token, a few hundred at a time, with the softmax in float32 (head.py). A
 [batch, length, vocabulary] tensor never exists. It must never return a number that is not finite: it stops and names
 checkpoint and layer.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,83 +20,19 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from workflow_scripts.errors import EvaluationError, ModelError
+from workflow_scripts.evaluation.attention import View, attend, make_view, rotate
+from workflow_scripts.evaluation.batches import Batch, edges_before, make_batches, segments
 from workflow_scripts.evaluation.forest import Forest
+from workflow_scripts.evaluation.head import Head
 from workflow_scripts.evaluation.weights import HEAD, NeoxConfig, load_weights, read_config
 
 # Raise it when a change may move a number; scores of another version are not kept.
-ENGINE_VERSION = 1
-# Two buffers of this many rows of logits are reused; more rows per product fault in fresh pages and gain nothing.
-HEAD_ROWS = 512
+ENGINE_VERSION = 2
 # Tokens per forward pass: enough for full speed of the matrix products, small enough to stay in cache.
 CPU_TOKENS = 2048
 CUDA_TOKENS = 16384
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows of a plan side by side, padded to one width T.
-
-    ``token``, ``depth`` int64 [B, T]; ``end`` int64 [B, T], padding sees only itself; ``slots`` int64 [S] indices into
-    the flattened rows; ``first_slot`` is the plan's number of the first of them; ``nodes`` counts without padding.
-    """
-
-    token: torch.Tensor
-    depth: torch.Tensor
-    end: torch.Tensor
-    slots: torch.Tensor
-    first_slot: int
-    nodes: int
-
-
-@dataclass(frozen=True)
-class View:
-    """How nodes of a batch see each other.
-
-    ``cos``, ``sin`` [B, 1, T, rotary size] of their positions; ``mask`` [B, 1, T, T] is added to attention scores: 0
-    where the key is the query's node or an ancestor of it, else minus infinity.
-    """
-
-    cos: torch.Tensor
-    sin: torch.Tensor
-    mask: torch.Tensor
-
-
-def make_batches(forest: Forest, tokens: int) -> Iterator[Batch]:
-    """Batches of about ``tokens`` nodes, rows in the plan's order, which is by length."""
-    widths = np.diff(forest.row_start)
-    first = 0
-    while first < len(widths):
-        last, widest = first + 1, int(widths[first])
-        while last < len(widths) and max(widest, int(widths[last])) * (last - first + 1) <= tokens:
-            widest = max(widest, int(widths[last]))
-            last += 1
-        yield make_batch(forest, first, last, widest)
-        first = last
-
-
-def make_batch(forest: Forest, first: int, last: int, width: int) -> Batch:
-    """Rows ``first`` to ``last`` of a plan as one batch of ``width`` columns."""
-    begin, end = int(forest.row_start[first]), int(forest.row_start[last])
-    lengths = np.diff(forest.row_start[first : last + 1])
-    row = np.repeat(np.arange(last - first), lengths)
-    column = np.arange(begin, end) - forest.row_start[first + row]
-    token = np.zeros((last - first, width), dtype=np.int64)
-    depth = np.zeros_like(token)
-    ends = np.broadcast_to(np.arange(1, width + 1), token.shape).copy()
-    token[row, column] = forest.token[begin:end]
-    depth[row, column] = forest.depth[begin:end]
-    ends[row, column] = forest.end[begin:end]
-    first_slot, last_slot = np.searchsorted(forest.slot_node, [begin, end])
-    nodes = forest.slot_node[first_slot:last_slot] - begin
-    slots = row[nodes] * width + column[nodes]
-    return Batch(
-        torch.from_numpy(token),
-        torch.from_numpy(depth),
-        torch.from_numpy(ends),
-        torch.from_numpy(slots),
-        int(first_slot),
-        end - begin,
-    )
+FEWEST_TOKENS = 256
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,7 +47,7 @@ class Layer:
     mlp_out: tuple[torch.Tensor, torch.Tensor]
 
 
-def make_layer(weights: dict[str, torch.Tensor], number: int, config: NeoxConfig) -> Layer:
+def make_layer(weights: Mapping[str, torch.Tensor], number: int, config: NeoxConfig) -> Layer:
     """Collect layer ``number``; the stored order of the joint projection is [heads, 3, head size]."""
 
     def both(name: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -133,34 +70,64 @@ def make_layer(weights: dict[str, torch.Tensor], number: int, config: NeoxConfig
 
 
 def activation_function(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The activation called ``hidden_act`` in config.json."""
+    """The activation called ``hidden_act`` in config.json, in place: fresh memory costs more than the arithmetic."""
     if name == "relu":
-        return functional.relu
+        return functional.relu_
     if name == "gelu":
-        return functional.gelu
-    return lambda inner: functional.gelu(inner, approximate="tanh")
+        return torch.ops.aten.gelu_
+    return lambda inner: torch.ops.aten.gelu_(inner, approximate="tanh")
+
+
+@dataclass
+class Waiting:
+    """Hidden states of slots that wait until a full product's worth of them is there, and their batches."""
+
+    first_slot: int
+    states: list[torch.Tensor] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """Number of slots that wait."""
+        return sum(len(states) for states in self.states)
+
+    def take(self, rows: int) -> torch.Tensor:
+        """Remove and return the states of the first ``rows`` slots."""
+        joined = torch.cat(self.states)
+        self.states = [joined[rows:]]
+        self.first_slot += len(joined[:rows])
+        return joined[:rows]
 
 
 class Engine:
     """One checkpoint, ready to score plans."""
 
-    def __init__(self, folder: Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
-        """Load the checkpoint in ``folder``; matrix products run in ``dtype``, the softmax always in float32."""
-        self.folder, self.device, self.dtype = folder, torch.device(device), dtype
+    def __init__(
+        self,
+        folder: Path,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        weights: Mapping[str, torch.Tensor] | None = None,
+        attention: str = "sdpa",
+    ) -> None:
+        """Load the checkpoint in ``folder``; matrix products run in ``dtype``, the softmax always in float32.
+
+        ``weights``: what :func:`load_weights` already read in this ``dtype``; ``attention``: sdpa or flex.
+        """
+        self.folder, self.device, self.dtype, self.attention = folder, torch.device(device), dtype, attention
         self.config = config = read_config(folder)
-        if self.device.type == "cuda" and not torch.cuda.is_available():
-            raise ModelError(f"{folder}: device '{device}' was asked for, but torch finds no CUDA device here")
-        weights = load_weights(folder, config, self.device, dtype)
-        self.layers = [make_layer(weights, number, config) for number in range(config.layers)]
-        self.embedding = weights["gpt_neox.embed_in.weight"]
-        self.head = weights.get(HEAD, self.embedding)
-        self.final_norm = (weights["gpt_neox.final_layer_norm.weight"], weights["gpt_neox.final_layer_norm.bias"])
+        refuse_device(folder, self.device)
+        read = weights if weights is not None else load_weights(folder, config, self.device, dtype)
+        placed = {name: tensor.to(self.device) for name, tensor in read.items()}
+        self.layers = [make_layer(placed, number, config) for number in range(config.layers)]
+        self.embedding = placed["gpt_neox.embed_in.weight"]
+        self.head = placed.get(HEAD, self.embedding)
+        self.final_norm = (placed["gpt_neox.final_layer_norm.weight"], placed["gpt_neox.final_layer_norm.bias"])
         self.activation = activation_function(config.activation)
         exponents = torch.arange(0, config.rotary_size, 2, dtype=torch.float32, device=self.device)
         self.frequencies = 1.0 / (config.rotary_base ** (exponents / config.rotary_size))
-        self.buffers: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.predictor: Head | None = None
 
-    @torch.inference_mode()
     def score(
         self, forest: Forest, tokens: int | None = None, advance: Callable[[float], None] = lambda _: None
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -169,48 +136,74 @@ class Engine:
         ``tokens`` per forward pass (None: by device); ``advance`` is told the nodes done after each batch. A tie for
         the highest logit counts for the lowest token id, as argmax does in lm-eval.
         """
-        size = tokens or (CPU_TOKENS if self.device.type == "cpu" else CUDA_TOKENS)
-        values = torch.empty(len(forest.edge_token), dtype=torch.float32)
-        best = torch.empty(len(forest.edge_token), dtype=torch.bool)
-        edge_slot, edge_token = torch.from_numpy(forest.edge_slot), torch.from_numpy(forest.edge_token)
-        for batch in make_batches(forest, size):
-            hidden = self.hidden(batch)
-            bounds = range(0, len(batch.slots) + HEAD_ROWS, HEAD_ROWS)
-            limits = np.searchsorted(forest.edge_slot, [batch.first_slot + min(b, len(batch.slots)) for b in bounds])
-            for number, begin in enumerate(bounds[:-1]):
-                edges = slice(int(limits[number]), int(limits[number + 1]))
-                slots = (edge_slot[edges] - (batch.first_slot + begin)).to(self.device, torch.int64)
-                targets = edge_token[edges].to(self.device, torch.int64)
-                values[edges], best[edges] = self.predict(batch, hidden[begin : begin + HEAD_ROWS], slots, targets)
+        values = np.empty(len(forest.edge_token), dtype=np.float32)
+        best = np.empty(len(forest.edge_token), dtype=np.bool_)
+        for first, last in segments(forest):
+            edges = slice(edges_before(forest, first), edges_before(forest, last))
+            values[edges], best[edges] = self.score_rows(forest, first, last, tokens, advance)
+        return values, best
+
+    @torch.inference_mode()
+    def score_rows(
+        self,
+        forest: Forest,
+        first: int,
+        last: int,
+        tokens: int | None = None,
+        advance: Callable[[float], None] = lambda _: None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """The same for the edges of rows ``first`` to ``last``; a pass that does not fit a GPU is made smaller."""
+        size = tokens or self.tokens_per_pass()
+        while True:
+            try:
+                return self.try_rows(forest, first, last, size, advance)
+            except torch.OutOfMemoryError as error:
+                size //= 2
+                if size < FEWEST_TOKENS:
+                    raise EvaluationError(
+                        f"{self.folder}: {self.device} has no room for {2 * size} tokens beside the weights; use a "
+                        "larger device or --dtype bfloat16"
+                    ) from error
+                LOGGER.warning("%s: out of memory, goes on with %d tokens per pass", self.folder, size)
+
+    def tokens_per_pass(self) -> int:
+        """Tokens per forward pass on this device."""
+        return CPU_TOKENS if self.device.type == "cpu" else CUDA_TOKENS
+
+    def try_rows(
+        self, forest: Forest, first: int, last: int, tokens: int, advance: Callable[[float], None]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Scores of the edges of rows ``first`` to ``last`` with ``tokens`` per forward pass."""
+        self.predictor = self.predictor or Head(self.head)
+        values: list[torch.Tensor] = []
+        flags: list[torch.Tensor] = []
+        waiting = Waiting(int(np.searchsorted(forest.slot_node, forest.row_start[first])))
+        for batch in make_batches(forest, tokens, first, last):
+            waiting.states.append(self.hidden(batch))
+            waiting.batches.append(batch)
+            while waiting.count >= self.predictor.rows:
+                self.predict(forest, waiting, self.predictor, values, flags)
             advance(float(batch.nodes))
-        return values.numpy(), best.numpy()
+        while waiting.count:
+            self.predict(forest, waiting, self.predictor, values, flags)
+        empty = torch.empty(0)
+        return torch.cat([empty, *values]).numpy(), torch.cat([empty.bool(), *flags]).numpy()
 
     def predict(
-        self, batch: Batch, hidden: torch.Tensor, slots: torch.Tensor, targets: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities and greedy flags of (slot, target) edges; ``hidden`` [n, d] are the slots' states."""
-        logits, logs = self.logit_buffers(len(hidden))
-        if self.dtype == torch.float32:
-            torch.mm(hidden, self.head.t(), out=logits)
-        else:
-            logits.copy_(hidden @ self.head.t())
-        torch.ops.aten._log_softmax.out(logits, -1, False, out=logs)
-        top = logs.amax(-1)
-        if not bool(torch.isfinite(top).all()):
-            raise EvaluationError(f"{self.folder}: logits that are not finite, first in {self.first_bad_layer(batch)}")
-        chosen = logs[slots, targets]
-        best = chosen >= top[slots]
-        rows = slots[best]
-        if len(rows):
-            best[best.clone()] = logs[rows].argmax(-1) == targets[best]
-        return chosen.cpu(), best.cpu()
-
-    def logit_buffers(self, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Two reused float32 buffers [rows, vocabulary]."""
-        if self.buffers is None:
-            shape = (HEAD_ROWS, self.config.vocabulary)
-            self.buffers = (torch.empty(shape, device=self.device), torch.empty(shape, device=self.device))
-        return self.buffers[0][:rows], self.buffers[1][:rows]
+        self, forest: Forest, waiting: Waiting, head: Head, values: list[torch.Tensor], flags: list[torch.Tensor]
+    ) -> None:
+        """Score the edges of the next slots that wait."""
+        begin = waiting.first_slot
+        hidden = waiting.take(head.rows)
+        low, high = np.searchsorted(forest.edge_slot, [begin, waiting.first_slot])
+        slots = torch.from_numpy(forest.edge_slot[low:high].astype(np.int64) - begin)
+        found = head.predict(hidden, slots, torch.from_numpy(forest.edge_token[low:high].astype(np.int64)))
+        if found is None:
+            where = first_named(self.first_bad_layer(batch) for batch in waiting.batches)
+            raise EvaluationError(f"{self.folder}: logits that are not finite, first in {where}")
+        values.append(found[0])
+        flags.append(found[1])
+        waiting.batches = waiting.batches[-1:]
 
     def hidden(self, batch: Batch) -> torch.Tensor:
         """Hidden states of the batch's slots after the final norm, [S, hidden size]."""
@@ -219,23 +212,14 @@ class Engine:
 
     def states(self, batch: Batch) -> Iterator[torch.Tensor]:
         """Residual stream [B, T, hidden size] after the embedding and each layer; the last at slots only, [S, ...]."""
-        view, slots = self.view(batch), batch.slots.to(self.device)
+        view = make_view(batch, self.frequencies, self.dtype, self.attention)
+        slots = batch.slots.to(self.device)
         states = functional.embedding(batch.token.to(self.device), self.embedding)
         yield states
         for layer in self.layers[:-1]:
             states = self.apply(layer, states, view, None)
             yield states
         yield self.apply(self.layers[-1], states, view, slots)
-
-    def view(self, batch: Batch) -> View:
-        """Rotary factors and tree mask of a batch."""
-        depth, end = batch.depth.to(self.device), batch.end.to(self.device)
-        angles = depth[..., None].float() * self.frequencies
-        angles = torch.cat((angles, angles), -1)[:, None]
-        nodes = torch.arange(depth.shape[1], device=self.device)
-        visible = (nodes[None, None, :] <= nodes[None, :, None]) & (end[:, None, :] > nodes[None, :, None])
-        mask = torch.zeros(visible.shape, dtype=self.dtype, device=self.device).masked_fill_(~visible, float("-inf"))
-        return View(angles.cos().to(self.dtype), angles.sin().to(self.dtype), mask[:, None])
 
     def apply(self, layer: Layer, states: torch.Tensor, view: View, slots: torch.Tensor | None) -> torch.Tensor:
         """One layer: attention and MLP beside each other (or one after the other, if config.json says so).
@@ -250,28 +234,31 @@ class Engine:
         before = states if self.config.parallel_residual else states + attended
         normed = functional.layer_norm(before, width, *layer.norm_mlp, eps)
         inner = self.activation(functional.linear(normed, *layer.mlp_in))
-        return functional.linear(inner, *layer.mlp_out) + attended + states
+        return functional.linear(inner, *layer.mlp_out).add_(attended).add_(states)
 
     def mix(self, layer: Layer, normed: torch.Tensor, view: View) -> torch.Tensor:
         """Self-attention under the tree mask, before the output projection; [B, T, hidden size]."""
         batch, length, width = normed.shape
         joint = functional.linear(normed, *layer.query_key_value)
-        joint = joint.view(batch, length, 3, self.config.heads, self.config.head_size).permute(2, 0, 3, 1, 4)
-        query, key = self.rotate(joint[0], view), self.rotate(joint[1], view)
-        mixed = functional.scaled_dot_product_attention(query, key, joint[2], attn_mask=view.mask)
-        return mixed.transpose(1, 2).reshape(batch, length, width)
+        joint = joint.view(batch, length, 3, self.config.heads, self.config.head_size)
+        rotate(joint[:, :, :2, :, : self.config.rotary_size], view)
+        query, key, value = joint.permute(2, 0, 3, 1, 4)
+        return attend(query, key, value, view).reshape(batch, length, width)
 
-    def rotate(self, vectors: torch.Tensor, view: View) -> torch.Tensor:
-        """Rotary position embedding on the first dimensions of each head; the rest passes."""
-        size = self.config.rotary_size
-        turned, passed = vectors[..., :size], vectors[..., size:]
-        half = size // 2
-        swapped = torch.cat((-turned[..., half:], turned[..., :half]), -1)
-        return torch.cat((turned * view.cos + swapped * view.sin, passed), -1)
-
-    def first_bad_layer(self, batch: Batch) -> str:
-        """Where the first number that is not finite appears in ``batch``."""
+    def first_bad_layer(self, batch: Batch) -> str | None:
+        """Where the first number that is not finite appears in ``batch``; None when it is after the last layer."""
         for number, states in enumerate(self.states(batch)):
             if not bool(torch.isfinite(states).all()):
                 return "the embedding" if number == 0 else f"layer {number - 1} of {self.config.layers}"
-        return "the final norm or the output matrix"
+        return None
+
+
+def first_named(places: Iterator[str | None]) -> str:
+    """The first place that has a name."""
+    return next((place for place in places if place is not None), "the final norm or the output matrix")
+
+
+def refuse_device(folder: Path, device: torch.device) -> None:
+    """:class:`ModelError` when a CUDA device is asked for and there is none."""
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError(f"{folder}: device '{device}' was asked for, but torch finds no CUDA device here")

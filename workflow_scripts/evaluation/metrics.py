@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 NOT_AVAILABLE = "N/A"
+BOOTSTRAP_CHUNK = 1000
 
 
 @dataclass(frozen=True)
@@ -176,22 +178,51 @@ def standard_error(values: Floats) -> float | str:
     return float(values.std(ddof=1) / math.sqrt(len(values)))
 
 
-def aggregate(aggregation: str, values: Floats, weights: Integers | None) -> tuple[float, float | str]:
+def aggregate(
+    aggregation: str, values: Floats, weights: Integers | None, bootstrap: int = 0
+) -> tuple[float, float | str]:
     """Value and standard error of a metric.
 
     ``perplexity`` = exp(-mean), its standard error by the delta method is perplexity x standard error of the mean
-    loglikelihood; the weighted ones divide the summed loglikelihood by summed ``weights`` and have none, as in lm-eval.
+    loglikelihood, or with ``bootstrap`` rounds what lm-eval finds; the weighted ones divide the summed loglikelihood by
+    summed ``weights`` and have none, as in lm-eval.
     """
     if aggregation == "mean":
         return float(values.mean()), standard_error(values)
     if aggregation == "perplexity":
         value = safe_exp(-float(values.mean()))
+        if bootstrap:
+            return value, bootstrap_error(values, bootstrap)
         error = standard_error(values)
         return value, error if isinstance(error, str) else value * error
     if weights is None:
         raise EvaluationError(f"aggregation '{aggregation}' needs word or byte counts")
     rate = -float(values.sum()) / float(weights.sum())
     return (safe_exp(rate) if aggregation == "weighted_perplexity" else rate / math.log(2)), NOT_AVAILABLE
+
+
+def bootstrap_error(values: Floats, rounds: int) -> float:
+    """Deviation of the perplexities of ``rounds`` samples with replacement, drawn as lm-eval draws them.
+
+    lm-eval (``api/metrics.py``, ``bootstrap_stderr``) draws chunks of up to 1,000 samples with ``random.choices``, one
+    ``Random(i)`` per chunk, and takes the sample deviation. NumPy's Mersenne Twister with the same state gives the same
+    numbers; the sums are in another order, so the results agree to about 1e-12.
+    """
+    chunk = min(BOOTSTRAP_CHUNK, rounds)
+    found = [sampled_perplexities(values, seed, chunk) for seed in range(rounds // chunk)]
+    return float(np.concatenate(found).std(ddof=1))
+
+
+def sampled_perplexities(values: Floats, seed: int, rounds: int) -> Floats:
+    """Perplexities of ``rounds`` samples of ``values`` from ``random.Random(seed)``; float64 [rounds]."""
+    state = random.Random(seed).getstate()[1]
+    generator = np.random.RandomState()
+    generator.set_state(("MT19937", np.array(state[:-1], dtype=np.uint32), state[-1], 0, 0.0))
+    means = np.empty(rounds, dtype=np.float64)
+    for number in range(rounds):
+        drawn = (generator.random_sample(len(values)) * len(values)).astype(np.int64)
+        means[number] = values[drawn].mean()
+    return np.asarray(np.exp(-means), dtype=np.float64)
 
 
 def safe_exp(exponent: float) -> float:
@@ -203,7 +234,7 @@ def safe_exp(exponent: float) -> float:
 
 
 def task_metrics(
-    requests: TaskRequests, metrics: Sequence[Mapping[str, Any]], answers: Answers
+    requests: TaskRequests, metrics: Sequence[Mapping[str, Any]], answers: Answers, bootstrap: int = 0
 ) -> dict[str, float | str]:
     """``{"acc,none": value, "acc_stderr,none": error, ...}`` for the ``metrics`` that the plan lists for a task."""
     results: dict[str, float | str] = {}
@@ -211,7 +242,7 @@ def task_metrics(
         name, definition = metric["name"], definition_of(metric)
         values = document_values(requests, definition, answers)
         weights = getattr(requests, WEIGHTS[definition]) if definition in WEIGHTS else None
-        value, error = aggregate(metric["aggregation"], values, weights)
+        value, error = aggregate(metric["aggregation"], values, weights, bootstrap)
         results[f"{name},none"], results[f"{name}_stderr,none"] = value, error
     return results
 
@@ -221,7 +252,9 @@ def group_metrics(
 ) -> dict[str, float | str]:
     """Mean of each of a group's ``aggregations`` over its leaf tasks' results (with ``sample_len``), and its error.
 
-    Weighted by size: pooled variance; unweighted: sqrt(sum of squared errors) / number of tasks.
+    Under the metric's own name stands the mean that lm-eval's definition of the group asks for; ``<metric>_by_item``
+    (weighted by size) and ``<metric>_by_task`` (unweighted) are both means. The error is that of lm-eval's: weighted by
+    size, pooled variance; unweighted, sqrt(sum of squared errors) / number of tasks.
     """
     results: dict[str, float | str] = {}
     for item in aggregations:
@@ -233,6 +266,9 @@ def group_metrics(
         sizes = np.array([member["sample_len"] for member in having], dtype=np.float64)
         weights = sizes if item["weight_by_size"] else np.ones_like(sizes)
         results[key] = float((values * weights).sum() / weights.sum())
+        # Not in lm-eval: both means, so that none has to be computed again from the tasks.
+        results[f"{item['metric']}_by_item,none"] = float((values * sizes).sum() / sizes.sum())
+        results[f"{item['metric']}_by_task,none"] = float(values.mean())
         errors = [member[error_key] for member in having]
         known = all(not isinstance(error, str) for error in errors)
         results[error_key] = pooled_error(np.array(errors), sizes, item["weight_by_size"]) if known else NOT_AVAILABLE

@@ -39,8 +39,11 @@ def sum_requests(plan: Plan, values: NDArray[np.float32], best: NDArray[np.bool_
     return Answers(np.asarray(loglikelihood, dtype=np.float64), wrong == 0)
 
 
-def make_results(plan: Plan, answers: Answers, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Results JSON of one checkpoint; ``config`` says which checkpoint and how it was run."""
+def make_results(plan: Plan, answers: Answers, config: Mapping[str, Any], bootstrap: int = 0) -> dict[str, Any]:
+    """Results JSON of one checkpoint; ``config`` says which checkpoint and how it was run.
+
+    ``bootstrap``: rounds for the standard errors of perplexities, 0 for the delta method.
+    """
     header = plan.header
     results: dict[str, dict[str, Any]] = {}
     for task in header["tasks"]:
@@ -51,7 +54,7 @@ def make_results(plan: Plan, answers: Answers, config: Mapping[str, Any]) -> dic
             "name": task["name"],
             "alias": task["alias"],
             "sample_len": requests.documents,
-            **task_metrics(requests, task["metrics"], part),
+            **task_metrics(requests, task["metrics"], part, bootstrap),
         }
     groups = {group["name"]: group_entry(group, results) for group in header["groups"]}
     return {
@@ -66,7 +69,12 @@ def make_results(plan: Plan, answers: Answers, config: Mapping[str, Any]) -> dic
             task["name"]: {"original": task["original_documents"], "effective": results[task["name"]]["sample_len"]}
             for task in header["tasks"]
         },
-        "config": {**config, "limit": header["limit"], "fewshot_seed": header["fewshot_seed"], "bootstrap_iters": 0},
+        "config": {
+            **config,
+            "limit": header["limit"],
+            "fewshot_seed": header["fewshot_seed"],
+            "bootstrap_iters": bootstrap,
+        },
         "left_out": header["left_out"],
         "lm_eval_version": header["lm_eval"],
         "protocol": header["protocol"],
