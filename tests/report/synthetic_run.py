@@ -117,3 +117,11 @@ def draw_arguments(paths, figures, output_dir):
         "--figure", *figures, "--run", str(paths["run"]), "--tables-dir", str(paths["tables"]),
         "--training-root", str(paths["training"]), "--output-dir", str(output_dir),
     ]  # fmt: skip
+
+
+def build_arguments(paths: dict[str, Path], figures: list[str], output: Path) -> list[str]:
+    """Arguments of the program that builds the page."""
+    return [
+        "--run", str(paths["run"]), "--run-dir", str(paths["run_dir"]), "--results-root", str(paths["root"]),
+        "--figures", *figures, "--output", str(output),
+    ]  # fmt: skip

@@ -20,7 +20,7 @@ ZERO_GAP = 0.55  # decades between the first trained checkpoint and the place of
 SHORTEST_AXIS = 0.5  # decades; an axis for a single checkpoint needs some length
 LABEL_ROOM = 0.14  # share of the x range kept free at the right for labels
 PREFIXES = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
-MIN_LABEL_SHARE = 0.1  # labels nearer than this share of the axis are thinned out
+MIN_LABEL_SHARE = 0.13  # labels nearer than this share of the axis are thinned out
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class TokenScale:
 
 
 def thin_ticks(ticks: Sequence[float], distance: float) -> list[float]:
-    """Ticks at least ``distance`` decades apart; the first and the last always stay.
+    """Ticks at least ``distance`` decades apart; the last always stays, and the first unless it is too near the last.
 
     >>> thin_ticks([2e6, 1e7, 1e8, 2.5e8, 3e8], 0.3)
     [2000000.0, 10000000.0, 100000000.0, 300000000.0]
@@ -83,8 +83,9 @@ def thin_ticks(ticks: Sequence[float], distance: float) -> list[float]:
     first, *between = sorted(set(ticks))
     if not between:
         return [first]
-    last, kept = between.pop(), [first]
-    for tick in between:
+    last = between.pop()
+    kept = [first] if np.log10(last / first) >= distance else []
+    for tick in between if kept else []:
         if min(np.log10(tick / kept[-1]), np.log10(last / tick)) >= distance:
             kept.append(tick)
     return [*kept, last]

@@ -18,7 +18,7 @@ import pandas as pd
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.experiments.outputs import read_frame, read_verdict
 from workflow_scripts.published.table import of_protocol, read_table
-from workflow_scripts.report.tables import METRICS_COLUMNS, VALIDATION_COLUMNS, join_models, read_run
+from workflow_scripts.report.tables import METRICS_COLUMNS, VALIDATION_COLUMNS, join_models, own_scores, read_run
 from workflow_scripts.storage.records import RECORD_SUFFIX
 
 COMPARISON_COLUMNS = (
@@ -42,6 +42,7 @@ class ReportInputs:
     crosscheck: Mapping[str, Any] | None
     experiments: Sequence[Mapping[str, Any]] = ()
     comparison: pd.DataFrame = field(default_factory=pd.DataFrame)
+    own: pd.DataFrame = field(default_factory=pd.DataFrame)
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -77,6 +78,7 @@ def read_inputs(run_file: Path, run_dir: Path, results_root: Path, figures: Sequ
         crosscheck=read_json(tables / "crosscheck.json"),
         experiments=[read_verdict(path) for path in verdicts.values() if path.is_file()],
         comparison=read_frame(comparison, COMPARISON_COLUMNS) if comparison.is_file() else pd.DataFrame(),
+        own=own_scores(read_table(tables / "scores.parquet")) if comparison.is_file() else pd.DataFrame(),
         files=files,
     )
 

@@ -30,9 +30,13 @@ def published_arithmetic(tables: Tables) -> Drawing:
         ax.set_xticks(range(0, 100, 10))
         ax.set_title(size, fontsize=7.5)
         ax.grid(visible=False)
+    for ax in axes[: len(sizes) : 2]:
+        ax.set_ylabel("step", fontsize=7)
     axes[-1].set_axis_off()
     axes[len(sizes) - 1].set_xlabel("first operand")
-    figure.colorbar(colours, ax=axes[-1], orientation="horizontal", fraction=0.35, aspect=30, label="accuracy")
+    figure.colorbar(
+        colours, ax=axes[-1], orientation="horizontal", fraction=0.35, aspect=30, shrink=0.94, label="accuracy"
+    )
     tens = rows[(rows["step"] == rows["step"].max()) & (rows["size"] == sizes[-1])]
     easy = tens[(tens["operand"] < 10) | (tens["operand"] % 10 == 0)]["value"].mean()
     return Drawing(

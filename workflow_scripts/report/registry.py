@@ -18,6 +18,7 @@ from workflow_scripts.report import (
     published_comparisons,
     published_figures,
     published_groups,
+    published_memorization,
     published_versions,
     score_figures,
     term_heat_map,
@@ -68,8 +69,11 @@ FIGURES: dict[str, FigureEntry] = {
     "published_intervention_lambada": FigureEntry(published_comparisons.published_intervention_lambada, ("published",)),
     "published_winobias": FigureEntry(published_bias.published_winobias, ("published",)),
     "published_arithmetic": FigureEntry(published_arithmetic.published_arithmetic, ("published",)),
-    "published_memorization": FigureEntry(experiment_figures.predictability_published, ("published_memorization",)),
-    "published_training_map": FigureEntry(experiment_figures.seeds_training_map, ("published_training_map",)),
+    "published_memorization": FigureEntry(published_memorization.published_memorization, ("published_memorization",)),
+    "published_memorization_rates": FigureEntry(
+        published_memorization.published_memorization_rates, ("published_memorization",)
+    ),
+    "published_training_map": FigureEntry(published_memorization.published_training_map, ("published_training_map",)),
     "agreement_over_training": FigureEntry(score_figures.agreement_over_training, ("scores",)),
     "scores_over_training": FigureEntry(score_figures.scores_over_training, ("scores",)),
     "five_shot_minus_zero_shot": FigureEntry(score_figures.five_shot_minus_zero_shot, ("scores",)),

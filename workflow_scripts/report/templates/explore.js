@@ -1,11 +1,11 @@
-// The explorer: one chart of the chosen task, a slider over checkpoints, and the same numbers as a table.
+// The explorer: one chart of the chosen task, shots and models, a slider over checkpoints, the same numbers as a table.
 (() => {
   "use strict";
   const data = JSON.parse(document.getElementById("explore-data").textContent);
   const part = (name) => document.getElementById("explore-" + name);
   const SPACE = { width: 860, height: 420, left: 46, right: 96, top: 14, bottom: 42 };
   const ZERO_GAP = 0.55; // decades between step 0 and the first trained checkpoint
-  const chosen = { source: 0, panel: 0, step: null };
+  const chosen = { source: 0, task: null, shots: null, step: null, hidden: new Set() };
 
   const make = (name, attributes, parent, text) => {
     const node = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -20,15 +20,18 @@
   };
   const short = (value) => value.toFixed(3).replace(/^(-?)0\./, "$1.");
   const source = () => data.sources[chosen.source];
-  const panel = () => source().panels[chosen.panel];
-  const steps = () => [...new Set(panel().lines.flatMap((line) => line.points.map((p) => p[0])))].sort((a, b) => a - b);
+  const unique = (values) => [...new Set(values)];
+  const panel = () => source().panels.find((p) => p.name === chosen.task && p.shots === chosen.shots);
+  const lines = () => panel().lines.filter((line) => !chosen.hidden.has(line.model));
+  const steps = () => unique(panel().lines.flatMap((line) => line.points.map((p) => p[0]))).sort((a, b) => a - b);
 
   const fill = (select, names, at) => {
-    select.replaceChildren(...names.map((name, index) => new Option(name, index, index === at, index === at)));
+    select.replaceChildren(...names.map((name) => new Option(name, name, name === at, name === at)));
+    select.disabled = names.length < 2;
   };
 
   const scales = () => {
-    const points = panel().lines.flatMap((line) => line.points);
+    const points = (lines().length ? lines() : panel().lines).flatMap((line) => line.points);
     const seen = points.map((p) => p[1]).filter((tokens) => tokens > 0);
     const first = Math.log10(Math.min(...seen)), last = Math.log10(Math.max(...seen));
     const zero = points.some((p) => p[1] === 0), left = zero ? first - ZERO_GAP : first;
@@ -75,9 +78,13 @@
     return result;
   };
 
-  const words = (line, p) => `${line.model}, step ${p[0]} (${amount(p[1])} tokens): ${short(p[2])}` +
+  const words = (line, p) => `${line.ours ? "ours, " : ""}${line.model}, step ${p[0]} (${amount(p[1])} tokens): ${short(p[2])}` +
     (p[3] === null ? "" : ` ± ${short(p[3])}`) + (p[4] === null ? "" : `, n = ${p[4]}`) +
     `. From ${data.words[p[5]]}` + (data.words[p[6]] ? `. Notes: ${data.words[p[6]]}` : "");
+
+  const mark = (line, x, y, r, fill, stroke, svg) => line.ours
+    ? make("path", { d: `M${x} ${y - r - 2}l${r + 2} ${r + 2}l${-r - 2} ${r + 2}l${-r - 2} ${-r - 2}z`, fill, stroke: "#1f2328" }, svg)
+    : make("circle", { cx: x, cy: y, r, fill, stroke }, svg);
 
   const draw = () => {
     const svg = part("chart"), at = scales();
@@ -88,15 +95,16 @@
       make("line", { x1: SPACE.left, x2: SPACE.width - SPACE.right, y1: at.y(panel().chance), y2: at.y(panel().chance), stroke: "#6a737d", "stroke-dasharray": "1 4" }, svg);
     }
     const now = chosen.step, ends = [];
-    for (const line of panel().lines) {
+    for (const line of lines()) {
       const colour = source().colours[line.size];
       const path = line.points.map((p) => `${at.x(p[1]).toFixed(1)},${at.y(p[2]).toFixed(1)}`).join(" ");
-      make("polyline", { points: path, fill: "none", stroke: colour, "stroke-width": 1.8, "stroke-dasharray": line.data === "standard" ? "" : "6 3" }, svg);
+      if (!line.ours) make("polyline", { points: path, fill: "none", stroke: colour, "stroke-width": 1.8, "stroke-dasharray": line.data === "standard" ? "" : "6 3" }, svg);
       for (const p of line.points) {
-        const dot = make("circle", { cx: at.x(p[1]), cy: at.y(p[2]), r: p[0] === now ? 5 : 3, fill: data.words[p[6]].includes("identical-to-other-data") ? "#fff" : colour, stroke: colour }, svg);
+        const dot = mark(line, at.x(p[1]), at.y(p[2]), p[0] === now ? 5 : 3, data.words[p[6]].includes("identical-to-other-data") ? "#fff" : colour, colour, svg);
         make("title", {}, dot, words(line, p));
         dot.addEventListener("mouseenter", () => { part("point").textContent = words(line, p); });
       }
+      if (line.ours) continue;
       const last = line.points[line.points.length - 1];
       ends.push({ y: at.y(last[2]), x: at.x(last[1]), colour, name: line.size + (line.data === "standard" ? "" : " d") });
     }
@@ -110,13 +118,13 @@
 
   const table = () => {
     part("step-name").textContent = `step ${chosen.step}`;
-    const rows = panel().lines.map((line) => {
+    const rows = lines().map((line) => {
       const p = line.points.find((candidate) => candidate[0] === chosen.step);
       const row = document.createElement("tr"), head = document.createElement("th");
       head.scope = "row";
-      head.textContent = line.model;
+      head.textContent = line.ours ? `${line.model} (ours)` : line.model;
       row.append(head);
-      for (const text of p ? [short(p[2]), p[3] === null ? "" : short(p[3]), p[4] ?? "", data.words[p[6]]] : ["", "", "", "not evaluated"]) {
+      for (const text of p ? [short(p[2]), p[3] === null ? "" : short(p[3]), p[4] ?? "", data.words[p[5]], data.words[p[6]]] : ["", "", "", "", "not evaluated"]) {
         row.insertCell().textContent = text;
       }
       return row;
@@ -131,19 +139,50 @@
     slider.value = at;
     chosen.step = known[at];
   };
-  const show = () => { keep_step(); part("point").textContent = "Point at a dot to see where its number comes from."; draw(); };
+  const show = () => { keep_step(); part("point").textContent = "Point at a dot, or move the slider, to see where a number comes from."; draw(); };
+
+  // Keeps the task and shots where the new source has them.
+  const choose = () => {
+    const tasks = unique(source().panels.map((p) => p.name));
+    if (!tasks.includes(chosen.task)) chosen.task = tasks[0];
+    const shots = unique(source().panels.filter((p) => p.name === chosen.task).map((p) => p.shots));
+    if (!shots.includes(chosen.shots)) chosen.shots = shots[0];
+    fill(part("task"), tasks, chosen.task);
+    fill(part("shots"), shots, chosen.shots);
+    show();
+  };
+
+  const models = () => {
+    const names = unique(source().panels.flatMap((p) => p.lines.map((line) => line.model)));
+    part("models").replaceChildren(...names.map((name) => {
+      const label = document.createElement("label"), box = document.createElement("input");
+      box.type = "checkbox";
+      box.value = name;
+      box.checked = !chosen.hidden.has(name);
+      box.addEventListener("change", () => { chosen.hidden[box.checked ? "delete" : "add"](name); draw(); });
+      label.append(box, " ", name);
+      return label;
+    }));
+  };
+  const set_all = (shown) => {
+    for (const box of part("models").querySelectorAll("input")) chosen.hidden[shown ? "delete" : "add"](box.value);
+    models();
+    draw();
+  };
 
   part("source").addEventListener("change", (event) => {
-    chosen.source = Number(event.target.value);
-    chosen.panel = 0;
-    fill(part("panel"), source().panels.map((p) => p.title), 0);
-    show();
+    chosen.source = data.sources.findIndex((s) => s.name === event.target.value);
+    models();
+    choose();
   });
-  part("panel").addEventListener("change", (event) => { chosen.panel = Number(event.target.value); show(); });
+  part("task").addEventListener("change", (event) => { chosen.task = event.target.value; choose(); });
+  part("shots").addEventListener("change", (event) => { chosen.shots = event.target.value; choose(); });
   part("step").addEventListener("input", (event) => { chosen.step = steps()[Number(event.target.value)]; draw(); });
+  part("all").addEventListener("click", () => set_all(true));
+  part("none").addEventListener("click", () => set_all(false));
 
-  fill(part("source"), data.sources.map((s) => s.name), 0);
-  fill(part("panel"), source().panels.map((p) => p.title), 0);
+  fill(part("source"), data.sources.map((s) => s.name), source().name);
   document.getElementById("explore").hidden = false;
-  show();
+  models();
+  choose();
 })();
