@@ -41,10 +41,10 @@ books: ## the same rules on public-domain books, BLiMP and LAMBADA (needs ../sha
 	@$(MAKE) --no-print-directory demo CONFIG=config/runs/books.yaml
 
 report: setup ## only what the report still lacks
-	@$(RUN) --configfile $(CONFIG) $(QUIET) report
+	@$(RUN) report --configfile $(CONFIG) $(QUIET)
 
 figures: setup ## only the figures
-	@$(RUN) --configfile $(CONFIG) $(QUIET) figures
+	@$(RUN) figures --configfile $(CONFIG) $(QUIET)
 
 plan: setup ## what would be made, and what it would cost, before anything starts
 	@.venv/bin/python -m workflow_scripts.suite.plan --config $(CONFIG)

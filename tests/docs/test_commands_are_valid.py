@@ -182,3 +182,19 @@ def test_there_are_commands_and_most_how_to_commands_are_run():
     how_to = [command for command in COMMANDS if command.page.startswith(RUN)]
     assert len(COMMANDS) > 150
     assert sum(map(is_run, how_to)) > 60
+
+
+def test_make_gives_snakemake_arguments_that_it_understands(root):
+    """`--logger` and `--configfile` take several values: a target that stands after one of them is swallowed."""
+    from snakemake.cli import parse_args
+
+    text = (root / "Makefile").read_text(encoding="utf-8")
+    values = {name: value.strip() for name, value in re.findall(r"^(RUN|QUIET|CONFIG) \??= (.+)$", text, re.MULTILINE)}
+    recipes = re.findall(r"^\t@\$\(RUN\) (.+)$", text, re.MULTILINE)
+    assert len(recipes) == 3
+    for recipe in recipes:
+        words = re.sub(r"\$\((\w+)\)", lambda name: values[name[1]], recipe).split()
+        _, arguments = parse_args(["--cores=1", *words])
+        assert [str(path) for path in arguments.configfile] == ["config/config.yaml"]
+        assert list(arguments.logger) == ["brief"]
+        assert set(arguments.targets) == {word for word in words if word in ("figures", "report")}
