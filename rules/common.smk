@@ -13,6 +13,7 @@ from workflow_scripts.suite.graph import (
     collect_garbage_rarely,
     use_this_interpreter,
 )
+from workflow_scripts.suite.original import Original
 from workflow_scripts.suite.resources import JobResources, grows, lasts
 from workflow_scripts.suite.run import CURRENT, load_run
 from workflow_scripts.training.recipe import recipe_of
@@ -24,6 +25,7 @@ try:
     GRAPH = Graph(RUN)
     RESOURCES = JobResources(RUN)
     EXPERIMENTS = ExperimentGraph(GRAPH)
+    ORIGINAL = Original(GRAPH)
     one_run.claim(Path.cwd(), sys.argv)
 except PipelineError as error:
     sys.stderr.write(f"error: {error}\n")
@@ -41,7 +43,10 @@ wildcard_constraints:
     organisation=alternatives([SUITE.organisation]),
     step="0|[1-9][0-9]*",
     shots=alternatives(sorted({shots for _, shots in RUN.score_kinds})),
-    kind="|" + alternatives(layout.kind_suffix(name) for name in RUN.protocols if name != CURRENT),
+    kind="|"
+    + alternatives(
+        layout.kind_suffix(name) for name in RUN.protocols if name != CURRENT
+    ),
     run=alternatives([RUN.name]),
     figure=alternatives(GRAPH.figures),
     arm=alternatives(EXPERIMENTS.arm_names()),

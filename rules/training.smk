@@ -120,3 +120,57 @@ rule validate_model:
     shell:
         "python -m workflow_scripts.training.validate --checkpoints {params.folders:q} --view {params.prefix:q}"
         " --text {input.text:q} --threads {threads} --output {output.table:q} > {log:q} 2>&1"
+
+
+rule prepare_neox:
+    """What the original GPT-NeoX v1.0 needs to train a model: its file, data and maps where it looks, a start."""
+    input:
+        joined=ORIGINAL.joined,
+        maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps/index_maps.json",
+        tokenizer=GRAPH.tokenizer(),
+    output:
+        prepared="results/neox/{model}/prepared.json",
+    log:
+        "results/logs/prepare_neox/{model}.log",
+    benchmark:
+        "results/timings/prepare_neox/{model}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=grows(4000),
+        runtime=lasts(240),
+    params:
+        recipe=lambda wildcards: json.dumps(
+            recipe_of(GRAPH.model(wildcards)).to_json(), sort_keys=True
+        ),
+        prefix=ORIGINAL.prefix,
+        maps=lambda wildcards, input: str(Path(input.maps).parent),
+        launch=ORIGINAL.launch_arguments,
+        folder=lambda wildcards, output: str(Path(output.prepared).parent),
+    shell:
+        "python -m workflow_scripts.training.prepare_neox --recipe {params.recipe:q} --joined {params.prefix:q}"
+        " --index-maps {params.maps:q} --tokenizer {input.tokenizer:q} {params.launch:q}"
+        " --output-dir {params.folder:q} > {log:q} 2>&1"
+
+
+rule launch_neox:
+    """A training by the original itself, in a checkout of v1.0; refused where that or the GPUs are not there."""
+    input:
+        prepared="results/neox/{model}/prepared.json",
+    output:
+        receipt="results/neox/{model}/trained.json",
+    log:
+        "results/logs/launch_neox/{model}.log",
+    benchmark:
+        "results/timings/launch_neox/{model}.tsv"
+    conda:
+        "../envs/conda.yaml"
+    resources:
+        mem_mb=RESOURCES.memory("retrain_arm"),
+        runtime=RESOURCES.minutes("retrain_arm"),
+        gpu=ORIGINAL.gpus_per_node,
+    params:
+        checkout=ORIGINAL.checkout_arguments,
+    shell:
+        "python -m workflow_scripts.training.launch_neox --prepared {input.prepared:q} {params.checkout:q}"
+        " --receipt {output.receipt:q} > {log:q} 2>&1"

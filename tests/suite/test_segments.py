@@ -7,6 +7,8 @@ import pytest
 
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.suite.check import DEFAULT
+from workflow_scripts.suite.graph import Graph
+from workflow_scripts.suite.original import Original
 from workflow_scripts.suite.plan import job_hours, jobs_of
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.resources import JobResources
@@ -61,6 +63,18 @@ def test_each_waits_for_the_one_before():
     assert segments.before(first) == []
     assert segments.before(second) == ["results/training/pocket-1m/segments/step64.json"]
     assert segments.before(last) == ["results/training/pocket-1m/segments/step256.json"]
+
+
+def test_the_original_is_launched_as_the_run_says():
+    neox = {"gpus": 16, "micro_batch": 4, "start_from": "hf/{model}/step0", "start_step": 0, "checkout": "gpt-neox"}
+    original = Original(Graph(run("whole", models=["pocket-1m"], training={"neox": neox})))
+    job = SimpleNamespace(model="pocket-1m")
+    assert original.launch_arguments(job) == [
+        *("--gpus", "16", "--micro-batch", "4", "--start-step", "0", "--start-from", "hf/pocket-1m/step0")
+    ]
+    assert original.checkout_arguments(job) == ["--checkout", "gpt-neox"]
+    assert original.gpus_per_node() == 8
+    assert original.prefix(job) == "results/data/pocket/standard/joined/pocket_text_document"
 
 
 def test_shares_cover_the_training(model):

@@ -120,3 +120,8 @@ def test_a_training_in_segments_is_a_chain_of_jobs(plan):
     jobs = plan(["retrain"], training={"segments": 4})
     assert jobs["train_segment"] == 6 * ((len(grid) - 1 + 3) // 4 - 1)
     assert "train_segment" not in plan(["retrain"])
+
+
+def test_the_original_is_only_made_when_it_is_asked_for(plan):
+    jobs = plan(["results/neox/pocket-90k/trained.json"])
+    assert (jobs["prepare_neox"], jobs["launch_neox"], jobs["join_dataset"], jobs["train_model"]) == (1, 1, 1, 0)

@@ -31,7 +31,8 @@ from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.training.conversions import ROTARY, merge, parts, rotary_frequencies, split
 from workflow_scripts.training.neox_files import NeoxWriter, open_neox
 from workflow_scripts.training.publish import model_config, tokenizer_files
-from workflow_scripts.training.recipe import recipe_of
+from workflow_scripts.training.recipe import Recipe, recipe_of
+from workflow_scripts.training.schedule import annealing_state
 from workflow_scripts.training.tensors import tensor_shapes
 from workflow_scripts.training.weight_files import HuggingFaceWeights, SafetensorsWriter
 
@@ -62,27 +63,29 @@ def neox_to_hugging_face(model: Model, source: Path, target: Path) -> torch.dtyp
     return dtype
 
 
-def hugging_face_to_neox(model: Model, source: Path, target: Path, ranks: int, step: int) -> None:
+def hugging_face_to_neox(recipe: Recipe, source: Path, target: Path, ranks: int, step: int) -> None:
     """Write the weights in ``source`` as a GPT-NeoX folder for ``ranks`` ranks, as of iteration ``step``.
+
+    The learning rate goes on from there; ``latest`` names the checkpoint.
 
     Raises MissingInputError or ModelError when the folder does not hold this model, ConfigError for a number of ranks
     that would cut a head.
     """
-    if model.heads % ranks:
-        raise ConfigError(f"{model.name} has {model.heads} heads, which {ranks} ranks cannot share")
-    weights, writer, recipe = HuggingFaceWeights(source), NeoxWriter(target, step, ranks), recipe_of(model)
-    shapes = tensor_shapes(model.layers, model.hidden_size, model.vocab_size)
+    if recipe.heads % ranks:
+        raise ConfigError(f"{recipe.name} has {recipe.heads} heads, which {ranks} ranks cannot share")
+    weights, writer = HuggingFaceWeights(source), NeoxWriter(target, step, ranks)
+    shapes = tensor_shapes(recipe.layers, recipe.hidden_size, recipe.vocab_size)
     rotary = {ROTARY: rotary_frequencies(recipe.rotary_dims, recipe.rotary_base)}
-    with Progress(f"convert {model.name}", model.layers + 3, "parts") as progress:
-        for part in parts(model.layers):
+    with Progress(f"convert {recipe.name}", recipe.layers + 3, "parts") as progress:
+        for part in parts(recipe.layers):
             tensors = {name: weights.tensor(name) for name in part.names.values()}
             for name, tensor in tensors.items():
                 if tuple(tensor.shape) != shapes[name]:
-                    raise ModelError(f"{source}: {name} is {tuple(tensor.shape)}, {model.name} has {shapes[name]}")
+                    raise ModelError(f"{source}: {name} is {tuple(tensor.shape)}, {recipe.name} has {shapes[name]}")
             shares = split(part, tensors, ranks)
             writer.write(part.index, [{**share, **rotary} if part.is_layer else share for share in shares])
             progress.advance()
-    writer.finish()
+    writer.finish(annealing_state(recipe, step))
 
 
 def write_companions(model: Model, folder: Path, dtype: torch.dtype, tokenizer: Path | None) -> None:
@@ -118,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         dtype = neox_to_hugging_face(model, options.input, options.output)
         write_companions(model, options.output, dtype, options.tokenizer)
     else:
-        hugging_face_to_neox(model, options.input, options.output, options.tensor_parallel, options.step)
+        hugging_face_to_neox(recipe_of(model), options.input, options.output, options.tensor_parallel, options.step)
     write_record(
         options.output, {}, {"model": model.name, "to": options.to, "tensor_parallel": options.tensor_parallel}
     )

@@ -177,8 +177,19 @@ def grid(known: Mapping[str, Any]) -> list[int]:
     return sorted({*known["extra_save_iters"], *regular, last})
 
 
-def config_text(recipe: Recipe, *, gpus: int, micro_batch: int, data_path: str, save: str) -> str:
-    """GPT-NeoX v1.0 file for ``recipe``: JSON, which is YAML too; raises ConfigError where it cannot say the recipe."""
+def config_text(
+    recipe: Recipe,
+    *,
+    gpus: int,
+    micro_batch: int,
+    data_path: str,
+    save: str,
+    more: Mapping[str, Any] | None = None,
+) -> str:
+    """GPT-NeoX v1.0 file for ``recipe``: JSON, which is YAML too; raises ConfigError where it cannot say the recipe.
+
+    ``more`` are further settings of the launch, such as the tokenizer's file.
+    """
     if recipe.weight_seed != recipe.data_seed:
         raise ConfigError("gpt-neox has one seed for weights and data; the recipe's two seeds differ")
     accumulation, rest = divmod(recipe.batch_rows, gpus * micro_batch)
@@ -217,6 +228,7 @@ def config_text(recipe: Recipe, *, gpus: int, micro_batch: int, data_path: str, 
         "extra-save-iters": extra,
         "checkpoint-factor": interval,
         "distributed-backend": "nccl",
+        **(more or {}),
     }
     return json.dumps(settings, indent=2) + "\n"
 

@@ -159,12 +159,17 @@ class NeoxWriter:
         for rank, share in enumerate(shares):
             save(self.folder / layer_file(index, rank), dict(share))
 
-    def finish(self) -> None:
-        """Write the trainer's state without an optimizer, and last the file that names the checkpoint."""
+    def finish(self, scheduler: Mapping[str, Any]) -> None:
+        """Write the trainer's state without an optimizer, and last the file that names the checkpoint.
+
+        ``scheduler`` is the state of its learning rate. The two lists of sparse tensors are empty here; the old and the
+        new name are both asked for, by DeepSpeed before and after 2022.
+        """
         for rank in range(self.ranks):
             state = {"module": None, "optimizer": None, "mp_world_size": self.ranks, "dp_world_size": 1}
+            sparse: dict[str, list[str]] = {"csr_tensor_module_names": [], "sparse_tensor_module_names": []}
             numbers = {"global_steps": self.step, "skipped_steps": 0, "iteration": self.step}
-            save(self.folder / rank_file(rank), {**state, **numbers})
+            save(self.folder / rank_file(rank), {**state, **sparse, **numbers, "lr_scheduler": dict(scheduler)})
         write_text(self.top / "latest", self.folder.name)
 
 

@@ -54,6 +54,18 @@ SCHEDULES: dict[str, Callable[[int, int, float, float, float], float]] = {
 }
 
 
+def annealing_state(recipe: Recipe, steps_taken: int) -> dict[str, float | str]:
+    """State of gpt-neox's ``AnnealingLR`` after ``steps_taken`` steps, under its own names."""
+    return {
+        "start_lr": recipe.learning_rate,
+        "warmup_iter": recipe.warmup_fraction * recipe.lr_decay_iterations,
+        "num_iters": steps_taken,
+        "decay_style": "cosine",
+        "end_iter": recipe.lr_decay_iterations,
+        "min_lr": recipe.min_learning_rate,
+    }
+
+
 @dataclass(frozen=True)
 class LossScale:
     """State of DeepSpeed's dynamic loss scale with the suite's settings; ``scale`` multiplies the loss.

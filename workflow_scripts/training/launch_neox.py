@@ -1,0 +1,110 @@
+r"""Start a training that prepare_neox has prepared, in a checkout of the original GPT-NeoX v1.0.
+
+    python -m workflow_scripts.training.launch_neox --prepared results/neox/pythia-70m/prepared.json \
+        --checkout ../gpt-neox --python ../gpt-neox/venv/bin/python --receipt results/neox/pythia-70m/trained.json
+
+runs ``deepy.py train.py config.yml`` there and, when its last checkpoint is written, leaves a receipt. GPT-NeoX goes on
+from the newest checkpoint when it is started again. It must never start another version: there the learning rate and
+the first step are different.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts import cli
+from workflow_scripts.errors import ConfigError, DataError, MissingInputError, ModelError
+from workflow_scripts.storage.atomic import write_json
+from workflow_scripts.storage.hashing import sha256_file
+from workflow_scripts.storage.records import write_record
+
+# Tag v1.0 of EleutherAI/gpt-neox, which the README of EleutherAI/pythia says to check out.
+VERSION = "71df4d5017f9f4919566a11454fe3a507ffdc632"
+PROGRAMS = ("deepy.py", "train.py")
+SLOTS = re.compile(r"slots=(\d+)")
+KEYS = ("config", "config_sha256", "checkpoints", "gpus", "hostfile", "last_step")
+
+
+def read_prepared(path: Path) -> dict[str, Any]:
+    """What prepare_neox wrote; raises MissingInputError, DataError, or ModelError where the configuration changed."""
+    if not path.is_file():
+        raise MissingInputError(f"{path}: no such file; make it with workflow_scripts.training.prepare_neox")
+    try:
+        prepared: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        missing = [key for key in KEYS if key not in prepared]
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: not written by prepare_neox ({error})") from None
+    if missing:
+        raise DataError(f"{path}: not written by prepare_neox ({missing[0]} is missing)")
+    config = Path(prepared["config"])
+    if not config.is_file() or sha256_file(config) != prepared["config_sha256"]:
+        raise ModelError(f"{config}: missing or changed since it was prepared; run prepare_neox again")
+    return prepared
+
+
+def check_checkout(folder: Path) -> None:
+    """Refuse what is not GPT-NeoX v1.0; raises MissingInputError or ConfigError with how to get it."""
+    lost = [name for name in PROGRAMS if not (folder / name).is_file()]
+    if lost:
+        raise MissingInputError(
+            f"{folder}: no {lost[0]}, so no checkout of GPT-NeoX; git clone https://github.com/EleutherAI/gpt-neox and "
+            "check out v1.0"
+        )
+    answer = subprocess.run(
+        ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    seen = answer.stdout.strip() if answer.returncode == 0 else "no git checkout"
+    if seen != VERSION:
+        raise ConfigError(f"{folder}: is {seen[:15]}, not GPT-NeoX v1.0 ({VERSION[:9]}); git checkout v1.0 there")
+
+
+def gpus_here(hostfile: str | None) -> int:
+    """GPUs that the launch can use: of the hosts in ``hostfile``, or of this machine."""
+    if hostfile is not None:
+        if not Path(hostfile).is_file():
+            raise MissingInputError(f"{hostfile}: no such hostfile")
+        return sum(int(number) for number in SLOTS.findall(Path(hostfile).read_text(encoding="utf-8")))
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def newest_checkpoint(folder: Path) -> str:
+    """Name of the checkpoint that GPT-NeoX wrote last; empty when there is none."""
+    latest = folder / "latest"
+    return latest.read_text(encoding="utf-8").strip() if latest.is_file() else ""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Check, run, and write the receipt."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--prepared", type=Path, required=True, help="prepared.json of prepare_neox")
+    parser.add_argument("--checkout", type=Path, required=True, help="folder with GPT-NeoX v1.0")
+    parser.add_argument("--python", default=sys.executable, help="interpreter that GPT-NeoX's requirements are in")
+    parser.add_argument("--receipt", type=Path, required=True, help="file to write when the training is done")
+    options = parser.parse_args(arguments)
+    prepared = read_prepared(options.prepared)
+    check_checkout(options.checkout)
+    found = gpus_here(prepared["hostfile"])
+    if found < prepared["gpus"]:
+        raise ConfigError(f"prepared for {prepared['gpus']} GPUs and {found} are here; prepare again with --gpus")
+    command = [options.python, *PROGRAMS, str(prepared["config"])]
+    done = subprocess.run(command, cwd=options.checkout, check=False)
+    last, newest = f"global_step{prepared['last_step']}", newest_checkpoint(Path(prepared["checkpoints"]))
+    if done.returncode or newest != last:
+        raise ModelError(
+            f"GPT-NeoX ended with code {done.returncode}, its newest checkpoint is {newest or 'none'}, not {last}; "
+            "start it again to go on from there"
+        )
+    write_json(options.receipt, {"model": prepared.get("model"), "checkpoint": newest, "version": VERSION})
+    write_record(options.receipt, {"prepared": options.prepared}, {"command": command})
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))
