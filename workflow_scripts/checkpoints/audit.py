@@ -38,7 +38,7 @@ def read_seen(path: Path) -> tuple[Seen, dict[str, Any]]:
         return Seen(model, revisions), dict(content["traffic"])
     except FileNotFoundError:
         raise MissingInputError(f"{path}: no such observations; make them with checkpoints.observe") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not what checkpoints.observe writes ({error}); make it anew") from None
 
 

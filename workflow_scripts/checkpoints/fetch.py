@@ -88,7 +88,7 @@ def refuse_foreign_code(folder: Path) -> None:
         return
     try:
         config = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}); the repository serves a damaged configuration") from None
     if isinstance(config, dict) and "auto_map" in config:
         raise ModelError(f"{path}: asks for code of the repository to be run (auto_map); that is never done here")

@@ -98,7 +98,7 @@ def read_view(path: Path) -> dict[str, Any]:
         raise MissingInputError(f"{path}: no such view file; make it with dataset.make_view")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a view file: {error}") from error
     if not isinstance(content, dict) or content.get("version") != VERSION or not content.keys() >= KEYS:
         raise DataError(f"{path}: not a view file of version {VERSION} with the keys {', '.join(sorted(KEYS))}")

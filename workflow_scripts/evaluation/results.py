@@ -160,7 +160,7 @@ def read_results(path: Path) -> dict[str, Any]:
         raise MissingInputError(f"{path}: no such results file; score the checkpoint first")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}); score the checkpoint again") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: holds no JSON object; score the checkpoint again")

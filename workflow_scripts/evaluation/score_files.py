@@ -55,7 +55,7 @@ def read_run(path: Path) -> dict[str, Any]:
         raise MissingInputError(f"{path}: no such run file")
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error})") from error
     missing = [key for key in ("run", "suite", "models", "steps", "shots", "tasks") if key not in run]
     if missing:

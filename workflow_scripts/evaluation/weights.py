@@ -61,7 +61,7 @@ def read_config(folder: Path) -> NeoxConfig:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         config = parse_config(raw)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{path}: not a GPT-NeoX configuration ({error})") from error
     if raw.get("model_type", "gpt_neox") != "gpt_neox":
         raise ModelError(f"{path}: model_type is {raw['model_type']!r}; only 'gpt_neox' is scored here")
@@ -130,7 +130,7 @@ def indexed_files(index: Path) -> list[Path]:
     """Shards named by an index file; all must be there."""
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(f"{index}: not a weight index ({error}); fetch the checkpoint again") from error
     files = [index.parent / Path(str(name)).name for name in names]
     missing = [file.name for file in files if not file.is_file()]

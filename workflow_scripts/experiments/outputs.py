@@ -57,7 +57,7 @@ def read_verdict(path: Path) -> dict[str, Any]:
         raise MissingInputError(f"{path}: no such verdict; run the experiment first")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}); run the experiment again") from error
     if not isinstance(content, dict) or {"experiment", "sentences", "numbers"} - content.keys():
         raise DataError(f"{path}: not a verdict; it lacks experiment, sentences or numbers")

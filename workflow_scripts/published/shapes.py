@@ -46,7 +46,7 @@ def read_result(relative: str, raw: bytes) -> list[Content]:
         raise DataError("neither a .json nor a .csv file: nothing to read")
     try:
         document = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"broken JSON: {error}") from error
     contents = shape_of(document)(document)
     if not any(content.measurements for content in contents):

@@ -50,7 +50,7 @@ def read_run(path: Path) -> dict[str, Any]:
         raise MissingInputError(f"{path}: no such file; snakemake writes it as results/runs/<run>/run.json")
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: broken JSON: {error}") from error
     missing = [key for key in ("run", "suite", "models") if key not in run]
     if missing:

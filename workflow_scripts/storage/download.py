@@ -66,7 +66,7 @@ def earlier_receipt(path: Path, source: Source) -> dict[str, Any]:
     """Receipt of an earlier fetch from the same place, empty when there is none."""
     try:
         earlier = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     same = isinstance(earlier, dict) and all(earlier.get(key) == value for key, value in identity(source).items())
     return earlier if same else {}

@@ -197,7 +197,7 @@ def select_tasks(suite: Suite, wanted: str | Sequence[str]) -> tuple[Task, ...]:
     if wanted == "all":
         return tuple(suite.tasks.values())
     names = wanted.split(",") if isinstance(wanted, str) else wanted
-    return tuple(suite.task(name.strip()) for name in names)
+    return tuple(suite.task(name) for name in dict.fromkeys(name.strip() for name in names))
 
 
 def refuse_untrainable(suite: Suite, settings: Mapping[str, Any], models: Sequence[Model]) -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from workflow_scripts.errors import ConfigError
 
 REVISION = re.compile(r"step(0|[1-9][0-9]{0,8})", re.ASCII)
+MOST_PARTS = 10_000
+LONGEST_PART = 60
 NUMBER = re.compile(r"(0|[1-9][0-9]{0,8})", re.ASCII)
 RANGE = re.compile(r"([0-9]{1,9})\.\.([0-9]{1,9})(?::([0-9]{1,9}))?", re.ASCII)
 MOST_STEPS = 1_000_000
@@ -98,7 +100,7 @@ def parse_steps(expression: str | int | Sequence[str | int], available: Sequence
     """
     known = set(available)
     wanted: set[int] = set()
-    for part in split_parts(expression):
+    for part in few_and_short(split_parts(expression)):
         named = expand_part(part, available)
         missing = [step for step in named if step not in known]
         if missing:
@@ -111,9 +113,19 @@ def parse_steps(expression: str | int | Sequence[str | int], available: Sequence
     return tuple(sorted(wanted))
 
 
+def few_and_short(parts: list[str]) -> list[str]:
+    """``parts`` when nobody could mean harm by them: numbers of thousands of digits and endless lists are refused."""
+    if len(parts) > MOST_PARTS:
+        raise ConfigError(f"steps: a list of {len(parts)} parts, more than {MOST_PARTS}; use ranges or all")
+    for part in parts:
+        if len(part) > LONGEST_PART:
+            raise ConfigError(f"steps '{part[:20]}...' is not understood; use all, log, last, 512 or 1000..143000:1000")
+    return parts
+
+
 def split_parts(expression: str | int | Sequence[str | int]) -> list[str]:
     """Parts of an expression given as text with commas, a number, or a list."""
-    if isinstance(expression, bool):
+    if isinstance(expression, bool | float):
         raise ConfigError(f"steps: '{expression}' is not a step; use numbers, ranges, all, log or last")
     if isinstance(expression, int):
         return [str(expression)]

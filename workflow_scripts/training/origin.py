@@ -143,7 +143,7 @@ def weight_files(folder: Path) -> list[Path]:
     if index.is_file():
         try:
             names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, RecursionError) as error:
             raise DataError(f"{index}: not an index of shards ({error})") from None
         strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
         if strange:

@@ -84,7 +84,7 @@ def read_tokenizer(path: Path, recipe: Recipe) -> bytes:
     try:
         parsed = json.loads(content)
         entries = {**parsed["model"]["vocab"], **{token["content"]: token["id"] for token in parsed["added_tokens"]}}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: not a tokenizer.json ({type(error).__name__}: {error})") from None
     if EOD not in entries or entries[EOD] != 0:
         raise DataError(f"{path}: {EOD} must be token 0, as in the Pythia tokenizer")

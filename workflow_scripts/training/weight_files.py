@@ -142,7 +142,7 @@ def indexed(index: Path) -> list[Path]:
     """Shards that an index names; raises ModelError or MissingInputError."""
     try:
         names = sorted({str(name) for name in json.loads(index.read_text("utf-8"))["weight_map"].values()})
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ModelError(f"{index}: not an index of weights ({error})") from None
     # Only the last part of a name counts, so that an index cannot point outside its folder.
     files = [index.parent / Path(name).name for name in names]
