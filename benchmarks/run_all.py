@@ -46,7 +46,7 @@ BENCHMARKS = {
         "Data plane",
         "Floors: bytes touched over the measured copy bandwidth; cat, fsync and the hashes alone. Index maps at a "
         "twentieth of the deduplicated Pile.",
-        ("benchmarks/dataset.py", "bandwidth", "join", "preshuffled", "gather", "open", "maps", "--scale", "0.05",
+        ("benchmarks/dataset.py", "open", "bandwidth", "join", "preshuffled", "gather", "maps", "--scale", "0.05",
          "--join-bytes", "5e8"),
     ),
     "training": Benchmark(
@@ -59,7 +59,7 @@ BENCHMARKS = {
         "Evaluation, zero-shot",
         "CPU-seconds of the stock `lm_eval` command and of the fast path on the same folder and documents; all "
         "metrics are compared.",
-        ("benchmarks/evaluation.py", *DATA, "--model", "14m", "--share", "0.02", "--shots", "0"),
+        ("benchmarks/evaluation.py", *DATA, "--model", "14m", "--share", "0.01", "--shots", "0"),
         needs_shared=True,
     ),
     "evaluation-five-shot": Benchmark(
