@@ -5,7 +5,7 @@ CONFIG ?= config/config.yaml
 QUIET = --logger brief
 
 .DEFAULT_GOAL := help
-.PHONY: help interpreter setup setup-slurm setup-cluster-tests setup-bench setup-dev demo books test test-cluster check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock
+.PHONY: help interpreter setup setup-slurm setup-cluster-tests setup-bench setup-dev demo books test test-cluster crash-matrix fuzz check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -57,6 +57,12 @@ test: setup-dev ## all tests but those that bring up a Slurm
 
 test-cluster: setup-cluster-tests ## the tests on a throw-away Slurm (needs root, slurm-wlm and munge; skipped without)
 	@.venv/bin/python -m pytest -q tests/cluster
+
+crash-matrix: setup-dev ## kill a pocket run KILLS times (100) and compare with an undisturbed one; about half an hour
+	@.venv/bin/python -m tests.faults.crash_matrix --kills $(or $(KILLS),100) --seed $(or $(SEED),0) --folder crash-matrix
+
+fuzz: setup-dev ## damaged bytes to every reader of foreign files, for MINUTES (10) in all
+	@.venv/bin/python -m tests.fuzz.guided --minutes $(or $(MINUTES),10)
 
 check: setup-dev ## format, lint, types
 	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .

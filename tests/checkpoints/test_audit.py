@@ -291,6 +291,7 @@ def test_any_bytes_are_a_header_or_a_data_error(content):
 
 
 def test_fault_40_a_header_bomb_reads_little():
+    """A header that claims gigabytes: refused after the first read of 64 kB."""
     source = Giant((2**62).to_bytes(8, "little"))
     with pytest.raises(DataError, match="it is damaged"):
         read_header(source, "x", 10**9)

@@ -75,6 +75,7 @@ def test_fetch_takes_the_bytes_once_and_writes_a_receipt(mirror, tmp_path):
 
 
 def test_fault_42_a_flipped_weight_bit_is_refused(mirror, tmp_path, capfd):
+    """One bit of a weight differs: the hash tells, the checkpoint is refused."""
     path = mirror / "models/org/model/step8/model.safetensors"
     path.write_bytes(b"t" + path.read_bytes()[1:])
     assert fetch(mirror, tmp_path / "out") == 2

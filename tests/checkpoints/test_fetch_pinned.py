@@ -67,6 +67,7 @@ def test_a_pinned_revision_is_fetched_as_the_ledger_has_it(fault_hub, folders, t
 
 
 def test_fault_20_a_moved_branch_is_refused_with_both_commits(fault_hub, folders, tmp_path, capfd):
+    """The branch no longer is the pinned commit: refused, and the message names both commits."""
     old = fault_hub.add(NAME, files(8), "step8")
     pinned = ledger_of(tmp_path, {"step8": (old, files(8))})
     new = fault_hub.add(NAME, files("other"), "step8")
@@ -129,6 +130,7 @@ def test_without_hard_links_files_are_copied(fault_hub, folders, monkeypatch):
 
 
 def test_fault_25_one_format_and_sharded_weights_whole(fault_hub, folders):
+    """Both formats are offered: only safetensors are fetched, and all of their shards."""
     shards = {f"model-0000{n}-of-00002.safetensors": weights(n) for n in (1, 2)}
     content = files(1, **shards, **{"model.safetensors.index.json": b"{}", "pytorch_model.bin": weights("b")})
     del content["model.safetensors"]
@@ -146,6 +148,7 @@ def test_a_gap_among_the_shards_is_refused():
 
 
 def test_fault_21_a_missing_step_names_the_nearest(fault_hub, folders, capfd):
+    """A step that has no branch: the nearest steps are named."""
     fault_hub.add(NAME, files(1), "step1000")
     assert get(fault_hub, folders, 999) == 2
     assert "unknown revision 'step999'" in (error := capfd.readouterr().err)
@@ -153,6 +156,7 @@ def test_fault_21_a_missing_step_names_the_nearest(fault_hub, folders, capfd):
 
 
 def test_fault_43_a_configuration_that_asks_for_code_is_refused(fault_hub, folders, capfd):
+    """A config.json with auto_map: the checkpoint is refused, nothing of its code is fetched."""
     fault_hub.add(NAME, {**files(1), "config.json": b'{"auto_map": {"AutoModel": "x.Y"}}'}, "step1")
     assert get(fault_hub, folders, 1) == 2
     assert "auto_map" in capfd.readouterr().err
@@ -160,6 +164,7 @@ def test_fault_43_a_configuration_that_asks_for_code_is_refused(fault_hub, folde
 
 
 def test_faults_39_40_42_a_changed_byte_never_reaches_a_loader(fault_hub, folders):
+    """Pickle, cut file or flipped bit: the hash differs, so no loader ever sees the bytes."""
     fault_hub.add(NAME, files(1), "step1")
     fault_hub.faults["model.safetensors"] = Fault(corrupt=True)
     assert get(fault_hub, folders, 1) == 2
@@ -186,6 +191,7 @@ def test_optimizer_states_are_fetched_from_their_repositories(fault_hub, folders
 
 
 def test_fault_23_the_token_is_in_no_receipt_record_or_log(fault_hub, folders, monkeypatch, caplog, capfd):
+    """A token from the environment is used and written nowhere."""
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     fault_hub.add(NAME, files(1), "step1")
     assert get(fault_hub, folders, 1) == 0

@@ -56,6 +56,7 @@ def test_it_goes_on_from_the_prompt_prints_and_writes(checkpoint, tmp_path, capf
 
 
 def test_fault_41_a_missing_tensor_is_refused_where_transformers_would_make_one_up(checkpoint, tmp_path, capfd):
+    """A tensor is missing: refused by its name; transformers would fill it with random numbers and go on."""
     weights = load_file(checkpoint / "model.safetensors")
     del weights["gpt_neox.layers.1.mlp.dense_4h_to_h.bias"]
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})

@@ -283,6 +283,7 @@ class Attack:
 
 
 def test_fault_39_a_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch):
+    """A pickle that calls a program: refused in one line, the program does not run."""
     monkeypatch.chdir(tmp_path)
     torch.save({"x": Attack()}, tmp_path / layer_file(0, 0))
     (tmp_path / "old.pt").write_bytes(pickle.dumps(Attack()))
@@ -293,6 +294,7 @@ def test_fault_39_a_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatc
 
 
 def test_fault_40_a_truncated_file_is_refused(reference, tmp_path, capfd):
+    """A safetensors file that was cut: one line that names it."""
     reference.save_pretrained(tmp_path / "hf")
     path = tmp_path / "hf/model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])

@@ -105,6 +105,7 @@ def scored(place):
 
 @pytest.mark.slow
 def test_fault_53_a_sweep_keeps_its_budget_survives_a_kill_and_leaves_nothing_behind(place, root):
+    """Forty checkpoints with room for four: never more are there, also across a kill, and none is fetched twice."""
     folder = place / f"results/checkpoints/{MODEL.name}"
     watcher = Watcher(folder)
     watcher.start()
