@@ -6,8 +6,9 @@ r"""Evaluation of one checkpoint: the stock ``lm_eval`` command beside the fast 
 Makes a random GPT-NeoX checkpoint of the size asked for, runs both on a share of BLiMP, LAMBADA and ARC-easy, checks
 that all metrics agree, and prints CPU seconds (user + system, children included), their ratio, and how near the scoring
 comes to what the machine's float32 matrix products allow. Both use float32 and one thread: stock's default, the
-checkpoint's float16, is several times slower on CPUs. One-off costs (planning) are printed apart. Times belong to the
-machine and its other users; nothing here is a test.
+checkpoint's float16, is several times slower on CPUs. One-off costs (planning; with --whole-list that of every task of
+the suite) are printed apart, and the memory beyond the weights. Times belong to the machine and its other users;
+nothing here is a test. --device cuda does the same on a GPU, in seconds of wall time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -30,18 +30,27 @@ import torch
 
 from workflow_scripts.evaluation.plan_file import Plan, read_plan
 from workflow_scripts.evaluation.tasks import leaf_names, make_manager
-from workflow_scripts.evaluation.weights import NeoxConfig, read_config
+from workflow_scripts.evaluation.weights import NeoxConfig, expected_shapes, read_config
 
-SHAPES = {"14m": (128, 6, 4), "31m": (256, 6, 8), "70m": (512, 6, 8), "160m": (768, 12, 12)}  # width, layers, heads
-TASKS = {0: ("blimp", "lambada_openai", "arc_easy"), 5: ("lambada_openai", "arc_easy")}
+SHAPES = {  # width, layers, heads
+    "14m": (128, 6, 4), "31m": (256, 6, 8), "70m": (512, 6, 8), "160m": (768, 12, 12), "410m": (1024, 24, 16),
+    "1.4b": (2048, 24, 16),
+}  # fmt: skip
+TASKS = {
+    0: ("blimp", "lambada_openai", "arc_easy"),
+    5: ("lambada_openai", "arc_easy", "arc_challenge", "piqa", "winogrande"),
+}
+WHOLE_LIST = ("blimp", "lambada_openai", "wikitext", "piqa", "sciq_validation", "wsc", "winogrande", "arc_easy")
+WHOLE_LIST += ("arc_challenge", "logiqa", "mmlu", "crows_pairs_english")
 SPECIAL = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU seconds and largest resident size of one program."""
+    """CPU seconds, seconds on the wall and largest resident size of one program."""
 
     cpu: float
+    wall: float
     peak_gib: float
 
 
@@ -54,12 +63,15 @@ def run(command: list[str], folder: Path) -> Cost:
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
     }
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{command[:4]} failed:\n{done.stderr[-3000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Cost(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, after.ru_maxrss / 2**20)
+    start = time.monotonic()
+    with (folder / "log").open("w+") as log:
+        program = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        _, status, used = os.wait4(program.pid, 0)  # of this child and its own alone
+        program.returncode = os.waitstatus_to_exitcode(status)
+        if program.returncode:
+            log.seek(0)
+            sys.exit(f"{command[:4]} failed:\n{log.read()[-3000:]}")
+    return Cost(used.ru_utime + used.ru_stime, time.monotonic() - start, used.ru_maxrss / 2**20)
 
 
 def make_checkpoint(folder: Path, size: str, tokenizer: Path, seed: int) -> None:
@@ -104,7 +116,7 @@ def stock_command(checkpoint: Path, tasks: Path, options: argparse.Namespace, ou
     arguments = f"pretrained={checkpoint},dtype=float32"
     named = ",".join(TASKS[options.shots])
     return [
-        *(program, "run", "--model", "hf", "--model_args", arguments, "--tasks", named, "--device", "cpu"),
+        *(program, "run", "--model", "hf", "--model_args", arguments, "--tasks", named, "--device", options.device),
         *("--batch_size", "16", "--num_fewshot", str(options.shots), "--limit", str(options.share)),
         *("--include_path", str(tasks), "--output_path", str(output)),
     ]
@@ -125,14 +137,16 @@ def gemm_rate(seconds: float = 2.0) -> float:
 
 
 def needed_operations(plan: Plan, config: NeoxConfig) -> float:
-    """Floating-point operations of the matrix products that the plan cannot do without (attention scores left out).
+    """Floating-point operations of the matrix products that the plan cannot do without.
 
-    24 d^2 per node and layer (the last layer needs 6 d^2 everywhere and 18 d^2 at slots), 2 d V per slot.
+    24 d^2 per node and layer (the last layer needs 6 d^2 everywhere and 18 d^2 at slots), 2 d V per slot, and 4 d per
+    layer for each node that a node attends to.
     """
     counts, width = plan.header["counts"], config.hidden_size
     trunk = 24 * width**2 * counts["nodes"] * (config.layers - 1)
     last = 6 * width**2 * counts["nodes"] + 18 * width**2 * counts["slots"]
-    return float(trunk + last + 2 * width * config.vocabulary * counts["slots"])
+    seen = 4 * width * config.layers * float(plan.forest.depth.sum(dtype="int64") + counts["nodes"])
+    return float(trunk + last + seen + 2 * width * config.vocabulary * counts["slots"])
 
 
 def stock_results(output: Path) -> dict[str, Any]:
@@ -145,7 +159,7 @@ def count_equal(ours: dict[str, Any], stock: dict[str, Any]) -> int:
     equal = 0
     for task, entry in ours.items():
         for key, value in entry.items():
-            if "," not in key or "_stderr" in key:
+            if "," not in key or "_stderr" in key or "_by_" in key:
                 continue
             if not math.isclose(value, stock[task][key], rel_tol=1e-6):
                 sys.exit(f"{task} {key}: {value} here, {stock[task][key]} in lm-eval")
@@ -162,7 +176,35 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--share", type=float, default=0.02, help="share of each task's documents")
     parser.add_argument("--shots", type=int, default=0, choices=sorted(TASKS))
     parser.add_argument("--checkpoints", type=int, default=3, help="checkpoints scored in one process")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--whole-list", action="store_true", help="also plan every zero-shot task of the suite")
     return parser.parse_args()
+
+
+def plan_command(tasks: tuple[str, ...], shots: int, options: argparse.Namespace, output: Path) -> list[str]:
+    """Command that plans ``tasks``."""
+    return [
+        *(sys.executable, "-m", "workflow_scripts.evaluation.plan", "--tasks", *tasks, "--shots", str(shots)),
+        *("--data-dir", str(options.data_dir), "--tokenizer", str(options.tokenizer), "--max-length", "2048"),
+        *("--output", str(output)),
+    ]
+
+
+def report(rows: list[tuple[str, str]]) -> None:
+    """Print name and value of each row."""
+    for text, value in rows:
+        print(f"{text:45} {value}", flush=True)
+
+
+def measure_one_off(options: argparse.Namespace, folder: Path) -> None:
+    """Costs that are paid once: imports of the scorer, and the plan of every zero-shot task."""
+    imports = run([sys.executable, "-c", "import workflow_scripts.evaluation.score"], folder)
+    report([("imports of the scorer, per process", f"{imports.cpu:.1f} CPU s, {imports.peak_gib:.2f} GiB")])
+    if options.whole_list:
+        whole = run(plan_command(WHOLE_LIST, 0, options, folder / "whole.plan"), folder)
+        requests = read_plan(folder / "whole.plan").requests
+        text = f"{whole.cpu:.1f} CPU s, {whole.peak_gib:.1f} GiB, {requests} requests"
+        report([("plan of the whole zero-shot list, once", text)])
 
 
 def measure(options: argparse.Namespace, folder: Path) -> None:
@@ -170,36 +212,59 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     checkpoints = [folder / f"random-{options.model}" / f"step{number}" for number in range(options.checkpoints)]
     for number, checkpoint in enumerate(checkpoints):
         make_checkpoint(checkpoint, options.model, options.tokenizer, number)
+    measure_one_off(options, folder)
     write_stock_tasks(folder / "tasks", TASKS[options.shots], options.data_dir)
     plan_path = folder / "test.plan"
-    python = (sys.executable, "-m")
-    plan_command = [
-        *(*python, "workflow_scripts.evaluation.plan", "--shots", str(options.shots), "--limit", str(options.share)),
-        *("--tasks", *TASKS[options.shots], "--data-dir", str(options.data_dir)),
-        *("--tokenizer", str(options.tokenizer), "--max-length", "2048", "--output", str(plan_path)),
-    ]
-    planning = run(plan_command, folder)
+    command = plan_command(TASKS[options.shots], options.shots, options, plan_path)
+    planning = run([*command, "--limit", str(options.share)], folder)
     outputs = [folder / "scores" / checkpoint.name / "0-shot.json" for checkpoint in checkpoints]
-    score = [*python, "workflow_scripts.evaluation.score", "--plan", str(plan_path)]
+    score = [sys.executable, "-m", "workflow_scripts.evaluation.score", "--plan", str(plan_path)]
+    score += ["--device", options.device]
     # Elsewhere than the others, or it would be kept and not scored again.
     first = ["--checkpoint", str(checkpoints[0]), "--output", str(folder / "first" / "0-shot.json")]
     one = run([*score, *first], folder)
     several = run([*score, "--checkpoint", *map(str, checkpoints), "--output", *map(str, outputs)], folder)
     stock = run(stock_command(checkpoints[0], folder / "tasks", options, folder / "stock"), folder)
     equal = count_equal(json.loads(outputs[0].read_text())["results"], stock_results(folder / "stock"))
-    marginal = (several.cpu - one.cpu) / max(1, len(checkpoints) - 1)
-    plan, rate = read_plan(plan_path), gemm_rate()
-    floor = needed_operations(plan, read_config(checkpoints[0])) / rate
+    plan = read_plan(plan_path)
     print(f"{options.model}, {options.shots}-shot, share {options.share}: {plan.header['counts']}")
-    for text, value in (
-        ("metrics equal to stock's to 1e-6", f"{equal}"),
-        ("planning, once", f"{planning.cpu:.1f} CPU s, {planning.peak_gib:.1f} GiB"),
-        ("stock command, per checkpoint", f"{stock.cpu:.1f} CPU s, {stock.peak_gib:.1f} GiB"),
-        ("a process per checkpoint", f"{one.cpu:.1f} CPU s, {one.peak_gib:.1f} GiB, {stock.cpu / one.cpu:.1f}x"),
-        ("next checkpoint in the same process", f"{marginal:.1f} CPU s, {stock.cpu / marginal:.1f}x"),
-        (f"matrix products alone at {rate / 1e9:.0f} GFLOP/s", f"{floor:.1f} CPU s, {floor / marginal:.0%} reached"),
-    ):
-        print(f"{text:45} {value}")
+    report([("metrics equal to stock's to 1e-6", str(equal)), ("planning, once", f"{planning.cpu:.1f} CPU s")])
+    report(compare_times(options, one, several, stock))
+    limits(plan, checkpoints[0], one, (several.cpu - one.cpu) / max(1, len(checkpoints) - 1))
+
+
+def compare_times(options: argparse.Namespace, one: Cost, several: Cost, stock: Cost) -> list[tuple[str, str]]:
+    """Rows of times and memory: CPU seconds on a CPU, wall seconds on a GPU."""
+    clock = "cpu" if options.device == "cpu" else "wall"
+    seconds = {name: getattr(cost, clock) for name, cost in (("one", one), ("several", several), ("stock", stock))}
+    next_one = (seconds["several"] - seconds["one"]) / max(1, options.checkpoints - 1)
+    return [
+        ("stock command, per checkpoint", f"{seconds['stock']:.1f} {clock} s, {stock.peak_gib:.2f} GiB"),
+        (
+            "a process per checkpoint",
+            f"{seconds['one']:.1f} {clock} s, {one.peak_gib:.2f} GiB, {seconds['stock'] / seconds['one']:.1f}x",
+        ),
+        ("next checkpoint in the same process", f"{next_one:.1f} {clock} s, {seconds['stock'] / next_one:.1f}x"),
+    ]
+
+
+def limits(plan: Plan, checkpoint: Path, one: Cost, marginal: float) -> None:
+    """Print how near the scoring comes to the machine's matrix products, and the memory beyond the weights."""
+    config = read_config(checkpoint)
+    weights = sum(math.prod(shape) for shape in expected_shapes(config).values()) * 4 / 2**30
+    logits = plan.header["counts"]["longest_row"] * 16 * config.vocabulary * 4 / 2**30
+    rate = gemm_rate()
+    floor = needed_operations(plan, config) / rate
+    report(
+        [
+            (
+                f"matrix products alone at {rate / 1e9:.0f} GFLOP/s",
+                f"{floor:.1f} CPU s, {floor / marginal:.0%} reached",
+            ),
+            ("float32 weights; peak beyond them", f"{weights:.2f} GiB; {one.peak_gib - weights:.2f} GiB"),
+            ("[16, longest row, vocabulary], never held", f"{logits:.2f} GiB"),
+        ]
+    )
 
 
 def main() -> None:

@@ -159,3 +159,25 @@ def test_what_is_not_defined_is_refused():
             "likelihood_diff",
             Answers(np.zeros(5), np.zeros(5, dtype=np.bool_)),
         )
+
+
+@pytest.mark.parametrize("rounds", [70, 2000])
+def test_bootstrap_is_lm_evals(rounds):
+    from lm_eval.api.metrics import _bootstrap_internal_no_mp, perplexity, sample_stddev
+
+    values = -np.random.default_rng(3).gamma(2.0, 1.0, 83)
+    expected = sample_stddev(_bootstrap_internal_no_mp(perplexity, values.tolist(), rounds))
+    value, error = aggregate("perplexity", values, None, rounds)
+    assert math.isclose(value, perplexity(values.tolist()), rel_tol=1e-12)
+    assert math.isclose(error, expected, rel_tol=1e-10)
+
+
+def test_groups_have_both_means():
+    members = [
+        {"acc,none": 1.0, "acc_stderr,none": 0.1, "sample_len": 1},
+        {"acc,none": 0.0, "acc_stderr,none": 0.1, "sample_len": 3},
+    ]
+    for weighted, name in ((True, "by_item"), (False, "by_task")):
+        results = group_metrics([{"metric": "acc", "weight_by_size": weighted}], members)
+        assert (results["acc_by_item,none"], results["acc_by_task,none"]) == (0.25, 0.5)
+        assert results["acc,none"] == results[f"acc_{name},none"]

@@ -8,6 +8,7 @@ tests). A [T, T] mask of a whole row is never made by either.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -116,6 +117,7 @@ def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, view: Vi
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
+@functools.cache
 def flex(device: str) -> Callable[..., torch.Tensor]:
     """FlexAttention, compiled where there is a GPU to compile for."""
     from torch.nn.attention.flex_attention import flex_attention

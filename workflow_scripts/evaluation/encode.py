@@ -46,12 +46,28 @@ class Encoder:
         if prefix is None:
             raise DataError(f"{path}: has no token '{prefix_token}' to stand in for an empty context")
         self.prefix_id: int = prefix
+        self.splits_at_spaces = splits_at_spaces(path)
         self.refuse_special_tokens(path)
 
     def refuse_special_tokens(self, path: Path) -> None:
         """Context and whole text are tokenised apart, which goes wrong when the tokenizer adds tokens by itself."""
         if self.tokenizer.encode("a").ids != self.tokenizer.encode("a", add_special_tokens=False).ids:
             raise DataError(f"{path}: adds special tokens to every text; Pythia's tokenizers do not")
+
+    def splits(self, context: str, continuation: str) -> bool:
+        """True when the tokens of both together are surely the tokens of each, one after the other.
+
+        A byte-level tokenizer cuts its text before a space that follows a word and begins another, whatever stands
+        around it; so a long context need not be tokenised again for each of its continuations.
+        """
+        return (
+            self.splits_at_spaces
+            and bool(context)
+            and not context[-1].isspace()
+            and continuation[:1] == " "
+            and not continuation[1:2].isspace()
+            and len(continuation) > 1
+        )
 
     def texts(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text."""
@@ -68,10 +84,30 @@ def refuse_other_files(path: Path) -> None:
         raise DataError(f"{path}: not a tokenizer.json (it has no 'model'); give the tokenizer.json of the models")
 
 
+def splits_at_spaces(path: Path) -> bool:
+    """True for a tokenizer.json with GPT-2's byte-level splitting rule and no token that holds a space and more."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    splitter, normalizer = content.get("pre_tokenizer") or {}, content.get("normalizer") or {"type": "NFC"}
+    added = [token["content"] for token in content.get("added_tokens", [])]
+    return (
+        splitter.get("type") == "ByteLevel"
+        and not splitter.get("add_prefix_space")
+        and bool(splitter.get("use_regex", True))
+        and normalizer.get("type") == "NFC"
+        and all(not text.strip() or " " not in text for text in added)
+        and not any(token.get("lstrip") or token.get("rstrip") for token in content.get("added_tokens", []))
+    )
+
+
 def encode_pairs(encoder: Encoder, pairs: Sequence[tuple[str, str]], families: Sequence[int]) -> list[ScoredSequence]:
     """Sequences of (context, continuation) ``pairs``; each distinct text is tokenised once."""
     moved = [move_spaces(context, continuation) for context, continuation in pairs]
-    wanted = {text: None for context, continuation in moved for text in (context, context + continuation) if text}
+    wanted = {
+        text: None
+        for context, continuation in moved
+        for text in (context, continuation if encoder.splits(context, continuation) else context + continuation)
+        if text
+    }
     ids = dict(zip(wanted, encoder.texts(list(wanted)), strict=True))
     return [
         make_sequence(*split_pair(encoder, ids, context, continuation), encoder.max_length, family)
@@ -93,6 +129,8 @@ def split_pair(
     encoder: Encoder, ids: dict[str, list[int]], context: str, continuation: str
 ) -> tuple[list[int], list[int]]:
     """Token ids of context and continuation."""
+    if encoder.splits(context, continuation):
+        return ids[context], ids[continuation]
     whole = ids.get(context + continuation, [])
     if context:
         length = len(ids[context])

@@ -12,9 +12,11 @@ few-shot plan lists them under "left_out".
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import importlib.metadata
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,9 @@ def build_plan(
     shots.
     """
     encoder = Encoder(tokenizer, max_length)
-    collected, entries, left_out = collect_tasks(loaded, shots, limit, seed)
-    forest, table = pack_requests(collected, encoder)
+    with without_collector():
+        collected, entries, left_out = collect_tasks(loaded, shots, limit, seed)
+        forest, table = pack_requests(collected, encoder)
     header = {
         "lm_eval": importlib.metadata.version("lm_eval"),
         "protocol": loaded.protocol,
@@ -64,6 +67,18 @@ def build_plan(
         "data": {file.name: file.sha256() for file in used_files(loaded, entries)},
     }
     return make_plan(header, forest, table)
+
+
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """Keep Python from searching millions of living objects for garbage, which takes a sixth of a plan's time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def collect_tasks(
