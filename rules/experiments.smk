@@ -297,7 +297,7 @@ rule interventions:
 
 
 rule count_terms:
-    """Cumulative counts of the terms at every asked checkpoint, in one pass over the training order."""
+    """How often a range of the training order holds each term, between every two asked checkpoints."""
     input:
         view="results/data/{suite}/{dataset}/view.json",
         maps="results/data/{suite}/{dataset}/index_maps/index_maps.json",
@@ -305,16 +305,19 @@ rule count_terms:
         world=EXPERIMENTS.world,
         terms=f"config/terms/{EXPERIMENTS.terms()}.yaml",
     output:
-        counts="results/experiments/terms/{suite}/{dataset}.parquet",
+        counts="results/experiments/terms/{suite}/{dataset}/rows-{first}-{stop}.parquet",
     log:
-        "results/logs/count_terms/{suite}-{dataset}.log",
+        "results/logs/count_terms/{suite}-{dataset}-rows-{first}-{stop}.log",
     benchmark:
-        "results/timings/count_terms/{suite}-{dataset}.tsv"
+        "results/timings/count_terms/{suite}-{dataset}-rows-{first}-{stop}.tsv"
+    wildcard_constraints:
+        first="[0-9]+",
+        stop="[0-9]+",
     conda:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(2000),
-        runtime=lasts(4320),
+        runtime=lasts(1440),
     params:
         terms=EXPERIMENTS.terms(),
         world=EXPERIMENTS.world_arguments,
@@ -326,6 +329,7 @@ rule count_terms:
     shell:
         "python -m workflow_scripts.experiments.count_terms --terms {params.terms:q} {params.world:q}"
         " --recipe {params.recipe:q} --view {input.view:q} --index-maps {input.maps:q}"
+        " --first-row {wildcards.first} --stop-row {wildcards.stop}"
         " --tokenizer {input.tokenizer:q} --steps {params.steps} --output {output.counts:q} > {log:q} 2>&1"
 
 

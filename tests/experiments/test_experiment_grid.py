@@ -153,3 +153,10 @@ def test_certificates_are_of_the_last_step_in_the_same_ranges(grid):
         "generation-4000-4800.json",
     ]
     assert grid().certificates() == []
+
+
+def test_terms_are_counted_in_ranges_up_to_the_last_asked_step(grid):
+    found = grid(models=["pocket-90k"], term_frequency={"terms": "pocket", "steps": "256, 512", "rows_per_job": 3000})
+    paths = [path for path in found.term_tables() if "/terms/" in path]
+    folder = "results/experiments/terms/pocket/standard"
+    assert paths == [f"{folder}/rows-0-3000.parquet", f"{folder}/rows-3000-4096.parquet"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -113,6 +114,16 @@ def world(tmp_path_factory):
     return folder, texts, tokenizer
 
 
+def counted(source, recipe, folder, terms, steps, *, jobs=1):
+    """Cumulative counts at ``steps`` by so many jobs of like size."""
+    bounds = np.linspace(0, steps[-1] * recipe.batch_rows, jobs + 1).astype(int).tolist()
+    encoder = Encoder(folder / "tokenizer.json", 24)
+    ranges = itertools.pairwise(bounds)
+    return term_frequency.cumulative(
+        [count(source, recipe, encoder, terms, steps=steps, first=first, stop=stop) for first, stop in ranges]
+    )
+
+
 def test_counts_over_one_pass_are_those_of_the_documents(world, tiny):
     """Rows of 24 tokens cut some words (Land7 may leave a 7): the counts are near those of the documents."""
     folder, texts, tokenizer = world
@@ -122,7 +133,7 @@ def test_counts_over_one_pass_are_those_of_the_documents(world, tiny):
     source = open_rows(folder / "text.idx", None, recipe)
     terms = [Term(str(n), "number", (str(n),)) for n in range(8)] + load_terms("pocket", folder / "world.json")[20:]
     half = iterations // 2
-    frame = count(source, recipe, Encoder(folder / "tokenizer.json", 24), terms, [half, iterations])
+    frame = counted(source, recipe, folder, terms, [half, iterations])
     final = frame[(frame["iteration"] == iterations) & (frame["mode"] == "word")].set_index("term")["count"]
     halfway = frame[(frame["iteration"] == half) & (frame["mode"] == "word")].set_index("term")["count"]
     expected = Counter(number for text in texts for number in re.findall(r"(?<!\w)\d(?!\w)", text))
@@ -134,13 +145,14 @@ def test_counts_over_one_pass_are_those_of_the_documents(world, tiny):
     assert 0.3 < halfway.sum() / final.sum() < 0.7
 
 
-def test_each_row_is_counted_once(world, tiny):
-    """Counts are exactly those of the decoded rows, and cumulative."""
+@pytest.mark.parametrize("jobs", [1, 2, 5])
+def test_each_row_is_counted_once(world, tiny, jobs):
+    """Counts are exactly those of the decoded rows, and cumulative, over however many jobs."""
     folder, _, tokenizer = world
     recipe = dataclasses.replace(tiny, vocab_size=384, train_iterations=6, checkpoint_steps=(6,))
     source = open_rows(folder / "text.idx", None, recipe)
     terms = [Term(str(n), "number", (str(n),)) for n in range(8)]
-    frame = count(source, recipe, Encoder(folder / "tokenizer.json", 24), terms, [2, 6])
+    frame = counted(source, recipe, folder, terms, [2, 6], jobs=jobs)
     for step in (2, 6):
         rows = source.rows(0, step * 8)
         texts = [tokenizer.decode(row[:-1].tolist(), skip_special_tokens=False) for row in rows]
@@ -223,15 +235,20 @@ def test_terms_that_were_not_counted_are_named():
 def test_program_joins_answers_and_counts(tmp_path):
     answers, counts = answers_and_counts(True)
     (tmp_path / "experiments/answers").mkdir(parents=True)
-    (tmp_path / "experiments/terms/pocket").mkdir(parents=True)
+    (tmp_path / "experiments/terms/pocket/standard").mkdir(parents=True)
     answers.to_parquet(tmp_path / "experiments/answers/pocket-90k.parquet")
-    counts.to_parquet(tmp_path / "experiments/terms/pocket/standard.parquet")
+    for first, stop, share in ((0, 3000, counts["count"] // 3), (3000, 4800, counts["count"] - counts["count"] // 3)):
+        part = counts.assign(count=share)
+        part.to_parquet(tmp_path / f"experiments/terms/pocket/standard/rows-{first}-{stop}.parquet")
     run = {"run": "t", "suite": "pocket", "models": [{"name": "pocket-90k"}], "steps": {}, "shots": [], "tasks": []}
-    write_json(tmp_path / "run.json", {**run, "settings": {"term_frequency": {"steps": "last"}}})
+    write_json(tmp_path / "run.json", {**run, "settings": {"term_frequency": {"steps": "last", "rows_per_job": 3000}}})
     arguments = ["--run", tmp_path / "run.json", "--root", tmp_path, "--tables-dir", tmp_path / "tables"]
     term_frequency.main([str(argument) for argument in arguments])
     table = pd.read_parquet(tmp_path / "tables/term_frequency.parquet")
-    assert table["mode"].tolist() == ["word", "window"]
+    assert set(table["mode"]) == {"word", "window"}
+    terms = pd.read_parquet(tmp_path / "tables/term_frequency_terms.parquet")
+    merged = terms[terms["mode"] == "word"].merge(counts[counts["mode"] == "word"], on="term", suffixes=("", "_made"))
+    assert (merged["count"] == merged["count_made"]).all()
     assert table["questions"].tolist() == [800, 800]
     assert "operand size held fixed" in read_verdict(tmp_path / "tables/verdict_term_frequency.json")["sentences"][0]
 

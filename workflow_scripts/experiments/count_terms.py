@@ -1,11 +1,12 @@
-r"""Count terms over the training order in one pass, with the cumulative counts at every checkpoint.
+r"""Count terms over a range of the training order, in one pass, apart for the rows before every asked checkpoint.
 
     python -m workflow_scripts.experiments.count_terms --terms pocket --world results/corpus/pocket/world.json \
         --recipe recipe.json --view results/data/pocket/standard/view.json --steps 128 256 512 600 \
-        --tokenizer results/corpus/pocket/tokenizer.json --output results/experiments/terms/pocket/standard.parquet
+        --stop-row 4800 --tokenizer results/corpus/pocket/tokenizer.json --output counts.parquet
 
-One row per term, mode (window, word) and iteration: what a checkpoint had seen. Terms without an occurrence have 0.
-Rows are read in their order of training, so copies and epochs count as often as they were trained on.
+One row per term, mode (window, word) and iteration: occurrences in those rows of the range that were trained on up to
+that iteration and after the asked one before it; term_frequency adds them up. Terms without an occurrence have 0. Rows
+are read in their order of training, so copies and epochs count as often as they were trained on.
 """
 
 from __future__ import annotations
@@ -40,40 +41,39 @@ def decoded(encoder: Encoder, source: RowSource, start: int, stop: int) -> dict[
     return {"window": whole, "word": inputs}
 
 
-def portions(steps: Sequence[int], batch_rows: int) -> Iterator[tuple[int, int, int]]:
-    """(First row, last row + 1, step that is reached there or 0): all rows up to the last step, cut at each step.
+def portions(steps: Sequence[int], batch_rows: int, first: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """(First row, last row + 1, asked step at which they have been seen) of rows [first, stop), cut at each step.
 
-    >>> list(portions([1, 3], batch_rows=8))
-    [(0, 8, 1), (8, 24, 3)]
+    >>> list(portions([1, 3], batch_rows=8, first=4, stop=20))
+    [(4, 8, 1), (8, 20, 3)]
     """
-    first = 0
+    begin = first
     for step in steps:
-        stop = step * batch_rows
-        for begin in range(first, stop, ROWS_AT_ONCE):
-            end = min(begin + ROWS_AT_ONCE, stop)
-            yield begin, end, step if end == stop else 0
-        first = stop
+        limit = min(step * batch_rows, stop)
+        while begin < limit:
+            end = min(begin + ROWS_AT_ONCE, limit)
+            yield begin, end, step
+            begin = end
 
 
 def count(
-    source: RowSource, recipe: Recipe, encoder: Encoder, terms: Sequence[Term], steps: Sequence[int]
-) -> pd.DataFrame:
-    """Cumulative counts at each of ``steps`` (rising, above 0)."""
+    source: RowSource, recipe: Recipe, encoder: Encoder, terms: Sequence[Term], *, steps: Sequence[int],
+    first: int, stop: int,
+) -> pd.DataFrame:  # fmt: skip
+    """Counts in rows [first, stop), apart for each of ``steps`` (rising, above 0)."""
     modes = counters(terms)
-    seen: dict[str, Counter[str]] = {mode: Counter() for mode in modes}
-    rows: list[dict[str, object]] = []
-    with Progress("count terms", steps[-1] * recipe.batch_rows, "rows") as progress:
-        for begin, end, reached in portions(steps, recipe.batch_rows):
+    seen: dict[int, dict[str, Counter[str]]] = {}
+    with Progress("count terms", stop - first, "rows") as progress:
+        for begin, end, step in portions(steps, recipe.batch_rows, first, stop):
+            found = seen.setdefault(step, {mode: Counter() for mode in modes})
             texts = decoded(encoder, source, begin, end)
             for mode, counting in modes.items():
-                seen[mode].update(counting(texts[mode]))
+                found[mode].update(counting(texts[mode]))
             progress.advance(end - begin)
-            if reached:
-                rows += snapshot(terms, seen, reached)
-    return pd.DataFrame(rows)
+    return pd.DataFrame([row for step, found in seen.items() for row in rows_of(terms, found, step)])
 
 
-def snapshot(terms: Sequence[Term], seen: dict[str, Counter[str]], step: int) -> list[dict[str, object]]:
+def rows_of(terms: Sequence[Term], seen: dict[str, Counter[str]], step: int) -> list[dict[str, object]]:
     """Rows of one step; windows hold numbers only."""
     return [
         {"term": term.name, "kind": term.kind, "mode": mode, "iteration": step, "count": counts[term.name]}
@@ -92,12 +92,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--view", type=Path, required=True, help="view.json of the data set")
     parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the data")
-    parser.add_argument("--steps", type=int, nargs="+", required=True, help="iterations at which counts are kept")
+    parser.add_argument("--steps", type=int, nargs="+", required=True, help="iterations at which counts are asked for")
+    parser.add_argument("--first-row", type=int, default=0, help="first row in training order")
+    parser.add_argument("--stop-row", type=int, required=True, help="row after the last one")
     parser.add_argument("--output", type=Path, required=True, help="table to write, .parquet")
     options = parser.parse_args(arguments)
     options.steps = sorted({step for step in options.steps if step > 0})
     if not options.steps:
         raise ConfigError("--steps: no step above 0, so nothing was seen")
+    if not 0 <= options.first_row < options.stop_row:
+        raise ConfigError(f"--first-row {options.first_row} --stop-row {options.stop_row}: an empty range of rows")
     return options
 
 
@@ -107,10 +111,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recipe = read_recipe(options.recipe)
     terms = load_terms(options.terms, options.world)
     source = open_rows(options.view, options.index_maps, recipe)
+    last = options.steps[-1] * recipe.batch_rows
+    if options.stop_row > last:
+        raise ConfigError(
+            f"--stop-row {options.stop_row}: the last of --steps has seen {last} rows; rows after it count for none"
+        )
     encoder = Encoder(options.tokenizer, recipe.sequence_length)
-    frame = count(source, recipe, encoder, terms, options.steps)
+    frame = count(source, recipe, encoder, terms, steps=options.steps, first=options.first_row, stop=options.stop_row)
     inputs = {"view": options.view, "tokenizer": options.tokenizer}
-    write_frame(options.output, frame, inputs, {"terms": options.terms, "data_fingerprint": source.fingerprint})
+    facts = {"terms": options.terms, "data_fingerprint": source.fingerprint, "steps": options.steps}
+    write_frame(options.output, frame, inputs, {**facts, "first_row": options.first_row, "stop_row": options.stop_row})
     LOG.info("%d terms at %d steps", len(terms), len(options.steps))
 
 

@@ -25,7 +25,7 @@ from workflow_scripts.evaluation.score_files import read_run
 from workflow_scripts.experiments.memorization_rows import placed
 from workflow_scripts.experiments.outputs import read_frame, write_frame, write_verdict
 from workflow_scripts.experiments.resampling import rank_correlation, spearman
-from workflow_scripts.suite.experiments import models_of, one_per_size, term_answers_file, term_counts_file, term_steps
+from workflow_scripts.suite.experiments import models_of, one_per_size, term_answers_file, term_count_files, term_steps
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
@@ -41,6 +41,14 @@ def accuracy_by_term(answers: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracy, questions and mean control of each term, per step, task and shots."""
     groups = answers.groupby(["step", "task", "shots", "term"], as_index=False, sort=False)
     return groups.agg(accuracy=("is_right", "mean"), questions=("is_right", "size"), control=("control", "mean"))
+
+
+def cumulative(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """What each checkpoint had seen, from the tables of the counting jobs; a job knows only the steps it reaches."""
+    keys = ["term", "kind", "mode"]
+    wide = pd.concat(parts).pivot_table(index=keys, columns="iteration", values="count", aggfunc="sum", fill_value=0)
+    seen = wide.sort_index(axis="columns").cumsum(axis="columns")
+    return seen.stack().rename("count").reset_index()
 
 
 def joined(model: Model, accuracy: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:
@@ -135,14 +143,11 @@ def collect(resolved: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, dict
     parts: list[pd.DataFrame] = []
     files: dict[str, Path] = {}
     for model in models:
-        paths = {
-            f"answers {model.name}": placed(term_answers_file(model.name), root),
-            f"counts {model.dataset}": placed(term_counts_file(model.suite, model.dataset), root),
-        }
-        files |= paths
-        answers, counts = (
-            read_frame(path, names) for path, names in zip(paths.values(), (ANSWERS, COUNTS), strict=True)
-        )
+        answered = placed(term_answers_file(model.name), root)
+        counted = [placed(path, root) for path in term_count_files(models, model.dataset, settings)]
+        files |= {str(path.relative_to(root)): path for path in (answered, *counted)}
+        answers = read_frame(answered, ANSWERS)
+        counts = cumulative([read_frame(path, COUNTS) for path in counted])
         wanted = answers[answers["step"].isin(term_steps(model, settings))]
         parts.append(joined(model, accuracy_by_term(wanted), counts))
     return pd.concat(parts, ignore_index=True), files

@@ -15,7 +15,7 @@ from workflow_scripts.suite.experiments import (
     one_per_size,
     row_ranges,
     term_answers_file,
-    term_counts_file,
+    term_count_files,
     term_steps,
 )
 from workflow_scripts.suite.graph import Graph
@@ -91,7 +91,8 @@ class ExperimentGraph:
 
     def term_tables(self, wildcards: Any = None) -> list[str]:  # noqa: ARG002 - Snakemake passes them
         """Counts of each data set and answers of each model of the run."""
-        counts = [term_counts_file(self.run.suite.name, key) for key in self.run.datasets]
+        settings = self.run.section("term_frequency")
+        counts = [path for key in self.run.datasets for path in term_count_files(self.models, key, settings)]
         return [*counts, *(term_answers_file(model.name) for model in self.models)]
 
     # Seeds and scaling

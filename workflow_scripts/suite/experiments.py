@@ -85,9 +85,19 @@ def exposures_file(suite: str, dataset: str) -> str:
     return f"{ROOT}/exposures/{suite}/{dataset}.npz"
 
 
-def term_counts_file(suite: str, dataset: str) -> str:
-    """Cumulative counts of the terms over the training order of a data set."""
-    return f"{ROOT}/terms/{suite}/{dataset}.parquet"
+def term_counts_file(suite: str, dataset: str, first: int, stop: int) -> str:
+    """Counts of the terms in rows [first, stop) of the training order of a data set."""
+    return f"{ROOT}/terms/{suite}/{dataset}/rows-{first}-{stop}.parquet"
+
+
+def term_count_files(models: Iterable[Model], dataset: str, settings: Mapping[str, Any]) -> list[str]:
+    """Tables of all counting jobs of a data set: its rows up to the last asked step, ``rows_per_job`` at a time."""
+    same = [model for model in models if model.dataset == dataset]
+    rows = max(model.step(step).rows for model in same for step in term_steps(model, settings))
+    portion = int(settings["rows_per_job"])
+    return [
+        term_counts_file(same[0].suite, dataset, first, min(first + portion, rows)) for first in range(0, rows, portion)
+    ]
 
 
 def term_answers_file(model: str) -> str:
