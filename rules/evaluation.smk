@@ -36,7 +36,7 @@ rule score_checkpoint:
     """One checkpoint on all tasks and all numbers of shots, under one protocol."""
     input:
         fetched="results/checkpoints/{model}/step{step}/fetched.json",
-        plans=GRAPH.plans_of,
+        plans=GRAPH.plans(),
     output:
         scores=expand(
             "results/scores/{{model}}/step{{step}}/{shots}-shot{{kind}}.json",
@@ -52,6 +52,7 @@ rule score_checkpoint:
         mem_mb=RESOURCES.memory("evaluate"),
         runtime=RESOURCES.minutes("evaluate"),
         gpu=RESOURCES.gpus("evaluate"),
+        evaluations=1,
     params:
         folder=layout.checkpoint_folder("{model}", "{step}"),
         renewal=RUN.section("evaluation").get("renewal"),

@@ -275,9 +275,9 @@ class Graph:
         """Protocol that the wildcard ``kind`` of a file name stands for."""
         return str(wildcards.kind).lstrip(".") or CURRENT
 
-    def plans_of(self, wildcards: Any) -> list[str]:
-        """Plans of one protocol for all numbers of shots."""
-        return [layout.plan_file(self.run.suite.name, k, self.protocol_of(wildcards)) for k in self.run.shots]
+    def plans(self) -> list[str]:
+        """Patterns of the plans of one protocol, which stays the wildcard ``kind``, for all numbers of shots."""
+        return [f"{layout.RESULTS}/plans/{self.suite.name}/{k}-shot{{kind}}.plan" for k in self.run.shots]
 
     def stock_task_names(self, wildcards: Any) -> list[str]:
         """Tasks that stock lm-eval runs with the number of shots of a job."""
