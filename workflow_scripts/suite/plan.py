@@ -23,6 +23,7 @@ from workflow_scripts.suite.check import DEFAULT, load_run_file
 from workflow_scripts.suite.experiment_costs import ExperimentCost, experiment_costs
 from workflow_scripts.suite.experiments import EXPERIMENTS, experiments_of, one_per_size, row_ranges
 from workflow_scripts.suite.layout import MODEL_FILES
+from workflow_scripts.suite.measured import TABLE, read_table
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.resources import (
     CPU_RATE,
@@ -244,9 +245,20 @@ def outlook(run: Run, devices: int, price: float | None) -> str:
         f"{jobs_of(run):,} jobs beside a few dozen of data and figures; {requests_of(run):,} requests to a Hub",
         f"{time_text(wall_hours(run, devices), 'wall')} on {devices} {device}s, if they are all ours",
     ]
+    lines.append(requests_line(run))
     if price is not None:
         lines.append(f"{spent * price:,.0f} in money at {price:g} per {device}-hour")
     return "\n".join(lines)
+
+
+def requests_line(run: Run) -> str:
+    """Whether jobs ask a scheduler for what was measured here or for what arithmetic says."""
+    table = read_table()
+    device = str(run.settings.get("device", "cpu"))
+    known = sum(1 for _, model, on in table if on == device and model in run.steps)
+    if not known:
+        return "requests to a scheduler: arithmetic (storage.refine_requests makes them from measured peaks)"
+    return f"requests to a scheduler: {known} of its models' stages measured ({TABLE}), the others arithmetic"
 
 
 def jobs_left(config: Path) -> str:

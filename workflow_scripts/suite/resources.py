@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from workflow_scripts.suite.measured import Key, Measured, read_table
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
 from workflow_scripts.suite.segments import Segments
@@ -29,8 +30,9 @@ GPU_MEMORY_MB = 72_000  # usable memory of one 80 GB device
 EVALUATION_TOKENS = {"pythia": 3.65e6, "pocket": 6e4, "books": 1e6}
 MORE_SHOTS_FACTOR = 2.0
 QUICKSTART_TOKENS = 100.0
-# Resident size of a Python with torch, numba and this package: 265 to 475 MB for models of 90,000 parameters.
-PROGRAM_MB = 600
+# Resident size of a Python with torch, numba, this package and a plan: 265 to 531 MB for models of up to a million
+# parameters, and 200 MB for the two Snakemakes that a cluster's job holds beside it.
+PROGRAM_MB = 800
 # Nodes that the evaluation's engine forwards at once, and rows of logits and their logarithms beside each other.
 ENGINE_TOKENS = {"cpu": 2048, "cuda": 16384}
 LOGIT_COPIES = 3
@@ -179,11 +181,21 @@ def lasts(number: int) -> Callable[[Any, int], int]:
     return request
 
 
+def observed(need: Need, measured: Measured, work: float) -> Need:
+    """``need`` with measured memory and time, the latter for a job with ``work`` tokens or bytes."""
+    minutes = min(minutes_for(measured.seconds_of(work)), max(need.minutes, LONGEST_MINUTES))
+    return replace(need, memory_mb=measured.memory_mb, minutes=minutes)
+
+
 class JobResources:
     """The requests of a run's jobs, as functions that Snakemake calls with a job's wildcards and attempt."""
 
-    def __init__(self, run: Run) -> None:
-        """Compute every model's needs once: a plan of thousands of jobs asks thousands of times."""
+    def __init__(self, run: Run, measured: Mapping[Key, Measured] | None = None) -> None:
+        """Compute every model's needs once: a plan of thousands of jobs asks thousands of times.
+
+        What ``measured`` knows takes the place of arithmetic; when left out it is the table in the working directory.
+        """
+        self.measured = read_table() if measured is None else measured
         self.device = str(run.settings.get("device", "cpu"))
         self.dtype = str(run.section("evaluation").get("dtype", "float32"))
         self.memorization_dtype = memorization_dtype(run)
@@ -202,6 +214,25 @@ class JobResources:
             for model in run.models
         }
 
+        # Tokens or bytes of one job, by which a measured time is scaled.
+        self.work: Mapping[str, Mapping[str, float]] = {
+            model.name: {
+                "fetch": float(checkpoint_bytes(model)),
+                "evaluate": tokens,
+                "retrain": self.segments.share(model.name) * training_tokens(model),
+                "memorize": memorization_tokens(run),
+            }
+            for model in run.models
+        }
+        self.needs = {name: self.refined(name, needs) for name, needs in self.needs.items()}
+
+    def refined(self, model: str, needs: Mapping[str, Need]) -> dict[str, Need]:
+        """``needs`` of ``model`` with what was measured in place of what was computed."""
+        found = {stage: self.measured.get((stage, model, self.device)) for stage in needs}
+        return {
+            stage: needs[stage] if each is None else observed(needs[stage], each, self.work[model][stage])
+            for stage, each in found.items()
+        }
     def memory(self, stage: str) -> Callable[[Any, int], int]:
         """Host memory in MB of a stage's jobs, growing with each attempt."""
         return lambda wildcards, attempt: self.needs[wildcards.model][stage].memory_mb * attempt
