@@ -24,6 +24,7 @@ from workflow_scripts.errors import (
     UnknownNameError,
 )
 from workflow_scripts.storage import git_objects, http_reader, lfs_program, make_lock, records, stale, write_run
+from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.catalog import Access, open_source
 from workflow_scripts.storage.digests import ContentHash
 from workflow_scripts.storage.hashing import sha256_file, sha256_text
@@ -331,3 +332,11 @@ def test_programs_run_from_any_folder(root: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == str(root)
+
+
+def test_no_handle_is_left_open_after_many_small_files(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "first")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(20):
+        write_text(tmp_path / f"{number}", "content")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
