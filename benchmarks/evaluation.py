@@ -40,7 +40,16 @@ TASKS = {
     0: ("blimp", "lambada_openai", "arc_easy"),
     5: ("lambada_openai", "arc_easy", "arc_challenge", "piqa", "winogrande"),
 }
-WHOLE_LIST = ("blimp", "lambada_openai", "wikitext", "piqa", "sciq_validation", "wsc", "winogrande", "arc_easy")
+WHOLE_LIST: tuple[str, ...] = (
+    "blimp",
+    "lambada_openai",
+    "wikitext",
+    "piqa",
+    "sciq_validation",
+    "wsc",
+    "winogrande",
+    "arc_easy",
+)
 WHOLE_LIST += ("arc_challenge", "logiqa", "mmlu", "crows_pairs_english")
 SPECIAL = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
 
