@@ -22,6 +22,6 @@ def test_a_missing_number_and_a_bar_are_seen(tmp_path):
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_x.py").write_text('def test_faults_01_03_a_b():\n    """One | two."""\n')
     lines = reliability.page(tmp_path).splitlines()[-3:]
-    assert lines[0].startswith(r"| 1 | a b | One \| two. | [test_x.py](")
+    assert lines[0].startswith(r"| 1 | a b | One \| two. | `tests/test_x.py`")
     assert lines[1] == f"| 2 | | {reliability.MISSING} | |"
     assert lines[2].startswith("| 3 | a b |")

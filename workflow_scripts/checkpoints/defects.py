@@ -48,6 +48,8 @@ def read_defects(path: Path) -> list[Defect]:
         rows = list(csv.reader(io.StringIO(path.read_text("utf-8")), delimiter="\t"))
     except FileNotFoundError:
         raise MissingInputError(f"{path}: no such table of defects; the target `audit` makes one") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a table of defects ({error})") from None
     if not rows or tuple(rows[0]) != HEADER or any(len(row) != len(HEADER) for row in rows):
         raise DataError(f"{path}: not a table of defects; expected the columns {', '.join(HEADER)}")
     return [Defect(*row) for row in rows[1:]]

@@ -24,6 +24,8 @@ def columns(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         raise MissingInputError(
             f"{path}: there is no such table; expected the columns {', '.join(names)} ..."
         ) from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text at byte {error.start}") from None
     rows = csv.reader(lines, delimiter="\t")
     if tuple(next(rows, [])[: len(names)]) != names:
         raise DataError(f"{path}: does not start with the columns {', '.join(names)}")

@@ -81,8 +81,7 @@ def rows(shown: Sequence[Shown], root: Path) -> Iterator[str]:
         if number not in by_number:
             yield f"| {number} | | {MISSING} | |"
         for each in sorted(by_number.get(number, ()), key=lambda each: (str(each.path), each.line)):
-            address = f"../{each.path.relative_to(root)}"
-            yield f"| {number} | {each.fault} | {cell(each.happens)} | [{each.path.name}]({address}) |"
+            yield f"| {number} | {each.fault} | {cell(each.happens)} | `{each.path.relative_to(root)}` |"
 
 
 def cell(text: str) -> str:

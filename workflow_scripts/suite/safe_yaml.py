@@ -115,7 +115,7 @@ def explain(error: Exception) -> str:
         return f"nested more than {MOST_DEPTH} levels deep"
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error)
-    return f"line {mark.line + 1}: {problem}" if mark else str(problem)
+    return f"line {mark.line + 1}: {problem}" if mark else " ".join(str(problem).split())
 
 
 def refuse_deep(value: Any, where: str) -> None:

@@ -127,7 +127,22 @@ def recipe_from_config(
     ``gpus`` is the number the run was launched on (batch = micro-batch x gpus / tensor-parallel size x accumulation);
     ``vocab_entries`` the tokenizer's entries, padded here as gpt-neox pads them. Raises ConfigError or ModelError.
     """
-    settings = read_config(path)
+    try:
+        return recipe_of_settings(read_config(path), path, gpus, vocab_entries, compute_dtype, lr_schedule)
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError, ArithmeticError) as error:
+        kind = f"{type(error).__name__}: {str(error)[:100]}"
+        raise ConfigError(f"{path}: a value is of another kind than gpt-neox knows ({kind}); correct it") from error
+
+
+def recipe_of_settings(  # noqa: PLR0917 - called once, with the names at hand
+    settings: Mapping[str, Any],
+    path: Path,
+    gpus: int | None,
+    vocab_entries: int,
+    compute_dtype: str,
+    lr_schedule: str,
+) -> Recipe:
+    """Recipe that ``settings`` describe; values of a wrong kind raise whatever Python makes of them."""
     check_network(settings, path)
     known = {**DEFAULTS, **settings}
     pair = (known["init_method"], known["output_layer_init_method"])
