@@ -206,3 +206,7 @@ def test_published_effects_are_as_found(root):
         ("v1", "6.9b", "intervention"): (0.1, 10),
     }
     assert round(found.loc[("v0", "410m", "intervention"), "p"], 3) == 0.008
+    sentence = interventions.published_sentence("v0", found.loc[["v0"]].reset_index())
+    assert "410m (intervention) -3.1 points (-4.5 to -1.6), p = 0.008, at 10 common steps" in sentence
+    assert "70m (intervention) -0.6 points at 1 common step" in sentence
+    assert "nan" not in sentence

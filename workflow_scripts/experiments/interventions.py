@@ -151,13 +151,18 @@ def sentences_of(table: pd.DataFrame, patches: pd.DataFrame, published: pd.DataF
         arm_sentence(f"{model}, {arm}", int(changed[model, arm]), part)
         for (model, arm), part in last.groupby(["model", "arm"], sort=False)
     ]
+    return [*sentences, *(published_sentence(str(name), part) for name, part in published.groupby("version"))]
+
+
+def published_sentence(version: str, rows: pd.DataFrame) -> str:
+    """The published effects of one version of the suite, as found."""
     words = [
-        f"{row.version} {row.size} ({row.arm}) {row.effect:+.1f} points"
+        f"{row.size} ({row.arm}) {row.effect:+.1f} points"
         + (f" ({row.lower:+.1f} to {row.upper:+.1f}), {probability(row.p)}," if row.checkpoints > 1 else "")
         + f" at {row.checkpoints} common step{'s' * (row.checkpoints > 1)}"
-        for row in published.itertuples()
+        for row in rows.itertuples()
     ]
-    return [*sentences, f"Published effect on CrowS-Pairs (gender), arm minus baseline: {'; '.join(words)}."]
+    return f"Published effect on CrowS-Pairs (gender), {version}, arm minus baseline: {'; '.join(words)}."
 
 
 def arm_sentence(name: str, changed: int, rows: pd.DataFrame) -> str:
