@@ -42,6 +42,7 @@ MpiDefault=none
 SwitchType=switch/none
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
+TaskProlog={folder}/task_prolog
 SlurmdParameters=config_overrides
 ReturnToService=2
 SelectType=select/cons_tres
@@ -60,6 +61,11 @@ AccountingStorageType=accounting_storage/none
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb} Gres=gpu:fake:{gpus} State=UNKNOWN
 PartitionName=cpu Nodes={host} Default=YES MaxTime=1-00:00:00 DefaultTime=10 State=UP
 PartitionName=gpu Nodes={host} MaxTime=1-00:00:00 DefaultTime=10 State=UP
+"""
+# Runs in the environment of each task before it: what a program of the job sees. Standard output would change it.
+PROLOG = """\
+#!/bin/sh
+echo "$SLURM_JOB_ID ${{CUDA_VISIBLE_DEVICES-none}}" >> {seen}
 """
 
 
@@ -93,6 +99,7 @@ class SlurmTestbed:
         self.folder = folder
         self.shape = {"cpus": cpus, "memory_mb": memory_mb, "gpus": gpus}
         self.conf = folder / "slurm.conf"
+        self.seen_by_jobs = folder / "seen_by_jobs"
         self.environment = {**os.environ, "PATH": SEARCH_PATH, "SLURM_CONF": str(self.conf)}
 
     def ask(self, *command: str, timeout: float = 30) -> str:
@@ -121,6 +128,9 @@ class SlurmTestbed:
             host=host, folder=self.folder, controller_port=controller_port, node_port=node_port, **self.shape
         )
         self.conf.write_text(text)
+        prolog = self.folder / "task_prolog"
+        prolog.write_text(PROLOG.format(seen=self.seen_by_jobs))
+        prolog.chmod(0o755)
         lines = []
         for index in range(self.shape["gpus"]):
             device = self.folder / "devices" / f"gpu{index}"
@@ -154,6 +164,11 @@ class SlurmTestbed:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{what} did not come up in {seconds:.0f} s; logs in {self.folder}")
             time.sleep(0.1)
+
+    def visible_gpus(self) -> dict[str, str]:
+        """CUDA_VISIBLE_DEVICES by number of job, as a program of the job sees it; ``none`` where it is not set."""
+        lines = self.seen_by_jobs.read_text().splitlines()
+        return dict(line.split() for line in lines)
 
     def stop(self) -> None:
         """End all jobs and daemons, and remove the folder."""

@@ -1,18 +1,16 @@
 """What goes wrong on a cluster: nothing half-written is left, and the same command goes on."""
 
+import re
 import time
 
 import pytest
 
 QUICK = ("--slurm-init-seconds-before-status-checks", "2")
 TROUBLE = """
-from workflow_scripts.suite.resources import grows
-
-onstart:
-    shell("echo started >> starts.txt")
+from workflow_scripts.suite.resources import grows, lasts
 
 rule all:
-    input: "memory.txt", "cancelled.txt", "fails.txt"
+    input: "memory.txt", "cancelled.txt", "late.txt", "fails.txt"
 
 # Takes 700 MB; the first attempt is granted less. Snakemake itself takes up to 200 MB of what a job is granted.
 rule memory:
@@ -27,15 +25,26 @@ rule cancelled:
     shell: "echo half > {output}; echo $CUDA_VISIBLE_DEVICES >> cancelled.attempts;"
            " [ $(wc -l < cancelled.attempts) -gt 1 ] || sleep 300; echo whole > {output}"
 
+# Takes longer than the minute of the first attempt.
+rule late:
+    output: "late.txt"
+    resources: runtime=lasts(1)
+    shell: "echo {resources.runtime} >> late.attempts; echo half > {output};"
+           " [ $(wc -l < late.attempts) -gt 1 ] || sleep 300; echo whole > {output}"
+
 rule fails:
     output: "fails.txt"
     log: "fails.log"
     resources: mem_mb=grows(500)
     shell: "echo {resources.mem_mb} >> fails.attempts; echo half > {output};"
-           " echo 'error: what went wrong' > {log}; exit 1"
+           " echo 'error: what went wrong' > {log}; [ -e mended ]; echo whole > {output}"
 """
 KILLED = """
+configfile: "config/config.yaml"
+include: "rules/common.smk"
+
 rule all:
+    default_target: True
     input: "done.txt"
 
 rule work:
@@ -69,40 +78,67 @@ def snakefile(place):
     return write
 
 
+def blocks(output, rule):
+    """What Snakemake printed about each failure of a rule: its headline and the indented lines below."""
+    return re.findall(rf"^Error in rule {rule}:\n(?:[ \t].*\n)*", output, re.MULTILINE)
+
+
 @pytest.mark.slow
-def test_memory_cancelling_and_failure_are_retried_and_reported(place, slurm, start_snakemake, snakefile):
+def test_memory_time_cancelling_and_failure_are_retried_and_reported(place, slurm, start_snakemake, snakefile):
     snakefile(TROUBLE)
     process = start_snakemake("--retries", "1", *QUICK)
     wait_for(lambda: (place / "cancelled.attempts").exists() and running(slurm, place, "cancelled"))
     slurm.ask("scancel", *running(slurm, place, "cancelled"))
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=420)
 
     assert process.returncode == 1
-    assert (place / "memory.txt").read_text() == (place / "cancelled.txt").read_text() == "whole\n"
+    for name in ("memory.txt", "cancelled.txt", "late.txt"):
+        assert (place / name).read_text() == "whole\n", name
     assert (place / "memory.attempts").read_text().split() == ["600", "1200"]
     assert (place / "fails.attempts").read_text().split() == ["500", "1000"]
+    assert (place / "late.attempts").read_text().split() == ["1", "2"]
     assert (place / "cancelled.attempts").read_text().split() == ["0", "0"], "the fake GPU is visible to the job"
     assert not (place / "fails.txt").exists(), "nothing half-written is left"
     granted = slurm.ask("squeue", "--states", "all", "-h", "-o", "%m").split()
     assert {"600M", "1200M", "500M", "1000M"} <= {text.replace("G", "000M") for text in granted}, granted
-    assert "fails.log" in output
-    assert "error: what went wrong" in output
+    states = slurm.ask("squeue", "--states", "all", "-h", "-o", "%T").split()
+    assert {"CANCELLED", "TIMEOUT", "FAILED", "COMPLETED"} <= set(states), states
+    reported = blocks(output, "fails")
+    assert len(reported) == 2, "one block for each attempt"
+    for block in reported:
+        assert "log: fails.log" in block
+        assert len(block.splitlines()) < 12
+    assert (place / "fails.log").read_text() == "error: what went wrong\n"
+
+    (place / "mended").write_text("")
+    again = start_snakemake(*QUICK)
+    output, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, output[-3000:]
+    assert (place / "fails.txt").read_text() == "whole\n"
+    assert len((place / "late.attempts").read_text().split()) == 2, "what was finished is not made again"
 
 
 @pytest.mark.slow
-def test_a_killed_run_leaves_no_second_writer(place, slurm, start_snakemake, snakefile):
+def test_a_second_run_names_the_first_and_a_killed_one_leaves_no_second_writer(
+    place, slurm, start_snakemake, snakefile
+):
     snakefile(KILLED)
     (place / "seconds.txt").write_text("300")
     first = start_snakemake(*QUICK)
     wait_for((place / "events.txt").exists)
+    second = start_snakemake(*QUICK)
+    output, _ = second.communicate(timeout=300)
+    assert second.returncode == 2
+    assert f"a run is alive here (process {first.pid} on " in output
+
     first.kill()
     first.wait()
     assert running(slurm, place, "work"), "the job outlives the killed run"
-
-    second = start_snakemake(*QUICK)
-    output, _ = second.communicate(timeout=300)
-    assert second.returncode != 0
-    assert "lock" in output.lower()
+    third = start_snakemake(*QUICK)
+    output, _ = third.communicate(timeout=300)
+    assert third.returncode == 2
+    assert f"a run was killed here (process {first.pid} on " in output
+    assert "make unlock" in output
     assert (place / "events.txt").read_text().split() == ["start"]
 
     unlocked = start_snakemake(program=("workflow_scripts.suite.unlock",))
@@ -111,8 +147,8 @@ def test_a_killed_run_leaves_no_second_writer(place, slurm, start_snakemake, sna
     assert not running(slurm, place, "work")
 
     (place / "seconds.txt").write_text("0")
-    third = start_snakemake(*QUICK)
-    output, _ = third.communicate(timeout=300)
-    assert third.returncode == 0, output[-3000:]
+    last = start_snakemake(*QUICK)
+    output, _ = last.communicate(timeout=300)
+    assert last.returncode == 0, output[-3000:]
     assert (place / "done.txt").read_text() == "whole\n"
     assert (place / "events.txt").read_text().split() == ["start", "start", "end"]

@@ -114,6 +114,16 @@ def test_nothing_runs_again_for_values_of_a_profile(finished):
     assert finished.rebuilt(cores=16, resources={"score_checkpoint": {"mem_mb": 99, "gpu": 1}}) == {}
 
 
+def test_nothing_runs_again_for_measured_requests(finished):
+    table = finished.folder / "results" / "requests.tsv"
+    columns = ("stage", "model", "device", "work", "jobs", "peak_mb", "seconds")
+    table.write_text("\t".join(columns) + "\nevaluate\tpocket-90k\tcpu\t1000\t1\t5000\t60000\n")
+    try:
+        assert finished.rebuilt() == {}
+    finally:
+        table.unlink()
+
+
 def test_a_figures_style_draws_figures_and_report(finished):
     assert finished.rebuilt_after("workflow_scripts/report/style.py", "import", "# A comment.\nimport") == SHOW
 
