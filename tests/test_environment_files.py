@@ -27,3 +27,20 @@ def test_the_images_are_built_from_the_locks_by_the_same_program(root):
         assert "pip install" not in text
         assert (root / "workflow_scripts/snakemake_plugins").is_dir()
     assert f"{PLUGIN}==" in (root / "envs" / "slurm.lock").read_text()
+
+
+def test_everything_that_the_images_copy_and_install_exists(root):
+    docker = (root / "envs" / "Dockerfile").read_text()
+    copied = re.findall(r"^COPY (\S+) \S+$", docker, re.MULTILINE)
+    files = re.search(r"%files\n((?: +.*\n)+)", (root / "envs" / "apptainer.def").read_text())
+    copied += [line.split()[0] for line in files[1].splitlines()]
+    assert len(copied) >= 7
+    assert [name for name in copied if not (root / name).exists()] == []
+    extras = re.findall(r"EXTRAS=(\w+)", docker + (root / "envs" / "apptainer.def").read_text())
+    builds = re.findall(r"ARG TORCH=(\w+)|^ +TORCH=(\w+)", docker + (root / "envs" / "apptainer.def").read_text(), re.M)
+    locks = {*extras, *(f"torch-{a or b}" for a, b in builds), "build", "base"}
+    assert [name for name in locks if not (root / "envs" / f"{name}.lock").is_file()] == []
+    # Instructions that Docker knows, each line but continuations and comments.
+    known = {"FROM", "ARG", "ENV", "RUN", "COPY", "WORKDIR", "ENTRYPOINT"}
+    lines = re.sub(r"\\\n", " ", docker).splitlines()
+    assert {line.split()[0] for line in lines if line and not line.startswith("#")} == known
