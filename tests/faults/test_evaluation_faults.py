@@ -1,0 +1,131 @@
+"""Faults of the evaluation: a killed job, a disk that fills up while scores are written, numbers that are none."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.faults.evaluating import CHECKPOINT, make_world
+from workflow_scripts.errors import DataError, EvaluationError
+from workflow_scripts.evaluation import collect, score
+from workflow_scripts.evaluation.results import read_results
+from workflow_scripts.storage.atomic import write_bytes
+
+DIE_IN_THE_MIDDLE = """
+import os, signal, sys
+from workflow_scripts.evaluation import batches, score, unfinished
+batches.segments.__defaults__ = (60,)
+unfinished.SECONDS = 0.0
+original = unfinished.write_bytes
+def write_then_die(path, content):
+    original(path, content)
+    os.kill(os.getpid(), signal.SIGKILL)
+unfinished.write_bytes = write_then_die
+score.main(sys.argv[1:])
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a checkpoint and the plan of one task."""
+    return make_world(tmp_path_factory.mktemp("evaluating"))
+
+
+def arguments(world: Path, output: Path, checkpoint: Path | None = None) -> list[str]:
+    """Command line of the scorer."""
+    folder = checkpoint or world / CHECKPOINT
+    return ["--checkpoint", str(folder), "--plan", str(world / "0-shot.plan"), "--output", str(output)]
+
+
+def test_fault_44_an_evaluation_that_is_killed_half_way_goes_on(world: Path, tmp_path: Path, caplog) -> None:
+    output = tmp_path / "out" / "0-shot.json"
+    command = [sys.executable, "-c", DIE_IN_THE_MIDDLE, *arguments(world, output)]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == -signal.SIGKILL
+    kept = output.parent / ".0-shot.json.unfinished.npz"
+    assert [path for path in output.parent.iterdir() if not path.name.endswith(".tmp")] == [kept]
+    score.main(arguments(world, output))
+    assert read_results(output)["results"]
+    assert not kept.exists()
+
+
+def test_fault_44_a_device_that_is_full_gets_a_smaller_batch(world: Path, tmp_path: Path, monkeypatch) -> None:
+    from workflow_scripts.evaluation.engine import Engine
+
+    original, sizes = Engine.try_rows, []
+
+    def cramped(self, forest, *rest):
+        sizes.append(rest[2])
+        if rest[2] > 1024:
+            raise torch.OutOfMemoryError
+        return original(self, forest, *rest)
+
+    monkeypatch.setattr(Engine, "try_rows", cramped)
+    score.main(arguments(world, tmp_path / "0-shot.json"))
+    assert sizes[:2] == [2048, 1024]
+    assert read_results(tmp_path / "0-shot.json")["results"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [0, 4096, 8192])
+def test_fault_45_scores_on_a_full_disk_leave_no_half_file(world: Path, small_disk: Path, room: int) -> None:
+    ballast = small_disk / "ballast"
+    free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize
+    ballast.write_bytes(b"\0" * (free - room))
+    command = [sys.executable, "-m", "workflow_scripts.evaluation.score", *arguments(world, small_disk / "0-shot.json")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "the disk is full; free some space and run again" in done.stderr.splitlines()[-1]
+    left = sorted(path.name for path in small_disk.glob("0-shot.json*"))
+    assert left == ["0-shot.json", "0-shot.json.loglikelihoods.npz"][-(room // 4096) :] * bool(room)
+    for name in left:  # what stands is whole; only the record of it is missing
+        assert json.loads((small_disk / name).read_text()) if name.endswith("json") else np.load(small_disk / name)
+    ballast.unlink()
+    score.main(arguments(world, small_disk / "0-shot.json"))
+    assert read_results(small_disk / "0-shot.json")["results"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_fault_46_numbers_that_are_not_finite_stop_the_job_by_name(world: Path, tmp_path: Path, value: float) -> None:
+    folder = tmp_path / "pocket-90k" / "step7"
+    folder.mkdir(parents=True)
+    for path in (world / CHECKPOINT).iterdir():
+        write_bytes(folder / path.name, path.read_bytes())
+    weights = load_file(folder / "model.safetensors")
+    weights["gpt_neox.layers.1.mlp.dense_h_to_4h.weight"][0, 0] = value
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EvaluationError, match="step7: logits that are not finite, first in layer 1 of 2"):
+        score.main(arguments(world, tmp_path / "out" / "0-shot.json", folder))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null"])
+def test_fault_46_an_empty_result_does_not_count(world: Path, tmp_path: Path, text: str) -> None:
+    output = tmp_path / CHECKPOINT / "0-shot.json"
+    score.main(arguments(world, output))
+    output.write_text(text)
+    table = ["--suite", "pocket", "--scores", str(output), "--output", str(tmp_path / "scores.parquet")]
+    with pytest.raises(DataError, match=r"0-shot\.json: (not JSON|lacks|holds no JSON object)"):
+        collect.main(table)
+    assert not (tmp_path / "scores.parquet").exists()
+    score.main(arguments(world, output))
+    collect.main(table)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "null", '"0.5"'])
+def test_fault_46_a_metric_that_is_no_number_is_refused(world: Path, tmp_path: Path, value: str) -> None:
+    output = tmp_path / CHECKPOINT / "0-shot.json"
+    score.main(arguments(world, output))
+    content = json.loads(output.read_text())
+    content["results"]["pocket_agreement"]["acc,none"] = "@"
+    output.write_text(json.dumps(content).replace('"@"', value))
+    with pytest.raises(DataError, match=r"task 'pocket_agreement': acc,none is .*, not a finite number"):
+        collect.main(["--suite", "pocket", "--scores", str(output), "--output", str(tmp_path / "scores.parquet")])
