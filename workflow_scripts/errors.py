@@ -18,11 +18,22 @@ bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+LINE_ENDS = re.compile(r"\s*[\r\n\v\f\x85\u2028\u2029]+\s*")
 
 
 class PipelineError(Exception):
-    """Base of every error that is reported to the user as one line."""
+    """Base of every error that is reported to the user as one line, whatever names and texts went into it."""
+
+    def __str__(self) -> str:
+        r"""Return the message with its line ends taken out.
+
+        >>> str(PipelineError("first\n  second"))
+        'first second'
+        """
+        return LINE_ENDS.sub(" ", super().__str__())
 
 
 class ConfigError(PipelineError):

@@ -47,6 +47,7 @@ def arguments(world: Path, output: Path, checkpoint: Path | None = None) -> list
 
 
 def test_fault_44_an_evaluation_that_is_killed_half_way_goes_on(world: Path, tmp_path: Path, caplog) -> None:
+    """SIGKILL in the middle of a checkpoint: the next run goes on from the answers kept, with the same results."""
     output = tmp_path / "out" / "0-shot.json"
     command = [sys.executable, "-c", DIE_IN_THE_MIDDLE, *arguments(world, output)]
     assert subprocess.run(command, check=False, capture_output=True).returncode == -signal.SIGKILL
@@ -58,6 +59,7 @@ def test_fault_44_an_evaluation_that_is_killed_half_way_goes_on(world: Path, tmp
 
 
 def test_fault_44_a_device_that_is_full_gets_a_smaller_batch(world: Path, tmp_path: Path, monkeypatch) -> None:
+    """The device has no memory for a pass: it is tried again in smaller pieces, with the same results."""
     from workflow_scripts.evaluation.engine import Engine
 
     original, sizes = Engine.try_rows, []
@@ -77,6 +79,7 @@ def test_fault_44_a_device_that_is_full_gets_a_smaller_batch(world: Path, tmp_pa
 @pytest.mark.slow
 @pytest.mark.parametrize("room", [0, 4096, 8192])
 def test_fault_45_scores_on_a_full_disk_leave_no_half_file(world: Path, small_disk: Path, room: int) -> None:
+    """The disk fills up while scores are written: one line, and no half-written file."""
     ballast = small_disk / "ballast"
     free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize
     ballast.write_bytes(b"\0" * (free - room))
@@ -95,6 +98,7 @@ def test_fault_45_scores_on_a_full_disk_leave_no_half_file(world: Path, small_di
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_fault_46_numbers_that_are_not_finite_stop_the_job_by_name(world: Path, tmp_path: Path, value: float) -> None:
+    """NaN or infinity among the answers: the job stops and names where, nothing is written."""
     folder = tmp_path / "pocket-90k" / "step7"
     folder.mkdir(parents=True)
     for path in (world / CHECKPOINT).iterdir():
@@ -109,6 +113,7 @@ def test_fault_46_numbers_that_are_not_finite_stop_the_job_by_name(world: Path, 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null"])
 def test_fault_46_an_empty_result_does_not_count(world: Path, tmp_path: Path, text: str) -> None:
+    """An empty or cut result file: refused by name instead of drawn as a gap."""
     output = tmp_path / CHECKPOINT / "0-shot.json"
     score.main(arguments(world, output))
     output.write_text(text)
@@ -122,6 +127,7 @@ def test_fault_46_an_empty_result_does_not_count(world: Path, tmp_path: Path, te
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "null", '"0.5"'])
 def test_fault_46_a_metric_that_is_no_number_is_refused(world: Path, tmp_path: Path, value: str) -> None:
+    """A metric that is NaN, infinite or text: refused by name."""
     output = tmp_path / CHECKPOINT / "0-shot.json"
     score.main(arguments(world, output))
     content = json.loads(output.read_text())

@@ -2,8 +2,6 @@
 
 from workflow_scripts.suite import reliability
 
-OF_EVALUATION = {44, 45, 46}  # their tests lie beside those of the evaluation until they carry their numbers
-
 
 def test_the_page_is_current(root):
     current = (root / "docs" / "reliability.md").read_text(encoding="utf-8")
@@ -13,7 +11,7 @@ def test_the_page_is_current(root):
 def test_every_number_has_a_test_that_says_what_happens(root):
     shown = list(reliability.tests_of_faults(root / "tests"))
     numbers = {each.number for each in shown}
-    assert numbers | OF_EVALUATION == set(range(1, max(numbers) + 1))
+    assert numbers == set(range(1, max(numbers) + 1))
     assert not [each.test for each in shown if not each.happens], "a docstring says what happens"
     assert max(each.number for each in shown) >= 80
 

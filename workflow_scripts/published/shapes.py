@@ -111,11 +111,15 @@ def read_winobias_table(document: dict[str, Any]) -> list[Content]:
 
 def read_term_frequency(raw: bytes) -> Iterator[Content]:
     """Arithmetic accuracies: one content per model, checkpoint and number of shots."""
-    reader = csv.DictReader(io.StringIO(raw.decode("utf-8", errors="replace")))
-    if reader.fieldnames != CSV_COLUMNS:
-        raise DataError(f"unknown CSV columns {reader.fieldnames}; known are {CSV_COLUMNS}")
+    reader = csv.DictReader(io.StringIO(raw.decode("utf-8", errors="replace"), newline=""))
+    try:
+        rows, columns = list(reader), reader.fieldnames
+    except csv.Error as error:
+        raise DataError(f"line {reader.line_num}: not CSV: {error}") from error
+    if columns != CSV_COLUMNS:
+        raise DataError(f"unknown CSV columns {columns}; known are {CSV_COLUMNS}")
     groups: dict[tuple[str, int, int], list[Measurement]] = defaultdict(list)
-    for number, row in enumerate(reader, start=2):
+    for number, row in enumerate(rows, start=2):
         try:
             key = row["model"], int(row["checkpoint"]), int(row["fewshot"])
             metrics = {"acc": float(row["acc"]), "acc_stderr": float(row["acc_stderr"])}
