@@ -12,7 +12,7 @@ from tests.faults import crash_matrix
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    kills = crash_matrix.matrix(tmp_path / "it's a \"däta\" 数据", kills=6, seed=0, stages=crash_matrix.TABLE)
+    kills = crash_matrix.matrix(tmp_path / 'it\'s a "däta" 数据', kills=6, seed=0, stages=crash_matrix.TABLE)
     assert len(kills) == 6
     assert len({kill.job for kill in kills}) == 6
     assert any(kill.job in kill.running for kill in kills), "at least one came inside its job"
