@@ -24,8 +24,8 @@ def scoreboard_table(comparison: pd.DataFrame) -> Table:
         ["figure", "numbers", *VERDICTS],
         rows,
         "Reproduced: nearer than three deviations of the answers that may flip between number formats. Not comparable: "
-        "lm-eval asks the task differently today, or other items were used; five-shot prompts always differ. Missing: "
-        "not scored in this run.",
+        "lm-eval asks the task differently today, or other items were used; five-shot prompts differ unless protocol "
+        "pythia-2023 asked them. Missing: not scored in this run.",
     )
 
 
@@ -35,11 +35,11 @@ def difference_tables(comparison: pd.DataFrame) -> list[Table]:
     if found.empty:
         return []
     rows = [
-        [row.model, str(row.step), row.task, row.metric, score_text(row.value_published), score_text(row.value_ours),
-         f"{row.difference:+.4f}", f"{row.noise:.4f}"]
+        [row.model, str(row.step), str(row.shots), row.task, row.metric, score_text(row.value_published),
+         score_text(row.value_ours), f"{row.difference:+.4f}", f"{row.noise:.4f}"]
         for row in found.itertuples()
     ]  # fmt: skip
-    head = ["model", "step", "task", "metric", "published", "ours", "difference", "expected at most"]
+    head = ["model", "step", "shots", "task", "metric", "published", "ours", "difference", "expected at most"]
     count = int((comparison["verdict"] == DIFFERS).sum())
     return [Table(f"Comparable numbers that differ ({len(found)} of {count})", head, rows)]
 

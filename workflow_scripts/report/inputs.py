@@ -78,7 +78,7 @@ def read_inputs(run_file: Path, run_dir: Path, results_root: Path, figures: Sequ
         crosscheck=read_json(tables / "crosscheck.json"),
         experiments=[read_verdict(path) for path in verdicts.values() if path.is_file()],
         comparison=read_frame(comparison, COMPARISON_COLUMNS) if comparison.is_file() else pd.DataFrame(),
-        own=own_scores(read_table(tables / "scores.parquet")) if comparison.is_file() else pd.DataFrame(),
+        own=own_scores(read_table(files["scores"])) if comparison.is_file() and "scores" in files else pd.DataFrame(),
         files=files,
     )
 
