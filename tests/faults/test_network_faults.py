@@ -105,6 +105,15 @@ def test_fault_62_redirects_in_a_circle(hub: FaultHub, tmp_path: Path) -> None:
     assert names(tmp_path) == {"config.json"}
 
 
+@pytest.mark.parametrize("address", ["http://[bad/x", "http://h:999999/x"])
+def test_fault_62_a_redirect_to_no_address(address: str, raw: Callable[[Answer], RawServer], tmp_path: Path) -> None:
+    """A server redirects to something that is no address: a failure of that server, told in one line."""
+    head = f"HTTP/1.1 302 Found\r\nLocation: {address}\r\nContent-Length: 0\r\n\r\n".encode()
+    url = raw(lambda number, request: [head]).url
+    with HttpReader(5.0, "denied") as reader, pytest.raises(TransferError), reader.stream(Address(url), 0, "file"):
+        pass
+
+
 @pytest.mark.parametrize("told", [b"bytes 5-999/1500007", b"bytes 0-99/12", b"bytes x", b"bytes */1500007"])
 def test_fault_63_a_part_that_is_not_the_one_asked_for(
     told: bytes, hub: FaultHub, raw: Callable[[Answer], RawServer], tmp_path: Path

@@ -331,6 +331,7 @@ def test_other_content_is_no_pointer(text: bytes) -> None:
         ({"objects": []}, RetryableError),
         ({"objects": [{"oid": "a", "actions": {}}]}, RetryableError),
         ({"objects": [{"oid": "a", "error": {"code": 503}}]}, RetryableError),
+        ({"objects": [{"oid": "a", "actions": {"download": {"href": "https://h]/x"}}}]}, RetryableError),
         ({"objects": [{"oid": "a", "error": {"code": 404, "message": "gone"}}]}, TransferError),
         ({"objects": [{"oid": "a", "actions": {"download": {"href": "file:///etc/x"}}}]}, TransferError),
     ],

@@ -41,7 +41,7 @@ CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 # It logs every address it asks, with the signatures in their queries.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
-FAILURES = (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError)
+FAILURES = (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError, httpx2.InvalidURL)
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,10 @@ def public_reason(error: Exception) -> str:
 
 def host_of(url: str) -> str:
     """Host of ``url`` for messages."""
-    return httpx2.URL(url).host
+    try:
+        return httpx2.URL(url).host
+    except httpx2.InvalidURL:
+        return "an address that is none"
 
 
 def origin(url: httpx2.URL) -> tuple[str, str, int | None]:

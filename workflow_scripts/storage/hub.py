@@ -44,7 +44,10 @@ Answer = TypeVar("Answer")
 def checked_endpoint(location: str) -> str:
     """Endpoint to talk to: ``location``, else HF_ENDPOINT, else the public Hub; raises ConfigError."""
     endpoint = (location or os.environ.get("HF_ENDPOINT", "") or DEFAULT_ENDPOINT).rstrip("/")
-    parts = urlsplit(endpoint)
+    try:
+        parts = urlsplit(endpoint)
+    except ValueError as error:
+        raise ConfigError(f"endpoint: {error}; expected an address like {DEFAULT_ENDPOINT}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"endpoint '{public_url(endpoint)}': expected an address like {DEFAULT_ENDPOINT}")
     if "@" in parts.netloc:

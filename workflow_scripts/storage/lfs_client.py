@@ -78,9 +78,10 @@ def parse_answer(answer: Any, oid: str, label: str) -> Address:
             raise kind(f"{label}: the LFS server says {code} {text[:100]} for object {oid}")
         action = found["actions"]["download"]
         url, headers = str(action["href"]), {str(k): str(v) for k, v in dict(action.get("header") or {}).items()}
+        scheme = urlsplit(url).scheme
     except (KeyError, TypeError, ValueError, StopIteration) as error:
         raise RetryableError(f"{label}: the LFS server's answer has no download address for object {oid}") from error
-    if urlsplit(url).scheme not in ("http", "https"):
+    if scheme not in ("http", "https"):
         raise TransferError(f"{label}: the LFS server sends to '{public_url(url)[:100]}', which is not http or https")
     return Address(url, headers, EXPIRED)
 
