@@ -92,3 +92,11 @@ def test_requests_and_the_plan_follow_the_length_of_a_segment():
     model = cut.models[0]
     assert job_hours(cut, model) == pytest.approx(job_hours(whole, model) * 100 / 143)
     assert jobs_of(cut) == jobs_of(whole) + 5
+
+
+def test_kernels_and_precision_of_a_training_are_choices_of_the_run():
+    changed = {"training": {"kernels": "compiled"}, "overrides": {"pocket-1m": {"training_dtype": "bfloat16"}}}
+    chosen = run("whole", models=["pocket-1m"], **changed)
+    assert JobResources(chosen).training_arguments(SimpleNamespace(model="pocket-1m")) == ["--kernels", "compiled"]
+    assert JobResources(run("whole")).training_arguments(SimpleNamespace(model="pocket-1m")) == []
+    assert chosen.models[0].training_dtype == "bfloat16"

@@ -166,3 +166,6 @@ def test_a_device_or_precision_that_is_not_there_is_refused(monkeypatch: pytest.
     with pytest.raises(ConfigError, match="an old card lacks it"):
         parallel.check_dtype("bfloat16", torch.device("cuda"))
     parallel.check_dtype("float16", torch.device("cuda"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match="no no-such-compiler here"):
+        parallel.check_compiler(torch.device("cpu"))

@@ -26,7 +26,10 @@ VOCABULARY_MULTIPLE = 128  # GPT-NeoX pads the vocabulary to a multiple of 128 x
 SUFFIXES = {"standard": "", "deduped": "-deduped"}
 # Numbers of a model that a run may change from its configuration.
 OVERRIDABLE = frozenset(
-    {"learning_rate", "min_learning_rate", "warmup_fraction", "lr_schedule", "weight_seed", "data_seed"}
+    {
+        *("learning_rate", "min_learning_rate", "warmup_fraction", "lr_schedule", "weight_seed", "data_seed"),
+        "training_dtype",
+    }
 )
 
 

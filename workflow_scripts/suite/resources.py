@@ -201,6 +201,7 @@ class JobResources:
         self.memorization_dtype = memorization_dtype(run)
         tokens = evaluation_tokens(run)
         self.models = {model.name: model for model in run.models}
+        self.kernels = str(run.section("training").get("kernels", "eager"))
         self.segments = Segments(run)
         self.needs: Mapping[str, Mapping[str, Need]] = {
             model.name: {
@@ -213,7 +214,6 @@ class JobResources:
             }
             for model in run.models
         }
-
         # Tokens or bytes of one job, by which a measured time is scaled.
         self.work: Mapping[str, Mapping[str, float]] = {
             model.name: {
@@ -233,6 +233,7 @@ class JobResources:
             stage: needs[stage] if each is None else observed(needs[stage], each, self.work[model][stage])
             for stage, each in found.items()
         }
+
     def memory(self, stage: str) -> Callable[[Any, int], int]:
         """Host memory in MB of a stage's jobs, growing with each attempt."""
         return lambda wildcards, attempt: self.needs[wildcards.model][stage].memory_mb * attempt
@@ -263,11 +264,12 @@ class JobResources:
         return [text for name, (value, default) in given.items() if value != default for text in (name, value)]
 
     def training_arguments(self, wildcards: Any) -> list[str]:
-        """Device of the training program; sharded weights where one device does not hold them."""
+        """Device and kernels of the training program; sharded weights where one device does not hold them."""
+        kernels = ["--kernels", self.kernels] if self.kernels != "eager" else []
         if self.device == "cpu":
-            return []
+            return kernels
         sharded = ["--parallel", "fsdp"] if self.needs[wildcards.model]["retrain"].gpus > 1 else []
-        return ["--device", self.device, *sharded]
+        return ["--device", self.device, *sharded, *kernels]
 
 
 def memorization_dtype(run: Run) -> str:

@@ -40,7 +40,8 @@ class RunState:
 
     ``step`` counts iterations (data consumed), ``steps_taken`` those whose update was applied: fp16 skips some. The run
     began at ``first_step``; its moments were zero after ``moments_from`` updates, from where the learning rate climbs
-    over ``rewarm_steps``. ``threads``, ``micro_batch`` and ``world`` change the last bits of a result and nothing else.
+    over ``rewarm_steps``. ``threads``, ``micro_batch``, ``world`` and ``kernels`` change the last bits of a result and
+    nothing else.
     """
 
     step: int
@@ -53,6 +54,7 @@ class RunState:
     threads: int = 1
     micro_batch: int = 0
     world: int = 1
+    kernels: str = "eager"
     origin: str = "scratch"
     first_step: int = 0
     moments_from: int = 0

@@ -7,11 +7,14 @@ to ``torch.nn.functional.cross_entropy(logits.float(), targets)`` up to float32 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+# Summed loss of a chunk's logits under its targets, and the gradient for the logits.
+ChunkLoss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 # On CPUs 2 x 512 x 1024 float32 logits (4 MB) stay in a core's cache for small vocabularies, and 256 to 1024 tokens
 # were equally fast at 50304; an accelerator needs larger products (8192 x 50304 float32 logits are 1.6 GB).
 CHUNK_TOKENS = {"cpu": 512}
@@ -19,18 +22,24 @@ ACCELERATOR_CHUNK_TOKENS = 8192
 
 
 def chunked_cross_entropy(
-    hidden: Tensor, unembedding: Tensor, targets: Tensor, chunk_tokens: int | None = None
+    hidden: Tensor,
+    unembedding: Tensor,
+    targets: Tensor,
+    chunk_tokens: int | None = None,
+    loss_of: ChunkLoss | None = None,
 ) -> Tensor:
     """Mean over tokens of ``-log softmax(hidden @ unembedding.T)[target]``; float32 scalar.
 
     ``hidden`` is ``[tokens, hidden_size]``, ``unembedding`` ``[vocab_size, hidden_size]``, ``targets`` int64
     ``[tokens]``, ``chunk_tokens`` of them at once, by default what suits the device. Products are made in the dtype of
     ``hidden``, or of autocast where it is on; softmax and sums in float32. Gradients of 16-bit logits are kept as p - 1
-    in [-1, 1] and scaled in float32, so that none underflows.
+    in [-1, 1] and scaled in float32, so that none underflows. ``loss_of`` is ``chunk_loss`` or a compiled form of it.
     """
     if chunk_tokens is None:
         chunk_tokens = CHUNK_TOKENS.get(hidden.device.type, ACCELERATOR_CHUNK_TOKENS)
-    total: Tensor = ChunkedCrossEntropy.apply(hidden, unembedding, targets, chunk_tokens)  # type: ignore[no-untyped-call]
+    total: Tensor = ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden, unembedding, targets, chunk_tokens, loss_of or chunk_loss
+    )
     return total / targets.shape[0]
 
 
@@ -38,7 +47,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     """Summed loss and its gradients under one unembedding, chunk by chunk."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, unembedding: Tensor, targets: Tensor, chunk_tokens: int) -> Tensor:
+    def forward(  # noqa: PLR0917 - autograd passes positions only
+        ctx: Any, hidden: Tensor, unembedding: Tensor, targets: Tensor, chunk_tokens: int, loss_of: ChunkLoss
+    ) -> Tensor:
         """Compute the loss and keep the gradients for ``hidden`` and ``unembedding``."""
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
@@ -49,7 +60,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             total = torch.zeros((), dtype=torch.float32, device=hidden.device)
             for start in range(0, states.shape[0], chunk_tokens):
                 part = slice(start, start + chunk_tokens)
-                loss, grad_logits = chunk_loss(states[part] @ weight.t(), targets[part])
+                loss, grad_logits = loss_of(states[part] @ weight.t(), targets[part])
                 total += loss
                 torch.mm(grad_logits, weight, out=grad_states[part])
                 accumulate(grad_weight, grad_logits, states[part])
@@ -60,7 +71,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Scale the gradients that ``forward`` made."""
         grad_states, grad_weight = ctx.saved_tensors
-        return grad_states * gradients[0], grad_weight * gradients[0], None, None
+        return grad_states * gradients[0], grad_weight * gradients[0], None, None, None
 
 
 def chunk_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

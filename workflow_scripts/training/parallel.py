@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,6 +133,13 @@ def check_dtype(dtype: str, device: torch.device) -> None:
     """Refuse a compute dtype that ``device`` lacks; raises ConfigError."""
     if device.type == "cuda" and dtype == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ConfigError(f"the recipe computes in bfloat16 and {torch.cuda.get_device_name(device)} lacks it")
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuse to compile for a CPU without a C++ compiler; raises ConfigError."""
+    compiler = os.environ.get("CXX") or "g++"
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise ConfigError(f"--kernels compiled: no {compiler} here; install a C++ compiler, or use --kernels eager")
 
 
 def shard(model: GPTNeoX, objective: nn.Module, processes: Processes) -> nn.Module:

@@ -23,8 +23,9 @@ from types import FrameType
 import torch
 
 from workflow_scripts import cli
-from workflow_scripts.errors import ConfigError, MissingInputError
+from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.atomic import write_json
+from workflow_scripts.storage.catalog import SOURCES
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.training import checkpoint
@@ -33,11 +34,21 @@ from workflow_scripts.training.checkpoint import RunState
 from workflow_scripts.training.model import GPTNeoX
 from workflow_scripts.training.optimizer import build_optimizer
 from workflow_scripts.training.origin import Origin, read_origin
-from workflow_scripts.training.parallel import BACKENDS, KINDS, SINGLE, Processes, check_dtype, joined, settle, shard
+from workflow_scripts.training.parallel import (
+    BACKENDS,
+    KINDS,
+    SINGLE,
+    Processes,
+    check_compiler,
+    check_dtype,
+    joined,
+    settle,
+    shard,
+)
 from workflow_scripts.training.recipe import Recipe, read_recipe
-from workflow_scripts.training.rows import RowSource, check_source, micro_batch_rows, open_rows
+from workflow_scripts.training.rows import RowSource, check_source, micro_batch_rows, named_rows
 from workflow_scripts.training.start import WHEN_DIFFERENT, begin, fresh_state
-from workflow_scripts.training.trainer import Objective, Plan, Trainer, check_stop
+from workflow_scripts.training.trainer import EAGER, KERNELS, Objective, Plan, Trainer, check_stop
 
 LOG = logging.getLogger(__name__)
 RECEIPT = "run.json"
@@ -68,7 +79,7 @@ def argument_parser() -> argparse.ArgumentParser:
     """Options of the program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--recipe", required=True, help="file with a recipe, or the JSON object itself")
-    parser.add_argument("--view", type=Path, required=True, help="view.json of the data set (dataset.make_view)")
+    parser.add_argument("--view", type=Path, help="view.json of the data set (dataset.make_view)")
     parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
     parser.add_argument(
         "--output-dir", type=Path, required=True, help="folder of the run, e.g. results/training/<model>"
@@ -80,6 +91,12 @@ def argument_parser() -> argparse.ArgumentParser:
         "--parallel", choices=KINDS, default=SINGLE, help="under torchrun: replicated (ddp) or sharded (fsdp) weights"
     )
     parser.add_argument("--device", choices=sorted(BACKENDS), default="cpu", help="where the network runs")
+    parser.add_argument(
+        "--kernels",
+        choices=KERNELS,
+        default=EAGER,
+        help="compiled: half a minute before the first step, then faster; needs a C++ compiler; other last bits",
+    )
     parser.add_argument("--micro-batch", type=int, help="rows at once (default: as many as 4096 tokens hold)")
     parser.add_argument("--stop-at", type=int, help="stop after this step instead of the recipe's last")
     parser.add_argument("--segment-receipt", type=Path, help="file to write when the step of --stop-at is saved")
@@ -87,6 +104,12 @@ def argument_parser() -> argparse.ArgumentParser:
         "--keep-optimizer", type=int, nargs="*", default=[], metavar="STEP", help="steps whose optimizer state is kept"
     )
     parser.add_argument("--patch", type=Path, help="tokens to exchange in these rows (experiments.make_patch)")
+    far = parser.add_argument_group("rows that are in their order already, in place of --view")
+    far.add_argument("--preshuffled", help="shard 0 (or the joined .bin) of a preshuffled set")
+    far.add_argument("--repository", help="read --preshuffled (a file name) from this data set, org/name, by ranges")
+    far.add_argument("--source", choices=sorted(SOURCES), default="hub", help="where --repository is")
+    far.add_argument("--location", default="", help="endpoint, folder or address of --source")
+    far.add_argument("--revision", default="main", help="branch, tag or commit of --repository")
     parser.add_argument("--start-from", type=Path, help="step<N> folder of another run, or a Hugging Face folder")
     parser.add_argument("--start-step", type=int, help="step of a Hugging Face folder given to --start-from")
     parser.add_argument(
@@ -102,14 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train as the arguments say."""
     options = argument_parser().parse_args(arguments)
     recipe = read_recipe(options.recipe)
-    if not options.view.is_file():
-        raise MissingInputError(
-            f"{options.view}: no such view; make it with python -m workflow_scripts.dataset.make_view"
-        )
     stop_at = check_stop(recipe, options.stop_at)
-    source = open_rows(options.view, options.index_maps, recipe, options.patch)
     set_threads(options.threads)
-    with joined(options.parallel, options.device) as processes:
+    with named_rows(options, recipe) as source, joined(options.parallel, options.device) as processes:
         trainer = prepare(recipe, source, options, stop_at, processes)
         stop = StopRequest()
         started = time.process_time()
@@ -129,13 +147,17 @@ def prepare(
 ) -> Trainer:
     """Trainer at the step where the run begins; refuses everything that would fail later."""
     check_dtype(recipe.compute_dtype, processes.device)
+    if options.kernels != EAGER:
+        check_compiler(processes.device)
     micro_batch = micro_batch_rows(recipe, options.micro_batch, processes.world)
     origin = chosen_origin(options, recipe)
     with processes.device:
         model = GPTNeoX(recipe)
-    module = shard(model, Objective(model, recipe), processes)
+    module = shard(model, Objective(model, recipe, options.kernels), processes)
     optimizer = build_optimizer(model, recipe)
-    fresh = fresh_state(recipe, source.fingerprint, options.threads, micro_batch, processes.world)
+    fresh = fresh_state(
+        recipe, source.fingerprint, options.threads, micro_batch, processes.world, kernels=options.kernels
+    )
     state = begin(
         options.output_dir,
         fresh,
@@ -215,7 +237,8 @@ def write_segment(options: argparse.Namespace, recipe: Recipe, state: RunState, 
 def record(receipt: Path, options: argparse.Namespace, recipe: Recipe, state: RunState) -> None:
     """Say beside a receipt what it was made from."""
     parameters = {"threads": state.threads, "micro_batch": state.micro_batch, "recipe_identity": recipe.identity}
-    inputs = {"view": options.view} | ({} if options.patch is None else {"patch": options.patch})
+    named = {"view": options.view, "patch": options.patch}
+    inputs = {name: path for name, path in named.items() if path is not None}
     write_record(receipt, inputs, parameters)
 
 

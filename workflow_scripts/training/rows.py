@@ -6,7 +6,9 @@ into micro-batches. It must never change the order of rows.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workflow_scripts.errors import ConfigError, DataError
+from workflow_scripts.errors import ConfigError, DataError, MissingInputError
 from workflow_scripts.training.recipe import Recipe
 
 CHECK_TOKENS = 1 << 26  # runs that read at most this many tokens (64 Mi) are checked in full before the first step
@@ -53,6 +55,31 @@ def open_rows(view: Path, index_maps: Path | None, recipe: Recipe, patch: Path |
         view, index_maps, recipe.sequence_length, recipe.data_seed, recipe.train_iterations, recipe.batch_rows
     )
     return source if patch is None else PatchedRows(source, read_patch(patch))
+
+
+@contextmanager
+def named_rows(options: argparse.Namespace, recipe: Recipe) -> Iterator[RowSource]:
+    """Rows that a program's options name: a view with its order, or a preshuffled set, on disk or read by ranges.
+
+    ``options`` has ``view``, ``index_maps``, ``patch`` and those of dataset/batch_options.py. Connections are closed at
+    the end of the block. Raises ConfigError, MissingInputError or TransferError.
+    """
+    if not options.preshuffled:
+        if options.view is None or not options.view.is_file():
+            raise MissingInputError(
+                f"{options.view or '--view'}: no such view; make it with python -m workflow_scripts.dataset.make_view"
+            )
+        yield open_rows(options.view, options.index_maps, recipe, options.patch)
+        return
+    if options.view is not None or options.patch is not None:
+        raise ConfigError("--preshuffled goes with neither --view nor --patch: its rows are in their order already")
+    from workflow_scripts.dataset.batch_options import RunNumbers, opened_rows
+
+    numbers = RunNumbers(
+        recipe.sequence_length, recipe.data_seed, recipe.train_iterations, recipe.batch_rows, data_path=None
+    )
+    with opened_rows(options, numbers) as source:
+        yield source
 
 
 def check_tokens(rows: NDArray[np.integer], first_row: int, vocab_size: int) -> None:

@@ -29,7 +29,9 @@ LOG = logging.getLogger(__name__)
 WHEN_DIFFERENT = ("refuse", "restart")
 
 
-def fresh_state(recipe: Recipe, fingerprint: str, threads: int, micro_batch: int, world: int = 1) -> RunState:
+def fresh_state(
+    recipe: Recipe, fingerprint: str, threads: int, micro_batch: int, world: int = 1, *, kernels: str = "eager"
+) -> RunState:
     """State of a run that has done nothing."""
     return RunState(
         step=0,
@@ -40,6 +42,7 @@ def fresh_state(recipe: Recipe, fingerprint: str, threads: int, micro_batch: int
         threads=threads,
         micro_batch=micro_batch,
         world=world,
+        kernels=kernels,
     )
 
 
@@ -164,9 +167,10 @@ def load_weights(model: GPTNeoX, weights: Mapping[str, Tensor], where: Path | st
 
 def continued(saved: RunState, fresh: RunState) -> RunState:
     """Saved state with the present way of running; says so when the last bits may differ."""
-    for name in ("threads", "micro_batch", "world"):
-        before, now = getattr(saved, name), getattr(fresh, name)
+    now_running = {name: getattr(fresh, name) for name in ("threads", "micro_batch", "world", "kernels")}
+    for name, now in now_running.items():
+        before = getattr(saved, name)
         if before != now:
             LOG.warning("%s was %s and is %s: from step %d on the last bits may differ", name, before, now, saved.step)
     LOG.info("going on from step %d", saved.step)
-    return replace(saved, recipe=fresh.recipe, threads=fresh.threads, micro_batch=fresh.micro_batch, world=fresh.world)
+    return replace(saved, recipe=fresh.recipe, **now_running)

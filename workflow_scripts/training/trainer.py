@@ -23,7 +23,7 @@ from workflow_scripts.errors import ConfigError
 from workflow_scripts.progress import Progress
 from workflow_scripts.training import checkpoint
 from workflow_scripts.training.checkpoint import RunState
-from workflow_scripts.training.loss import chunked_cross_entropy
+from workflow_scripts.training.loss import ChunkLoss, chunk_loss, chunked_cross_entropy
 from workflow_scripts.training.metrics import MetricsLog, SilentMetrics, StepMetrics
 from workflow_scripts.training.model import DTYPES, GPTNeoX
 from workflow_scripts.training.optimizer import clip_gradients, set_learning_rate, state_tensors
@@ -33,6 +33,9 @@ from workflow_scripts.training.rows import RowSource, batch_of, micro_batches
 from workflow_scripts.training.schedule import learning_rate
 
 LOG = logging.getLogger(__name__)
+# Operation by operation, or layers and loss compiled by torch, which costs half a minute and changes the last bits.
+EAGER, COMPILED = "eager", "compiled"
+KERNELS = (EAGER, COMPILED)
 
 
 @dataclass(frozen=True)
@@ -52,17 +55,23 @@ class Plan:
 class Objective(nn.Module):
     """Mean loss of a micro-batch in the recipe's precision: the part of the network that only training has."""
 
-    def __init__(self, model: GPTNeoX, recipe: Recipe) -> None:
-        """Put the loss on top of ``model``."""
+    def __init__(self, model: GPTNeoX, recipe: Recipe, kernels: str = EAGER) -> None:
+        """Put the loss on top of ``model``, whose layers are compiled in place where ``kernels`` says so."""
         super().__init__()
         self.model = model
         self.dtype = DTYPES[recipe.compute_dtype]
+        self.loss_of: ChunkLoss = chunk_loss
+        if kernels == COMPILED:
+            self.loss_of = torch.compile(chunk_loss)
+            for layer in model.gpt_neox.layers:
+                layer.compile()
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss in nats per token of int64 ``inputs`` and ``targets``, both ``[rows, length]``; float32 scalar."""
         with torch.autocast(inputs.device.type, self.dtype, enabled=self.dtype is not torch.float32):
             hidden = self.model.hidden(inputs)
-            return chunked_cross_entropy(hidden.flatten(0, 1), self.model.embed_out.weight, targets.flatten())
+            states, unembedding = hidden.flatten(0, 1), self.model.embed_out.weight
+            return chunked_cross_entropy(states, unembedding, targets.flatten(), loss_of=self.loss_of)
 
 
 class Trainer:
