@@ -63,6 +63,16 @@ def test_doubtful_published_values_are_said_to_be(compact):
     assert verdicts["verdict"].tolist() == ["published value doubtful"]
 
 
+def test_scores_asked_as_in_2023_take_the_place_of_todays(ours, compact):
+    today = ours.assign(protocol="current", value=ours["value"] + 0.1)
+    then = ours[ours["task"] == "piqa"].assign(protocol="pythia-2023")
+    table = compare(pd.concat([today, then]), compact)
+    assert verdict_of(table, "piqa") == "reproduced"
+    assert verdict_of(table, "piqa", shots=5) == "reproduced"  # asked as then, five shots are comparable too
+    assert verdict_of(table, "sciq") == "differs"
+    assert set(table[table["task"] == "piqa"]["protocol"].dropna()) == {"pythia-2023"}
+
+
 def test_scores_without_counterpart_are_refused(ours, compact):
     with pytest.raises(DataError, match="no score has a published counterpart"):
         compare(ours.assign(task="pocket_facts"), compact)

@@ -125,3 +125,15 @@ def test_a_training_in_segments_is_a_chain_of_jobs(plan):
 def test_the_original_is_only_made_when_it_is_asked_for(plan):
     jobs = plan(["results/neox/pocket-90k/trained.json"])
     assert (jobs["prepare_neox"], jobs["launch_neox"], jobs["join_dataset"], jobs["train_model"]) == (1, 1, 1, 0)
+
+
+def test_protocols_and_further_tasks_have_jobs_of_their_own(plan):
+    evaluation = {"protocols": ["current", "pythia-2023"], "stock_tasks": {"gsm8k": [5], "drop": [1, 5]}}
+    run = {"tasks": ["lambada_openai"], "models": ["pythia-70m"], "steps": [0, 512], "shots": [0, 5]}
+    jobs = plan(["evaluate"], "config/runs/suite.yaml", evaluation=evaluation, **run)
+    assert (jobs["plan_evaluation"], jobs["score_checkpoint"], jobs["score_stock_tasks"]) == (4, 4, 4)
+    scores = "results/scores/pythia-70m/step512"
+    one = plan([f"{scores}/5-shot.pythia-2023.json"], "config/runs/suite.yaml", evaluation=evaluation, **run)
+    assert (one["plan_evaluation"], one["score_checkpoint"], one["score_stock_tasks"]) == (2, 1, 0)
+    further = plan([f"{scores}/1-shot.stock.json"], "config/runs/suite.yaml", evaluation=evaluation, **run)
+    assert (further["plan_evaluation"], further["score_checkpoint"], further["score_stock_tasks"]) == (0, 0, 1)

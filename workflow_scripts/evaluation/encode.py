@@ -22,6 +22,15 @@ from workflow_scripts.evaluation.forest import ScoredSequence
 PREFIX_TOKEN = "<|endoftext|>"  # noqa: S105
 
 
+class UnscorableError(EvaluationError):
+    """A request of document number ``document`` of the plan cannot be scored by any model of this context."""
+
+    def __init__(self, message: str, document: int) -> None:
+        """Say what is wrong, and where."""
+        super().__init__(message)
+        self.document = document
+
+
 @dataclass(frozen=True)
 class Piece:
     """A scored sequence and the request it belongs to (a long rolling text has several pieces)."""
@@ -143,10 +152,10 @@ def split_pair(
 def make_sequence(context: list[int], continuation: list[int], max_length: int, family: int) -> ScoredSequence:
     """Join, cut on the left to ``max_length`` inputs, and mark where scoring starts."""
     if not continuation:
-        raise EvaluationError(f"document {family}: a continuation has no tokens, so it cannot be scored")
+        raise UnscorableError("a continuation has no tokens, so it cannot be scored", family)
     if len(continuation) > max_length:
-        raise EvaluationError(
-            f"document {family}: a continuation of {len(continuation)} tokens is longer than the model's {max_length}"
+        raise UnscorableError(
+            f"a continuation of {len(continuation)} tokens is longer than the model's {max_length}", family
         )
     tokens = np.array((context + continuation)[-(max_length + 1) :], dtype=np.int32)
     return ScoredSequence(tokens, len(tokens) - 1 - len(continuation), family)

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from workflow_scripts import cli
-from workflow_scripts.errors import ConfigError
+from workflow_scripts.errors import ConfigError, EvaluationError
 from workflow_scripts.evaluation.describe import Collected, add_task, describe_group, set_shots
-from workflow_scripts.evaluation.encode import Encoder, encode_requests
+from workflow_scripts.evaluation.encode import Encoder, UnscorableError, encode_requests
 from workflow_scripts.evaluation.forest import Forest, pack
 from workflow_scripts.evaluation.plan_file import Plan, RequestTable, make_plan, write_plan
 from workflow_scripts.evaluation.protocols import CURRENT, PROTOCOLS, name_in
@@ -49,7 +49,10 @@ def build_plan(
     encoder = Encoder(tokenizer, max_length)
     with without_collector():
         collected, entries, left_out = collect_tasks(loaded, shots, limit, seed)
-        forest, table = pack_requests(collected, encoder)
+        try:
+            forest, table = pack_requests(collected, encoder)
+        except UnscorableError as error:
+            raise EvaluationError(f"{name_of(error.document, entries)}{error}; leave the task out") from error
     header = {
         "lm_eval": importlib.metadata.version("lm_eval"),
         "protocol": loaded.protocol,
@@ -97,6 +100,12 @@ def collect_tasks(
     if not entries:
         raise ConfigError(f"no task takes {shots} shots: {', '.join(left_out)} are zero-shot only")
     return collected, entries, left_out
+
+
+def name_of(document: int, entries: Sequence[dict[str, Any]]) -> str:
+    """Task to which number ``document`` of the plan belongs and its place there, as the beginning of a message."""
+    entry = next(entry for entry in entries if document < entry["documents"][1])
+    return f"task '{entry['name']}', document {document - entry['documents'][0]}: "
 
 
 def describe_source(loaded: LoadedTasks, name: str, shots: int) -> dict[str, Any]:
