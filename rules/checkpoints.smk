@@ -23,7 +23,7 @@ rule fetch_checkpoint:
         downloads=1,
     params:
         source=GRAPH.checkpoint_source(),
-        location=GRAPH.checkpoint_location(),
+        location=lambda wildcards: GRAPH.checkpoint_location(),
         repository=GRAPH.repository(),
         folder=layout.checkpoint_folder("{model}", "{step}"),
         ledger=GRAPH.ledger_arguments(),
@@ -75,7 +75,7 @@ rule checkpoint_ledger:
     params:
         models=list(GRAPH.models),
         source=GRAPH.checkpoint_source(),
-        location=GRAPH.checkpoint_location(),
+        location=lambda wildcards: GRAPH.checkpoint_location(),
     shell:
         "python -m workflow_scripts.checkpoints.ledger --suite {wildcards.suite} --models {params.models:q}"
         " --source {params.source:q} --location={params.location:q} --ledger {output.ledger:q} > {log:q} 2>&1"
@@ -99,7 +99,7 @@ rule observe_model:
         downloads=1,
     params:
         source=GRAPH.checkpoint_source(),
-        location=GRAPH.checkpoint_location(),
+        location=lambda wildcards: GRAPH.checkpoint_location(),
     shell:
         "python -m workflow_scripts.checkpoints.observe --suite {wildcards.suite} --model {wildcards.model}"
         " --source {params.source:q} --location={params.location:q} --output {output.observed:q} > {log:q} 2>&1"
@@ -143,7 +143,7 @@ rule run_quickstart:
         mem_mb=RESOURCES.memory("quickstart"),
         runtime=lasts(30),
     params:
-        folder=layout.checkpoint_folder("{model}", "{step}"),
+        folder=lambda wildcards, input: str(Path(input.fetched).parent),
     shell:
         "python -m workflow_scripts.evaluation.quickstart --checkpoint {params.folder:q} --output {output.text:q}"
         " > {log:q} 2>&1"

@@ -54,7 +54,7 @@ rule score_checkpoint:
         gpu=RESOURCES.gpus("evaluate"),
         evaluations=1,
     params:
-        folder=layout.checkpoint_folder("{model}", "{step}"),
+        folder=lambda wildcards, input: str(Path(input.fetched).parent),
         renewal=RUN.section("evaluation").get("renewal"),
         bootstrap=RUN.section("evaluation").get("bootstrap_iters", 0),
         folders=RUN.section("evaluation").get("data"),
@@ -214,7 +214,7 @@ rule probe_checkpoint:
         mem_mb=grows(2000),
         runtime=lasts(30),
     params:
-        folder=layout.checkpoint_folder("{model}", "{step}"),
+        folder=lambda wildcards, input: str(Path(input.fetched).parent),
     shell:
         "python -m workflow_scripts.evaluation.score --checkpoint {params.folder:q} --plan {input.plan:q}"
         " --output {output.scores:q} --threads {threads} > {log:q} 2>&1"

@@ -1,8 +1,4 @@
 # Retraining: each model on its data set in the exact order, then every checkpoint published into the local mirror.
-def training_recipe(wildcards):
-    """Recipe of a model with every step of its grid that the run keeps, as the argument of the training program."""
-    recipe = recipe_of(GRAPH.model(wildcards)).saving(EXPERIMENTS.kept_steps(wildcards))
-    return json.dumps(recipe.to_json(), sort_keys=True)
 
 
 rule train_segment:
@@ -25,7 +21,12 @@ rule train_segment:
         runtime=RESOURCES.segment_minutes,
         gpu=RESOURCES.gpus("retrain"),
     params:
-        recipe=training_recipe,
+        recipe=lambda wildcards: json.dumps(
+            recipe_of(GRAPH.model(wildcards))
+            .saving(EXPERIMENTS.kept_steps(wildcards))
+            .to_json(),
+            sort_keys=True,
+        ),
         folder=lambda wildcards: layout.training_folder(wildcards.model),
         maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps",
         keep=EXPERIMENTS.kept_arguments,
@@ -57,7 +58,12 @@ rule train_model:
         runtime=RESOURCES.minutes("retrain"),
         gpu=RESOURCES.gpus("retrain"),
     params:
-        recipe=training_recipe,
+        recipe=lambda wildcards: json.dumps(
+            recipe_of(GRAPH.model(wildcards))
+            .saving(EXPERIMENTS.kept_steps(wildcards))
+            .to_json(),
+            sort_keys=True,
+        ),
         folder=lambda wildcards: layout.training_folder(wildcards.model),
         maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps",
         keep=EXPERIMENTS.kept_arguments,
