@@ -235,15 +235,19 @@ SECTIONS = {
 def main() -> None:
     """Run the sections named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", choices=SECTIONS, default=[*SECTIONS][:-1])
+    parser.add_argument(
+        "sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all but maps when none"
+    )
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="scratch space")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the true size for maps")
     parser.add_argument("--join-bytes", type=float, default=2e9, help="bytes to join")
     options = parser.parse_args()
+    if unknown := set(options.sections) - set(SECTIONS):
+        parser.error(f"there is no section {', '.join(sorted(unknown))}; sections are {', '.join(SECTIONS)}")
     options.folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(options.folder).free
     print(f"scratch: {options.folder}, {free / 1e9:.0f} GB free")
-    for name in options.sections:
+    for name in options.sections or [*SECTIONS][:-1]:
         SECTIONS[name](options)
 
 

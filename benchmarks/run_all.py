@@ -68,6 +68,11 @@ BENCHMARKS = {
         ("benchmarks/evaluation.py", *DATA, "--model", "14m", "--share", "0.01", "--shots", "5"),
         needs_shared=True,
     ),
+    "experiments": Benchmark(
+        "Experiments",
+        "Rates behind the plan: tokens per CPU-second of counting, rewriting and scoring memorization.",
+        ("benchmarks/experiments.py",),
+    ),
     "planning": Benchmark(
         "Planning",
         "`snakemake -n` of the real suite: jobs, clock, CPU-seconds, memory.",

@@ -77,6 +77,24 @@ def test_hours_money_and_days_of_three_real_models_by_hand():
     assert plan.wall_hours(run, 10_000) == pytest.approx(total_cost(run).download_bytes / 50e6 / 3600)
 
 
+def test_a_price_gives_every_model_its_money(root):
+    run = load_run_file(root / "config" / "runs" / "suite.yaml")
+    lines = {line.split()[0]: line.split() for line in plan.table(run, 2.5).splitlines()[2:]}
+    # The 241.2 GPU-hours by hand above, at 2.5.
+    assert lines["pythia-12b"][-1] == "603"
+    assert "money" not in plan.table(run)
+
+
+def test_a_second_protocol_is_evaluated_and_counted_again(tmp_path, root):
+    base, path = root / "config" / "runs" / "suite.yaml", tmp_path / "both.yaml"
+    path.write_text(base.read_text().replace("evaluation:\n", "evaluation:\n  protocols: [current, pythia-2023]\n"))
+    one, both = load_run_file(base), load_run_file(path)
+    assert total_cost(both).evaluation_flops == 2 * total_cost(one).evaluation_flops
+    assert plan.jobs_of(both) - plan.jobs_of(one) == 16 * 154
+    model = one.suite.model("pythia-12b")
+    assert plan.job_hours(both, model) == pytest.approx(plan.job_hours(one, model))
+
+
 def test_plan_refuses_above_a_limit_and_names_the_key(tmp_path, capsys):
     path = tmp_path / "run.yaml"
     path.write_text("limits: {disk_gb: 0.001}\n")

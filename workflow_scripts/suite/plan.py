@@ -76,7 +76,7 @@ def model_cost(run: Run, model: Model) -> Cost:
     steps = run.steps[model.name]
     fetched = len(steps) * float(model.parameters) * BYTES_OF[model.published_dtype]
     forward = forward_flops_per_token(model)
-    evaluation = len(steps) * evaluation_tokens(run) * forward
+    evaluation = len(steps) * len(run.protocols) * evaluation_tokens(run) * forward
     memorization = memorization_jobs(run, model) * memorization_tokens(run) * forward
     if not run.retrains:
         return Cost(len(steps), fetched, fetched, 0.0, evaluation, memorization)
@@ -147,7 +147,8 @@ def wall_hours(run: Run, devices: int) -> float:
 def job_hours(run: Run, model: Model) -> float:
     """Hours of the longest job of one model: a segment of its training, or one checkpoint's evaluation."""
     training, evaluation, _ = hours(model_cost(run, model), run)
-    return max(training * Segments(run).longest_share(model.name), evaluation / max(len(run.steps[model.name]), 1))
+    evaluations = len(run.steps[model.name]) * len(run.protocols)
+    return max(training * Segments(run).longest_share(model.name), evaluation / max(evaluations, 1))
 
 
 def jobs_of(run: Run) -> int:
@@ -155,7 +156,7 @@ def jobs_of(run: Run) -> int:
     checkpoints = sum(len(steps) for steps in run.steps.values())
     segments = Segments(run)
     trained = sum(1 + segments.number(model.name) for model in run.models) if run.retrains else 0
-    return 2 * checkpoints + trained + sum(memorization_jobs(run, model) for model in run.models)
+    return (1 + len(run.protocols)) * checkpoints + trained + sum(memorization_jobs(run, model) for model in run.models)
 
 
 def requests_of(run: Run) -> int:
@@ -194,18 +195,21 @@ def time_text(number: float, device: str) -> str:
     return f"{number * 60:,.1f} {device}-min" if number >= 1 / 60 else f"{number * HOUR:,.1f} {device}-s"
 
 
-def row(name: str, cost: Cost, run: Run) -> str:
+def row(name: str, cost: Cost, run: Run, price: float | None) -> str:
     """One line of the table."""
-    times = "".join(f"{time_text(number, device_of(run)):>16}" for number in hours(cost, run))
-    return f"{name:28}{cost.checkpoints:>8}{amount(cost.download_bytes):>14}{amount(cost.disk_bytes):>14}{times}"
+    spent = hours(cost, run)
+    times = "".join(f"{time_text(number, device_of(run)):>16}" for number in spent)
+    money = "" if price is None else f"{sum(spent) * price:>12,.0f}"
+    return f"{name:28}{cost.checkpoints:>8}{amount(cost.download_bytes):>14}{amount(cost.disk_bytes):>14}{times}{money}"
 
 
-def table(run: Run) -> str:
-    """The plan as text: a line per model and a total."""
+def table(run: Run, price: float | None = None) -> str:
+    """The plan as text: a line per model and a total; with a ``price`` of an hour also what each would cost."""
     columns = f"{'download':>14}{'disk':>14}{'train':>16}{'evaluate':>16}{'memorize':>16}"
-    lines = [f"plan of run {run.name} (suite {run.suite.name})", f"{'model':28}{'steps':>8}{columns}"]
-    lines += [row(model.name, model_cost(run, model), run) for model in run.models]
-    lines.append(row("total with data", total_cost(run), run))
+    money = "" if price is None else f"{'money':>12}"
+    lines = [f"plan of run {run.name} (suite {run.suite.name})", f"{'model':28}{'steps':>8}{columns}{money}"]
+    lines += [row(model.name, model_cost(run, model), run, price) for model in run.models]
+    lines.append(row("total with data", total_cost(run), run, price))
     return "\n".join(lines)
 
 
@@ -283,7 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", action="store_true", help="let Snakemake count what is left to do, and say why")
     options = parser.parse_args(arguments)
     run = load_run_file(options.config)
-    cli.say(table(run))
+    cli.say(table(run, options.price))
     cli.say(outlook(run, options.devices, options.price))
     cli.say(experiments_table(run))
     check_limits(run, total_cost(run))
