@@ -120,12 +120,16 @@ def real(shared, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize("shots", [0, 5])
-def test_ten_families_on_real_data(real, shots):
-    folder, data = real
+@pytest.mark.parametrize(("weights_seed", "draws_seed"), [(5, 1234), (6, 7), (7, 42)])
+def test_ten_families_on_real_data(real, tmp_path, shots, weights_seed, draws_seed):
+    original, data = real
+    folder = tmp_path / "pythia-tiny" / "step0"
+    folder.mkdir(parents=True)
+    save_model(folder, original / "tokenizer.json", weights_seed, vocab_size=1536, max_position_embeddings=512)
     engine = Engine(folder)
     names = list(FAMILIES) if shots == 0 else [name for name in FAMILIES if name not in ("blimp_passive_1", "wikitext")]
     plan = build_plan(
-        load_tasks(FAMILIES, [data]), folder / "tokenizer.json", shots=shots, max_length=512, limit=3, seed=1234
+        load_tasks(FAMILIES, [data]), folder / "tokenizer.json", shots=shots, max_length=512, limit=3, seed=draws_seed
     )
     assert {task["name"] for task in plan.header["tasks"]} | set(plan.header["left_out"]) == set(FAMILIES)
     answers = scorer.score_plan(engine, plan)
