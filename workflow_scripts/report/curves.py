@@ -82,7 +82,8 @@ def draw_panel(
             draw_band(ax, line, colours[size], scale)
             draw_line(ax, line, colours[size], styles[data], scale)
     if panel.chance:
-        ax.axhline(panel.chance, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        left, last = ax.get_xlim()[0], float(scale.place([scale.last])[0])  # names of the curves stand right of it
+        ax.plot([left, last], [panel.chance] * 2, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
         text_of_line(ax, panel.chance, f"chance {panel.chance:g}".replace("0.", "."))
 
 
@@ -113,9 +114,11 @@ def draw_last_bar(ax: Axes, line: pd.DataFrame, colours: Mapping[str, str], scal
 
 def text_of_line(ax: Axes, y: float, text: str) -> None:
     """Small text just above a horizontal reference line, where the curves leave most room. Call when they are drawn."""
+    behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}  # readable over curves, too
     ax.annotate(
-        text, (clearest_place(ax, y), y), xytext=(0, 2), textcoords="offset points", fontsize=6, color=FAINT, zorder=8
-    )
+        text, (clearest_place(ax, y), y), xytext=(0, 2), textcoords="offset points", fontsize=6, color=FAINT, zorder=8,
+        bbox=behind,
+    )  # fmt: skip
 
 
 def clearest_place(ax: Axes, y: float) -> float:

@@ -16,18 +16,33 @@ from workflow_scripts.report.axes import TokenScale
 from workflow_scripts.report.curves import select, with_band
 from workflow_scripts.report.style import FAINT, INK
 from workflow_scripts.report.tables import Tables
+from workflow_scripts.suite.registry import load_suite
 
 COMPARABLE = ("same", "nearly")
 TITLES = {True: "ours, asked as in 2023", False: "ours, asked as today"}
 REMARK = " Diamonds: scored in this run; hollow where lm-eval asks the task differently today (docs/evaluation.md)."
 
 
-def own_points(tables: Tables, task: str, shots: int, metric: str = "acc") -> pd.DataFrame:
+def own_points(tables: Tables, task: str, shots: int, metric: str = "acc", version: str = "v1") -> pd.DataFrame:
     """Our rows of one published task under its name of 2023, with ``comparable``; empty where the run has none."""
+    rows = own_rows(tables, shots, version)
+    return with_band(select(rows, task=task, metric=metric)) if len(rows) else rows
+
+
+def own_rows(tables: Tables, shots: int, version: str = "v1") -> pd.DataFrame:
+    """Our rows of the suite's models (or of those of ``v0``), with ``comparable``; empty where the run has none."""
     if tables.own.empty:
         return pd.DataFrame()
-    rows = select(tables.own, task=task, metric=metric, shots=shots)
-    return with_band(rows.assign(comparable=rows["comparability"].isin(COMPARABLE), doubtful=False))
+    suite = load_suite("pythia").models.values()
+    names = [model.name for model in suite if model.version == version and model.arm == "baseline"]
+    rows = select(tables.own, model=names, shots=shots)
+    return rows.assign(comparable=rows["comparability"].isin(COMPARABLE), doubtful=False)
+
+
+def scale_of(*parts: pd.DataFrame) -> TokenScale:
+    """Scale that holds all checkpoints of published and own rows."""
+    rows = pd.concat([part[["tokens", "step"]].astype(float) for part in parts if len(part)])
+    return TokenScale.of(rows["tokens"], rows["step"])
 
 
 def draw_own(ax: Axes, rows: pd.DataFrame, colours: Mapping[str, str], scale: TokenScale) -> None:
@@ -47,8 +62,8 @@ def draw_diamond(ax: Axes, place: float, row: object, colour: str) -> None:
     ax.plot([place], [value], "D", color=face, markeredgecolor=INK, markeredgewidth=0.7, markersize=4, zorder=7)
 
 
-def legend_of_own(figure: Figure, *parts: pd.DataFrame) -> None:
-    """What the diamonds mean, in the top right corner; nothing where there are none."""
+def legend_of_own(figure: Figure, *parts: pd.DataFrame, place: str = "upper right") -> None:
+    """What the diamonds mean, in a corner of the figure; nothing where there are none."""
     kinds = {bool(kind) for rows in parts if len(rows) for kind in rows["comparable"]}
     handles = [
         Line2D([], [], marker="D", linestyle="none", color=FAINT if kind else "white", markeredgecolor=INK,
@@ -56,7 +71,7 @@ def legend_of_own(figure: Figure, *parts: pd.DataFrame) -> None:
         for kind, title in TITLES.items() if kind in kinds
     ]  # fmt: skip
     if handles:
-        figure.legend(handles=handles, loc="upper right", ncols=len(handles), handletextpad=0.2, borderaxespad=0.1)
+        figure.legend(handles=handles, loc=place, ncols=len(handles), handletextpad=0.2, borderaxespad=0.1)
 
 
 def joined_rows(published: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:

@@ -33,7 +33,8 @@ def published_arithmetic(tables: Tables) -> Drawing:
     for ax in axes[: len(sizes) : 2]:
         ax.set_ylabel("step", fontsize=7)
     axes[-1].set_axis_off()
-    axes[len(sizes) - 1].set_xlabel("first operand")
+    for ax in axes[len(sizes) - 2 : len(sizes)]:  # the lowest of each column
+        ax.set_xlabel("first operand")
     figure.colorbar(
         colours, ax=axes[-1], orientation="horizontal", fraction=0.35, aspect=30, shrink=0.94, label="accuracy"
     )

@@ -7,7 +7,6 @@ import pandas as pd
 
 from workflow_scripts.published.findings import DOUBTFUL, has_note
 from workflow_scripts.published.summary import CORE_TASKS, suite_rows
-from workflow_scripts.report.axes import TokenScale
 from workflow_scripts.report.curves import (
     PLOTTED,
     Panel,
@@ -19,7 +18,7 @@ from workflow_scripts.report.curves import (
 )
 from workflow_scripts.report.figure import Drawing
 from workflow_scripts.report.grid import panel_grid
-from workflow_scripts.report.own_points import REMARK, draw_own, joined_rows, legend_of_own, own_points
+from workflow_scripts.report.own_points import REMARK, draw_own, joined_rows, legend_of_own, own_points, scale_of
 from workflow_scripts.report.style import FULL_WIDTH, size_colours
 from workflow_scripts.report.tables import Tables
 from workflow_scripts.suite.registry import load_suite
@@ -95,7 +94,7 @@ def published_over_training(tables: Tables, task: str) -> Drawing:
     """One task over training, standard beside deduplicated data, as in the paper's figures 10 to 15."""
     facts, rows = load_suite("pythia").task(task), published_scores(tables.published, task)
     ours = own_points(tables, task, shots=0)
-    scale, colours = TokenScale.of(rows["tokens"], rows["step"]), size_colours(list(rows["size"]))
+    scale, colours = scale_of(rows, ours), size_colours(list(rows["size"]))
     panels = [
         Panel(title, rows[rows["data"] == data], facts.chance, EPOCH_OF_DEDUPED if data == "deduped" else None)
         for data, title in DATA_TITLES.items()
@@ -132,7 +131,7 @@ def five_shot_grid(tables: Tables, data: str) -> Drawing:
     own = {name: own_points(tables, name, shots=FIVE) for name in CORE_TASKS}
     own = {name: rows[rows["data"] == data] if len(rows) else rows for name, rows in own.items()}
     rows, ours = pd.concat(parts.values(), ignore_index=True), pd.concat(own.values(), ignore_index=True)
-    scale, colours = TokenScale.of(rows["tokens"], rows["step"]), size_colours(list(rows["size"]))
+    scale, colours = scale_of(rows, ours), size_colours(list(rows["size"]))
     figure, axes = panel_grid(len(parts))
     epoch = EPOCH_OF_DEDUPED if data == "deduped" else None
     for ax, (name, of_task) in zip(axes, parts.items(), strict=True):

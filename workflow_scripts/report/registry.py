@@ -42,8 +42,8 @@ FIGURES: dict[str, FigureEntry] = {
     "published_lambada": FigureEntry(published_figures.published_lambada, ("published", "own")),
     "published_arc_easy": FigureEntry(published_figures.published_arc_easy, ("published", "own")),
     "published_sciq": FigureEntry(published_figures.published_sciq, ("published", "own")),
-    "published_final_zero_shot": FigureEntry(final_tables.published_final_zero_shot, ("published",)),
-    "published_final_five_shot": FigureEntry(final_tables.published_final_five_shot, ("published",)),
+    "published_final_zero_shot": FigureEntry(final_tables.published_final_zero_shot, ("published", "own")),
+    "published_final_five_shot": FigureEntry(final_tables.published_final_five_shot, ("published", "own")),
     "published_against_parameters": FigureEntry(
         published_comparisons.published_against_parameters, ("published", "own")
     ),
@@ -59,13 +59,13 @@ FIGURES: dict[str, FigureEntry] = {
     "published_arc_challenge": FigureEntry(published_figures.published_arc_challenge, ("published", "own")),
     "published_five_shot": FigureEntry(published_figures.published_five_shot, ("published", "own")),
     "published_five_shot_deduped": FigureEntry(published_figures.published_five_shot_deduped, ("published", "own")),
-    "published_mmlu": FigureEntry(published_groups.published_mmlu, ("published",)),
+    "published_mmlu": FigureEntry(published_groups.published_mmlu, ("published", "own")),
     "published_against_parameters_93000": FigureEntry(
         published_comparisons.published_against_parameters_93000, ("published", "own")
     ),
     "published_versions": FigureEntry(published_versions.published_versions, ("published",)),
-    "published_blimp": FigureEntry(published_groups.published_blimp, ("published",)),
-    "published_wikitext": FigureEntry(published_groups.published_wikitext, ("published",)),
+    "published_blimp": FigureEntry(published_groups.published_blimp, ("published", "own")),
+    "published_wikitext": FigureEntry(published_groups.published_wikitext, ("published", "own")),
     "published_intervention_lambada": FigureEntry(published_comparisons.published_intervention_lambada, ("published",)),
     "published_winobias": FigureEntry(published_bias.published_winobias, ("published",)),
     "published_arithmetic": FigureEntry(published_arithmetic.published_arithmetic, ("published",)),

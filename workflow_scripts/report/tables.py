@@ -19,8 +19,9 @@ from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.experiments.confusion import read_published
 from workflow_scripts.experiments.outputs import read_frame
 from workflow_scripts.experiments.training_map import read_training_map
-from workflow_scripts.published.compare import renamed
+from workflow_scripts.published.compare import KEY, renamed
 from workflow_scripts.published.table import of_protocol, read_table
+from workflow_scripts.report.own_groups import todays_groups
 from workflow_scripts.suite.experiments import TABLES
 from workflow_scripts.suite.figures import PUBLISHED_FILES, is_compared
 from workflow_scripts.suite.registry import load_suite
@@ -84,9 +85,13 @@ def load_tables(run_file: Path, needs: Sequence[str], tables_dir: Path, training
 
 
 def own_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """Rows of our scores that have a published counterpart, all protocols; text as plain columns."""
+    """Rows of our scores that have a published counterpart, text as plain columns.
+
+    Rows that were asked as in 2023 stand in for those of today's tasks.
+    """
     text = ("model", "size", "data", "task", "metric", "comparability")
-    return renamed(scores).astype(dict.fromkeys(text, str))
+    parts = [rows.astype(dict.fromkeys(text, str)) for rows in (renamed(scores), todays_groups(scores))]
+    return pd.concat(parts, ignore_index=True).drop_duplicates(KEY)
 
 
 def is_compared_run(run: Mapping[str, Any]) -> bool:
