@@ -10,6 +10,7 @@ Example:
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,7 @@ def fuzz(name: str, seconds: int, seed: int) -> None:
     with atheris.instrument_imports(include=["workflow_scripts"]):
         from tests.fuzz.targets import probe, targets
 
+    logging.disable(logging.CRITICAL)
     Path(FINDINGS).mkdir(exist_ok=True)
     corpus = seeded(name, targets()[name].seeds, Path(tempfile.mkdtemp(prefix="corpus-")))
     limits = [f"-max_total_time={seconds}", f"-seed={seed}", "-rss_limit_mb=2048", "-timeout=20", "-verbosity=0"]

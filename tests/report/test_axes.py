@@ -32,7 +32,7 @@ def test_scale_of_the_real_suite():
     assert places[1] - places[0] == pytest.approx(0.55)
     assert scale.place([1e9])[0] == pytest.approx(9)
     labels = scale.token_ticks().values()
-    assert {"0", "2M", "10M", "100M", "1B", "10B", "300B"} <= set(labels)
+    assert {"0", "2M", "100M", "1B", "10B", "300B"} <= set(labels)
     assert {"0", "1", "10", "100", "1k", "10k", "143k"} <= set(scale.step_ticks().values())
 
 
@@ -60,10 +60,12 @@ def test_spread_leaves_alone_what_is_apart():
 
 @given(st.lists(st.integers(1, 10**12), min_size=1, max_size=15, unique=True))
 @settings(deadline=None, max_examples=60)
-def test_thinned_ticks_keep_the_ends(ticks):
+def test_thinned_ticks_keep_the_ends_and_their_distance(ticks):
     kept = thin_ticks(ticks, 0.3)
-    assert (kept[0], kept[-1]) == (min(ticks), max(ticks))
-    assert all(np.log10(b / a) >= 0.3 - 1e-9 for a, b in pairwise(kept[:-1]))
+    assert kept[-1] == max(ticks)
+    if np.log10(max(ticks) / min(ticks)) >= 0.3:
+        assert kept[0] == min(ticks)
+    assert all(np.log10(b / a) >= 0.3 - 1e-9 for a, b in pairwise(kept))
 
 
 def test_axis_of_a_single_checkpoint():

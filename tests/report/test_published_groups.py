@@ -145,7 +145,7 @@ def test_the_demo_keeps_its_figures_and_the_published_run_has_all(root):
     assert demo == ["published_lambada", "published_arc_easy", "published_sciq", "published_final_zero_shot"]
     run = yaml.safe_load((root / "config" / "runs" / "published.yaml").read_text())
     names = figure_names(load_run({**default, **run}))
-    assert len(names) == 22
+    assert len(names) == 27
     assert all(name.startswith("published_") for name in names)
 
 

@@ -153,7 +153,7 @@ class HubSource:
             raise self.http_failure(error) from error
         except httpx2.TransportError as error:
             raise RetryableError(f"{self.label()}: {failure_text(error)}; is the Hub down?") from error
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise RetryableError(
                 f"{self.label()}: not an answer of a Hub; is there a login page on the way?"
             ) from error
@@ -174,7 +174,7 @@ class HubSource:
         bound_hub_client()
         try:
             refs = self.api.list_repo_refs(self.repository.name, repo_type=self.repository.kind)
-        except (HfHubHTTPError, httpx2.TransportError, ValueError, KeyError):
+        except (HfHubHTTPError, httpx2.TransportError, ValueError, KeyError, RecursionError):
             return []
         return [ref.name for ref in (*refs.branches, *refs.tags)]
 
