@@ -37,6 +37,14 @@ def grid(root):
     return make
 
 
+def test_certificates_are_of_the_last_measured_step_and_ask_nothing_of_other_runs(grid):
+    asked = grid(experiments=["memorization"]).certificates()
+    assert asked
+    assert {path.split("/")[4] for path in asked} == {"step600"}
+    # Models with other checkpoints than the default's measured steps are no reason to refuse a run without them.
+    assert grid(memorization={**LENGTHS, "steps": [17]}).certificates() == []
+
+
 def test_the_default_run_has_no_experiments(grid):
     assert grid().targets() == []
     assert grid().memorization_scores() == []

@@ -11,7 +11,6 @@ from workflow_scripts.suite.experiments import (
     arm_folder,
     experiments_of,
     exposures_file,
-    memorization_steps,
     one_per_size,
     row_ranges,
     term_answers_file,
@@ -198,13 +197,11 @@ class ExperimentGraph:
 
     def certificates(self) -> list[str]:
         """Certificates that generation agrees with the scores of the last measured step of each model."""
-        last = {name: steps[-1] for name, steps in self.memorization_steps().items()}
-        return [job.certificate for job in self.row_jobs() if job.step == last[job.model]]
-
-    def memorization_steps(self) -> dict[str, tuple[int, ...]]:
-        """Steps of each model at which memorization is measured."""
-        settings = self.run.section("memorization")
-        return {model.name: memorization_steps(model, settings) for model in self.models}
+        jobs = self.row_jobs()
+        last: dict[str, int] = {}
+        for job in jobs:
+            last[job.model] = max(job.step, last.get(job.model, 0))
+        return [job.certificate for job in jobs if job.step == last[job.model]]
 
     def exposures(self, wildcards: Any = None) -> list[str]:  # noqa: ARG002 - Snakemake passes them
         """Which rows repeat a document, for each data set of the run."""
