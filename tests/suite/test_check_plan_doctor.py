@@ -95,6 +95,15 @@ def test_a_second_protocol_is_evaluated_and_counted_again(tmp_path, root):
     assert plan.job_hours(both, model) == pytest.approx(plan.job_hours(one, model))
 
 
+def test_an_experiment_that_is_not_asked_for_never_stops_a_plan(root):
+    run = load_run_file(plan.DEFAULT)
+    run.settings["memorization"]["steps"] = [17]
+    line = next(
+        text for text in plan.experiments_table(run).splitlines() if text.startswith("memorization (not asked)")
+    )
+    assert "no checkpoint at step 17" in line
+
+
 def test_plan_refuses_above_a_limit_and_names_the_key(tmp_path, capsys):
     path = tmp_path / "run.yaml"
     path.write_text("limits: {disk_gb: 0.001}\n")

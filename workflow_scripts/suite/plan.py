@@ -217,10 +217,20 @@ def experiments_table(run: Run) -> str:
     """Every experiment, asked for or not: token-forwards, time on the run's device and on cores beside it, bytes."""
     wanted = experiments_of(run)
     lines = [f"{'experiment':28}{'tokens':>12}{'network':>16}{'cores':>16}{'reads':>14}{'keeps':>14}"]
-    for cost in experiment_costs(run, EXPERIMENTS):
-        mark = "" if cost.name in wanted else " (not asked)"
-        lines.append(f"{cost.name + mark:28}{experiment_columns(cost, device_of(run))}")
+    for name in EXPERIMENTS:
+        if name in wanted:
+            lines.append(f"{name:28}{experiment_columns(experiment_costs(run, [name])[0], device_of(run))}")
+        else:
+            lines.append(f"{name + ' (not asked)':28}{columns_if_possible(run, name)}")
     return "\n".join(lines)
+
+
+def columns_if_possible(run: Run, name: str) -> str:
+    """Amounts of an experiment that the run does not ask for; its settings may name steps that these models lack."""
+    try:
+        return experiment_columns(experiment_costs(run, [name])[0], device_of(run))
+    except ConfigError as error:
+        return f"  could not run with these settings: {error}"
 
 
 def experiment_hours(run: Run) -> float:
