@@ -102,7 +102,7 @@ class SlurmTestbed:
         self.seen_by_jobs = folder / "seen_by_jobs"
         self.environment = {**os.environ, "PATH": SEARCH_PATH, "SLURM_CONF": str(self.conf)}
 
-    def ask(self, *command: str, timeout: float = 30) -> str:
+    def ask(self, *command: str, timeout: float = 90) -> str:
         """Standard output of a Slurm command; empty when it failed."""
         outcome = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=timeout)
         return outcome.stdout if outcome.returncode == 0 else ""
@@ -157,7 +157,7 @@ class SlurmTestbed:
         """Start a program that goes into the background by itself."""
         subprocess.run(command, env=self.environment, check=True, timeout=60, stdout=subprocess.DEVNULL)
 
-    def wait(self, ready, what: str, seconds: float = 60) -> None:
+    def wait(self, ready, what: str, seconds: float = 180) -> None:
         """Wait until ``ready()``."""
         deadline = time.monotonic() + seconds
         while not ready():

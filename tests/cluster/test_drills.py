@@ -53,7 +53,7 @@ rule work:
 """
 
 
-def wait_for(ready, seconds=240):
+def wait_for(ready, seconds=600):
     """Wait until ``ready()`` is true."""
     deadline = time.monotonic() + seconds
     while not ready():
@@ -89,7 +89,7 @@ def test_memory_time_cancelling_and_failure_are_retried_and_reported(place, slur
     process = start_snakemake("--retries", "1", *QUICK)
     wait_for(lambda: (place / "cancelled.attempts").exists() and running(slurm, place, "cancelled"))
     slurm.ask("scancel", *running(slurm, place, "cancelled"))
-    output, _ = process.communicate(timeout=420)
+    output, _ = process.communicate(timeout=900)
 
     assert process.returncode == 1
     for name in ("memory.txt", "cancelled.txt", "late.txt"):
@@ -112,7 +112,7 @@ def test_memory_time_cancelling_and_failure_are_retried_and_reported(place, slur
 
     (place / "mended").write_text("")
     again = start_snakemake(*QUICK)
-    output, _ = again.communicate(timeout=300)
+    output, _ = again.communicate(timeout=900)
     assert again.returncode == 0, output[-3000:]
     assert (place / "fails.txt").read_text() == "whole\n"
     assert len((place / "late.attempts").read_text().split()) == 2, "what was finished is not made again"
@@ -127,7 +127,7 @@ def test_a_second_run_names_the_first_and_a_killed_one_leaves_no_second_writer(
     first = start_snakemake(*QUICK)
     wait_for((place / "events.txt").exists)
     second = start_snakemake(*QUICK)
-    output, _ = second.communicate(timeout=300)
+    output, _ = second.communicate(timeout=900)
     assert second.returncode == 2
     assert f"a run is alive here (process {first.pid} on " in output
 
@@ -135,20 +135,20 @@ def test_a_second_run_names_the_first_and_a_killed_one_leaves_no_second_writer(
     first.wait()
     assert running(slurm, place, "work"), "the job outlives the killed run"
     third = start_snakemake(*QUICK)
-    output, _ = third.communicate(timeout=300)
+    output, _ = third.communicate(timeout=900)
     assert third.returncode == 2
     assert f"a run was killed here (process {first.pid} on " in output
     assert "make unlock" in output
     assert (place / "events.txt").read_text().split() == ["start"]
 
     unlocked = start_snakemake(program=("workflow_scripts.suite.unlock",))
-    output, _ = unlocked.communicate(timeout=300)
+    output, _ = unlocked.communicate(timeout=900)
     assert "1 Slurm jobs of the killed run were ended" in output
     assert not running(slurm, place, "work")
 
     (place / "seconds.txt").write_text("0")
     last = start_snakemake(*QUICK)
-    output, _ = last.communicate(timeout=300)
+    output, _ = last.communicate(timeout=900)
     assert last.returncode == 0, output[-3000:]
     assert (place / "done.txt").read_text() == "whole\n"
     assert (place / "events.txt").read_text().split() == ["start", "start", "end"]

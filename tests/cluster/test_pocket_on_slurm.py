@@ -5,7 +5,6 @@ is its largest part that fits into eight minutes: both arms of the smallest mode
 checkpoints, without and with examples.
 """
 
-import os
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ import pytest
 
 RUN = ["run=small", "models=[pocket-90k,pocket-90k-deduped]", "steps=[0,128,600]"]
 TABLE = "results/runs/small/tables/scores.csv"
-LONGEST_SECONDS = 480
+PATIENCE_SECONDS = 1800  # a hang fails; how long it takes is printed, as times are no tests
 # Its four jobs of training and evaluation ask for a GPU, the others do not.
 ON_GPUS = ("score_checkpoint:gpu=1", "train_model:gpu=1")
 
@@ -35,7 +34,7 @@ def test_the_table_is_that_of_the_local_run(place, start_snakemake, slurm):
     started = time.monotonic()
     quick = ("--slurm-init-seconds-before-status-checks", "2", "--slurm-keep-successful-logs")
     process = start_snakemake(TABLE, *quick, "--set-resources", *ON_GPUS, "--config", *RUN)
-    output, _ = process.communicate(timeout=4 * LONGEST_SECONDS)
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     seconds = time.monotonic() - started
 
     assert process.returncode == 0, output[-4000:]
@@ -52,5 +51,3 @@ def test_the_table_is_that_of_the_local_run(place, start_snakemake, slurm):
     # Two trainings; six checkpoints are fetched and scored in two allocations of at most four.
     assert len(with_gpu) == 4, jobs
     print(f"{len(ours)} jobs in {seconds:.0f} s, bring-up not counted (about a second)")
-    load = os.getloadavg()[0] / (os.cpu_count() or 1)
-    assert seconds < LONGEST_SECONDS * max(1.0, load / 2), "eight minutes on a machine that is ours"
