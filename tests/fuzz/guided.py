@@ -33,8 +33,8 @@ def seeded(name: str, seeds: Sequence[bytes], folder: Path) -> Path:
     return corpus
 
 
-def fuzz(name: str, seconds: int, seed: int) -> None:
-    """Fuzz one target in this process; never returns, as atheris ends the process."""
+def fuzz(name: str, seconds: int, seed: int, runs: int) -> None:
+    """Fuzz one target in this process with at most ``runs`` inputs (-1: any number); atheris ends the process."""
     import atheris
 
     with atheris.instrument_imports(include=["workflow_scripts"]):
@@ -43,7 +43,14 @@ def fuzz(name: str, seconds: int, seed: int) -> None:
     logging.disable(logging.CRITICAL)
     Path(FINDINGS).mkdir(exist_ok=True)
     corpus = seeded(name, targets()[name].seeds, Path(tempfile.mkdtemp(prefix="corpus-")))
-    limits = [f"-max_total_time={seconds}", f"-seed={seed}", "-rss_limit_mb=2048", "-timeout=20", "-verbosity=0"]
+    limits = [
+        f"-max_total_time={seconds}",
+        f"-runs={runs}",
+        f"-seed={seed}",
+        "-rss_limit_mb=2048",
+        "-timeout=20",
+        "-verbosity=0",
+    ]
     options = [*limits, "-max_len=20000", f"-artifact_prefix={FINDINGS}/{name}-", "-print_final_stats=1"]
     atheris.Setup(["fuzz", *options, str(corpus)], lambda data: probe(name, data))
     atheris.Fuzz()
@@ -66,10 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--target", help="only this one, in this process")
     parser.add_argument("--seconds", type=int, default=10, help="for one target")
     parser.add_argument("--minutes", type=float, help="for all targets together, instead of --seconds for each")
+    parser.add_argument("--runs", type=int, default=-1, help="at most so many inputs to --target (-1: as time allows)")
     parser.add_argument("--seed", type=int, default=1, help="of the fuzzer")
     options = parser.parse_args(arguments)
     if options.target:
-        fuzz(options.target, options.seconds, options.seed)
+        fuzz(options.target, options.seconds, options.seed, options.runs)
     from tests.fuzz.targets import targets
 
     names = list(targets())

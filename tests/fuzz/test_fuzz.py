@@ -79,7 +79,7 @@ def test_every_seed_is_good(name: str) -> None:
 def test_guided_by_coverage_for_a_moment(name: str, tmp_path: Path) -> None:
     if importlib.util.find_spec("atheris") is None:
         pytest.skip("atheris is not installed: make setup-dev")
-    command = [sys.executable, "-m", "tests.fuzz.guided", "--target", name, "--seconds", "2", "--seed", "1"]
+    command = [sys.executable, "-m", "tests.fuzz.guided", "--target", name, "--runs", "3000", "--seed", "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.published.measurements import count_of
+from workflow_scripts.published.measurements import count_of, flat_metrics
 from workflow_scripts.published.shapes import read_result
 
 HF = {"model": "hf-causal", "model_args": "pretrained=EleutherAI/pythia-v1.1-70m,revision=step3000", "num_fewshot": 5,
@@ -146,3 +146,13 @@ JSON = st.recursive(
 def test_any_json_is_read_or_refused(document):
     with contextlib.suppress(DataError):
         read_result("x.json", json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("stderr", ['{"a": 1}', "9" * 400, '"x"', "-1"])
+def test_a_standard_error_that_is_none_is_refused(stderr):
+    with pytest.raises(DataError, match="not a standard error"):
+        list(flat_metrics("arc_easy", None, {"acc": 0.5, "acc_stderr": json.loads(stderr)}))
+
+
+def test_an_error_too_small_for_any_sample_counts_no_items():
+    assert [m.n for m in flat_metrics("arc_easy", None, {"acc": 0.5, "acc_stderr": 1e-200})] == [None]

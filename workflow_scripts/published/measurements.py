@@ -49,13 +49,15 @@ def flat_metrics(task: str, version: str | None, metrics: Mapping[str, Any]) -> 
 
     All metrics of a task come from the same items, so one that is no share takes n from a share beside it.
     """
+    for metric, value in metrics.items():
+        if not metric.endswith("_stderr"):
+            check_number(task, metric, value, metrics.get(f"{metric}_stderr"))
     counts = {m: count_of(metrics[m], metrics.get(f"{m}_stderr")) for m in metrics if m in SHARES}
     shared = next((count for count in counts.values() if count is not None), None)
     for metric, value in metrics.items():
         if metric.endswith("_stderr"):
             continue
         stderr = metrics.get(f"{metric}_stderr")
-        check_number(task, metric, value, stderr)
         yield Measurement(task, version, metric, float(value), stderr, counts.get(metric) or shared)
 
 
@@ -65,19 +67,30 @@ def count_of(share: float, stderr: float | None) -> int | None:
     >>> count_of(0.5, (0.25 / 99) ** 0.5), count_of(0.0, 0.0)
     (100, None)
     """
-    if not stderr:
+    # The square of a number below 1e-154 is zero: no sample of items has such an error.
+    if not stderr or not (stderr**2):
         return None
     count = share * (1 - share) / stderr**2 + 1
+    if not math.isfinite(count):
+        return None
     return round(count) if abs(count - round(count)) < 1e-3 * count else None
+
+
+def is_finite(value: Any) -> bool:
+    """True for a number that a double can hold; JSON may have whole numbers of any length."""
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def check_number(task: str, metric: str, value: Any, stderr: Any) -> None:
     """Raise DataError unless ``value`` can be a result of ``metric``."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not is_finite(value):
         raise DataError(f"{task} {metric} is {value!r}: not a finite number")
     if metric in SHARES and not 0 <= value <= 1:
         raise DataError(f"{task} {metric} is {value}: outside [0, 1]")
-    if stderr is not None and (not isinstance(stderr, int | float) or not math.isfinite(stderr) or stderr < 0):
+    if stderr is not None and (not is_finite(stderr) or stderr < 0):
         raise DataError(f"{task} {metric}_stderr is {stderr!r}: not a standard error")
 
 
