@@ -6,8 +6,11 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from workflow_scripts import cli
 
@@ -15,6 +18,17 @@ ROOT = Path(__file__).resolve().parents[2]
 LINKED = ("config", "rules", "envs", "Snakefile", "workflow_scripts", "profiles")
 SMALL = ("run=small", "models=[pocket-90k]", "steps=[0,1]", "shots=[0]", "tasks=[pocket_agreement]", "figures=[]")
 SECONDS = 240.0  # for a program that takes one or two on an idle machine
+
+
+@contextmanager
+def file_system(folder: Path, options: str) -> Iterator[Path]:
+    """A tmpfs of its own at ``folder`` with mount ``options``; skips the test where one cannot be mounted."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("needs the right to mount a small tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 def make_place(folder: Path) -> Path:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.fetching import BIG, SIZE, SMALL, arguments, get, lock_of, names, program, wait_for_part
-from tests.faults.running import ROOT, environment, error_line, run
+from tests.faults.running import ROOT, environment, error_line, file_system, run
 from tests.storage.fault_hub import Fault, FaultHub
 from workflow_scripts import cli
 from workflow_scripts.errors import StorageError
@@ -36,13 +36,8 @@ def said(capfd: pytest.CaptureFixture[str]) -> Said:
 @pytest.fixture
 def few_inodes(tmp_path: Path) -> Iterator[Path]:
     """A file system that holds two files; needs root."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=3", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("needs the right to mount a small tmpfs")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with file_system(tmp_path / "disk", "size=1m,nr_inodes=3") as folder:
+        yield folder
 
 
 def test_fault_72_the_clock_is_set_back(fault_hub: FaultHub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,11 @@ from workflow_scripts import cli
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.evaluation.engine import Engine
 from workflow_scripts.evaluation.weights import weights_identity
-from workflow_scripts.experiments.engine_options import add_engine_arguments, open_engine
+from workflow_scripts.experiments.engine_options import (
+    add_engine_arguments,
+    add_trained_checkpoint_arguments,
+    open_engine,
+)
 from workflow_scripts.experiments.greedy import (
     Integers,
     first_false,
@@ -102,10 +106,7 @@ def compare(table: pd.DataFrame, forced: Integers, generated: Integers, continua
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line of this program."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="Hugging Face folder of the checkpoint")
-    parser.add_argument("--recipe", required=True, help="recipe of its training: a file or the JSON object itself")
-    parser.add_argument("--view", type=Path, required=True, help="view.json of the data set it was trained on")
-    parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
+    add_trained_checkpoint_arguments(parser)
     parser.add_argument("--scores", type=Path, required=True, help="table of score_memorization to certify")
     add_engine_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="certificate to write, .json")

@@ -24,6 +24,14 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, nargs="+", default=[], help="folders of data in the Hub's layout")
 
 
+def add_trained_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --checkpoint, and --recipe, --view and --index-maps of the rows it was trained on, in their order."""
+    parser.add_argument("--checkpoint", type=Path, required=True, help="Hugging Face folder of the checkpoint")
+    parser.add_argument("--recipe", required=True, help="recipe of its training: a file or the JSON object itself")
+    parser.add_argument("--view", type=Path, required=True, help="view.json of the data set it was trained on")
+    parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
+
+
 def open_engine(checkpoint: Path, options: argparse.Namespace) -> Engine:
     """Engine of a checkpoint by the options of ``add_engine_arguments``."""
     torch.set_num_threads(options.threads)

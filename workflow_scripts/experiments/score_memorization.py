@@ -25,7 +25,11 @@ from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.evaluation.engine import Engine
 from workflow_scripts.evaluation.weights import weights_identity
-from workflow_scripts.experiments.engine_options import add_engine_arguments, open_engine
+from workflow_scripts.experiments.engine_options import (
+    add_engine_arguments,
+    add_trained_checkpoint_arguments,
+    open_engine,
+)
 from workflow_scripts.experiments.greedy import (
     Integers,
     first_misses,
@@ -108,10 +112,7 @@ def row_table(rows: Integers, batch_rows: int, first_miss: Integers, continuatio
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line of this program."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="Hugging Face folder of the checkpoint")
-    parser.add_argument("--recipe", required=True, help="recipe of its training: a file or the JSON object itself")
-    parser.add_argument("--view", type=Path, required=True, help="view.json of the data set it was trained on")
-    parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
+    add_trained_checkpoint_arguments(parser)
     parser.add_argument("--patch", type=Path, help="patch of the arm that the checkpoint belongs to (make_patch)")
     parser.add_argument("--first-row", type=int, default=0, help="first row in training order")
     parser.add_argument("--stop-row", type=int, required=True, help="row after the last one")

@@ -49,14 +49,12 @@ def flat_metrics(task: str, version: str | None, metrics: Mapping[str, Any]) -> 
 
     All metrics of a task come from the same items, so one that is no share takes n from a share beside it.
     """
-    for metric, value in metrics.items():
-        if not metric.endswith("_stderr"):
-            check_number(task, metric, value, metrics.get(f"{metric}_stderr"))
+    values = {metric: value for metric, value in metrics.items() if not metric.endswith("_stderr")}
+    for metric, value in values.items():
+        check_number(task, metric, value, metrics.get(f"{metric}_stderr"))
     counts = {m: count_of(metrics[m], metrics.get(f"{m}_stderr")) for m in metrics if m in SHARES}
     shared = next((count for count in counts.values() if count is not None), None)
-    for metric, value in metrics.items():
-        if metric.endswith("_stderr"):
-            continue
+    for metric, value in values.items():
         stderr = metrics.get(f"{metric}_stderr")
         yield Measurement(task, version, metric, float(value), stderr, counts.get(metric) or shared)
 
