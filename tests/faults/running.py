@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -45,9 +46,10 @@ def environment(**changes: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **changes}
 
 
-def start(folder: Path, module: str, *arguments: str, **changes: str) -> subprocess.Popen[str]:
-    """``python -m module`` in ``folder``, in a process group of its own."""
-    return subprocess.Popen(
+@contextmanager
+def started(folder: Path, module: str, *arguments: str, **changes: str) -> Iterator[subprocess.Popen[str]]:
+    """``python -m module`` in ``folder``, in a process group of its own; killed at the end if it still runs."""
+    process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=folder,
         env=environment(**changes),
@@ -56,6 +58,14 @@ def start(folder: Path, module: str, *arguments: str, **changes: str) -> subproc
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        for stream in (process.stdout, process.stderr):
+            stream.close()
 
 
 def run(

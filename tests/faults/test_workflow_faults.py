@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.running import ROOT, SMALL, error_line, make_place, run, snakemake, start
+from tests.faults.running import ROOT, SMALL, error_line, make_place, run, snakemake, started
 from workflow_scripts.errors import ConfigError, PipelineError, UnknownNameError
 from workflow_scripts.suite import check
 from workflow_scripts.suite.registry import load_suite
@@ -79,10 +79,10 @@ def test_fault_47_kill_9_of_snakemake_alone(place: Path) -> None:
     (place / "Snakefile").unlink()
     (place / "Snakefile").write_text(SLOW_RULE.format(python=sys.executable))
     (place / "slow_program.py").write_text(SLOW_PROGRAM)
-    first = start(place, "snakemake", "-c1", "--quiet", "all")
-    wait_until(place / "started.txt")
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
+    with started(place, "snakemake", "-c1", "--quiet", "all") as first:
+        wait_until(place / "started.txt")
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
     again = snakemake(place, "--rerun-incomplete", "--logger", "brief")
     assert again.returncode == 1
     assert "`make unlock` frees it" in again.stderr
@@ -94,8 +94,6 @@ def test_fault_47_kill_9_of_snakemake_alone(place: Path) -> None:
     assert freed.returncode == 0, freed.stderr
     assert snakemake(place, "--rerun-incomplete").returncode == 0
     assert not list(place.glob(".done*"))
-    for stream in (first.stdout, first.stderr):
-        stream.close()
 
 
 @pytest.mark.slow
@@ -106,21 +104,21 @@ def test_fault_48_a_second_run_in_the_same_folder(place: Path) -> None:
     head = 'configfile: "config/config.yaml"\ninclude: "rules/common.smk"\n'
     (place / "Snakefile").write_text(head + SLOW_RULE.format(python=sys.executable))
     (place / "slow_program.py").write_text(SLOW_PROGRAM)
-    first = start(place, "snakemake", "-c1", "--quiet", "all")
-    wait_until(place / "started.txt")
-    for options in (["--ask"], []):
-        asked = run(place, "workflow_scripts.suite.unlock", *options)
-        assert asked.returncode == 2
-        assert f"a run is alive here (process {first.pid} on " in asked.stderr
-        assert "stop it first" in asked.stderr
-    second = snakemake(place)
-    assert second.returncode == 2
-    assert f"a run is alive here (process {first.pid} on " in second.stderr
-    assert ", started 20" in second.stderr
-    assert "Traceback" not in second.stderr
-    (place / "go.txt").write_text("")
-    first.communicate(timeout=120)
-    assert first.returncode == 0
+    with started(place, "snakemake", "-c1", "--quiet", "all") as first:
+        wait_until(place / "started.txt")
+        for options in (["--ask"], []):
+            asked = run(place, "workflow_scripts.suite.unlock", *options)
+            assert asked.returncode == 2
+            assert f"a run is alive here (process {first.pid} on " in asked.stderr
+            assert "stop it first" in asked.stderr
+        second = snakemake(place)
+        assert second.returncode == 2
+        assert f"a run is alive here (process {first.pid} on " in second.stderr
+        assert ", started 20" in second.stderr
+        assert "Traceback" not in second.stderr
+        (place / "go.txt").write_text("")
+        first.communicate(timeout=120)
+        assert first.returncode == 0
     assert (place / "done.txt").read_text() == "whole"
 
 

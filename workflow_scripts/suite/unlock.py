@@ -28,9 +28,7 @@ JOB_PREFIX = "pythia_"  # slurm-jobname-prefix of the profiles, and what the plu
 LONGEST_WAIT = 120.0
 # Of the Snakemake inside a job of the killed run, where this machine is also a compute node; of plans.
 HARMLESS = frozenset((b"--target-jobs", b"-n", b"--dry-run", b"--dryrun", b"--lint"))
-# What squeue says where no cluster is configured; then jobs of ours can exist only where one was.
-NO_CLUSTER = "configuration source"
-SLURM_LOGS = "results/logs/slurm"  # slurm-logdir of the profiles
+SLURM_LOGS = "results/logs/slurm"  # slurm-logdir of the profiles: made with the first job that goes to a cluster
 FINISHED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED")
 
 
@@ -59,13 +57,14 @@ def read_queue(text: str, folder: Path) -> list[ClusterJob]:
 def queued(folder: Path) -> list[ClusterJob]:
     """Unfinished jobs of this workflow in ``folder``; none without Slurm. Raises StorageError when squeue fails.
 
-    A machine that has squeue and no cluster, and a folder from which no job ever went to one, count as without Slurm.
+    Where squeue fails and no job ever went from ``folder`` to a cluster, there is nothing to end: a workstation with
+    Slurm's programs and no cluster, or one whose controller is down.
     """
     if not shutil.which("squeue"):
         return []
     command = ["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%A|%j|%T|%Z"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    if answer.returncode != 0 and NO_CLUSTER in answer.stderr and not (folder / SLURM_LOGS).exists():
+    if answer.returncode != 0 and not (folder / SLURM_LOGS).exists():
         return []
     if answer.returncode != 0:
         raise StorageError(
