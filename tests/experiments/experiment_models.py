@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from tests.training.training_runs import ArrayRows
 from workflow_scripts.training.model import GPTNeoX
 from workflow_scripts.training.optimizer import build_optimizer
 from workflow_scripts.training.recipe import Recipe
@@ -67,24 +67,6 @@ def model_folder(folder: Path, model: GPTNeoX, recipe: Recipe) -> Path:
 def random_rows(count: int, width: int, vocabulary: int, seed: int = 0) -> np.ndarray:
     """Rows of random tokens, uint16."""
     return np.random.default_rng(seed).integers(0, vocabulary, size=(count, width)).astype(np.uint16)
-
-
-class ArrayRows:
-    """Rows that stand in an array, in training order."""
-
-    def __init__(self, tokens: np.ndarray) -> None:
-        self.tokens = tokens
-
-    @property
-    def fingerprint(self) -> str:
-        return hashlib.sha256(self.tokens.tobytes()).hexdigest()
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.tokens)
-
-    def rows(self, start: int, stop: int) -> np.ndarray:
-        return self.tokens[start:stop].copy()
 
 
 def train(recipe: Recipe, rows: ArrayRows, run: Path, *, keep: tuple[int, ...] = ()) -> GPTNeoX:

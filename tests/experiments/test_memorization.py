@@ -9,8 +9,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from experiment_models import ArrayRows, model_folder, random_folder, random_rows, train
+from experiment_models import model_folder, random_folder, random_rows, train
 
+from tests.training.training_runs import ArrayRows
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.evaluation.engine import Engine
 from workflow_scripts.experiments import certify_generation, memorization

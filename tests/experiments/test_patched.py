@@ -7,10 +7,11 @@ import hashlib
 
 import numpy as np
 import pytest
-from experiment_models import ArrayRows, random_rows
+from experiment_models import random_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.training.training_runs import ArrayRows
 from workflow_scripts.dataset.index_writer import indexed_writer
 from workflow_scripts.dataset.patched import Patch, PatchedRows, read_patch, write_patch
 from workflow_scripts.errors import DataError, MissingInputError, ModelError

@@ -13,9 +13,9 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.storage.loopback_server import LoopbackServer, QuietHandler, Served
 
 LARGE = 1000  # bytes from which a file counts as an LFS file
 SHA1 = {"usedforsecurity": False}
@@ -64,7 +64,7 @@ class Request:
     token: str | None
 
 
-class FaultHub:
+class FaultHub(Served):
     """State of the server: repositories, faults, and the log of requests."""
 
     def __init__(self) -> None:
@@ -80,16 +80,6 @@ class FaultHub:
         self.server.hub = self
         self.port = self.server.server_address[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> FaultHub:
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.server.shutdown()
-        self.server.server_close()
 
     def add(self, name: str, files: dict[str, bytes], revision: str = "main", kind: str = "models") -> str:
         """Publish files as a revision; returns the commit. Older commits stay reachable, as on the Hub."""
@@ -127,30 +117,21 @@ class FaultHub:
         return self.sent[path]
 
 
-class Server(ThreadingHTTPServer):
-    """Threads that do not outlive the test."""
+class Server(LoopbackServer):
+    """Knows the state that its handlers share."""
 
-    daemon_threads = True
-    block_on_close = False
     hub: FaultHub
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is part of the tests."""
 
-
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     """Answers one connection."""
 
-    protocol_version = "HTTP/1.1"
     server: Server
 
     def setup(self) -> None:
         super().setup()
         with self.server.hub.guard:
             self.server.hub.connections += 1
-
-    def log_message(self, *arguments: object) -> None:
-        """Quiet."""
 
     def do_HEAD(self) -> None:
         self.answer()

@@ -13,10 +13,10 @@ import re
 import subprocess
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from urllib.parse import urlsplit
+
+from tests.storage.loopback_server import LoopbackServer, QuietHandler, Served
 
 JSON = {"Content-Type": "application/vnd.git-lfs+json"}
 
@@ -34,7 +34,7 @@ class LfsFault:
     missing: bool = False
 
 
-class GitServer:
+class GitServer(Served):
     """Bare repositories under ``root``, served over HTTP."""
 
     def __init__(self, root: Path) -> None:
@@ -47,16 +47,6 @@ class GitServer:
         self.server = Server(("127.0.0.1", 0), Handler)
         self.server.git = self
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def __enter__(self) -> GitServer:
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.server.shutdown()
-        self.server.server_close()
 
     def due(self) -> bool:
         """True while the fault is to happen."""
@@ -105,25 +95,16 @@ def pointer(oid: str, size: int) -> bytes:
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n".encode()
 
 
-class Server(ThreadingHTTPServer):
-    """Threads that do not outlive the test."""
+class Server(LoopbackServer):
+    """Knows the state that its handlers share."""
 
-    daemon_threads = True
-    block_on_close = False
     git: GitServer
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is part of the tests."""
 
-
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     """Answers one connection."""
 
-    protocol_version = "HTTP/1.1"
     server: Server
-
-    def log_message(self, *arguments: object) -> None:
-        """Quiet."""
 
     def do_GET(self) -> None:
         self.answer(b"")

@@ -34,6 +34,7 @@ from workflow_scripts.storage.listing import describe, joined, known_files
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.storage.retry import RetryPolicy
+from workflow_scripts.storage.source_arguments import add_patience_arguments, policy_of
 from workflow_scripts.storage.sources import OWN_LOCK, Repository, Source
 
 log = logging.getLogger(__name__)
@@ -110,8 +111,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--defects", type=Path, help="table of defective checkpoints to refuse")
     parser.add_argument("--output-dir", required=True, type=Path, help="folder to fetch into")
     parser.add_argument("--receipt", required=True, type=Path, help="JSON file that says what was fetched")
-    parser.add_argument("--stall-seconds", type=float, default=30.0, help="silence after which a transfer is restarted")
-    parser.add_argument("--attempts", type=int, default=8, help="failures in a row without progress before giving up")
+    add_patience_arguments(parser)
     return parser
 
 
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = argument_parser().parse_args(arguments)
     refuse_tokens([options.location, options.repository])
     repository = Repository("model", options.repository, f"step{options.step}")
-    model, policy = repository.name.partition("/")[2], RetryPolicy(attempts=options.attempts)
+    model, policy = repository.name.partition("/")[2], policy_of(options)
     if options.defects is not None:
         refuse_defective(options.defects, model, repository.revision)
     pinned = pinned_revision(options.ledger, model, repository.revision)

@@ -29,7 +29,7 @@ from workflow_scripts.errors import IntegrityError, shorten
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.credentials import public_url, refuse_tokens
 from workflow_scripts.storage.records import write_record
-from workflow_scripts.storage.retry import RetryPolicy
+from workflow_scripts.storage.source_arguments import add_patience_arguments, policy_of
 from workflow_scripts.suite.models import Model, Suite
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import select_models
@@ -117,8 +117,7 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--ledger", type=Path, required=True, help="table to fill; made when it is not there")
     parser.add_argument("--when-moved", choices=WHEN_MOVED, default="refuse", help="what to do with moved branches")
-    parser.add_argument("--stall-seconds", type=float, default=30.0, help="silence after which a request is repeated")
-    parser.add_argument("--attempts", type=int, default=8, help="failures in a row before giving up")
+    add_patience_arguments(parser)
     return parser
 
 
@@ -128,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     refuse_tokens([options.location])
     models = models_of(load_suite(options.suite), options.models)
     ledger = read_ledger(options.ledger) if options.ledger.is_file() else Ledger()
-    policy, moved, requests = RetryPolicy(attempts=options.attempts), 0, 0
+    policy, moved, requests = policy_of(options), 0, 0
     for model in models:
         with open_revisions(
             options.source, options.location, model.repository, policy, options.stall_seconds

@@ -34,6 +34,7 @@ from workflow_scripts.storage.hub import DENIED, HubSource, checked_endpoint
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.storage.retry import RetryPolicy
+from workflow_scripts.storage.source_arguments import add_patience_arguments, policy_of
 from workflow_scripts.storage.sources import ByteStream, MirrorSource, Repository, Source
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
@@ -144,8 +145,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--location", default="", help="folder of the mirror, or endpoint of the Hub")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="most tensors to sample of a revision")
     parser.add_argument("--output", type=Path, required=True, help="JSON file for the audit")
-    parser.add_argument("--stall-seconds", type=float, default=30.0, help="silence after which a request is repeated")
-    parser.add_argument("--attempts", type=int, default=8, help="failures in a row before giving up")
+    add_patience_arguments(parser)
     return parser
 
 
@@ -155,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     refuse_tokens([options.location])
     if options.samples < 1:
         raise ConfigError(f"--samples is {options.samples}; give at least 1")
-    model, policy = load_suite(options.suite).model(options.model), RetryPolicy(attempts=options.attempts)
+    model, policy = load_suite(options.suite).model(options.model), policy_of(options)
     place = (options.source, options.location, model.repository, policy, options.stall_seconds)
     partial = options.output.with_name(f".{options.output.name}.partial.json")
     with open_revisions(*place) as revisions, opened(*place) as open_revision:

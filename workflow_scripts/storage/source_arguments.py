@@ -20,11 +20,16 @@ def add_source_arguments(parser: argparse.ArgumentParser, *, required: bool = Tr
     parser.add_argument("--repository", required=required, metavar="ORG/NAME", help="the repository")
     parser.add_argument("--revision", default="main", help="branch, tag or commit")
     parser.add_argument("--commit", help="commit to read even when the revision has moved on")
-    parser.add_argument("--stall-seconds", type=float, default=30.0, help="silence after which a transfer is restarted")
-    parser.add_argument("--attempts", type=int, default=8, help="failures in a row without progress before giving up")
+    add_patience_arguments(parser)
     parser.add_argument(
         "--lfs-client", default="auto", help="for git-lfs: the program (git-lfs), our own (builtin), or auto"
     )
+
+
+def add_patience_arguments(parser: argparse.ArgumentParser) -> None:
+    """How patiently a source is asked; :func:`policy_of` reads the answer."""
+    parser.add_argument("--stall-seconds", type=float, default=30.0, help="silence after which a transfer is restarted")
+    parser.add_argument("--attempts", type=int, default=8, help="failures in a row without progress before giving up")
 
 
 def policy_of(options: argparse.Namespace) -> RetryPolicy:
