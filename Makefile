@@ -83,8 +83,8 @@ bench: setup-dev ## all benchmarks, short, into benchmarks/RESULTS.md (use an id
 coverage: setup-dev ## branch coverage of all tests, held to its limits per group of stages
 	@.venv/bin/python tests/tools/coverage_groups.py
 
-mutants: setup-dev ## small wrong changes to suite, storage and dataset; which of them no test notices (SEED=, COUNT=)
-	@.venv/bin/python tests/tools/mutate.py --count $(or $(COUNT),150) --seed $(or $(SEED),1)
+mutants: setup-dev ## small wrong changes to suite, storage and dataset; which of them no test notices (SEED=, COUNT=, RESULTS=file to go on with)
+	@.venv/bin/python tests/tools/mutate.py --count $(or $(COUNT),150) --seed $(or $(SEED),1) $(if $(RESULTS),--results $(RESULTS))
 
 lock: setup-dev ## regenerate the locks in envs/
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python envs/compile_locks.py

@@ -1,209 +1,106 @@
 """Small wrong changes, one at a time, to modules of suite, storage and dataset: does a test notice?
 
-`make mutants` runs a seeded sample. A mutant is one change to the syntax tree: a comparison turned round, ``and`` for
-``or``, a sign, a constant moved by one, a condition negated, a statement dropped. First the tests that import the
-module are run in a copy of the checkout, then all quick tests of its stage; the first failure ends them. Survivors are
-judged in docs/mutation-report.md. It must never touch the checkout it is started from.
+`make mutants` runs a seeded sample; mutations.py says what is changed. In a copy of the checkout every quick test file
+of the stages runs once to learn which lines it reaches (reached.py); then, for each mutant, the module's doctests and
+the files that reach the change; the first failure ends them. With ``--results`` every verdict is written at once and a
+later run goes on from there: samples of several seeds add up. Survivors are judged in docs/mutation-report.md.
+It must never touch the checkout it is started from.
 
-Example:
-  python tests/tools/mutate.py --count 20 --seed 3 --modules suite/steps.py storage/atomic.py
+Examples:
+  python tests/tools/mutate.py --count 150 --seed 1 --results mutants.jsonl
+  python tests/tools/mutate.py --only suite/steps.py#120 storage/atomic.py#98
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import copy
+import hashlib
+import json
 import os
 import random
-import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 
+from mutations import PACKAGE, Mutant, changed, mutants_of
+from reached import Reached, reached
+
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = "workflow_scripts"
 STAGES = ("suite", "storage", "dataset")
-LIMIT_SECONDS = 600
+LEAST_SECONDS = 60
+TIMES_LONGER = 4  # than the tests take without a mutant: then it is an endless loop
+QUICK = ("-q", "-x", "-m", "not slow")
 NO_TESTS = 5  # what pytest says when it has found none
 GRAPH_TESTS = ("tests/workflow/test_graph.py", "tests/workflow/test_experiments_graph.py")
-TURNED = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-    ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
-}  # fmt: skip
-OTHER_SIGN = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult, ast.Div: ast.Mult,
-    ast.Mod: ast.Mult,
-}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One change: ``kind`` of change to the node with this number in the module's tree."""
-
-    module: str
-    number: int
-    kind: str
-    line: int
-
-
-def kinds_of(node: ast.AST) -> Iterator[str]:
-    """Changes that can be made to a node."""
-    if isinstance(node, ast.Compare) and type(node.ops[0]) in TURNED:
-        yield "turn comparison"
-    elif isinstance(node, ast.BoolOp):
-        yield "and <-> or"
-    elif isinstance(node, ast.BinOp) and type(node.op) in OTHER_SIGN:
-        yield "other sign"
-    elif isinstance(node, (ast.If, ast.IfExp, ast.While)):
-        yield "negate condition"
-    elif isinstance(node, ast.Constant) and type(node.value) is int:
-        yield "constant + 1"
-    elif isinstance(node, ast.Constant) and type(node.value) is bool:
-        yield "turn boolean"
-    elif isinstance(node, (ast.Raise, ast.AugAssign)) or (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
-    ):
-        yield "drop statement"
-
-
-def is_call(node: ast.AST) -> bool:
-    """True for a statement that only calls something."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
-
-
-def skipped(node: ast.AST) -> bool:
-    """Parts whose change says nothing: type hints, decorators and the last line of a program."""
-    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
-
-
-def nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Nodes that may be changed, always in the same order."""
-    for field, value in ast.iter_fields(tree):
-        if field in ("annotation", "returns", "decorator_list"):
-            continue
-        for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.AST) and not skipped(child):
-                yield child
-                yield from nodes(child)
-
-
-def mutants_of(module: str) -> list[Mutant]:
-    """Every mutant of a module, docstrings and logging left alone."""
-    tree = ast.parse((ROOT / PACKAGE / module).read_text(encoding="utf-8"))
-    return [
-        Mutant(module, number, kind, getattr(node, "lineno", 0))
-        for number, node in enumerate(nodes(tree))
-        for kind in kinds_of(node)
-        if not ast.unparse(node).startswith(("log.", "parser.", "progress."))
-    ]
-
-
-def changed(module: str, mutant: Mutant) -> str:
-    """Source of the module with the change made."""
-    tree = ast.parse((ROOT / PACKAGE / module).read_text(encoding="utf-8"))
-    node = list(nodes(tree))[mutant.number]
-    apply(node, mutant.kind, tree)
-    return ast.unparse(ast.fix_missing_locations(tree))
-
-
-def apply(node: ast.AST, kind: str, tree: ast.AST) -> None:
-    """Change ``node`` in place."""
-    if isinstance(node, ast.Compare):
-        node.ops[0] = TURNED[type(node.ops[0])]()
-    elif isinstance(node, ast.BoolOp):
-        node.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
-    elif isinstance(node, ast.BinOp):
-        node.op = OTHER_SIGN[type(node.op)]()
-    elif isinstance(node, (ast.If, ast.IfExp, ast.While)):
-        node.test = ast.UnaryOp(ast.Not(), copy.copy(node.test))
-    elif isinstance(node, ast.Constant):
-        node.value = (not node.value) if kind == "turn boolean" else node.value + 1
-    else:
-        replace_statement(tree, node)
-
-
-def replace_statement(tree: ast.AST, target: ast.AST) -> None:
-    """Put ``pass`` where ``target`` stands."""
-    for parent in ast.walk(tree):
-        for _, value in ast.iter_fields(parent):
-            if isinstance(value, list) and target in value:
-                value[value.index(target)] = ast.Pass()
-
-
-def own_tests(module: str) -> list[str]:
-    """The module's doctests and the test files of its stage that import it."""
-    stage, file = module.split("/", maxsplit=1)
-    name = Path(file).stem
-    imports = re.compile(
-        rf"from {PACKAGE}\.{stage}(\.{name} import|\.{name}\.| import [^\n]*\b{name}\b| import \([^)]*\b{name}\b)"
-    )
-    files = sorted((ROOT / "tests" / stage).glob("test_*.py"))
-    return [
-        f"{PACKAGE}/{module}",
-        *(str(path.relative_to(ROOT)) for path in files if imports.search(path.read_text("utf-8"))),
-    ]
-
-
-def all_tests(module: str) -> list[str]:
-    """Every test of the module's stage; the plan of the graph too for what decides it."""
+def candidates(module: str) -> list[str]:
+    """Test files of the module's stage; the plan of the graph too for what decides it."""
     stage = module.split("/", maxsplit=1)[0]
-    return [f"tests/{stage}", *(GRAPH_TESTS if stage == "suite" else [])]
+    files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests" / stage).glob("test_*.py"))]
+    return [*files, *(GRAPH_TESTS if stage == "suite" else [])]
 
 
-def verdict(mutant: Mutant, copy_of: Path) -> str:
-    """``killed``, ``survived`` or ``too slow``; the copy is left as it was."""
-    path = copy_of / PACKAGE / mutant.module
+def tests_for(mutant: Mutant, known: Reached) -> list[str]:
+    """The module's doctests, then the test files that reach the change; all where no test seems to, as in numba."""
+    files = [file for file in known.tests(mutant.module, mutant.lines) if file in candidates(mutant.module)]
+    return [f"{PACKAGE.name}/{mutant.module}", *(files or candidates(mutant.module))]
+
+
+def verdict(mutant: Mutant, copy_of: Path, known: Reached) -> str:
+    """``killed``, ``survived`` or ``endless``; the copy is left as it was."""
+    path = copy_of / PACKAGE.name / mutant.module
     before = path.read_text(encoding="utf-8")
-    path.write_text(changed(mutant.module, mutant), encoding="utf-8")
+    path.write_text(changed(mutant)[0], encoding="utf-8")
+    tests = tests_for(mutant, known)
+    limit = LEAST_SECONDS + TIMES_LONGER * sum(known.seconds.get(test, 0) for test in tests)
     try:
-        for tests in (own_tests(mutant.module), all_tests(mutant.module)):
-            if run_tests(tests, copy_of) not in (0, NO_TESTS):
-                return "killed"
+        return "killed" if run_tests(tests, copy_of, limit) not in (0, NO_TESTS) else "survived"
     except subprocess.TimeoutExpired:
-        return "too slow"
+        return "endless"
     finally:
         path.write_text(before, encoding="utf-8")
-    return "survived"
 
 
-def run_tests(tests: list[str], copy_of: Path) -> int:
-    """Exit code of pytest for ``tests``, up to the first failure."""
+def run_tests(tests: list[str], copy_of: Path, limit: float) -> int:
+    """Exit code of pytest for ``tests``, up to the first failure; every process it started ends with it."""
     environment = {**os.environ, "PYTHONPATH": str(copy_of), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    options = ["-q", "-x", "-m", "not slow", f"--basetemp={copy_of.parent / 'temporary'}"]
-    command = [sys.executable, "-m", "pytest", *options, *tests]
-    return subprocess.run(command, cwd=copy_of, env=environment, capture_output=True, timeout=LIMIT_SECONDS).returncode
+    command = [sys.executable, "-m", "pytest", *QUICK, f"--basetemp={copy_of.parent / 'temporary'}", *tests]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(
+        command, cwd=copy_of, env=environment, stdout=quiet, stderr=quiet, start_new_session=True
+    ) as process:
+        try:
+            return process.wait(limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
-def refuse_failing_tests(sample: list[Mutant], copy_of: Path) -> None:
-    """Stop when the tests fail without any change: they could not tell anything about a mutant."""
-    for tests in sorted({tuple(all_tests(mutant.module)) for mutant in sample}):
-        if run_tests(list(tests), copy_of):
-            raise SystemExit(f"{' '.join(tests)} fail without a mutant; mend them first")
+def modules() -> list[str]:
+    """All modules that can be changed."""
+    return [f"{stage}/{path.name}" for stage in STAGES for path in sorted((PACKAGE / stage).glob("*.py"))]
 
 
-def chosen(modules: list[str], count: int, seed: int) -> list[Mutant]:
-    """A seeded sample of all mutants of ``modules``."""
-    everything = [mutant for module in modules for mutant in mutants_of(module)]
-    return sorted(
-        random.Random(seed).sample(everything, min(count, len(everything))), key=lambda each: (each.module, each.number)
-    )
+def chosen(options: argparse.Namespace) -> list[Mutant]:
+    """The named mutants, or a seeded sample of all mutants of the modules, in an order that mixes them."""
+    if options.only:
+        named = {name.split("#", maxsplit=1)[0] for name in options.only}
+        return [mutant for module in sorted(named) for mutant in mutants_of(module) if mutant.name in options.only]
+    everything = [mutant for module in options.modules or modules() for mutant in mutants_of(module)]
+    return random.Random(options.seed).sample(everything, min(options.count, len(everything)))
 
 
-def main() -> None:
-    """Make the copy, try each mutant, print the verdicts and the share that was killed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=150, help="mutants to try")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the sample")
-    parser.add_argument("--modules", nargs="+", help="modules instead of all, such as suite/steps.py")
-    options = parser.parse_args()
-    every = [f"{stage}/{path.name}" for stage in STAGES for path in sorted((ROOT / PACKAGE / stage).glob("*.py"))]
-    counts: dict[str, int] = {}
+@contextmanager
+def copied_checkout() -> Iterator[Path]:
+    """A copy of the checkout in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as name:
         copy_of = Path(name) / "checkout"
         shutil.copytree(ROOT, copy_of, symlinks=True, ignore=shutil.ignore_patterns(".*", "results", "__pycache__"))
@@ -211,16 +108,58 @@ def main() -> None:
         (copy_of / ".venv").symlink_to(ROOT / ".venv")
         if (ROOT.parent / "shared").is_dir():
             (copy_of.parent / "shared").symlink_to(ROOT.parent / "shared")
-        sample = chosen(options.modules or every, options.count, options.seed)
-        refuse_failing_tests(sample, copy_of)
-        for mutant in sample:
-            started = time.monotonic()
-            found = verdict(mutant, copy_of)
-            counts[found] = counts.get(found, 0) + 1
-            print(
-                f"{found:9}{mutant.module}:{mutant.line}\t{mutant.kind}\t{time.monotonic() - started:.0f} s", flush=True
-            )
-    print(", ".join(f"{number} {found}" for found, number in sorted(counts.items())))
+        yield copy_of
+
+
+def key(mutant: Mutant) -> str:
+    """Name of the mutant and hash of the module it was made from: a verdict holds for these only."""
+    source = (PACKAGE / mutant.module).read_bytes()
+    return f"{mutant.name} {mutant.kind} {hashlib.sha256(source).hexdigest()[:12]}"
+
+
+def known(results: Path | None) -> dict[str, str]:
+    """Verdicts of earlier runs."""
+    if results is None or not results.exists():
+        return {}
+    rows = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    return {row["key"]: row["verdict"] for row in rows}
+
+
+def judge(mutant: Mutant, copy_of: Path, lines: Reached, results: Path | None) -> str:
+    """Try a mutant, print and note the verdict."""
+    started = time.monotonic()
+    found = verdict(mutant, copy_of, lines)
+    seconds = time.monotonic() - started
+    row = {"key": key(mutant), "verdict": found, "line": mutant.line, "change": changed(mutant)[1], "seconds": seconds}
+    if results is not None:
+        with results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+    print(f"{found:9}{mutant.name}\tline {mutant.line}\t{seconds:.0f} s\t{row['change']}", flush=True)
+    return found
+
+
+def main() -> None:
+    """Make the copy, try each mutant that has no verdict yet, print the verdicts and how many there are per stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=150, help="mutants to try")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the sample")
+    parser.add_argument("--modules", nargs="+", help="modules instead of all, such as suite/steps.py")
+    parser.add_argument(
+        "--only", nargs="+", metavar="MODULE#NUMBER", help="these mutants, as an earlier run named them"
+    )
+    parser.add_argument("--results", type=Path, help="file of verdicts, one JSON object a line, to go on with")
+    options = parser.parse_args()
+    sample, verdicts = chosen(options), known(None if options.only else options.results)
+    waiting = [mutant for mutant in sample if key(mutant) not in verdicts]
+    with copied_checkout() as copy_of:
+        tests = sorted({test for mutant in waiting for test in candidates(mutant.module)})
+        options_of = [*QUICK, f"--basetemp={copy_of.parent / 'temporary'}"]
+        lines = reached(tests, copy_of, copy_of.parent, options_of)
+        for number, mutant in enumerate(waiting, 1):
+            print(f"{number}/{len(waiting)} ", end="", flush=True)
+            verdicts[key(mutant)] = judge(mutant, copy_of, lines, options.results)
+    counts = Counter((mutant.module.split("/", maxsplit=1)[0], verdicts[key(mutant)]) for mutant in sample)
+    print("\n".join(f"{stage:9}{found:9}{number:4}" for (stage, found), number in sorted(counts.items())))
 
 
 if __name__ == "__main__":
