@@ -3,7 +3,8 @@
 import pytest
 
 from workflow_scripts.published.table import read_table
-from workflow_scripts.report.published_comparisons import batch_rows, data_difference, final_by_family, gender_rows
+from workflow_scripts.report.published_arms import gender_rows
+from workflow_scripts.report.published_comparisons import batch_rows, data_difference, final_by_family
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ from workflow_scripts.published.summary import LAST_STEP, final_scores, suite_ro
 from workflow_scripts.published.table import read_table
 from workflow_scripts.report.draw import main as draw
 from workflow_scripts.report.published_arithmetic import multiplication
+from workflow_scripts.report.published_arms import arm_rows
 from workflow_scripts.report.published_bias import net_bias
-from workflow_scripts.report.published_comparisons import arm_rows, final_by_family
+from workflow_scripts.report.published_comparisons import final_by_family
 from workflow_scripts.report.published_groups import PHENOMENA, group_means, phenomenon
 from workflow_scripts.report.published_versions import version_pairs
 from workflow_scripts.suite.figures import PUBLISHED_FILES, figure_names

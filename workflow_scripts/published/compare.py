@@ -68,6 +68,10 @@ COUNTERPARTS = {
     ("crows_pairs_english", "pct_stereotype"): Counterpart(
         "crows_pairs_english", "pct_stereotype", "nearly", "changed"
     ),
+    # The data on the Hub have lost rows since: 1,677 then, 1,508 now; of gender 320 then.
+    ("crows_pairs_english_gender", "pct_stereotype"): Counterpart(
+        "crows_pairs_english_gender", "pct_stereotype", "changed", "changed"
+    ),
 }
 
 

@@ -57,18 +57,20 @@ def draw_own(ax: Axes, rows: pd.DataFrame, colours: Mapping[str, str], scale: To
 def draw_diamond(ax: Axes, place: float, row: object, colour: str) -> None:
     """One of our points; ``row`` has value, lower, upper and comparable."""
     value, lower, upper = (float(getattr(row, name)) for name in ("value", "lower", "upper"))
-    face = colour if getattr(row, "comparable", False) else "white"
-    ax.plot([place, place], [lower, upper], color=INK, linewidth=0.6, zorder=6)
-    ax.plot([place], [value], "D", color=face, markeredgecolor=INK, markeredgewidth=0.7, markersize=4, zorder=7)
+    face, edge = (colour, INK) if getattr(row, "comparable", False) else ("white", colour)
+    ax.plot([place, place], [lower, upper], color=edge, linewidth=0.6, zorder=6)
+    ax.plot([place], [value], "D", color=face, markeredgecolor=edge, markeredgewidth=0.8, markersize=4, zorder=7)
 
 
-def legend_of_own(figure: Figure, *parts: pd.DataFrame, place: str = "upper right") -> None:
-    """What the diamonds mean, in a corner of the figure; nothing where there are none."""
+def legend_of_own(
+    figure: Figure, *parts: pd.DataFrame, place: str = "upper right", titles: Mapping[bool, str] = TITLES
+) -> None:
+    """What filled and hollow diamonds mean, in a corner of the figure; nothing where there are none."""
     kinds = {bool(kind) for rows in parts if len(rows) for kind in rows["comparable"]}
     handles = [
         Line2D([], [], marker="D", linestyle="none", color=FAINT if kind else "white", markeredgecolor=INK,
                markeredgewidth=0.7, markersize=4, label=title)
-        for kind, title in TITLES.items() if kind in kinds
+        for kind, title in titles.items() if kind in kinds
     ]  # fmt: skip
     if handles:
         figure.legend(handles=handles, loc=place, ncols=len(handles), handletextpad=0.2, borderaxespad=0.1)

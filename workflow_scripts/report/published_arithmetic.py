@@ -2,53 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 
+from workflow_scripts.report.axes import amount_label
 from workflow_scripts.report.curves import select
 from workflow_scripts.report.figure import Drawing
 from workflow_scripts.report.grid import panel_grid
+from workflow_scripts.report.own_experiments import own_multiplication
+from workflow_scripts.report.own_points import joined_rows
 from workflow_scripts.report.style import ordered_sizes
 from workflow_scripts.report.tables import Tables
+from workflow_scripts.suite.registry import load_suite
 
 PREFIX = "num_reasoning_arithmetic_multiplication_"
 SHOTS = 16
+OWN_TASK = "multiplication"
+MOST_STEPS = 6
+OWN_REMARK = (
+    " Panels of ours: models of today's suite in this run, the same questions with examples drawn by another rule, all "
+    "tokens of the answer right."
+)
 
 
 def published_arithmetic(tables: Tables) -> Drawing:
     """Heat map of multiplication: first operand against checkpoint, a panel per size."""
-    rows = multiplication(tables.published)
+    rows, ours = multiplication(tables.published), own_multiplication(tables, OWN_TASK, SHOTS)
     sizes = ordered_sizes(list(rows["size"]))
-    figure, axes = panel_grid(len(sizes) + 1, height=0.72, gap=0.62)
-    scale = Normalize(0, 1)
-    colours = ScalarMappable(scale, "viridis")
-    for ax, size in zip(axes, sizes, strict=False):
-        grid = rows[rows["size"] == size].pivot_table(index="step", columns="operand", values="value")
-        ax.imshow(grid.to_numpy(), aspect="auto", cmap="viridis", norm=scale, origin="lower")
-        ax.set_yticks(range(len(grid.index)), [f"{step // 1000}k" for step in grid.index], fontsize=5.5)
-        ax.set_xticks(range(0, 100, 10))
-        ax.set_title(size, fontsize=7.5)
-        ax.grid(visible=False)
-    for ax in axes[: len(sizes) : 2]:
-        ax.set_ylabel("step", fontsize=7)
-    axes[-1].set_axis_off()
-    for ax in axes[len(sizes) - 2 : len(sizes)]:  # the lowest of each column
-        ax.set_xlabel("first operand")
-    figure.colorbar(
-        colours, ax=axes[-1], orientation="horizontal", fraction=0.35, aspect=30, shrink=0.94, label="accuracy"
+    panels = {size: rows[rows["size"] == size] for size in sizes}
+    names = (
+        sorted(set(ours["model"]), key=lambda name: load_suite("pythia").model(name).parameters) if len(ours) else []
     )
+    panels |= {f"ours: {name}": ours[ours["model"] == name] for name in names}
+    figure = heat_maps(panels)
     tens = rows[(rows["step"] == rows["step"].max()) & (rows["size"] == sizes[-1])]
     easy = tens[(tens["operand"] < 10) | (tens["operand"] % 10 == 0)]["value"].mean()
     return Drawing(
         figure,
-        rows,
+        joined_rows(rows, ours),
         "Multiplication by first operand",
         f"Accuracy (acc) on {SHOTS}-shot multiplication, 50 questions per first operand, by operand (across) and step "
-        "(upwards), deduplicated models of version 0, as published in evals/csv. There are no values for 70m.",
+        "(upwards), deduplicated models of version 0, as published in evals/csv. There are no values for 70m."
+        + (OWN_REMARK if len(ours) else ""),
         f"Operands below 10 and multiples of 10 are answered first: at the end {easy:.2f} on average for {sizes[-1]}, "
         f"against {tens['value'].mean():.2f} over all operands.",
     )
+
+
+def heat_maps(panels: Mapping[str, pd.DataFrame]) -> Figure:
+    """A heat map for each title, operand by step, and the scale of colours in the last place."""
+    figure, axes = panel_grid(len(panels) + 1, height=0.72, gap=0.62)
+    scale = Normalize(0, 1)
+    for ax, (title, rows) in zip(axes, panels.items(), strict=False):
+        grid = rows.pivot_table(index="step", columns="operand", values="value")
+        ax.imshow(grid.to_numpy(), aspect="auto", cmap="viridis", norm=scale, origin="lower")
+        shown = range(0, len(grid.index), -(-len(grid.index) // MOST_STEPS))
+        ax.set_yticks(shown, [amount_label(grid.index[place]) for place in shown], fontsize=5.5)
+        ax.set_xticks(range(0, 100, 10))
+        ax.set_title(title, fontsize=7.5)
+        ax.grid(visible=False)
+    for ax in axes[: len(panels) : 2]:
+        ax.set_ylabel("step", fontsize=7)
+    axes[-1].set_axis_off()
+    for ax in axes[len(panels) - 2 : len(panels)]:  # the lowest of each column
+        ax.set_xlabel("first operand")
+    figure.colorbar(ScalarMappable(scale, "viridis"), ax=axes[-1], orientation="horizontal", fraction=0.35, aspect=30,
+                    shrink=0.94, label="accuracy")  # fmt: skip
+    return figure
 
 
 def multiplication(published: pd.DataFrame) -> pd.DataFrame:

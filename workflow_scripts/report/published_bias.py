@@ -8,15 +8,17 @@ import pandas as pd
 from workflow_scripts.published.findings import OTHER_HARNESS, has_note
 from workflow_scripts.report.curves import select, with_band
 from workflow_scripts.report.figure import Drawing
-from workflow_scripts.report.published_comparisons import (
-    ARM_TITLES,
-    FIRST_INTERVENTION_STEP,
-    arms_figure,
-)
+from workflow_scripts.report.own_experiments import FIRST_INTERVENTION_STEP, own_net_bias
+from workflow_scripts.report.own_points import joined_rows
+from workflow_scripts.report.published_arms import ARM_TITLES, arms_figure
 from workflow_scripts.report.tables import Tables
 
 PREFIX = "wino_bias_type"
 CELLS = 8  # two types, pro and anti, two prompts
+OWN_REMARK = (
+    " Hollow diamonds: arms that this run trained itself, by another measure: pairs of sentences in which the "
+    "stereotyped pronoun is the likelier one minus the other pairs, in points; compare arms, not levels."
+)
 GROUPED_BY = ["version", "arm", "model", "size", "data", "step"]
 
 
@@ -24,18 +26,19 @@ def published_winobias(tables: Tables) -> Drawing:
     """Net bias near the end of training, baseline and interventions."""
     rows = net_bias(tables.published)
     rows = rows[rows["step"] >= FIRST_INTERVENTION_STEP]
-    figure = arms_figure(rows, "net bias, points", neutral=0.0)
+    ours = own_net_bias(tables)
+    figure = arms_figure(rows, ours, "net bias, points", neutral=0.0)
     last = rows[(rows["step"] == rows["step"].max()) & (rows["version"] == "v1")]
     words = "; ".join(f"{row.size} {ARM_TITLES[str(row.arm)]} {row.value:.1f}" for row in last.itertuples())
     return Drawing(
         figure,
-        rows,
+        joined_rows(rows, ours),
         "WinoBias, exact match: pro minus anti",
         "Exact match (em) of the generated referent, mean over two types and two prompts (396 items each): "
         "pro-stereotypical minus anti-stereotypical sentences, in points, deduplicated models, as published in "
         "evals/bias-evals and evals/pythia-v1. Bars: 95 %. The v1 arms were scored by another program than their "
         "baseline and must not be compared with it. This is not the measure of the paper's figure 2, whose "
-        "data are in no file.",
+        "data are in no file." + (OWN_REMARK if len(ours) else ""),
         f"Net bias of v1 at the last checkpoint, in points: {words}.",
     )
 

@@ -1,4 +1,4 @@
-"""Figures that set published results against each other: families of models, data sets, arms, batch sizes."""
+"""Figures that set published results against each other: families of models, data sets, batch sizes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from workflow_scripts.published.findings import CONTROL, DOUBTFUL, has_note, without_dropped
+from workflow_scripts.published.findings import DOUBTFUL, has_note, without_dropped
 from workflow_scripts.published.scoreboard import EARLIER_STEP
 from workflow_scripts.published.summary import CORE_TASKS, LAST_STEP, suite_rows
-from workflow_scripts.report.axes import TokenScale, set_token_axis
+from workflow_scripts.report.axes import set_token_axis
 from workflow_scripts.report.curves import Panel, common_limits, draw_line, select, with_band
 from workflow_scripts.report.figure import Drawing
 from workflow_scripts.report.grid import panel_grid
-from workflow_scripts.report.own_points import REMARK, draw_diamond, joined_rows, legend_of_own, own_points
+from workflow_scripts.report.own_points import (
+    REMARK,
+    draw_diamond,
+    draw_own,
+    joined_rows,
+    legend_of_own,
+    own_points,
+    scale_of,
+)
 from workflow_scripts.report.style import (
-    ARM_COLOURS,
     DATA_STYLES,
     FAINT,
     FAMILY_COLOURS,
@@ -31,9 +37,10 @@ from workflow_scripts.report.tables import Tables
 from workflow_scripts.suite.registry import load_suite
 
 FAMILY_TITLES = {"pythia": "Pythia", "pythia-deduped": "Pythia deduped", "opt": "OPT", "bloom": "BLOOM"}
-GENDER_TASK, GENDER_METRIC = "crows_pairs_english_gender", "pct_stereotype"
-ARM_TITLES = {"baseline": "baseline", "intervention": "last 7 % swapped", "intervention-long": "last 21 % swapped"}
-FIRST_INTERVENTION_STEP = 113_000
+LATE_STEP = 113_000  # from here on differences are averaged in words
+DIFFERENCE_KEY = ["task", "size", "step", "tokens"]
+DIFFERENCE_REMARK = " Bars of ours: 95 %, as if the two models had answered different items."
+NO_VARIANTS = " Ours lie over the suite's models only: the weights of the variants were never published."
 
 
 def published_against_parameters(tables: Tables) -> Drawing:
@@ -123,107 +130,19 @@ def draw_families(ax: Axes, rows: pd.DataFrame) -> None:
     ax.set_xlabel("parameters")
 
 
-def published_crows_pairs(tables: Tables) -> Drawing:
-    """CrowS-Pairs gender near the end of training, baseline and interventions: the paper's figure 1, v0 and v1."""
-    rows = gender_rows(tables.published)
-    figure = arms_figure(rows, "% stereotype preferred", neutral=50.0)
-    return Drawing(
-        figure,
-        rows,
-        "CrowS-Pairs gender and the pronoun interventions",
-        "Share of 320 English CrowS-Pairs about gender in which the stereotyped sentence is likelier (pct_stereotype; "
-        "50 % is no preference, dotted), deduplicated models, as published in evals/bias-evals (v0) and "
-        "evals/pythia-v1 (v1). Bars: 95 % of one value. The arms fall below the baseline in v0 and not in "
-        "v1: see the defects.",
-        "In v0 the interventions lie about 3 points below the baseline for 410m and 1.4b; in v1 they follow it.",
-    )
-
-
-def published_intervention_lambada(tables: Tables) -> Drawing:
-    """LAMBADA near the end of training, baseline and interventions: the paper's figure 6, v0 and v1."""
-    rows = arm_rows(tables.published, "lambada_openai", "acc")
-    wide = rows.pivot_table(index=["version", "size", "step"], columns="arm", values="value")
-    largest = wide.sub(wide["baseline"], axis=0).abs().max().max()
-    return Drawing(
-        arms_figure(rows, "LAMBADA, % right", neutral=None),
-        rows,
-        "LAMBADA and the pronoun interventions",
-        "Zero-shot LAMBADA accuracy (acc, n = 5,153) in per cent near the end of training, deduplicated models, as "
-        "published in evals/bias-evals (v0) and evals/pythia-v1 (v1). Bars: 95 % of one value.",
-        f"The interventions leave LAMBADA as it is: where both have a checkpoint, no arm differs from its baseline "
-        f"by more than {largest:.1f} points.",
-    )
-
-
-def gender_rows(published: pd.DataFrame) -> pd.DataFrame:
-    """CrowS-Pairs gender of all arms from step 113000 on, in per cent; one value per checkpoint and arm."""
-    return arm_rows(published, GENDER_TASK, GENDER_METRIC)
-
-
-def arms_figure(rows: pd.DataFrame, label: str, neutral: float | None) -> Figure:
-    """Arms over the last steps: a row per version, a column per size, ``neutral`` as a dotted line."""
-    sizes = ordered_sizes(list(rows["size"]))
-    figure: Figure
-    figure, axes = plt.subplots(2, len(sizes), figsize=(7.0, 4.4), sharey="col" if neutral is None else True,
-                                sharex=True, layout="none")  # fmt: skip
-    space = 0.3 if neutral is None else 0.08
-    figure.subplots_adjust(left=0.075, right=0.99, top=0.9, bottom=0.1, wspace=space, hspace=0.28)
-    for row, version in enumerate(("v0", "v1")):
-        for column, size in enumerate(sizes):
-            draw_arms(axes[row][column], rows[(rows["version"] == version) & (rows["size"] == size)], neutral)
-            axes[row][column].set_title(f"{size}, {version}", fontsize=7.5)
-        axes[row][0].set_ylabel(label)
-    handles = {label: h for ax in figure.axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(handles.values()), list(handles), loc="upper right", ncols=len(handles), borderaxespad=0.1)
-    for ax in axes[1]:
-        ax.set_xlabel("step, thousands")
-    return figure
-
-
-def arm_rows(published: pd.DataFrame, task: str, metric: str) -> pd.DataFrame:
-    """One task of all arms from step 113000 on, in per cent; one value per checkpoint and arm."""
-    rows = without_dropped(select(published, task=task, metric=metric, data="deduped", shots=0))
-    rows = rows.assign(order=~has_note(rows, CONTROL)).sort_values("order", kind="stable")  # controls of the arms first
-    rows = rows[(rows["step"] >= FIRST_INTERVENTION_STEP) & rows["size"].isin(["70m", "410m", "1.4b", "6.9b"])]
-    plain = rows[["version", "arm", "model", "size", "data", "shots", "step", "value", "stderr", "n"]]
-    plain = plain.astype(dict.fromkeys(("version", "arm", "model", "size", "data"), str))
-    plain = plain.drop_duplicates(["version", "arm", "size", "step"])
-    return with_band(plain.assign(value=100 * plain["value"], stderr=100 * plain["stderr"]))
-
-
-def draw_arms(ax: Axes, rows: pd.DataFrame, neutral: float | None) -> None:
-    """Arms of one model over the last steps; arms of another program than the baseline are open circles."""
-    if neutral is not None:
-        ax.axhline(neutral, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
-    if rows.empty:
-        ax.text(0.5, 0.5, "no files", transform=ax.transAxes, ha="center", color=FAINT, fontsize=7)
-    for arm, title in ARM_TITLES.items():
-        line = rows[rows["arm"] == arm].sort_values("step")
-        if len(line):
-            ax.errorbar(
-                line["step"].to_numpy(dtype=float) / 1000,
-                line["value"],
-                yerr=line["value"] - line["lower"],
-                color=ARM_COLOURS[arm],
-                marker="o",
-                markerfacecolor="white" if "doubtful" in line and line["doubtful"].any() else ARM_COLOURS[arm],
-                markersize=2,
-                linewidth=1.1,
-                elinewidth=0.35,
-                label=title,
-            )
-
-
 def published_deduped_minus_standard(tables: Tables) -> Drawing:
     """What deduplication changes, as paired differences over training."""
     tasks = ("lambada_openai", "piqa", "arc_easy", "sciq")
     rows = pd.concat([data_difference(tables.published, task) for task in tasks], ignore_index=True)
+    own = {task: own_difference(tables, task) for task in tasks}
+    ours = pd.concat(own.values(), ignore_index=True)
     colours = size_colours(list(rows["size"]))
     figure, axes = panel_grid(len(tasks))
     for ax, task in zip(axes, tasks, strict=True):
         of_task = rows[rows["task"] == task]
-        scale = TokenScale.of(of_task["tokens"], of_task["step"])
-        largest = float(of_task["value"].abs().max()) * 1.1
+        scale = scale_of(of_task, own[task])
+        ends = own[task][["lower", "upper"]].abs().to_numpy().ravel() if len(own[task]) else ()
+        largest = 1.1 * max([float(of_task["value"].abs().max()), *ends])
         ax.set_ylim(-largest, largest)
         set_token_axis(ax, scale)
         ax.set_title(load_suite("pythia").tasks[task].title, pad=14)
@@ -233,19 +152,22 @@ def published_deduped_minus_standard(tables: Tables) -> Drawing:
             ax.plot(place, line["value"], color=colours[str(size)], linewidth=0.7, alpha=0.7, zorder=2)
         mean = of_task.groupby("tokens", as_index=False)["value"].mean()
         ax.plot(scale.place(mean["tokens"].to_numpy(dtype=float)), mean["value"], color=INK, linewidth=1.8, zorder=3)
+        draw_own(ax, own[task], colours, scale)
     handles = [plt.Line2D([], [], color=colours[size], label=size) for size in ordered_sizes(list(colours))]
     figure.legend(handles=handles, loc="upper right", ncols=8, handlelength=1.2, columnspacing=1.0, borderaxespad=0.1)
+    legend_of_own(figure, ours, place="upper left")
     for ax in axes[::2]:
         ax.set_ylabel("difference in accuracy", labelpad=0)
-    late = rows[rows["step"] >= FIRST_INTERVENTION_STEP]
+    late = rows[rows["step"] >= LATE_STEP]
     return Drawing(
         figure,
-        rows,
+        joined_rows(rows, ours),
         "Deduplicated minus standard data",
         "Zero-shot accuracy of the deduplicated model minus that of the standard model of the same size at the same "
         "step, as published; dark: mean of the eight sizes. Weights of steps 0 and 1 are equal by construction (1b "
         "differs in two answers of PIQA and one of ARC-easy), and so are the doubtful early files of 2.8b. A single "
-        "difference has a standard error of about .01 (LAMBADA) to .02 (SciQ).",
+        "difference has a standard error of about .01 (LAMBADA) to .02 (SciQ)."
+        + (REMARK + DIFFERENCE_REMARK if len(ours) else ""),
         f"The differences scatter around 0; over the last steps they average {late['value'].mean():+.3f}, positive in "
         f"{(late['value'] > 0).sum()} of {len(late)}.",
     )
@@ -262,15 +184,36 @@ def data_difference(published: pd.DataFrame, task: str) -> pd.DataFrame:
     return flat.assign(data="deduped minus standard")
 
 
+def own_difference(tables: Tables, task: str) -> pd.DataFrame:
+    """The same of ours with a 95 % interval and ``comparable``, where both models of a size were scored."""
+    rows = own_points(tables, task, shots=0)
+    if rows.empty:
+        return rows
+    standard, deduped = (select(rows, data=data) for data in DATA_STYLES)
+    both = deduped.merge(standard, on=DIFFERENCE_KEY, suffixes=("", "_standard"))
+    found = both[DIFFERENCE_KEY].assign(
+        value=both["value"] - both["value_standard"],
+        stderr=np.hypot(both["stderr"], both["stderr_standard"]),
+        comparable=both["comparable"] & both["comparable_standard"],
+        data="deduped minus standard",
+        shots=0,
+        doubtful=False,
+    )
+    return with_band(found)
+
+
 def published_batch_sizes(tables: Tables) -> Drawing:
     """Smaller batches, same tokens: five-shot LAMBADA of the batch-size variants beside the suite."""
     rows = batch_rows(tables.published)
     variants = list(dict.fromkeys(rows[rows["batch"] != "2M"]["size"]))
+    ours = own_points(tables, "lambada_openai", shots=5)
+    ours = select(ours, data="standard", size=variants) if len(ours) else ours
     figure, axes = panel_grid(len(variants))
     for ax, size in zip(axes, ordered_sizes(variants), strict=False):
         of_size = rows[rows["size"] == size]
-        scale = TokenScale.of(of_size["tokens"], of_size["step"])
-        ax.set_ylim(*common_limits([Panel("", of_size)]))
+        own = select(ours, size=size) if len(ours) else ours
+        scale = scale_of(of_size, own)
+        ax.set_ylim(*common_limits([Panel("", of_size), *([Panel("", own)] if len(own) else [])]))
         set_token_axis(ax, scale)
         small = next(batch for batch in of_size["batch"] if batch != "2M")
         ax.set_title(f"{size}: {small} tokens a batch (dashed) and 2M", pad=14)
@@ -278,17 +221,19 @@ def published_batch_sizes(tables: Tables) -> Drawing:
             style = "-" if batch == "2M" else DATA_STYLES["deduped"]
             colour = FAMILY_COLOURS["pythia"] if batch == "2M" else FAMILY_COLOURS["opt"]
             draw_line(ax, line.assign(doubtful=False), colour, style, scale)
+        draw_own(ax, own, {size: FAMILY_COLOURS["pythia"]}, scale)
+    legend_of_own(figure, ours)
     for ax in axes[::2]:
         ax.set_ylabel("LAMBADA accuracy")
     last = rows[rows["step"] == LAST_STEP].pivot_table(index="size", columns=rows["batch"] == "2M", values="value")
     gains = ", ".join(f"{size} {row[False] - row[True]:+.3f}" for size, row in last.dropna().iterrows())
     return Drawing(
         figure,
-        rows,
+        joined_rows(rows, ours),
         "Batch-size variants",
         "Five-shot LAMBADA accuracy (acc, n = 5,153) of the batch-size variants (dashed) and of the suite's model "
         "of the same size on the same data (solid), at equal tokens, as published in evals/pythia-v1. "
-        "The y axis differs.",
+        "The y axis differs." + (REMARK + NO_VARIANTS if len(ours) else ""),
         f"Small minus 2M-token batches at the last common checkpoint: {gains}.",
     )
 

@@ -14,6 +14,7 @@ from workflow_scripts.report import (
     final_tables,
     loss_figures,
     published_arithmetic,
+    published_arms,
     published_bias,
     published_comparisons,
     published_figures,
@@ -31,13 +32,16 @@ from workflow_scripts.report.tables import Tables
 class FigureEntry:
     """How to draw one figure and what to read for it (published, own, scores, metrics, ..., or an experiment).
 
-    ``own`` are our scores that are drawn over published ones; a run without such draws the figure without them.
+    ``own`` are our scores that are drawn over published ones, ``own_<experiment>`` a table of an experiment that is; a
+    run without such draws the figure without them.
     """
 
     draw: Callable[[Tables], Drawing]
     needs: tuple[str, ...]
 
 
+ARMS = ("published", "own", "own_interventions")
+MEMORIZATION = ("published_memorization", "own_predictability")
 FIGURES: dict[str, FigureEntry] = {
     "published_lambada": FigureEntry(published_figures.published_lambada, ("published", "own")),
     "published_arc_easy": FigureEntry(published_figures.published_arc_easy, ("published", "own")),
@@ -48,10 +52,10 @@ FIGURES: dict[str, FigureEntry] = {
         published_comparisons.published_against_parameters, ("published", "own")
     ),
     "published_deduped_minus_standard": FigureEntry(
-        published_comparisons.published_deduped_minus_standard, ("published",)
+        published_comparisons.published_deduped_minus_standard, ("published", "own")
     ),
-    "published_batch_sizes": FigureEntry(published_comparisons.published_batch_sizes, ("published",)),
-    "published_crows_pairs": FigureEntry(published_comparisons.published_crows_pairs, ("published",)),
+    "published_batch_sizes": FigureEntry(published_comparisons.published_batch_sizes, ("published", "own")),
+    "published_crows_pairs": FigureEntry(published_arms.published_crows_pairs, ARMS),
     "published_wsc": FigureEntry(published_figures.published_wsc, ("published", "own")),
     "published_winogrande": FigureEntry(published_figures.published_winogrande, ("published", "own")),
     "published_logiqa": FigureEntry(published_figures.published_logiqa, ("published", "own")),
@@ -63,16 +67,14 @@ FIGURES: dict[str, FigureEntry] = {
     "published_against_parameters_93000": FigureEntry(
         published_comparisons.published_against_parameters_93000, ("published", "own")
     ),
-    "published_versions": FigureEntry(published_versions.published_versions, ("published",)),
+    "published_versions": FigureEntry(published_versions.published_versions, ("published", "own")),
     "published_blimp": FigureEntry(published_groups.published_blimp, ("published", "own")),
     "published_wikitext": FigureEntry(published_groups.published_wikitext, ("published", "own")),
-    "published_intervention_lambada": FigureEntry(published_comparisons.published_intervention_lambada, ("published",)),
-    "published_winobias": FigureEntry(published_bias.published_winobias, ("published",)),
-    "published_arithmetic": FigureEntry(published_arithmetic.published_arithmetic, ("published",)),
-    "published_memorization": FigureEntry(published_memorization.published_memorization, ("published_memorization",)),
-    "published_memorization_rates": FigureEntry(
-        published_memorization.published_memorization_rates, ("published_memorization",)
-    ),
+    "published_intervention_lambada": FigureEntry(published_arms.published_intervention_lambada, ARMS),
+    "published_winobias": FigureEntry(published_bias.published_winobias, ("published", "own_interventions")),
+    "published_arithmetic": FigureEntry(published_arithmetic.published_arithmetic, ("published", "own_term_frequency")),
+    "published_memorization": FigureEntry(published_memorization.published_memorization, MEMORIZATION),
+    "published_memorization_rates": FigureEntry(published_memorization.published_memorization_rates, MEMORIZATION),
     "published_training_map": FigureEntry(published_memorization.published_training_map, ("published_training_map",)),
     "agreement_over_training": FigureEntry(score_figures.agreement_over_training, ("scores",)),
     "scores_over_training": FigureEntry(score_figures.scores_over_training, ("scores",)),

@@ -23,7 +23,7 @@ from workflow_scripts.published.compare import KEY, renamed
 from workflow_scripts.published.table import of_protocol, read_table
 from workflow_scripts.report.own_groups import todays_groups
 from workflow_scripts.suite.experiments import TABLES
-from workflow_scripts.suite.figures import PUBLISHED_FILES, is_compared
+from workflow_scripts.suite.figures import OWN_TABLES, PUBLISHED_FILES, is_compared, own_table
 from workflow_scripts.suite.registry import load_suite
 
 METRICS_COLUMNS = ("step", "tokens", "loss")
@@ -62,7 +62,8 @@ def read_run(path: Path) -> dict[str, Any]:
 def load_tables(run_file: Path, needs: Sequence[str], tables_dir: Path, training_root: Path) -> Tables:
     """Read what ``needs`` names (scores, published, own, metrics, validation, or an experiment) and nothing else.
 
-    ``own`` are our scores that have a published counterpart, under the names of 2023; none where a run has no such.
+    ``own`` are our scores that have a published counterpart, under the names of 2023, and ``own_<experiment>`` is the
+    experiment's table that lies over published numbers; none where a run has no such.
     """
     run = read_run(run_file)
     own_file = tables_dir / "scores.parquet"
@@ -77,6 +78,9 @@ def load_tables(run_file: Path, needs: Sequence[str], tables_dir: Path, training
             frames[name] = join_models(run, paths, columns)
             files |= {f"{name} {model}": path for model, path in paths.items()}
     made = {table: tables_dir / f"{table}.parquet" for need in needs for table in TABLES.get(need, ())}
+    asked = run.get("settings", {}).get("experiments", [])
+    over = [table for need in needs if need in OWN_TABLES for table in own_table(need, run["suite"], asked)]
+    made |= {table: tables_dir / f"{table}.parquet" for table in over}
     experiments = {table: read_frame(path, ()) for table, path in made.items()}
     part_of_project = {name: Path(path) for name, path in PUBLISHED_FILES.items() if name in needs}
     experiments |= {TABLE_OF_FILE[name]: read_published_file(name, path) for name, path in part_of_project.items()}

@@ -20,7 +20,14 @@ PUBLISHED_FILES = {
 PUBLISHED_SUITE, PUBLISHED_VERSION = "pythia", "v1"
 PUBLISHED_TASKS = (
     "lambada_openai", "piqa", "winogrande", "wsc", "arc_easy", "arc_challenge", "sciq", "logiqa", "crows_pairs_english",
+    "crows_pairs_english_gender",
 )  # fmt: skip
+# Tables of experiments that figures draw over published numbers, by the name that figures need them under.
+OWN_TABLES = {
+    "own_interventions": ("interventions", "interventions"),
+    "own_term_frequency": ("term_frequency", "term_frequency_terms"),
+    "own_predictability": ("predictability", "predictability"),
+}
 LIST = Path(__file__).resolve().parents[2] / "config" / "figures.yaml"
 
 
@@ -38,7 +45,7 @@ def figure_needs(name: str) -> tuple[str, ...]:
 
 def available_needs(run: Run) -> set[str]:
     """Kinds of tables that ``run`` makes."""
-    needs = {"published", "own", *PUBLISHED_FILES}
+    needs = {"published", "own", *OWN_TABLES, *PUBLISHED_FILES}
     if run.models:
         needs.add("scores")
     if run.retrains:
@@ -56,6 +63,16 @@ def is_compared(suite: str, models: Iterable[tuple[str, str]], tasks: Iterable[s
     """
     is_published = suite == PUBLISHED_SUITE and (PUBLISHED_VERSION, "baseline") in set(models)
     return is_published and bool(set(tasks) & set(PUBLISHED_TASKS))
+
+
+def own_table(need: str, suite: str, experiments: Iterable[str]) -> list[str]:
+    """Name of the table that ``need`` stands for; none for a suite that was not published or without the experiment.
+
+    >>> own_table("own_predictability", "pythia", ["predictability"]), own_table("own_predictability", "pocket", [])
+    (['predictability'], [])
+    """
+    experiment, table = OWN_TABLES[need]
+    return [table] if suite == PUBLISHED_SUITE and experiment in experiments else []
 
 
 def has_held_out_text(run: Run) -> bool:

@@ -18,7 +18,14 @@ from typing import Any
 
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.experiments import TABLES
-from workflow_scripts.suite.figures import PUBLISHED_FILES, figure_names, figure_needs, is_compared
+from workflow_scripts.suite.figures import (
+    OWN_TABLES,
+    PUBLISHED_FILES,
+    figure_names,
+    figure_needs,
+    is_compared,
+    own_table,
+)
 from workflow_scripts.suite.models import Dataset, Model
 from workflow_scripts.suite.pins import pinned_commits
 from workflow_scripts.suite.run import CURRENT, Run, corpus_path
@@ -331,9 +338,15 @@ class Graph:
             "metrics": self.trained(),
             "validation": [f"{layout.training_folder(name)}/validation.csv" for name in self.models],
             **{name: [path] for name, path in PUBLISHED_FILES.items()},
+            **{need: self.own_tables(need) for need in OWN_TABLES},
         }
         made = {name: [f"{self.tables}/{table}.parquet" for table in TABLES[name]] for name in TABLES}
         return [path for need in figure_needs(wildcards.figure) for path in (tables | made)[need]]
+
+    def own_tables(self, need: str) -> list[str]:
+        """Table of an experiment of this run that lies over published numbers; nothing where there is none."""
+        names = own_table(need, self.suite.name, self.run.settings.get("experiments", []))
+        return [f"{self.tables}/{name}.parquet" for name in names]
 
     def figure_files(self) -> list[str]:
         """Every file of every figure."""
