@@ -20,7 +20,7 @@ from workflow_scripts import cli
 from workflow_scripts.dataset import publish_shards, shard_memmap, unshard_memmap
 from workflow_scripts.dataset.cutting import cut, sizes_by_bytes, sizes_by_count
 from workflow_scripts.dataset.index_writer import with_suffix
-from workflow_scripts.dataset.joining import join, plan_join
+from workflow_scripts.dataset.joining import join, plan_join, write_journal
 from workflow_scripts.dataset.shard_names import shard_paths
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError, MissingInputError
 from workflow_scripts.storage.hashing import sha256_file
@@ -170,6 +170,25 @@ def test_without_an_index_only_evenly_cut_sets_are_joined(published, tmp_path):
         file.write(b"x")
     with pytest.raises(DataError, match="all but the last must be equal"):
         plan_join(first_of(published, 4), tmp_path, {})
+
+
+def test_without_an_index_the_last_shard_of_two_may_be_shorter(tmp_path):
+    for number, size in enumerate((10, 4)):
+        (tmp_path / f"two-{number:05d}-of-00001.bin").write_bytes(bytes(size))
+    assert plan_join(tmp_path / "two-00000-of-00001.bin", tmp_path / "out", {}).total == 14
+
+
+def test_shards_that_are_in_the_part_are_not_read_again(published, tmp_path):
+    plan = plan_join(first_of(published, 4), tmp_path / "out", {})
+    expected = join(plan)
+    sizes = [shard.size for shard in plan.shards]
+    plan.target.rename(plan.part)
+    with plan.part.open("rb+") as file:
+        file.truncate(sum(sizes[:2]))
+    write_journal(plan, list(expected.shard_sha256[:2]))
+    for shard in plan.shards[:2]:
+        shard.path.write_bytes(bytes(shard.size))
+    assert join(plan) == expected
 
 
 def test_a_wrong_shard_stops_and_a_right_one_goes_on(published, tmp_path):

@@ -56,6 +56,14 @@ def test_every_row_is_its_slice_of_the_shuffled_stream(prefix):
     assert rows.rows(0, 1).dtype == U2
 
 
+def test_documents_without_tokens_are_no_part_of_a_row(prefix):
+    rows = TrainingRows.open(prefix, None, 16, 3, 30, 8)
+    pieces = rows.pieces(np.arange(rows.n_rows))
+    assert (rows.data.index.sizes == 0).any()
+    assert (pieces[:, 1] > 0).all()
+    np.testing.assert_array_equal(np.bincount(pieces[:, 3], pieces[:, 1]), 17)
+
+
 def test_any_range_equals_the_whole_so_that_a_run_resumes_anywhere(prefix):
     rows = TrainingRows.open(prefix, None, 16, 3, 30, 8)
     whole = rows.rows(0, rows.n_rows)

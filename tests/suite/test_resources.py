@@ -49,6 +49,15 @@ def test_the_real_models_on_paper():
     need = evaluate(PYTHIA.model("pythia-12b"), 1e6, "cuda", "float32")
     assert need.gpus == 1
     assert 47_384 < need.gpu_memory_mb < resources.GPU_MEMORY_MB
+    # 16 bytes of each parameter over the GPUs, with the activations and logits of one micro batch beside them.
+    small = retrain(PYTHIA.model("pythia-70m"), "cuda")
+    assert small.gpus == 1
+    assert 16 * 70.4 < small.gpu_memory_mb < resources.GPU_MEMORY_MB
+    large = retrain(PYTHIA.model("pythia-12b"), "cuda")
+    assert 16 * 11_846 / large.gpus < large.gpu_memory_mb < 16 * 11_846 / large.gpus + 100_000
+    # One process holds 12 bytes of each parameter; float32 weights of 154 checkpoints and two moments lie on the disk.
+    assert 12 * 11_846 < large.memory_mb < 12 * 11_846 + 100_000
+    assert large.disk_mb == pytest.approx(11_846.07232 * (4 * 154 + 8), abs=1)
     # 2 bytes per parameter, masks and small files.
     assert 140 < fetch(PYTHIA.model("pythia-70m")).disk_mb < 175
 

@@ -108,6 +108,13 @@ def test_the_doctor_does_not_wait_for_ever(tmp_path, monkeypatch):
     assert "no controller answered" in doctor.check_slurm().detail
 
 
+def test_the_doctor_tells_whether_snakemake_can_submit_to_slurm(monkeypatch):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    assert doctor.check_slurm_plugin() == doctor.Finding("note", "slurm plugin", "not installed: make setup-slurm")
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: name)
+    assert doctor.check_slurm_plugin() == doctor.Finding("ok", "slurm plugin", "installed")
+
+
 def test_linking_the_profiles_is_what_the_doctor_looks_for(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert doctor.check_profiles().state == "note"
@@ -132,6 +139,28 @@ def test_the_plan_counts_memorization_once_per_size(root):
     assert jobs["pocket-1m"] > 0
     assert jobs["pocket-90k-weight-seed1"] == 0
     assert plan.memorization_jobs(load_run_file(plan.DEFAULT), run.models[0]) == 0
+
+
+def test_the_disk_of_a_trained_model_on_paper(root):
+    # pocket-1m is kept four times: fetched at the run's steps and published at all in 16 or 32 bits, in float32 as
+    # the trainer saves it at all, and once two float32 moments.
+    run = load_run_file(plan.DEFAULT)
+    model = run.suite.model("pocket-1m")
+    width = {"float16": 2, "float32": 4}[model.published_dtype]
+    wanted, every = len(run.steps["pocket-1m"]), len(model.steps)
+    cost = plan.model_cost(run, model)
+    assert cost.disk_bytes == model.parameters * (width * (wanted + every) + 4 * every + 8)
+    assert cost.download_bytes == 0
+
+
+def test_the_plan_downloads_the_tokens_of_the_data_sets_that_are_trained_on(root):
+    settings = dict(load_run_file(root / "config/runs/one-pythia-model.yaml").settings)
+    retraining = check.merge(settings, {"checkpoints": {"source": "retrain"}})
+    # The deduplicated Pile: 207,170,414,058 tokens of two bytes (tested against its shards below).
+    assert plan.dataset_bytes(load_run(retraining)) == 2 * 207_170_414_058
+    assert plan.dataset_bytes(load_run(settings)) == 0
+    mirrored = check.merge(retraining, {"dataset": {"source": "mirror", "location": "folder"}})
+    assert plan.dataset_bytes(load_run(mirrored)) == 0
 
 
 def test_a_budget_bounds_the_disk_and_not_the_download(settings, root):
