@@ -28,9 +28,9 @@ from typing import Any
 
 import torch
 
+from workflow_scripts.evaluation.model_folder import NeoxConfig, expected_shapes, read_config
 from workflow_scripts.evaluation.plan_file import Plan, read_plan
 from workflow_scripts.evaluation.tasks import leaf_names, make_manager
-from workflow_scripts.evaluation.weights import NeoxConfig, expected_shapes, read_config
 
 SHAPES = {  # width, layers, heads
     "14m": (128, 6, 4), "31m": (256, 6, 8), "70m": (512, 6, 8), "160m": (768, 12, 12), "410m": (1024, 24, 16),

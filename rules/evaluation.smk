@@ -53,6 +53,7 @@ rule score_checkpoint:
         runtime=RESOURCES.minutes("evaluate"),
         gpu=RESOURCES.gpus("evaluate"),
         evaluations=1,
+        checkpoints_per_process=1,
     params:
         folder=lambda wildcards, input: str(Path(input.fetched).parent),
         renewal=RUN.section("evaluation").get("renewal"),
@@ -62,7 +63,8 @@ rule score_checkpoint:
     shell:
         "python -m workflow_scripts.evaluation.score --checkpoint {params.folder:q} --plan {input.plans:q}"
         " --output {output.scores:q} --threads {threads} --bootstrap-iters {params.bootstrap}"
-        " --data-dir {params.folders:q} {params.engine} > {log:q} 2>&1"
+        " --data-dir {params.folders:q} {params.engine} --ahead {resources.checkpoints_per_process} {GOES_ON:q}"
+        " > {log:q} 2>&1"
 
 
 rule score_stock_tasks:

@@ -13,11 +13,12 @@ from evaluation_worlds import TASKS, plan_arguments, save_model
 from safetensors.torch import load_file, save_file
 
 from workflow_scripts.errors import ConfigError, DataError, EvaluationError, MissingInputError
+from workflow_scripts.evaluation import jobs
 from workflow_scripts.evaluation import plan as planner
 from workflow_scripts.evaluation import score as scorer
+from workflow_scripts.evaluation.model_folder import weights_identity
 from workflow_scripts.evaluation.plan_file import read_plan
 from workflow_scripts.evaluation.results import check_results, read_answers, read_results
-from workflow_scripts.evaluation.weights import weights_identity
 
 
 def run(checkpoints, plans, outputs, *more):
@@ -70,7 +71,7 @@ def test_what_is_scored_is_kept_and_what_changed_is_not(plan_file, copy_of, tmp_
     run([folder], [plan_file(0)], [output])
     assert json.loads(output.read_text())["config"]["weights_sha256"] != content["config"]["weights_sha256"]
     changed = output.read_text()
-    monkeypatch.setattr(scorer, "ENGINE_VERSION", 99)
+    monkeypatch.setattr(jobs, "ENGINE_VERSION", 99)
     run([folder], [plan_file(0)], [output])
     assert output.read_text() != changed
 
@@ -139,7 +140,7 @@ def test_a_broken_checkpoint_leaves_no_output(plan_file, copy_of, tmp_path, valu
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EvaluationError, match="step11: logits that are not finite, first in layer 0 of 2"):
         run([folder], [plan_file(0)], [tmp_path / "out" / "0-shot.json"])
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_wrong_numbers_of_outputs_or_threads(plan_file, checkpoint, tmp_path):

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from workflow_scripts.evaluation import plan
-from workflow_scripts.evaluation.weights import expected_shapes, parse_config
+from workflow_scripts.evaluation.model_folder import expected_shapes, parse_config
 
 CHECKPOINT = "pocket-90k/step4"
 CONFIG = {

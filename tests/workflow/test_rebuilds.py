@@ -96,7 +96,7 @@ def test_nothing_is_left_to_do(finished):
     ("name", "old", "new"),
     [
         ("workflow_scripts/training/trainer.py", "import", "# A comment.\nimport"),
-        ("workflow_scripts/evaluation/score.py", "LOGGER = ", "LOUDER = "),
+        ("workflow_scripts/evaluation/scoring.py", "LOGGER = ", "LOUDER = "),
         ("workflow_scripts/checkpoints/fetch.py", "import", "import sys\nimport"),
         ("envs/base.lock", "==", "==9"),
         ("rules/training.smk", "rule train_model", "# A comment.\nrule train_model"),
@@ -111,7 +111,14 @@ def test_nothing_runs_again_for_code_of_expensive_stages_locks_comments_and_reso
 
 
 def test_nothing_runs_again_for_values_of_a_profile(finished):
-    assert finished.rebuilt(cores=16, resources={"score_checkpoint": {"mem_mb": 99, "gpu": 1}}) == {}
+    asked = {"mem_mb": 99, "gpu": 1, "checkpoints_per_process": 4}
+    assert finished.rebuilt(cores=16, resources={"score_checkpoint": asked}) == {}
+
+
+def test_another_name_of_the_run_scores_nothing_again(finished):
+    rebuilt = finished.rebuilt(run="other")
+    assert "collect_scores" in rebuilt
+    assert not {"score_checkpoint", "plan_evaluation", "fetch_checkpoint"} & set(rebuilt)
 
 
 def test_nothing_runs_again_for_measured_requests(finished):

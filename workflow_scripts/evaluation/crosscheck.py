@@ -34,7 +34,7 @@ from workflow_scripts.evaluation.metrics import Answers, TaskRequests, document_
 from workflow_scripts.evaluation.plan import FEWSHOT_SEED, build_plan
 from workflow_scripts.evaluation.plan_file import Plan, read_plan
 from workflow_scripts.evaluation.results import read_answers
-from workflow_scripts.evaluation.score import score_plan
+from workflow_scripts.evaluation.scoring import score_plan
 from workflow_scripts.evaluation.stock import load_stock_model
 from workflow_scripts.evaluation.tasks import compiled_templates, load_tasks, local_manager
 from workflow_scripts.storage.atomic import write_json

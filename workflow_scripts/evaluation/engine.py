@@ -3,7 +3,7 @@
 Differences from a general model: rows hold prefix trees (attention.py, position = depth), and the output matrix is
 applied only to nodes that predict a scored token, a few hundred at a time, with the softmax in float32 (head.py). A
 [batch, length, vocabulary] tensor never exists. It must never return a number that is not finite: it stops and names
-checkpoint and layer.
+checkpoint and layer. A change that may move a number raises ``ENGINE_VERSION`` of jobs.py.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from workflow_scripts.evaluation.attention import View, attend, make_view, rotat
 from workflow_scripts.evaluation.batches import Batch, edges_before, make_batches, segments
 from workflow_scripts.evaluation.forest import Forest
 from workflow_scripts.evaluation.head import Head
-from workflow_scripts.evaluation.weights import HEAD, NeoxConfig, load_weights, read_config
+from workflow_scripts.evaluation.model_folder import HEAD, NeoxConfig, read_config
+from workflow_scripts.evaluation.weights import load_weights
 
-# Raise it when a change may move a number; scores of another version are not kept.
-ENGINE_VERSION = 2
 # Tokens per forward pass: enough for full speed of the matrix products, small enough to stay in cache.
 CPU_TOKENS = 2048
 CUDA_TOKENS = 16384

@@ -24,7 +24,7 @@ from workflow_scripts.errors import UnknownNameError
 from workflow_scripts.evaluation.encode import Encoder, encode_pairs
 from workflow_scripts.evaluation.engine import Engine
 from workflow_scripts.evaluation.forest import Forest, ScoredSequence, pack
-from workflow_scripts.evaluation.weights import read_config, weights_identity
+from workflow_scripts.evaluation.model_folder import read_config, weights_identity
 from workflow_scripts.experiments.bias_items import (
     GUARD_DATA,
     PAIR_DATA,

@@ -24,7 +24,7 @@ import pandas as pd
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.evaluation.engine import Engine
-from workflow_scripts.evaluation.weights import weights_identity
+from workflow_scripts.evaluation.model_folder import weights_identity
 from workflow_scripts.experiments.engine_options import (
     add_engine_arguments,
     add_trained_checkpoint_arguments,

@@ -22,7 +22,7 @@ from workflow_scripts import cli
 from workflow_scripts.evaluation.encode import Encoder, encode_pairs
 from workflow_scripts.evaluation.engine import Engine
 from workflow_scripts.evaluation.forest import Forest, pack
-from workflow_scripts.evaluation.weights import read_config, weights_identity
+from workflow_scripts.evaluation.model_folder import read_config, weights_identity
 from workflow_scripts.experiments.engine_options import add_checkpoint_arguments, add_engine_arguments, open_engine
 from workflow_scripts.experiments.outputs import write_frame
 from workflow_scripts.experiments.questions import Task, load_tasks
