@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from workflow_scripts.errors import ConfigError, MissingInputError, PipelineError, UnknownNameError
 from workflow_scripts.suite import layout
-from workflow_scripts.suite.figures import figure_names
+from workflow_scripts.suite.check import merge
+from workflow_scripts.suite.figures import figure_names, figure_needs
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml, parse_yaml
 
@@ -214,6 +215,24 @@ def test_figures_follow_what_the_run_makes(default):
     assert "agreement_over_training" in figure_names(load_run(default))
     only_published = load_run({**default, "models": [], "checkpoints": {"source": "hub"}})
     assert all(name.startswith("published_") for name in figure_names(only_published))
+
+
+def test_figures_that_are_named_are_those_in_that_order(default):
+    named = {**default, "figures": "agreement_over_training, published_lambda"}
+    with pytest.raises(UnknownNameError, match="published_lambda"):
+        figure_names(load_run(named))
+    wanted = ["bits_per_byte", "agreement_over_training"]
+    assert figure_names(load_run({**default, "figures": wanted})) == tuple(wanted)
+    assert figure_names(load_run({**default, "figures": " , ".join(wanted)})) == tuple(wanted)
+
+
+def test_a_suite_with_held_out_text_has_a_figure_of_its_validation(root):
+    settings = merge(load_yaml(root / "config/config.yaml"), load_yaml(root / "config/runs/books.yaml"))
+    run = load_run(merge(settings, {"figures": "all"}))
+    needs = {need for name in figure_names(run) for need in figure_needs(name)}
+    assert "validation" in needs
+    scored = load_run(merge(settings, {"figures": "all", "checkpoints": {"source": "hub"}}))
+    assert "validation" not in {need for name in figure_names(scored) for need in figure_needs(name)}
 
 
 def test_paths_are_distinct(default):

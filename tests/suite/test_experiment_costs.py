@@ -76,3 +76,14 @@ def test_experiments_that_are_asked_for_count_towards_the_limit(root):
 def test_program_prints_the_run_s_own_experiments(root, capsys):
     main(["--config", str(root / "config" / "runs" / "experiments.yaml")])
     assert [text.split()[0] for text in capsys.readouterr().out.splitlines()] == list(EXPERIMENTS)
+
+
+def test_the_table_tells_experiments_that_are_asked_for_from_others(root):
+    run = load_run_file(root / "config" / "runs" / "experiments.yaml")
+    only = dataclasses.replace(run, settings={**run.settings, "experiments": ["memorization"]})
+    lines = {text.split()[0]: text for text in experiments_table(only).splitlines()[1:]}
+    assert [name for name, text in lines.items() if "(not asked)" not in text] == ["memorization"]
+    # rows of the run's jobs, 63 or 64 tokens each: the number of tokens is the first column
+    assert float(lines["memorization"].split()[1]) == pytest.approx(
+        experiment_costs(only, ["memorization"])[0].tokens, 1e-2
+    )

@@ -57,11 +57,29 @@ def test_a_living_run_is_told_from_jobs_and_strangers(tmp_path):
     process(processes, "12", place, "vim", "snakemake.txt")
     process(processes, "14", place, "python", "-m", "snakemake", "-n")
     assert unlock.living_run(place, processes) == ""
+    (processes / "15").mkdir()  # ended between the list and the look
     process(processes, "13", place, "/env/bin/python", "/env/bin/snakemake", "-c2")
     assert unlock.living_run(place, processes) == "13"
     with pytest.raises(StorageError, match=r"a run is alive here .process 13 on"):
         unlock.refuse_while_alive(place, processes)
     unlock.refuse_while_alive(tmp_path / "other", processes)
+
+
+def test_only_unfinished_jobs_of_this_folder_are_ours(tmp_path):
+    lines = [
+        f"1|pythia_ab|RUNNING|{tmp_path}",
+        f"2|pythia_ab|PENDING|{tmp_path}",
+        f"3|pythia_ab|COMPLETED|{tmp_path}",
+        f"4|other|RUNNING|{tmp_path}",
+        f"5|pythia_ab|RUNNING|{tmp_path}/below",
+    ]
+    assert [job.number for job in unlock.read_queue("\n".join(lines), tmp_path)] == ["1", "2"]
+
+
+def test_without_slurm_there_are_no_jobs(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert unlock.queued(tmp_path) == []
+    assert unlock.end_jobs(tmp_path) == 0
 
 
 def test_a_queue_that_does_not_answer_stops_the_unlocking_where_jobs_went_to_a_cluster(tmp_path, monkeypatch):

@@ -1,10 +1,12 @@
 """One run in a folder: the second is told who was first."""
 
+import errno
 import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +63,18 @@ def test_a_folder_that_cannot_be_written_is_left_to_snakemake(tmp_path):
     (tmp_path / ".snakemake").write_text("")
     one_run.claim(tmp_path, RUN)
     assert one_run.HELD == []
+
+
+def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch):
+    def refused(handle, kind):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    handles = Path("/proc/self/fd")
+    before = len(list(handles.iterdir()))
+    monkeypatch.setattr(one_run.fcntl, "flock", refused)
+    one_run.claim(tmp_path, RUN)
+    assert one_run.HELD == []
+    assert len(list(handles.iterdir())) == before
 
 
 def test_a_file_that_says_nothing_is_no_obstacle(tmp_path):

@@ -1,5 +1,6 @@
 """docs/reliability.md is the page that the tests of faults give now."""
 
+from workflow_scripts import cli
 from workflow_scripts.suite import reliability
 
 
@@ -14,6 +15,11 @@ def test_every_number_has_a_test_that_says_what_happens(root):
     assert numbers == set(range(1, max(numbers) + 1))
     assert not [each.test for each in shown if not each.happens], "a docstring says what happens"
     assert max(each.number for each in shown) >= 80
+
+
+def test_the_program_writes_the_page(tmp_path):
+    assert cli.run(reliability.main, ["--output", str(tmp_path / "page.md")]) == 0
+    assert (tmp_path / "page.md").read_text(encoding="utf-8") == reliability.page()
 
 
 def test_a_missing_number_and_a_bar_are_seen(tmp_path):

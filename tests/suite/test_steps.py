@@ -64,6 +64,8 @@ def test_expressions(expression, steps):
         ("", "names no step"),
         (True, "is not a step"),
         ("0..999999999:1", "more than"),
+        (",".join(["1"] * 10_001), "a list of 10001 parts, more than 10000"),
+        ("1" * 61, "'11111111111111111111...' is not understood"),
     ],
 )
 def test_bad_expressions_are_one_line(expression, message):

@@ -172,6 +172,14 @@ def test_a_budget_bounds_the_disk_and_not_the_download(settings, root):
     assert plan.total_cost(cut).disk_bytes < plan.total_cost(whole).disk_bytes / 10
 
 
+def test_the_plan_counts_the_jobs_that_are_left_when_asked(monkeypatch, capsys):
+    monkeypatch.setattr(plan, "jobs_left", lambda config: f"jobs of {config}")
+    assert cli.run(plan.main, ["--jobs"]) == 0
+    assert capsys.readouterr().out.endswith(f"jobs of {plan.DEFAULT}\n")
+    assert cli.run(plan.main, []) == 0
+    assert "jobs of" not in capsys.readouterr().out
+
+
 def test_a_limit_that_is_exceeded_is_named_with_its_key(settings, capsys, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text("run: small\nlimits: {cpu_hours: 0.0001}\n")
@@ -245,12 +253,13 @@ def test_a_run_whose_steps_are_all_defective_says_so(settings, tmp_path):
         ("step\tmodel\n", DataError, "does not start with the columns"),
         ("model\trevision\tkind\nonly\ttwo\n", DataError, "a line has 2 fields"),
         ("", DataError, "does not start"),
+        (b"model\xff", DataError, "is not UTF-8 text at byte 5"),
     ],
 )
 def test_tables_that_are_none(tmp_path, content, error, words):
     table = tmp_path / "defects.tsv"
     if content is not None:
-        table.write_text(content)
+        table.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(error, match=words):
         pins.known_defects(str(table))
 
@@ -279,6 +288,8 @@ def test_what_a_schema_refuses(content, words):
         ("1.5", {"type": "integer"}, "1.5"),
         ("true", {"type": "boolean"}, True),
         ("[1]", {"type": "integer"}, "[1]"),
+        ("null", {"type": ["integer", "null"]}, None),
+        ("null", {"type": "string"}, "null"),
         ("a, b", {"type": "array"}, ["a", "b"]),
         ("{a: 1}", {"type": "object"}, {"a": 1}),
     ],
@@ -304,6 +315,8 @@ def test_a_configuration_must_be_text_and_not_huge(tmp_path):
     (tmp_path / "b.yaml").write_bytes(b"#" * 20_000_000)
     with pytest.raises(ConfigError, match="larger than"):
         load_yaml(tmp_path / "b.yaml")
+    with pytest.raises(ConfigError, match="is a folder"):
+        load_yaml(tmp_path)
 
 
 def test_an_empty_configuration_says_nothing(tmp_path):

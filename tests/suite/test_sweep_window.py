@@ -112,6 +112,19 @@ def test_kept_checkpoints_are_those_named_and_the_one_for_crosschecks(root):
     assert plan_sweep(run_with(root, disk_budget_gb=1)).kept == {("pocket-90k", 600)}
 
 
+def test_checkpoints_whose_memorization_is_measured_are_kept(root):
+    config = load_yaml(root / "config/config.yaml")
+    settings = {
+        **config,
+        "checkpoints": {**config["checkpoints"], "disk_budget_gb": 1},
+        "experiments": ["memorization"],
+        "memorization": {**(config.get("memorization") or {}), "steps": [16]},
+    }
+    kept = plan_sweep(load_run(settings)).kept
+    assert {(model, 16) for model in ("pocket-90k", "pocket-280k")} <= kept
+    assert len(kept - {("pocket-90k", 600)}) == len({model for model, step in kept if step == 16})
+
+
 def test_a_budget_that_is_too_small_says_what_it_needs(root):
     with pytest.raises(ConfigError, match=r"one checkpoint of pocket-\S+ takes 0\.0\d+ GB; raise the budget"):
         plan_sweep(run_with(root, disk_budget_gb=0.001))
