@@ -3,60 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_runs import timeless, write_data
+from training_runs import Bench
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError, ModelError
 from workflow_scripts.training import origin, parallel, retrain, sharded
 from workflow_scripts.training.recipe import Recipe
-
-WORKER = Path(__file__).with_name("parallel_worker.py")
-PATIENCE = 300  # seconds; a group takes 10 on an idle machine and 60 on one with ten busy neighbours
-
-
-class Bench:
-    """A data set, a recipe file and a way to run the program in several processes."""
-
-    def __init__(self, folder: Path, recipe: Recipe) -> None:
-        self.folder = folder
-        self.recipe = folder / "recipe.json"
-        self.recipe.write_text(json.dumps(recipe.to_json()))
-        self.view = write_data(folder)
-
-    def command(self, run: str, *more: str) -> list[str]:
-        return [
-            *("--recipe", str(self.recipe), "--view", str(self.view), "--output-dir", str(self.folder / run)),
-            *("--micro-batch", "2", *more),
-        ]
-
-    def together(self, world: int, *commands: list[str]) -> subprocess.CompletedProcess[str]:
-        listing = self.folder / f"commands-{world}.json"
-        listing.write_text(json.dumps(commands))
-        with subprocess.Popen(
-            [sys.executable, str(WORKER), str(world), str(listing)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        ) as process:  # fmt: skip
-            try:
-                told = process.communicate(timeout=PATIENCE)[1]
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGABRT)  # each process says where it hangs
-                pytest.fail(f"{world} processes did not end in {PATIENCE} s:\n{process.communicate()[1][-9000:]}")
-        return subprocess.CompletedProcess(process.args, process.returncode, None, told)
-
-    def curve(self, run: str) -> np.ndarray:
-        return np.array(timeless(self.folder / run))
 
 
 def same_bits(folder: Path, other: Path) -> bool:

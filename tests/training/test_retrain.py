@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from training_runs import digest, timeless, write_data
 
@@ -158,26 +156,6 @@ def test_a_missing_view_or_map_is_one_line(
     options = command(recipe_file, view, tmp_path / "run", "--index-maps", str(tmp_path / "maps"))
     assert cli.run(retrain.main, options) == cli.USER_ERROR
     assert "maps" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
-def test_compiled_kernels_give_the_same_curve(view: Path, recipe: Recipe, recipe_file: Path, tmp_path: Path) -> None:
-    """Losses and norms of 8 float32 steps within 1e-5 of the eager run; which kernels were used is recorded."""
-    short = {"train_iterations": 8, "lr_decay_iterations": 8, "checkpoint_steps": [4, 8]}
-    recipe_file.write_text(json.dumps({**recipe.to_json(), **short}))
-    retrain.main(command(recipe_file, view, tmp_path / "eager"))
-    program = [sys.executable, "-m", "workflow_scripts.training.retrain"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
-    for stop in ("4", "8"):
-        arguments = command(recipe_file, view, tmp_path / "compiled", "--kernels", "compiled", "--stop-at", stop)
-        done = subprocess.run([*program, *arguments], env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    seen, wanted = timeless(tmp_path / "compiled"), timeless(tmp_path / "eager")
-    assert np.array(seen) == pytest.approx(np.array(wanted), rel=1e-5)
-    assert seen != wanted  # it was compiled
-    state = json.loads((tmp_path / "compiled" / "step8" / "state.json").read_text())
-    assert state["kernels"] == "compiled"
 
 
 def test_another_recipe_is_refused_or_starts_over(

@@ -1,11 +1,17 @@
-"""What the tests of the training stage share: rows in memory and a run in one call."""
+"""What the tests of the training stage share: rows in memory, a run in one call, runs of several processes."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from workflow_scripts.dataset import make_view
 from workflow_scripts.dataset.index_writer import indexed_writer
@@ -18,6 +24,11 @@ from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.rows import RowSource
 from workflow_scripts.training.start import begin, fresh_state
 from workflow_scripts.training.trainer import Plan, Trainer
+
+WORKER = Path(__file__).with_name("parallel_worker.py")
+PATIENCE = (
+    900  # seconds; a group takes 10 on an idle machine, 40 where it compiles, and six times that beside ten others
+)
 
 
 class ArrayRows:
@@ -90,3 +101,36 @@ def write_data(folder: Path) -> Path:
             writer.end_document()
     make_view.main(["--idx", f"{prefix}.idx", "--bin", f"{prefix}.bin", "--output", str(folder / "view.json")])
     return folder / "view.json"
+
+
+class Bench:
+    """A data set, a recipe file and a way to run the program in several processes."""
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.folder = folder
+        self.recipe = folder / "recipe.json"
+        self.recipe.write_text(json.dumps(recipe.to_json()))
+        self.view = write_data(folder)
+
+    def command(self, run: str, *more: str) -> list[str]:
+        return [
+            *("--recipe", str(self.recipe), "--view", str(self.view), "--output-dir", str(self.folder / run)),
+            *("--micro-batch", "2", *more),
+        ]
+
+    def together(self, world: int, *commands: list[str]) -> subprocess.CompletedProcess[str]:
+        listing = self.folder / f"commands-{world}.json"
+        listing.write_text(json.dumps(commands))
+        with subprocess.Popen(
+            [sys.executable, str(WORKER), str(world), str(listing)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        ) as process:  # fmt: skip
+            try:
+                told = process.communicate(timeout=PATIENCE)[1]
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGABRT)  # each process says where it hangs
+                pytest.fail(f"{world} processes did not end in {PATIENCE} s:\n{process.communicate()[1][-9000:]}")
+        return subprocess.CompletedProcess(process.args, process.returncode, None, told)
+
+    def curve(self, run: str) -> np.ndarray:
+        return np.array(timeless(self.folder / run))
