@@ -37,7 +37,7 @@ SUITE = RUN.suite
 GOES_ON = [
     "--run",
     f"{layout.run_folder(RUN.name)}/run.json",
-    *sibling_arguments(workflow.dag_settings),
+    *sibling_arguments(sys.argv),
 ]
 for line in RUN.left_out:
     sys.stderr.write(f"{line}\n")

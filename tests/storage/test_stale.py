@@ -76,6 +76,14 @@ def test_uncommitted_and_unknown_versions_are_said(checkout):
     assert "not in this checkout's history" in found(checkout)[0][1][0]
 
 
+def test_scores_that_wait_in_a_hidden_folder_are_no_output(checkout):
+    (checkout / "results").rename(checkout / ".0-shot.json.unpublished")
+    (checkout / "results").mkdir()
+    (checkout / ".0-shot.json.unpublished").rename(checkout / "results" / ".0-shot.json.unpublished")
+    record(checkout / "results" / ".0-shot.json.unpublished" / "0-shot.json", "unknown")
+    assert found(checkout) == []
+
+
 def test_a_record_without_its_output_is_nothing(checkout):
     (checkout / "results" / "0-shot.json").unlink()
     assert found(checkout) == []

@@ -58,3 +58,10 @@ def test_downloads_stay_on_the_login_node_where_the_profile_says_so(plan, root, 
         for rule in ("fetch_checkpoint", "observe_model", "download_dataset", "fetch_tokenizer"):
             assert (rule in workflow._workflow._localrules) == local
         assert "score_checkpoint" not in workflow._workflow._localrules
+
+
+@pytest.mark.parametrize("name", ["slurm", "slurm-offline"])
+def test_a_process_scores_as_many_checkpoints_as_an_allocation_holds(root, name):
+    profile = read(root, name)
+    asked = profile["set-resources"]["score_checkpoint"]["checkpoints_per_process"]
+    assert asked == profile["group-components"][profile["groups"]["score_checkpoint"]]

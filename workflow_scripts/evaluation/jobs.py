@@ -8,6 +8,7 @@ what would be computed. Imports no torch, so a process that only moves files cos
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from workflow_scripts.storage.atomic import sync_folder
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import record_path
 
+LOGGER = logging.getLogger(__name__)
 # Raise it when a change of the engine may move a number; scores of another version are not kept.
 ENGINE_VERSION = 3
 
@@ -73,6 +75,7 @@ def publish(output: Path, plan: Plan, config: Mapping[str, Any]) -> bool:
     if not is_scored(output, plan, config) and is_scored(waiting, plan, config):
         loglikelihoods_path(waiting).replace(loglikelihoods_path(output))
         waiting.replace(output)
+        LOGGER.info("%s: scored ahead, put in its place", output)
     published = is_scored(output, plan, config)
     if published and not waiting.exists() and record_path(waiting).exists():
         record_path(waiting).replace(record_path(output))

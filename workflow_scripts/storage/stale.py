@@ -112,10 +112,10 @@ def read_record(path: Path) -> dict[str, object]:
 
 
 def stale_outputs(results: Path, root: Path = ROOT) -> Iterable[Stale]:
-    """Every stale output below ``results``, by path. Outputs without a record are not looked at."""
+    """Every stale output below ``results``, by path; none without a record, none in hidden folders."""
     for path in sorted(results.rglob(f"*{RECORD_SUFFIX}")):
         output = path.with_name(path.name.removesuffix(RECORD_SUFFIX))
-        if not output.exists():
+        if not output.exists() or path.parent.name.startswith("."):  # scores that wait in hidden folders
             continue
         record = read_record(path)
         command = record["command"]
