@@ -6,10 +6,12 @@ import json
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.credentials import hide_secrets, public_url, refuse_tokens
+from workflow_scripts.storage.http_reader import origin
 from workflow_scripts.storage.records import record_path, write_record
 
 TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyz0123"
@@ -45,6 +47,23 @@ def test_ordinary_names_are_not_taken_for_tokens() -> None:
 )
 def test_public_part_of_an_address(url: str, shown: str) -> None:
     assert public_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("http://h/a", "http://h:80/b", True),
+        ("https://h/a", "https://h:443/b", True),
+        ("http://h/a", "https://h/a", False),
+        ("http://h:8080/a", "http://h/a", False),
+        ("https://h:80/a", "https://h/a", False),
+        ("https://h/a", "https://other/a", False),
+    ],
+)
+def test_a_secret_belongs_to_scheme_host_and_port_the_usual_port_written_or_not(
+    one: str, other: str, same: bool
+) -> None:
+    assert (origin(httpx2.URL(one)) == origin(httpx2.URL(other))) == same
 
 
 def test_text_without_secrets_is_left_alone() -> None:
