@@ -8,7 +8,7 @@ It must never touch the checkout it is started from.
 
 Examples:
   python tests/tools/mutate.py --count 150 --seed 1 --results mutants.jsonl
-  python tests/tools/mutate.py --only suite/steps.py#120 storage/atomic.py#98
+  python tests/tools/mutate.py --only suite/steps.py#120 storage/hub.py#713 --also tests/faults/test_network_faults.py
 """
 
 from __future__ import annotations
@@ -41,25 +41,26 @@ NO_TESTS = 5  # what pytest says when it has found none
 GRAPH_TESTS = ("tests/workflow/test_graph.py", "tests/workflow/test_experiments_graph.py")
 
 
-def candidates(module: str) -> list[str]:
-    """Test files of the module's stage; the plan of the graph too for what decides it."""
+def candidates(module: str, also: list[str]) -> list[str]:
+    """Test files of the module's stage, the plan of the graph for what decides it, and those named beside them."""
     stage = module.split("/", maxsplit=1)[0]
     files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests" / stage).glob("test_*.py"))]
-    return [*files, *(GRAPH_TESTS if stage == "suite" else [])]
+    return [*files, *(GRAPH_TESTS if stage == "suite" else []), *also]
 
 
-def tests_for(mutant: Mutant, known: Reached) -> list[str]:
+def tests_for(mutant: Mutant, known: Reached, also: list[str]) -> list[str]:
     """The module's doctests, then the test files that reach the change; all where no test seems to, as in numba."""
-    files = [file for file in known.tests(mutant.module, mutant.lines) if file in candidates(mutant.module)]
-    return [f"{PACKAGE.name}/{mutant.module}", *(files or candidates(mutant.module))]
+    possible = candidates(mutant.module, also)
+    files = [file for file in known.tests(mutant.module, mutant.lines) if file in possible]
+    return [f"{PACKAGE.name}/{mutant.module}", *(files or possible)]
 
 
-def verdict(mutant: Mutant, copy_of: Path, known: Reached) -> str:
+def verdict(mutant: Mutant, copy_of: Path, known: Reached, also: list[str]) -> str:
     """``killed``, ``survived`` or ``endless``; the copy is left as it was."""
     path = copy_of / PACKAGE.name / mutant.module
     before = path.read_text(encoding="utf-8")
     path.write_text(changed(mutant)[0], encoding="utf-8")
-    tests = tests_for(mutant, known)
+    tests = tests_for(mutant, known, also)
     limit = LEAST_SECONDS + TIMES_LONGER * sum(known.seconds.get(test, 0) for test in tests)
     try:
         return "killed" if run_tests(tests, copy_of, limit) not in (0, NO_TESTS) else "survived"
@@ -125,14 +126,14 @@ def known(results: Path | None) -> dict[str, str]:
     return {row["key"]: row["verdict"] for row in rows}
 
 
-def judge(mutant: Mutant, copy_of: Path, lines: Reached, results: Path | None) -> str:
+def judge(mutant: Mutant, copy_of: Path, lines: Reached, options: argparse.Namespace) -> str:
     """Try a mutant, print and note the verdict."""
     started = time.monotonic()
-    found = verdict(mutant, copy_of, lines)
+    found = verdict(mutant, copy_of, lines, options.also)
     seconds = time.monotonic() - started
     row = {"key": key(mutant), "verdict": found, "line": mutant.line, "change": changed(mutant)[1], "seconds": seconds}
-    if results is not None:
-        with results.open("a", encoding="utf-8") as file:
+    if options.results is not None:
+        with options.results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
     print(f"{found:9}{mutant.name}\tline {mutant.line}\t{seconds:.0f} s\t{row['change']}", flush=True)
     return found
@@ -147,17 +148,20 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", metavar="MODULE#NUMBER", help="these mutants, as an earlier run named them"
     )
+    parser.add_argument(
+        "--also", nargs="+", default=[], metavar="TEST", help="test files to ask beside the stage's own"
+    )
     parser.add_argument("--results", type=Path, help="file of verdicts, one JSON object a line, to go on with")
     options = parser.parse_args()
     sample, verdicts = chosen(options), known(None if options.only else options.results)
     waiting = [mutant for mutant in sample if key(mutant) not in verdicts]
     with copied_checkout() as copy_of:
-        tests = sorted({test for mutant in waiting for test in candidates(mutant.module)})
+        tests = sorted({test for mutant in waiting for test in candidates(mutant.module, options.also)})
         options_of = [*QUICK, f"--basetemp={copy_of.parent / 'temporary'}"]
         lines = reached(tests, copy_of, copy_of.parent, options_of)
         for number, mutant in enumerate(waiting, 1):
             print(f"{number}/{len(waiting)} ", end="", flush=True)
-            verdicts[key(mutant)] = judge(mutant, copy_of, lines, options.results)
+            verdicts[key(mutant)] = judge(mutant, copy_of, lines, options)
     counts = Counter((mutant.module.split("/", maxsplit=1)[0], verdicts[key(mutant)]) for mutant in sample)
     print("\n".join(f"{stage:9}{found:9}{number:4}" for (stage, found), number in sorted(counts.items())))
 
