@@ -1,26 +1,27 @@
 """Self-attention among the nodes of packed prefix trees: query q sees key k exactly when ``k <= q < end[k]``.
 
 Two ways with the same result: ``sdpa`` runs PyTorch's fused attention on stretches of queries, each against the keys
-that any of them can see, so neither the future nor other trees of a row cost much; ``flex`` gives the rule to
-FlexAttention, which skips masked blocks by itself (made for CUDA; without compilation, as on a CPU, it is slow and for
-tests). A [T, T] mask of a whole row is never made by either.
+that any of them can see, so neither the future nor other trees of a row cost much (in float32 on a CPU: products that
+are fitted still closer to the trees, blocks.py); ``flex`` gives the rule to FlexAttention, which skips masked blocks by
+itself (made for CUDA; without compilation, as on a CPU, it is slow and for tests). A [T, T] mask of a whole row is
+never made by any.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
 from torch.nn import functional
 
 from workflow_scripts.evaluation.batches import Batch
+from workflow_scripts.evaluation.blocks import Block, attend_in_blocks, make_blocks
 
 WAYS = ("sdpa", "flex")
-# Queries per stretch. Shorter stretches leave out more of the masked pairs and cost more calls; of 64, 128, 256 and 512
-# this costs least for rows of 256 to 2048 nodes on a CPU.
+# Queries per stretch. Shorter stretches leave out more of the masked pairs and cost more calls.
 QUERIES = {"cpu": 128, "cuda": 1024}
 
 
@@ -38,24 +39,32 @@ class Stretch:
 class View:
     """How nodes of a batch see each other.
 
-    ``cos``, ``sin`` [B, T, 1, 1, half the rotary size] of their positions; ``stretches`` for sdpa, ``blocks`` for flex.
+    ``turns`` complex64 [B, 1, T, half the rotary size]: cosine and sine of their angles; ``stretches`` or ``blocks``
+    for sdpa, ``flex_mask`` for flex.
     """
 
-    cos: torch.Tensor
-    sin: torch.Tensor
+    turns: torch.Tensor
     stretches: list[Stretch] = field(default_factory=list)
-    blocks: Any = None
+    blocks: list[Block] = field(default_factory=list)
+    flex_mask: Any = None
+
+    @property
+    def at_slots(self) -> View:
+        """What the last layer needs of it."""
+        return replace(self, blocks=[block for block in self.blocks if block.wanted])
 
 
-def make_view(batch: Batch, frequencies: torch.Tensor, dtype: torch.dtype, way: str) -> View:
-    """View of ``batch`` on the device of ``frequencies``; masks and rotary factors are in ``dtype``."""
+def make_view(batch: Batch, frequencies: torch.Tensor, dtype: torch.dtype, way: str, heads: int) -> View:
+    """View of ``batch`` on the device of ``frequencies`` for ``heads`` heads in ``dtype``."""
     device = frequencies.device
     depth, end = batch.depth.to(device), batch.end.to(device)
-    angles = (depth[..., None].float() * frequencies)[:, :, None, None]
-    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    angles = (depth[..., None].float() * frequencies)[:, None]
+    turns = torch.complex(angles.cos(), angles.sin())
     if way == "flex":
-        return View(cos, sin, blocks=block_mask(end))
-    return View(cos, sin, make_stretches(batch.depth, end, dtype))
+        return View(turns, flex_mask=block_mask(end))
+    if device.type == "cpu" and dtype == torch.float32:
+        return View(turns, blocks=make_blocks(batch.depth.numpy(), batch.end.numpy(), batch.slots.numpy(), heads))
+    return View(turns, make_stretches(batch.depth, end, dtype))
 
 
 def make_stretches(depth: torch.Tensor, end: torch.Tensor, dtype: torch.dtype) -> list[Stretch]:
@@ -90,21 +99,39 @@ def block_mask(end: torch.Tensor) -> Any:
 
 
 def rotate(vectors: torch.Tensor, view: View) -> None:
-    """Rotary position embedding of ``vectors`` [B, T, 2, heads, rotary size], in place.
+    """Rotary position embedding of ``vectors`` [2, B, heads, T, rotary size], in place.
 
-    Coordinate i is turned with coordinate i + half the rotary size, as GPT-NeoX does.
+    Coordinates 2i and 2i + 1, which GPT-NeoX keeps half the rotary size apart, are turned as one complex number.
     """
-    half = vectors.shape[-1] // 2
-    first, second = vectors[..., :half], vectors[..., half:]
-    turned = first * view.cos - second * view.sin
-    second.mul_(view.cos).add_(first * view.sin)
-    first.copy_(turned)
+    pairs = vectors.view(*vectors.shape[:-1], view.turns.shape[-1], 2)
+    if vectors.dtype == torch.float32 and vectors.stride(-2) % 2 == 0:
+        torch.view_as_complex(pairs).mul_(view.turns)
+    else:
+        turned = torch.view_as_complex(pairs.float().contiguous()) * view.turns
+        pairs.copy_(torch.view_as_real(turned))
 
 
-def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, view: View) -> torch.Tensor:
-    """Attention of each node over the nodes it sees; from [B, heads, T, head size] to [B, T, heads, head size]."""
-    if view.blocks is not None:
-        return flex(query.device.type)(query, key, value, block_mask=view.blocks).transpose(1, 2)
+def attend(joint: torch.Tensor, view: View) -> torch.Tensor:
+    """Attention of each node over the nodes it sees; [B, T, heads, head size].
+
+    ``joint`` [B, T, 3, heads, head size] holds queries, keys and values; it may be overwritten.
+    """
+    packed = joint.permute(2, 0, 3, 1, 4)
+    if view.blocks:
+        packed = packed.contiguous()
+    rotate(packed[:2, ..., : 2 * view.turns.shape[-1]], view)
+    query, key, value = packed
+    if view.blocks:
+        return attend_in_blocks(query, key, value, view.blocks)
+    if view.flex_mask is not None:
+        return flex(query.device.type)(query, key, value, block_mask=view.flex_mask).transpose(1, 2)
+    return attend_in_stretches(query, key, value, view.stretches)
+
+
+def attend_in_stretches(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, stretches: list[Stretch]
+) -> torch.Tensor:
+    """Attention by PyTorch's fused kernel; from [B, heads, T, head size] to [B, T, heads, head size]."""
     parts = [
         functional.scaled_dot_product_attention(
             query[:, :, part.first : part.last],
@@ -112,7 +139,7 @@ def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, view: Vi
             value[:, :, part.key : part.last],
             attn_mask=part.mask,
         ).transpose(1, 2)
-        for part in view.stretches
+        for part in stretches
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
