@@ -34,8 +34,8 @@ Beside them a **matrix of kills** (`tests/faults/crash_matrix.py`, `make crash-m
 process group of a pocket run, 100 times over all its jobs at random moments, and compares every file that the reruns
 make with an undisturbed run; `tests/faults/test_crash_matrix.py` is its short form. What may differ (seconds, peak
 memory, logs) is listed there with the reason. Its last whole round (seed 3): 100 kills of 27 rules, 95 of them inside
-the job aimed at, and all 266 compared files equal each time. **Fuzzers** (`tests/fuzz`, `make fuzz`) feed damaged bytes to everything
-that reads foreign files, under limits of memory and time.
+the job aimed at, and all 266 compared files equal each time. **Fuzzers** (`tests/fuzz`, `make fuzz`) feed damaged
+bytes to everything that reads foreign files, under limits of memory and time.
 """
 
 
