@@ -21,9 +21,11 @@ from workflow_scripts.evaluation import batches, engine, unfinished
 from workflow_scripts.evaluation import score as scorer
 from workflow_scripts.evaluation.ahead import read_ahead
 from workflow_scripts.evaluation.engine import Engine
+from workflow_scripts.evaluation.model_folder import read_config
 from workflow_scripts.evaluation.plan_file import read_plan
 from workflow_scripts.evaluation.results import loglikelihoods_path
 from workflow_scripts.evaluation.unfinished import Unfinished
+from workflow_scripts.evaluation.weights import load_weights
 
 SEGMENT = 80
 KILLED = """
@@ -125,6 +127,16 @@ def test_at_most_one_checkpoint_is_read_ahead():
         assert not any(event.is_set() for event in started[number + 2 :])
         del loaded
     assert max(most) <= 2
+
+
+def test_no_weight_is_held_twice(checkpoint):
+    weights = load_weights(checkpoint, read_config(checkpoint), torch.device("cpu"), torch.float32)
+    joint = weakref.ref(weights["gpt_neox.layers.0.attention.query_key_value.weight"])
+    kept = weakref.ref(weights["gpt_neox.layers.0.mlp.dense_h_to_4h.weight"])
+    loaded = Engine(checkpoint, weights=weights)
+    assert weights == {}
+    assert joint() is None
+    assert kept() is loaded.layers[0].mlp_in[0]
 
 
 def test_a_broken_checkpoint_does_not_keep_the_others_from_being_scored(checkpoint, copy_of, plan_file, tmp_path):
