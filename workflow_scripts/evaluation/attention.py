@@ -45,13 +45,13 @@ class View:
 
     turns: torch.Tensor
     stretches: list[Stretch] = field(default_factory=list)
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[Block] | None = None
     flex_mask: Any = None
 
     @property
     def at_slots(self) -> View:
         """What the last layer needs of it."""
-        return replace(self, blocks=[block for block in self.blocks if block.wanted])
+        return self if self.blocks is None else replace(self, blocks=[block for block in self.blocks if block.wanted])
 
 
 def make_view(batch: Batch, frequencies: torch.Tensor, dtype: torch.dtype, way: str, heads: int) -> View:
@@ -117,11 +117,11 @@ def attend(joint: torch.Tensor, view: View) -> torch.Tensor:
     ``joint`` [B, T, 3, heads, head size] holds queries, keys and values; it may be overwritten.
     """
     packed = joint.permute(2, 0, 3, 1, 4)
-    if view.blocks:
+    if view.blocks is not None:
         packed = packed.contiguous()
     rotate(packed[:2, ..., : 2 * view.turns.shape[-1]], view)
     query, key, value = packed
-    if view.blocks:
+    if view.blocks is not None:
         return attend_in_blocks(query, key, value, view.blocks)
     if view.flex_mask is not None:
         return flex(query.device.type)(query, key, value, block_mask=view.flex_mask).transpose(1, 2)

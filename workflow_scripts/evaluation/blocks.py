@@ -45,19 +45,20 @@ class Block:
     @property
     def pairs(self) -> int:
         """Number of scores per head."""
-        return (self.rows.stop - self.rows.start) * (self.last - self.first) * (self.last - self.key)
+        return len(self.hidden) * (self.last - self.first) * (self.last - self.key)
 
 
 def make_blocks(depth: NDArray[np.int64], end: NDArray[np.int64], slots: NDArray[np.int64], heads: int) -> list[Block]:
     """Blocks that cover the rows with ``depth`` and ``end`` [B, T]; the last layer wants ``slots`` [S] only."""
     wanted = np.zeros(depth.shape, dtype=np.bool_)
     wanted.flat[slots] = True
-    nodes = np.arange(depth.shape[1])
+    rows, width = depth.shape
+    nodes = np.arange(width)
     roots = np.maximum.accumulate(np.where(depth == 0, nodes, 0), axis=1)
     return [
-        make_block(end, rows, (int(roots[rows, first].min()), first, last), bool(wanted[rows, first:last].any()))
-        for rows in row_groups(*depth.shape, heads)
-        for first, last in pieces(depth.shape[1], QUERIES)
+        make_block(end, group, (int(roots[group, first].min()), first, last), bool(wanted[group, first:last].any()))
+        for group in row_groups(rows, width, heads)
+        for first, last in pieces(width, QUERIES)
     ]
 
 

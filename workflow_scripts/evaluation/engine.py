@@ -1,7 +1,7 @@
 """GPT-NeoX forward pass over a packed plan that computes nothing nobody scores.
 
 Differences from a general model: rows hold prefix trees (attention.py, position = depth), and the output matrix is
-applied only to nodes that predict a scored token, a few hundred at a time, with the softmax in float32 (head.py). A
+applied only to nodes that predict a scored token, a thousand at a time, with the softmax in float32 (head.py). A
 [batch, length, vocabulary] tensor never exists. It must never return a number that is not finite: it stops and names
 checkpoint and layer. A change that may move a number raises ``ENGINE_VERSION`` of jobs.py.
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from workflow_scripts.errors import EvaluationError, ModelError
-from workflow_scripts.evaluation.attention import View, attend, make_view, rotate
+from workflow_scripts.evaluation.attention import View, attend, make_view
 from workflow_scripts.evaluation.batches import Batch, edges_before, make_batches, segments
 from workflow_scripts.evaluation.forest import Forest
 from workflow_scripts.evaluation.head import Head
@@ -36,7 +36,10 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Layer:
-    """Weights of one layer; query, key and value rows are regrouped to [3, heads, head size]."""
+    """Weights of one layer; query, key and value rows are regrouped to [3, heads, head size].
+
+    Coordinates of queries and keys that are turned together stand side by side, which changes no product of the two.
+    """
 
     norm_attention: tuple[torch.Tensor, torch.Tensor]
     norm_mlp: tuple[torch.Tensor, torch.Tensor]
@@ -54,18 +57,22 @@ def make_layer(weights: dict[str, torch.Tensor], number: int, config: NeoxConfig
         return weights.pop(f"{prefix}.weight"), weights.pop(f"{prefix}.bias")
 
     weight, bias = both("attention.query_key_value")
-    shape = (config.heads, 3, config.head_size)
     return Layer(
         both("input_layernorm"),
         both("post_attention_layernorm"),
-        (
-            weight.view(*shape, config.hidden_size).transpose(0, 1).reshape(weight.shape).contiguous(),
-            bias.view(shape).transpose(0, 1).reshape(bias.shape).contiguous(),
-        ),
+        (regroup(weight, config), regroup(bias[:, None], config)[:, 0]),
         both("attention.dense"),
         both("mlp.dense_h_to_4h"),
         both("mlp.dense_4h_to_h"),
     )
+
+
+def regroup(joint: torch.Tensor, config: NeoxConfig) -> torch.Tensor:
+    """Rows of the joint projection, stored as [heads, 3, head size], in the order that :class:`Layer` has them."""
+    grouped = joint.view(config.heads, 3, config.head_size, -1).transpose(0, 1).contiguous()
+    order = torch.arange(config.rotary_size).view(2, -1).t().flatten().to(joint.device)
+    grouped[:2, :, : len(order)] = grouped[:2, :, order]
+    return grouped.view(joint.shape)
 
 
 def activation_function(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -212,14 +219,14 @@ class Engine:
 
     def states(self, batch: Batch) -> Iterator[torch.Tensor]:
         """Residual stream [B, T, hidden size] after the embedding and each layer; the last at slots only, [S, ...]."""
-        view = make_view(batch, self.frequencies, self.dtype, self.attention)
+        view = make_view(batch, self.frequencies, self.dtype, self.attention, self.config.heads)
         slots = batch.slots.to(self.device)
         states = functional.embedding(batch.token.to(self.device), self.embedding)
         yield states
         for layer in self.layers[:-1]:
             states = self.apply(layer, states, view, None)
             yield states
-        yield self.apply(self.layers[-1], states, view, slots)
+        yield self.apply(self.layers[-1], states, view.at_slots, slots)
 
     def apply(self, layer: Layer, states: torch.Tensor, view: View, slots: torch.Tensor | None) -> torch.Tensor:
         """One layer: attention and MLP beside each other (or one after the other, if config.json says so).
@@ -241,9 +248,7 @@ class Engine:
         batch, length, width = normed.shape
         joint = functional.linear(normed, *layer.query_key_value)
         joint = joint.view(batch, length, 3, self.config.heads, self.config.head_size)
-        rotate(joint[:, :, :2, :, : self.config.rotary_size], view)
-        query, key, value = joint.permute(2, 0, 3, 1, 4)
-        return attend(query, key, value, view).reshape(batch, length, width)
+        return attend(joint, view).reshape(batch, length, width)
 
     def first_bad_layer(self, batch: Batch) -> str | None:
         """Where the first number that is not finite appears in ``batch``; None when it is after the last layer."""
