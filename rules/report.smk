@@ -5,6 +5,7 @@ rule run_settings:
         settings="results/runs/{run}/run.json",
     log:
         "results/logs/run_settings/{run}.log",
+    priority: 60
     localrule: True
     conda:
         "../envs/conda.yaml"
@@ -59,6 +60,7 @@ rule build_report:
         experiments=EXPERIMENTS.targets(),
         settings="results/runs/{run}/run.json",
         data=GRAPH.data_targets() if RUN.retrains else [],
+        audit=GRAPH.audit_of_report(),
         code=layout.report_code(),
     output:
         report=report(
@@ -78,9 +80,10 @@ rule build_report:
     params:
         folder=lambda wildcards: layout.run_folder(wildcards.run),
         figures=list(GRAPH.figures),
+        audit=GRAPH.audit_arguments(),
     shell:
         "python -m workflow_scripts.report.build --run {input.settings:q} --run-dir {params.folder:q}"
-        " --results-root results --figures {params.figures} --output {output.report:q} > {log:q} 2>&1"
+        " --results-root results --figures {params.figures} {params.audit:q} --output {output.report:q} > {log:q} 2>&1"
 
 
 rule run_notebook:

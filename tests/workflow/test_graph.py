@@ -106,6 +106,22 @@ def test_audit_and_quickstart_have_targets(plan):
     assert plan(["quickstart"])["run_quickstart"] == 1
 
 
+def test_a_report_waits_for_an_audit_only_where_the_run_asks_for_it(plan):
+    assert plan(["report"])["audit_checkpoints"] == 0
+    asked = plan(["report"], checkpoints={"audit": True})
+    assert (asked["observe_model"], asked["audit_checkpoints"], asked["build_report"]) == (6, 1, 1)
+    without_models = plan(["report"], configfile="config/runs/published.yaml", checkpoints={"audit": True})
+    assert without_models["audit_checkpoints"] == 0
+
+
+def test_experiments_on_published_models_are_inputs_of_the_published_figures(plan):
+    target = "results/runs/suite/figures/published_memorization_rates.svg"
+    suite = {"configfile": "config/runs/suite.yaml", "models": ["pythia-70m", "pythia-160m"]}
+    assert plan([target], **suite)["predictability"] == 0
+    asked = plan([target], **suite, experiments=["memorization", "predictability"])
+    assert (asked["predictability"], asked["draw_figure"]) == (1, 1)
+
+
 def test_the_gate_probes_three_checkpoints_of_each_model_that_has_published_results(plan):
     jobs = plan(["gate"], configfile="config/runs/suite.yaml", models=["pythia-70m", "pythia-410m"])
     assert (jobs["probe_checkpoint"], jobs["fetch_checkpoint"]) == (6, 6)

@@ -22,7 +22,7 @@ from workflow_scripts.report import data_sections, sections
 from workflow_scripts.report.checkpoint_notes import checkpoint_notes
 from workflow_scripts.report.comparison_section import comparison_tables
 from workflow_scripts.report.explore import explore_data
-from workflow_scripts.report.inputs import ReportInputs, read_inputs
+from workflow_scripts.report.inputs import AUDIT, ReportInputs, read_inputs
 from workflow_scripts.report.verdicts import by_kind, find_verdicts
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.records import write_record
@@ -62,10 +62,7 @@ def page_content(inputs: ReportInputs) -> dict[str, Any]:
         "data": data_sections.data_blocks(inputs),
         "defects": sections.defect_groups(inputs),
         "checkpoint_notes": checkpoint_notes(
-            inputs.run["suite"],
-            [model["name"] for model in inputs.run["models"]],
-            inputs.run_dir / "tables",
-            inputs.results_root,
+            [model["name"] for model in inputs.run["models"]], inputs.run_dir / "tables", inputs.files.get(AUDIT)
         ),
         "provenance": sections.provenance(inputs),
         "versions": sections.versions(inputs),
@@ -79,9 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--run-dir", type=Path, required=True, help="folder with tables/ and figures/ of the run")
     parser.add_argument("--results-root", type=Path, default=Path("results"), help="folder with data/ and training/")
     parser.add_argument("--figures", nargs="*", default=[], help="figures to show, in this order")
+    parser.add_argument("--audit", type=Path, help="defects.tsv of an audit of the checkpoints; none is shown without")
     parser.add_argument("--output", type=Path, required=True, help="the page (.html)")
     options = parser.parse_args(arguments)
-    inputs = read_inputs(options.run, options.run_dir, options.results_root, options.figures)
+    inputs = read_inputs(options.run, options.run_dir, options.results_root, options.figures, options.audit)
     page = render(inputs)
     size = len(page.encode("utf-8"))
     if size > LARGEST_PAGE:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from workflow_scripts.checkpoints.defects import Defect, read_defects
 
-SCORES, AUDIT = "score_defects.tsv", "defects.tsv"
+SCORES = "score_defects.tsv"
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,13 @@ class CheckpointNotes:
     audited: bool
 
 
-def checkpoint_notes(suite: str, models: Sequence[str], tables: Path, results: Path) -> CheckpointNotes | None:
-    """Findings on ``models`` in ``tables`` of the run and the audit of ``suite``; ``None`` when nothing was judged."""
-    audit = results / "audit" / suite / AUDIT
-    paths = [path for path in (audit, tables / SCORES) if path.is_file()]
+def checkpoint_notes(models: Sequence[str], tables: Path, audit: Path | None) -> CheckpointNotes | None:
+    """Findings on ``models`` in ``tables`` of the run and in ``audit``; ``None`` when nothing was judged.
+
+    An audit that the run does not ask for is not looked for: the page would depend on what else was made before.
+    """
+    paths = [*([audit] if audit else []), *(path for path in (tables / SCORES,) if path.is_file())]
     if not paths:
         return None
     found = [defect for path in paths for defect in read_defects(path) if defect.model in models]
-    return CheckpointNotes(found, audit.is_file())
+    return CheckpointNotes(found, audit is not None)

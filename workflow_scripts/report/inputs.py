@@ -21,6 +21,7 @@ from workflow_scripts.published.table import of_protocol, read_table
 from workflow_scripts.report.tables import METRICS_COLUMNS, VALIDATION_COLUMNS, join_models, own_scores, read_run
 from workflow_scripts.storage.records import RECORD_SUFFIX
 
+AUDIT = "audit"  # its name among the files that were read
 COMPARISON_COLUMNS = (
     "model", "step", "shots", "task", "metric", "value_published", "value_ours", "difference", "noise", "verdict",
 )  # fmt: skip
@@ -46,10 +47,12 @@ class ReportInputs:
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
-def read_inputs(run_file: Path, run_dir: Path, results_root: Path, figures: Sequence[str]) -> ReportInputs:
+def read_inputs(
+    run_file: Path, run_dir: Path, results_root: Path, figures: Sequence[str], audit: Path | None = None
+) -> ReportInputs:
     """Read what lies in ``run_dir`` (tables, figures) and ``results_root`` (data, training)."""
     run, tables = read_run(run_file), run_dir / "tables"
-    files = {"run": run_file}
+    files = {"run": run_file, **({AUDIT: audit} if audit else {})}
     frames = {}
     for name in ("scores", "published"):
         path = tables / f"{name}.parquet"

@@ -221,6 +221,14 @@ class Graph:
         names = ["defects.tsv"] if self.ledger_arguments() else ["defects.tsv", "ledger.tsv"]
         return [f"{folder}/{name}" for name in names] if self.models else []
 
+    def audit_of_report(self) -> list[str]:
+        """The table of defects that the report shows; nothing where the run does not ask for it."""
+        return self.audited()[:1] if self.run.section("checkpoints").get("audit") else []
+
+    def audit_arguments(self) -> list[str]:
+        """The same as an argument."""
+        return [text for path in self.audit_of_report() for text in ("--audit", path)]
+
     def audited_scores(self) -> list[str]:
         """Defects that show in the run's own results; nothing for a run without models."""
         return [f"{self.tables}/score_defects.tsv"] if self.models else []
