@@ -50,6 +50,32 @@ def test_more_entries_than_the_original_generator_can_shuffle_are_refused(monkey
         shuffle.shuffle(np.arange(5, dtype=np.int32))
 
 
+def test_numpy_draws_64_bit_numbers_above_2_to_the_32(monkeypatch):
+    monkeypatch.setattr(mersenne, "shuffle_in_place", lambda values, *state: len(values))
+    shuffle = mersenne.LegacyShuffle(0)
+    shuffle.shuffle(np.broadcast_to(np.int8(0), 2**32))  # an array of one byte
+    with pytest.raises(ConfigError, match="more than 4294967296 are not supported"):
+        shuffle.shuffle(np.broadcast_to(np.int8(0), 2**32 + 1))
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ("exposures", {"--document": "0", "--token": "0"}),
+        ("documents", {"--iteration": "0"}),
+        ("coverage", {"--step": "1"}),
+        ("ngram", {"--tokens": "1", "--start_iteration": "0", "--end_iteration": "1"}),
+    ],
+)
+def test_no_part_of_a_question_may_be_left_out(question, words):
+    complete = [text for pair in words.items() for text in pair]
+    look_up.arguments_parser().parse_args([question, *complete])
+    for name in words:
+        others = [text for pair in words.items() if pair[0] != name for text in pair]
+        with pytest.raises(SystemExit):
+            look_up.arguments_parser().parse_args([question, *others])
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"parameters": {"key": 1}}', '{"parameters": null}', "{}"])
 def test_a_record_of_index_maps_that_is_none_is_refused(tmp_path, content):
     (tmp_path / "stem.record.json").write_text(content)

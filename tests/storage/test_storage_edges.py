@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -34,6 +35,7 @@ from workflow_scripts.storage.listing import known_files, read_small
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.partial import Part
 from workflow_scripts.storage.retry import RetryableError, RetryPolicy
+from workflow_scripts.storage.source_arguments import add_patience_arguments, policy_of
 from workflow_scripts.storage.sources import MirrorSource, Repository
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4, example "abc"
@@ -252,6 +254,12 @@ def test_arguments_that_make_no_source(tmp_path: Path, capsys: pytest.CaptureFix
     arguments = ["--source", "mirror", "--location", str(tmp_path), *named, "--output", str(tmp_path / "l.tsv"), *more]
     assert cli.run(make_lock.main, arguments) == 2
     assert words in capsys.readouterr().err
+
+
+def test_one_attempt_and_half_a_second_are_patience_enough() -> None:
+    parser = argparse.ArgumentParser()
+    add_patience_arguments(parser)
+    assert policy_of(parser.parse_args(["--attempts", "1", "--stall-seconds", "0.5"])).attempts == 1
 
 
 # Unfinished files
