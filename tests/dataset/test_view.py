@@ -63,10 +63,10 @@ def test_making_a_view_again_gives_equal_bytes(shards, tmp_path):
     assert (tmp_path / "view.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("order", [[0, 2, 1], [0, 1], [1, 2], [0, 1, 2, 2]])
+@pytest.mark.parametrize("order", [[0, 2, 1], [0, 1], [1, 2], [0, 1, 2, 2], [0]])
 def test_shards_out_of_order_or_incomplete_are_refused(shards, tmp_path, order, capsys):
     assert cli.run(make_view.main, words([shards[k] for k in order], tmp_path / "view.json")) == 2
-    assert "give all 3 shards of c in order" in capsys.readouterr().err
+    assert f"{shards[0].parent}: give all 3 shards of c in order" in capsys.readouterr().err
     assert not (tmp_path / "view.json").exists()
 
 
