@@ -1,5 +1,7 @@
 """Ours over the published differences, versions, batches, interventions, arithmetic and memorization: known shifts."""
 
+import json
+
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
@@ -10,12 +12,13 @@ from workflow_scripts.published.table import read_table
 from workflow_scripts.report.own_experiments import COMPARED_ROWS, own_memorized
 from workflow_scripts.report.registry import FIGURES
 from workflow_scripts.report.style import house_style
-from workflow_scripts.report.tables import Tables, own_scores, read_published_file
+from workflow_scripts.report.tables import Tables, load_tables, own_scores, read_published_file
 from workflow_scripts.suite.figures import OWN_TABLES, PUBLISHED_FILES
 
 SHIFT, STEP = 0.05, 143000
 SIZES = ("410m", "1.4b")
 ARM = "pythia-intervention-410m-deduped"
+EVERY = ["predictability", "interventions", "term_frequency"]
 OWN = {"own", *OWN_TABLES}
 CHANGED = (
     "published_deduped_minus_standard", "published_versions", "published_batch_sizes", "published_crows_pairs",
@@ -204,6 +207,18 @@ def test_a_run_without_has_no_diamonds(tables, name):
     assert not faces(drawing.figure, "dD")
     assert "iamonds" not in drawing.caption
     plt.close(drawing.figure)
+
+
+@pytest.mark.parametrize(("suite", "experiments"), [("pythia", ["predictability"]), ("pythia", []), ("pocket", EVERY)])
+def test_tables_are_read_where_the_run_makes_them_of_published_models(tmp_path, suite, experiments):
+    for name, frame in (("predictability", confusion_table()), ("interventions", arm_table())):
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+    run = {"run": "r", "suite": suite, "models": [], "settings": {"experiments": experiments}}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    tables = load_tables(tmp_path / "run.json", list(OWN_TABLES), tmp_path, tmp_path)
+    expected = ["predictability"] if suite == "pythia" and experiments else []
+    assert list(tables.experiments) == expected
+    assert set(tables.files) == {"run", *expected}
 
 
 def test_every_published_figure_has_ours_but_the_training_map():
