@@ -178,6 +178,13 @@ def test_without_an_index_the_last_shard_of_two_may_be_shorter(tmp_path):
     assert plan_join(tmp_path / "two-00000-of-00001.bin", tmp_path / "out", {}).total == 14
 
 
+def test_a_join_says_how_far_it_is(published, tmp_path, capsys):
+    join(plan_join(first_of(published, 4), tmp_path / "out", {}))
+    said = capsys.readouterr().err
+    assert "join pile:" in said
+    assert "100" in said.splitlines()[-1]
+
+
 def test_shards_that_are_in_the_part_are_not_read_again(published, tmp_path):
     plan = plan_join(first_of(published, 4), tmp_path / "out", {})
     expected = join(plan)

@@ -34,7 +34,7 @@ def test_the_default_run_is_the_whole_pocket_suite(default):
     assert run.retrains
 
 
-@pytest.mark.parametrize("name", ["books", "one-model", "one-pythia-model", "published", "suite"])
+@pytest.mark.parametrize("name", ["books", "books-full", "one-model", "one-pythia-model", "published", "suite"])
 def test_every_shipped_run_resolves(root, default, name):
     changes = load_yaml(root / "config" / "runs" / f"{name}.yaml")
     merged = {
@@ -42,7 +42,7 @@ def test_every_shipped_run_resolves(root, default, name):
         for key in default
     }
     merged |= {key: value for key, value in changes.items() if not isinstance(value, dict)}
-    if name == "books" and not (root / "../shared/corpora/gutenberg31_pd.jsonl").exists():
+    if name.startswith("books") and not (root / "../shared/corpora/gutenberg31_pd.jsonl").exists():
         pytest.skip("../shared is absent: the books run has no text")
     run = load_run(merged)
     assert run.name == name
@@ -57,6 +57,11 @@ def test_wrong_names_suggest_the_right_one(default):
     assert "did you mean 'pocket_facts'?" in refused(default, tasks=["pocket_fact"])
     assert "did you mean 'retrain'?" in refused(default, checkpoints={"source": "retrian"})
     assert "unknown figure" in refused_figure(default)
+
+
+def test_a_key_without_a_value_is_refused_where_it_has_a_meaning(default):
+    assert "models: None is a NoneType, expected array" in refused(default, models=None)
+    assert load_run({**default, "of_somebody_else": None}).settings == load_run(default).settings
 
 
 def test_a_model_of_another_suite_names_that_suite(default):

@@ -126,7 +126,7 @@ def test_overrides_change_one_model_and_only_known_numbers():
         override(suite, {name: {"learning_rat": 0.5}})
 
 
-@pytest.mark.parametrize("name", ["pythia", "pocket", "books"])
+@pytest.mark.parametrize("name", ["pythia", "pocket", "books", "books-long"])
 def test_every_suite_loads_and_its_models_are_whole(name):
     assert name in suite_names()
     suite = load_suite(name)

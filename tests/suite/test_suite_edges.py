@@ -300,7 +300,13 @@ def test_text_from_the_command_line_becomes_what_the_schema_asks_for_or_stays(te
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("a: [1", "a.yaml"), ("- 1\n", "holds a list"), ("1", "holds a int")],
+    [
+        ("a: [1", "a.yaml"),
+        ("- 1\n", "holds a list"),
+        ("1", "holds a int"),
+        ("a: 1\n? [b]\n: 2\n", "line 2: keys must be plain values"),
+        ("a: 1\nb: c: d\n", "line 2: mapping values are not allowed"),
+    ],
 )
 def test_files_that_are_no_configuration(tmp_path, content, words):
     (tmp_path / "a.yaml").write_text(content)
