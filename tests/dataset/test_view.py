@@ -12,7 +12,7 @@ from workflow_scripts import cli
 from workflow_scripts.dataset import look_up, make_view, shard_memmap
 from workflow_scripts.dataset.cutting import cut, sizes_by_count
 from workflow_scripts.dataset.index_writer import with_suffix
-from workflow_scripts.dataset.view import open_data, read_view
+from workflow_scripts.dataset.view import open_data, open_pair, read_view
 from workflow_scripts.errors import DataError, MissingInputError
 
 CORPUS = {
@@ -76,6 +76,16 @@ def test_a_damaged_shard_is_found_when_the_view_is_opened(shards, tmp_path):
         file.write(b"x")
     with pytest.raises(DataError, match=r"c-00001-of-00002\.bin: shard is too long"):
         open_data(tmp_path / "view.json")
+
+
+def test_tokens_of_another_length_than_the_index_says_are_named_by_file_or_folder(shards):
+    whole = shards[0].parent / "c.bin"
+    for files, place in (([whole], whole), (shards, shards[0].parent)):
+        with files[-1].open("ab") as file:
+            file.write(b"xx")
+        with pytest.raises(DataError) as caught:
+            open_pair(shards[0].parent / "c.idx", files)
+        assert str(caught.value).startswith(f"{place}: too long: ")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"version": 2}', '{"version": 1, "name": "c", "extra": 1}'])
