@@ -349,6 +349,15 @@ def test_two_families_with_one_name_are_refused(facts):
         build_suite(facts)
 
 
+@pytest.mark.parametrize(
+    "name", ["books-{size", "books-size}", "books-{size.__class__}", "books-{0}", "books-{size:9}"]
+)
+def test_a_name_pattern_knows_size_suffix_and_seed_only(facts, name):
+    facts["families"][0]["name"] = name
+    with pytest.raises(ConfigError, match=r"families\.0\.name: .* does not match"):
+        check_schema(facts, "suite", "a suite file")
+
+
 @pytest.mark.parametrize(("key", "value"), [("sizes", "2m"), ("datasets", "deduped")])
 def test_a_family_of_what_is_not_there_is_refused(facts, key, value):
     facts["families"][0][key] = [value]
