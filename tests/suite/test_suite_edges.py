@@ -350,7 +350,7 @@ def test_two_families_with_one_name_are_refused(facts):
 
 
 @pytest.mark.parametrize(
-    "name", ["books-{size", "books-size}", "books-{size.__class__}", "books-{0}", "books-{size:9}"]
+    "name", ["b-{size", "b-size}", "b-{size.__class__}", "b-{0}", "b-{size:9}"]
 )
 def test_a_name_pattern_knows_size_suffix_and_seed_only(facts, name):
     facts["families"][0]["name"] = name
