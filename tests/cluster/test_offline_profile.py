@@ -36,3 +36,6 @@ def test_downloads_run_on_the_login_node_and_the_rest_as_jobs(place, start_snake
     for rule in ("download_dataset", "fetch_checkpoint"):
         assert f"localrule {rule}:" in output
     assert "localrule score_checkpoint:" not in output
+    said = [path.read_text() for path in sorted((place / "results/logs/score_checkpoint").iterdir())]
+    assert sorted(text.count("scored ahead of its own job") for text in said) == [0, 1], "one process for the group"
+    assert sorted(text.count("scored ahead, put in its place") for text in said) == [0, 1]
