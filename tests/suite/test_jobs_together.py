@@ -24,4 +24,17 @@ JOBS = [
     ids=["no-group", "group", "one-job", "nothing-scored"],
 )
 def test_the_checkpoints_of_a_group(words, expected):
-    assert sibling_arguments(["/env/bin/snakemake", *words]) == expected
+    assert sibling_arguments(["/env/bin/snakemake", *words], {}) == expected
+
+
+def test_the_snakemake_of_one_job_is_told_of_the_whole_allocation():
+    environment = {}
+    outer, inner = (["/env/bin/snakemake", "--target-jobs", *jobs, "--cores", "1"] for jobs in (JOBS, JOBS[3:]))
+    assert sibling_arguments(outer, environment) == ["--siblings", ZERO, FOUR]
+    assert sibling_arguments(inner, environment) == ["--siblings", ZERO, FOUR]
+
+
+def test_a_run_that_was_started_for_no_job_tells_nothing():
+    environment = {}
+    assert sibling_arguments(["/env/bin/snakemake", "-c2"], environment) == []
+    assert environment == {}
