@@ -1,6 +1,7 @@
 """What the data programs refuse, and small cases of what they do, away from the beaten path."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from workflow_scripts.dataset.index_maps import read_map_record
 from workflow_scripts.dataset.index_writer import write_index
 from workflow_scripts.dataset.patched import Patch, PatchedRows, read_patch, write_patch
 from workflow_scripts.dataset.shards import ShardFile, VirtualTokens
-from workflow_scripts.dataset.tokenizer_file import open_tokenizer
+from workflow_scripts.dataset.tokenizer_file import open_tokenizer, set_threads
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, ModelError
 from workflow_scripts.storage.lockfile import read_lock
 from workflow_scripts.suite.registry import load_suite
@@ -143,6 +144,14 @@ def test_a_ledger_that_is_none(tmp_path, content, error, words):
 def test_a_folder_of_configurations_must_hold_one(tmp_path):
     with pytest.raises(MissingInputError, match=r"holds no \.yml file"):
         read_configuration(tmp_path)
+
+
+@pytest.mark.parametrize(("jobs", "parallel"), [(1, "false"), (3, "true")])
+def test_the_tokenizer_library_takes_the_threads_that_were_asked_for(monkeypatch, jobs, parallel):
+    for name in ("TOKENIZERS_PARALLELISM", "RAYON_NUM_THREADS"):
+        monkeypatch.setenv(name, "")
+    set_threads(jobs)
+    assert (os.environ["TOKENIZERS_PARALLELISM"], os.environ["RAYON_NUM_THREADS"]) == (parallel, str(jobs))
 
 
 def test_text_is_looked_up_with_its_tokenizer(capsys, tmp_path):

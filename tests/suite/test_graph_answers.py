@@ -78,6 +78,12 @@ def test_trained_checkpoints_are_named_by_trainer_iteration(trained):
     assert folders == [f"step{trained.models['pocket-90k'].step(hub).iteration}" for hub in steps]
 
 
+def test_stock_lm_eval_scores_the_last_checkpoint_of_the_first_model_too(trained, from_hub):
+    assert trained.sample_checkpoint() == [layout.checkpoint_folder("pocket-90k", trained.run.steps["pocket-90k"][-1])]
+    assert from_hub.sample_checkpoint() == [layout.checkpoint_folder("pythia-70m-deduped", 143_000)]
+    assert graph_of("config/runs/published.yaml").sample_checkpoint() == []
+
+
 def test_the_order_of_the_rows_follows_from_four_numbers(from_hub):
     # The Pile in 143,000 batches of 1,024 rows of 2,048 tokens, seed 1234: the suite's published training.
     retraining = graph_of("config/runs/one-pythia-model.yaml", checkpoints={"source": "retrain"})

@@ -349,9 +349,7 @@ def test_two_families_with_one_name_are_refused(facts):
         build_suite(facts)
 
 
-@pytest.mark.parametrize(
-    "name", ["b-{size", "b-size}", "b-{size.__class__}", "b-{0}", "b-{size:9}"]
-)
+@pytest.mark.parametrize("name", ["b-{size", "b-size}", "b-{size.__class__}", "b-{0}", "b-{size:9}"])
 def test_a_name_pattern_knows_size_suffix_and_seed_only(facts, name):
     facts["families"][0]["name"] = name
     with pytest.raises(ConfigError, match=r"families\.0\.name: .* does not match"):
