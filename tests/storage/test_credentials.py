@@ -56,6 +56,8 @@ def test_public_part_of_an_address(url: str, shown: str) -> None:
         ("https://h/a", "https://h:443/b", True),
         ("http://h/a", "https://h/a", False),
         ("http://h:8080/a", "http://h/a", False),
+        ("http://h:81/a", "http://h/a", False),
+        ("https://h:444/a", "https://h/a", False),
         ("https://h:80/a", "https://h/a", False),
         ("https://h/a", "https://other/a", False),
     ],

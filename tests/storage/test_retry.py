@@ -36,6 +36,12 @@ def test_gives_up_after_the_attempts_and_says_so() -> None:
     assert len(calls) == 3
 
 
+def test_it_waits_as_long_as_the_server_asks_for() -> None:
+    slept: list[float] = []
+    RetryPolicy(first_wait=0.001).wait(1, RetryableError("busy", retry_after=7.0), slept.append)
+    assert slept == [7.0]
+
+
 def test_pauses_are_no_failures() -> None:
     answers: list[RetryableError | int] = [PausedError("p", 0.001)] * 5 + [RetryableError("a"), 7]
 

@@ -8,8 +8,16 @@ import pytest
 
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.suite.check import load_run_file
-from workflow_scripts.suite.experiment_costs import experiment_costs, line, main, memorization_cost
+from workflow_scripts.suite.experiment_costs import (
+    BIAS_TOKENS,
+    experiment_costs,
+    line,
+    main,
+    memorization_cost,
+    of_suite,
+)
 from workflow_scripts.suite.experiments import EXPERIMENTS
+from workflow_scripts.suite.interventions import chosen_arms, load_declaration, saved_iterations, start_iteration
 from workflow_scripts.suite.plan import check_limits, experiments_table, total_cost
 from workflow_scripts.suite.registry import load_suite
 
@@ -71,6 +79,18 @@ def test_experiments_that_are_asked_for_count_towards_the_limit(root):
     check_limits(without, total_cost(without))
     with pytest.raises(ConfigError, match="cpu hours"):
         check_limits(dataclasses.replace(run, settings=settings), total_cost(run))
+
+
+def test_arms_of_interventions_train_and_are_asked_about_their_items(root):
+    run = load_run_file(root / "config" / "runs" / "experiments.yaml")
+    section = run.section("interventions")
+    arms = chosen_arms(load_declaration(section["declaration"]), section["arms"])
+    pairs = [(run.suite.model(name), arm) for name in section["models"] for arm in arms]
+    trained = sum((model.train_iterations - start_iteration(model, arm)) * model.batch_tokens for model, arm in pairs)
+    scored = sum(len(saved_iterations(model, arm)) for model, arm in pairs)
+    cost = experiment_costs(run, ["interventions"])[0]
+    assert cost.tokens - trained == pytest.approx(scored * of_suite(run, BIAS_TOKENS))
+    assert cost.read_bytes == 0  # the rows are made here, nothing is downloaded
 
 
 def test_program_prints_the_run_s_own_experiments(root, capsys):
