@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from workflow_scripts.evaluation.batches import Batch
-from workflow_scripts.evaluation.blocks import Block, attend_in_blocks, make_blocks
+from workflow_scripts.evaluation.blocks import Group, attend_in_blocks, make_groups
 
 WAYS = ("sdpa", "flex")
 # Queries per stretch. Shorter stretches leave out more of the masked pairs and cost more calls.
@@ -39,19 +39,19 @@ class Stretch:
 class View:
     """How nodes of a batch see each other.
 
-    ``turns`` complex64 [B, 1, T, half the rotary size]: cosine and sine of their angles; ``stretches`` or ``blocks``
+    ``turns`` complex64 [B, 1, T, half the rotary size]: cosine and sine of their angles; ``stretches`` or ``groups``
     for sdpa, ``flex_mask`` for flex.
     """
 
     turns: torch.Tensor
     stretches: list[Stretch] = field(default_factory=list)
-    blocks: list[Block] | None = None
+    groups: list[Group] | None = None
     flex_mask: Any = None
 
     @property
     def at_slots(self) -> View:
         """What the last layer needs of it."""
-        return self if self.blocks is None else replace(self, blocks=[block for block in self.blocks if block.wanted])
+        return self if self.groups is None else replace(self, groups=[group.at_slots for group in self.groups])
 
 
 def make_view(batch: Batch, frequencies: torch.Tensor, dtype: torch.dtype, way: str, heads: int) -> View:
@@ -63,7 +63,7 @@ def make_view(batch: Batch, frequencies: torch.Tensor, dtype: torch.dtype, way: 
     if way == "flex":
         return View(turns, flex_mask=block_mask(end))
     if device.type == "cpu" and dtype == torch.float32:
-        return View(turns, blocks=make_blocks(batch.depth.numpy(), batch.end.numpy(), batch.slots.numpy(), heads))
+        return View(turns, groups=make_groups(batch.depth.numpy(), batch.end.numpy(), batch.slots.numpy(), heads))
     return View(turns, make_stretches(batch.depth, end, dtype))
 
 
@@ -117,12 +117,12 @@ def attend(joint: torch.Tensor, view: View) -> torch.Tensor:
     ``joint`` [B, T, 3, heads, head size] holds queries, keys and values; it may be overwritten.
     """
     packed = joint.permute(2, 0, 3, 1, 4)
-    if view.blocks is not None:
+    if view.groups is not None:
         packed = packed.contiguous()
     rotate(packed[:2, ..., : 2 * view.turns.shape[-1]], view)
+    if view.groups is not None:
+        return attend_in_blocks(packed, view.groups)
     query, key, value = packed
-    if view.blocks is not None:
-        return attend_in_blocks(query, key, value, view.blocks)
     if view.flex_mask is not None:
         return flex(query.device.type)(query, key, value, block_mask=view.flex_mask).transpose(1, 2)
     return attend_in_stretches(query, key, value, view.stretches)

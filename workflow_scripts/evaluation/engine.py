@@ -22,6 +22,7 @@ from torch.nn import functional
 from workflow_scripts.errors import EvaluationError, ModelError
 from workflow_scripts.evaluation.attention import View, attend, make_view
 from workflow_scripts.evaluation.batches import Batch, edges_before, make_batches, segments
+from workflow_scripts.evaluation.dense import activation_function, linear, row_pieces
 from workflow_scripts.evaluation.forest import Forest
 from workflow_scripts.evaluation.head import Head
 from workflow_scripts.evaluation.model_folder import HEAD, NeoxConfig, read_config
@@ -73,15 +74,6 @@ def regroup(joint: torch.Tensor, config: NeoxConfig) -> torch.Tensor:
     order = torch.arange(config.rotary_size).view(2, -1).t().flatten().to(joint.device)
     grouped[:2, :, : len(order)] = grouped[:2, :, order]
     return grouped.view(joint.shape)
-
-
-def activation_function(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The activation called ``hidden_act`` in config.json, in place: fresh memory costs more than the arithmetic."""
-    if name == "relu":
-        return functional.relu_
-    if name == "gelu":
-        return torch.ops.aten.gelu_
-    return lambda inner: torch.ops.aten.gelu_(inner, approximate="tanh")
 
 
 @dataclass
@@ -233,15 +225,23 @@ class Engine:
 
         With ``slots``, everything after the attention is computed and returned at those nodes only, [S, hidden size].
         """
-        width, eps = states.shape[-1:], self.config.layer_norm_eps
-        mixed = self.mix(layer, functional.layer_norm(states, width, *layer.norm_attention, eps), view)
+        eps = self.config.layer_norm_eps
+        normed = functional.layer_norm(states, states.shape[-1:], *layer.norm_attention, eps)
+        mixed, before = self.mix(layer, normed, view).flatten(0, 1), states.flatten(0, 1)
         if slots is not None:
-            mixed, states = (every.flatten(0, 1).index_select(0, slots) for every in (mixed, states))
-        attended = functional.linear(mixed, *layer.attention_out)
+            mixed, before = mixed.index_select(0, slots), before.index_select(0, slots)
+        after = torch.empty_like(before)
+        for rows in row_pieces(before):
+            after[rows] = self.feed(layer, mixed[rows], before[rows])
+        return after if slots is not None else after.view(states.shape)
+
+    def feed(self, layer: Layer, mixed: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        """What follows the attention, which gave ``mixed``: output projection and MLP; [n, hidden size]."""
+        attended = linear(mixed, *layer.attention_out)
         before = states if self.config.parallel_residual else states + attended
-        normed = functional.layer_norm(before, width, *layer.norm_mlp, eps)
-        inner = self.activation(functional.linear(normed, *layer.mlp_in))
-        return functional.linear(inner, *layer.mlp_out).add_(attended).add_(states)
+        normed = functional.layer_norm(before, before.shape[-1:], *layer.norm_mlp, self.config.layer_norm_eps)
+        inner = linear(normed, *layer.mlp_in, self.activation)
+        return linear(inner, *layer.mlp_out).add_(attended).add_(states)
 
     def mix(self, layer: Layer, normed: torch.Tensor, view: View) -> torch.Tensor:
         """Self-attention under the tree mask, before the output projection; [B, T, hidden size]."""

@@ -14,6 +14,8 @@ from itertools import pairwise
 
 import torch
 
+from workflow_scripts.evaluation.dense import is_fused, linear
+
 # Rows per product and columns per block, by device: on a CPU three megabytes of logits, near what its cache holds; of
 # 128 to 2048 rows and 256 to 2048 columns these cost least, with others of the same size. On a GPU as much as keeps it
 # busy (400 MB of logits).
@@ -115,9 +117,11 @@ class Head:
         return sums.add_(tops, alpha=self.unit) if far else sums
 
     def block_logits(self, hidden: torch.Tensor, start: int) -> torch.Tensor:
-        """Logits float32 [n, columns] of the tokens from ``start``, in the buffer."""
+        """Logits float32 [n, columns] of the tokens from ``start``, in the buffer or in fresh memory."""
         weight = self.weight[start : start + self.columns]
         logits = self.logits[: len(hidden) * len(weight)].view(len(hidden), len(weight))
+        if is_fused(hidden):
+            return linear(hidden, weight)
         if weight.dtype == torch.float32:
             return torch.mm(hidden, weight.t(), out=logits)
         return logits.copy_(hidden @ weight.t())

@@ -1,0 +1,64 @@
+"""Linear layers of a forward pass, with what follows them: by oneDNN where PyTorch has it, else by its own products.
+
+In float32 on a CPU oneDNN multiplies about a tenth faster and adds bias and activation on the way. It prepares itself
+for each number of rows that it meets, which takes as long as a product; so it is only given a few such numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch.nn import functional
+
+# Rows per product on a CPU, so that what lies between two products stays in cache, and of what their number must be a
+# multiple to be oneDNN's.
+CPU_ROWS = 512
+STEP = 64
+
+# Name and algorithm in oneDNN, and the function in place: fresh memory costs more than the arithmetic.
+Activation = tuple[str, str, Callable[[torch.Tensor], torch.Tensor]]
+NONE: Activation = ("none", "", lambda inner: inner)
+RELU: Activation = ("relu", "", functional.relu_)
+GELU: Activation = ("gelu", "none", torch.ops.aten.gelu_)
+GELU_TANH: Activation = ("gelu", "tanh", lambda inner: torch.ops.aten.gelu_(inner, approximate="tanh"))
+
+
+def activation_function(name: str) -> Activation:
+    """The activation called ``hidden_act`` in config.json."""
+    return {"relu": RELU, "gelu": GELU}.get(name, GELU_TANH)
+
+
+def linear(
+    rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, activation: Activation = NONE
+) -> torch.Tensor:
+    """``activation(rows @ weight.T + bias)``, [n, outputs], of ``rows`` [n, inputs]."""
+    name, algorithm, function = activation
+    if is_fused(rows):
+        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, name, [], algorithm)
+        return product
+    return function(functional.linear(rows, weight, bias))
+
+
+def is_fused(rows: torch.Tensor) -> bool:
+    """True when oneDNN multiplies ``rows``."""
+    suits = rows.device.type == "cpu" and rows.dtype == torch.float32 and len(rows) % STEP == 0
+    return suits and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+
+
+def row_pieces(rows: torch.Tensor) -> Iterator[slice]:
+    """Parts of ``rows`` that go through a layer one after the other; all at once on a GPU.
+
+    >>> [(part.start, part.stop) for part in row_pieces(torch.empty(1200, 1))]
+    [(0, 512), (512, 1024), (1024, 1152), (1152, 1200)]
+    """
+    total = len(rows)
+    if rows.device.type != "cpu":
+        yield slice(0, total)
+        return
+    first = 0
+    while first < total:
+        left = min(total - first, CPU_ROWS)
+        last = first + (left - left % STEP or left)
+        yield slice(first, last)
+        first = last
