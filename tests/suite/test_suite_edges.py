@@ -108,6 +108,17 @@ def test_the_doctor_does_not_wait_for_ever(tmp_path, monkeypatch):
     assert "no controller answered" in doctor.check_slurm().detail
 
 
+def test_the_doctor_finds_a_token_in_the_environment_or_in_its_file(tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    assert doctor.check_token().detail.startswith("none")
+    (tmp_path / "token").write_text("secret")
+    assert doctor.check_token() == doctor.Finding("note", "Hub token", "present")
+    (tmp_path / "token").unlink()
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    assert doctor.check_token() == doctor.Finding("note", "Hub token", "present")
+
+
 def test_the_doctor_tells_whether_snakemake_can_submit_to_slurm(monkeypatch):
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
     assert doctor.check_slurm_plugin() == doctor.Finding("note", "slurm plugin", "not installed: make setup-slurm")
