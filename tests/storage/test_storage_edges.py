@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx2
 import pytest
@@ -21,6 +23,7 @@ from workflow_scripts.errors import (
     DataError,
     IntegrityError,
     MissingInputError,
+    StorageError,
     TransferError,
     UnknownNameError,
 )
@@ -28,6 +31,7 @@ from workflow_scripts.storage import git_objects, http_reader, lfs_program, make
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.catalog import Access, open_source
 from workflow_scripts.storage.digests import ContentHash
+from workflow_scripts.storage.fetch import check_answer
 from workflow_scripts.storage.hashing import sha256_file, sha256_text
 from workflow_scripts.storage.http_reader import byte_stream
 from workflow_scripts.storage.lfs_client import open_store
@@ -36,7 +40,7 @@ from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.partial import Part
 from workflow_scripts.storage.retry import RetryableError, RetryPolicy
 from workflow_scripts.storage.source_arguments import add_patience_arguments, policy_of
-from workflow_scripts.storage.sources import MirrorSource, Repository
+from workflow_scripts.storage.sources import ByteStream, MirrorSource, Repository
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4, example "abc"
 
@@ -290,6 +294,32 @@ def test_wrong_content_is_set_aside_and_the_next_attempt_starts_empty(tmp_path: 
         part.append(b"abc")
     assert (path.read_bytes(), (tmp_path / "a.bad").read_bytes()) == (b"abc", b"abd")
     assert ContentHash.for_entry(FileEntry("a", 3, ABC)).sha256() == hashlib.sha256(b"").hexdigest()
+
+
+def test_a_disk_that_fills_up_is_named_and_the_part_is_kept(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "a.part"
+
+    def full(part: Part, block: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with Part(path, FileEntry("a", 3, ABC), lambda number: None) as part:
+        part.append(b"ab")
+        monkeypatch.setattr(Part, "write", full)
+        with pytest.raises(StorageError, match=r"a\.part: No space left on device after 2 B; free some space"):
+            part.append(b"c")
+        assert part.length == 2
+    assert path.read_bytes() == b"ab"
+
+
+def test_bytes_from_another_place_than_was_asked_for_do_not_touch_the_part(tmp_path: Path) -> None:
+    job = SimpleNamespace(label=lambda: "here", remote_path="a", entry=FileEntry("a", 3, ABC))
+    with Part(tmp_path / "a.part", job.entry, lambda number: None) as part:
+        part.append(b"ab")
+        with pytest.raises(RetryableError, match="here: asked from byte 2, got from byte 1"):
+            check_answer(job, part, ByteStream(1, 3, iter([b"bc"])))
+        assert part.length == 2
+        check_answer(job, part, ByteStream(0, 3, iter([b"abc"])))
+        assert part.length == 0
 
 
 # Records, and what is stale
