@@ -14,6 +14,8 @@ from workflow_scripts.dataset.cutting import cut, sizes_by_count
 from workflow_scripts.dataset.index_writer import with_suffix
 from workflow_scripts.dataset.view import open_data, open_pair, read_view
 from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.storage.hashing import sha256_file
+from workflow_scripts.storage.records import record_path
 
 CORPUS = {
     "corpus_seed": 1,
@@ -40,6 +42,9 @@ def words(shards, output):
 def test_a_view_moves_together_with_its_data(shards, tmp_path):
     make_view.main(words(shards, tmp_path / "views" / "view.json"))
     content = json.loads((tmp_path / "views" / "view.json").read_text())
+    record = json.loads(record_path(tmp_path / "views" / "view.json").read_text())
+    assert record["parameters"]["shards"] == 3
+    assert record["inputs"]["idx"]["sha256"] == sha256_file(shards[0].parent / "c.idx")
     assert content["idx"] == "../raw/c.idx"
     assert [shard["path"] for shard in content["shards"]] == [f"../raw/{path.name}" for path in shards]
     moved = tmp_path / "elsewhere"

@@ -309,6 +309,7 @@ def test_addresses_that_git_could_run_are_refused(location: str) -> None:
         b"version https://git-lfs.github.com/spec/v1\noid md5:" + b"0" * 64 + b"\nsize 1\n",
         b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize -1\n",
         b"version https://git-lfs.github.com/spec/v1\next-0-x sha256:1\noid sha256:" + b"0" * 64 + b"\nsize 1\n",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 1 2\n",
         b"version https://git-lfs.github.com/spec/v1\n",
     ],
 )

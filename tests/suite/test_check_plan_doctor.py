@@ -21,7 +21,9 @@ def test_merging_is_snakemakes(root):
 
 def test_check_describes_the_run(capsys):
     assert cli.run(check.main, []) == 0
-    assert "suite pocket, 6 models" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "suite pocket, 6 models" in said
+    assert "tasks, 0 and 5 shots: " in said
 
 
 def test_check_refuses_a_duplicate_key(tmp_path, capsys):
