@@ -71,6 +71,8 @@ def test_result_of_the_attempt_that_works() -> None:
     [
         ({"Retry-After": "12"}, 12.0),
         ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "\u00b3"}, None),
+        ({"Retry-After": "9" * 400}, None),
         ({"RateLimit": '"api";r=0;t=55'}, 55.0),
         ({"RateLimit": '"api";r=3;t=55'}, None),
         ({}, None),

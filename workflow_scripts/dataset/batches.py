@@ -77,7 +77,7 @@ def read_ledger(path: Path) -> dict[int, str]:
     hashes = {}
     for number, line in enumerate(lines[1:], 2):
         fields = line.split("\t")
-        if len(fields) != 4 or not fields[0].isdigit():
+        if len(fields) != 4 or not fields[0].isdecimal():
             raise DataError(f"{path}:{number}: expected iteration, first row, rows and sha256")
         hashes[int(fields[0])] = fields[3]
     return hashes

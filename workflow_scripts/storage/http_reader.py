@@ -165,7 +165,7 @@ def byte_stream(response: httpx2.Response, offset: int, label: str) -> ByteStrea
             raise RetryableError(f"{label}: a part without a usable Content-Range")
         return ByteStream(int(match[1]), total, response.iter_raw(), kind)
     length = response.headers.get("Content-Length", "")
-    return ByteStream(0, int(length) if length.isdigit() else None, response.iter_raw(), kind)
+    return ByteStream(0, int(length) if is_number(length) else None, response.iter_raw(), kind)
 
 
 def check_status(response: httpx2.Response, expiring: frozenset[int], label: str, denied: str) -> None:
@@ -191,15 +191,24 @@ def check_status(response: httpx2.Response, expiring: frozenset[int], label: str
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that a server asks to wait: Retry-After as a number or a date, else the ``t=`` of a RateLimit header."""
     value = headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    if is_number(value):
         return float(value)
     if value:
         try:
             return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     match = re.search(r"\br=0\b.*?\bt=(\d+)", headers.get("RateLimit", ""))
     return float(match[1]) if match else None
+
+
+def is_number(text: str) -> bool:
+    """True for the digits of a header's number; other alphabets' digits and endless ones are none.
+
+    >>> [is_number(text) for text in ("12", "", "\u00b3", "9" * 20)]
+    [True, False, False, False]
+    """
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def reason(code: int) -> str:
