@@ -98,7 +98,10 @@ def chosen(options: argparse.Namespace) -> list[Mutant]:
     """The named mutants, or a seeded sample of all mutants of the modules, in an order that mixes them."""
     if options.only:
         named = {name.split("#", maxsplit=1)[0] for name in options.only}
-        return [mutant for module in sorted(named) for mutant in mutants_of(module) if mutant.name in options.only]
+        found = [mutant for module in sorted(named) for mutant in mutants_of(module) if mutant.name in options.only]
+        if missing := set(options.only) - {mutant.name for mutant in found}:
+            raise SystemExit(f"no such mutants: {' '.join(sorted(missing))}")
+        return found
     everything = [mutant for module in options.modules or modules() for mutant in mutants_of(module)]
     return random.Random(options.seed).sample(everything, min(options.count, len(everything)))
 
