@@ -38,7 +38,7 @@ def test_v0_models_of_4m_batches_count_their_own_iterations() -> None:
 
 
 def test_every_model_of_every_suite_has_a_recipe() -> None:
-    for suite in ("pythia", "pocket", "books"):
+    for suite in ("pythia", "pocket", "books", "books-long"):
         for model in load_suite(suite).models.values():
             made = recipe_of(model)
             assert made.parameters == model.parameters

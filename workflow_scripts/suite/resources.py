@@ -27,7 +27,7 @@ GPU_RATES = {"float32": 45e12, "bfloat16": 400e12, "float16": 400e12}
 GPU_MEMORY_MB = 72_000  # usable memory of one 80 GB device
 # Tokens that one evaluation of one checkpoint forwards with shared prefixes computed once: 3.65e6 for the zero-shot
 # list of the suite, measured with lm-eval 0.4.13's requests; five shots cost about twice as much.
-EVALUATION_TOKENS = {"pythia": 3.65e6, "pocket": 6e4, "books": 1e6}
+EVALUATION_TOKENS = {"pythia": 3.65e6, "pocket": 6e4, "books": 1e6, "books-long": 6.1e6}
 MORE_SHOTS_FACTOR = 2.0
 QUICKSTART_TOKENS = 100.0
 # Resident size of a Python with torch, numba, this package and a plan: 265 to 531 MB for models of up to a million

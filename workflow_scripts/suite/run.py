@@ -160,7 +160,8 @@ def refuse_model(suite: Suite, name: str) -> list[Model]:
 
 def other_run(suite: str) -> str:
     """A shipped configuration of another suite, to start from."""
-    return {"pythia": "one-pythia-model.yaml", "books": "books.yaml"}.get(suite, "one-model.yaml")
+    shipped = {"pythia": "one-pythia-model.yaml", "books": "books.yaml", "books-long": "books-full.yaml"}
+    return shipped.get(suite, "one-model.yaml")
 
 
 def select_steps(model: Model, expression: Any) -> tuple[int, ...]:
