@@ -216,7 +216,7 @@ def report(rows: list[tuple[str, str]]) -> None:
 
 def measure_one_off(options: argparse.Namespace, folder: Path) -> None:
     """Costs that are paid once: imports of the scorer, and the plan of every zero-shot task."""
-    imports = run([sys.executable, "-c", "import workflow_scripts.evaluation.score"], folder)
+    imports = run([sys.executable, "-c", "import workflow_scripts.evaluation.scoring"], folder)
     report([("imports of the scorer, per process", f"{imports.cpu:.1f} CPU s, {imports.peak_gib:.2f} GiB")])
     if options.whole_list:
         whole = run(plan_command(WHOLE_LIST, 0, options, folder / "whole.plan"), folder)
