@@ -75,7 +75,7 @@ def publish(output: Path, plan: Plan, config: Mapping[str, Any]) -> bool:
     if not is_scored(output, plan, config) and is_scored(waiting, plan, config):
         loglikelihoods_path(waiting).replace(loglikelihoods_path(output))
         waiting.replace(output)
-        LOGGER.info("%s: scored ahead, put in its place", output)
+        LOGGER.info("%s: the scores that waited are put in its place", output)
     published = is_scored(output, plan, config)
     if published and not waiting.exists() and record_path(waiting).exists():
         record_path(waiting).replace(record_path(output))
