@@ -33,6 +33,8 @@ QUICKSTART_TOKENS = 100.0
 # Resident size of a Python with torch, numba, this package and a plan: 265 to 531 MB for models of up to a million
 # parameters, and 200 MB for the two Snakemakes that a cluster's job holds beside it.
 PROGRAM_MB = 800
+# Bytes per token of a plan that is being scored: 1,634 MB in all were measured with the 6.1e6 tokens of books-long.
+PLAN_BYTES = 225
 # Nodes that the evaluation's engine forwards at once, and rows of logits and their logarithms beside each other.
 ENGINE_TOKENS = {"cpu": 2048, "cuda": 16384}
 LOGIT_COPIES = 3
@@ -109,7 +111,7 @@ def evaluate(model: Model, tokens: float, device: str, dtype: str, threads: int 
     flops = tokens * forward_flops_per_token(model)
     if device == "cpu":
         # The file's pages stay in memory beside the weights that are made from them.
-        memory = PROGRAM_MB + (weights + checkpoint_bytes(model) + working) / MEGABYTE
+        memory = PROGRAM_MB + (weights + checkpoint_bytes(model) + working + PLAN_BYTES * tokens) / MEGABYTE
         return Need(math.ceil(memory), minutes_for(flops / CPU_RATE / threads))
     host = 2 * PROGRAM_MB + (weights + checkpoint_bytes(model)) / MEGABYTE
     return Need(math.ceil(host), minutes_for(flops / GPU_RATES[dtype]), 1, math.ceil((weights + working) / MEGABYTE))
