@@ -15,6 +15,7 @@ from torch.nn import functional
 # multiple to be oneDNN's.
 CPU_ROWS = 512
 STEP = 64
+HAS_FUSED = hasattr(torch.ops.mkldnn, "_linear_pointwise")  # builds without oneDNN lack it
 
 # Name and algorithm in oneDNN, and the function in place: fresh memory costs more than the arithmetic.
 Activation = tuple[str, str, Callable[[torch.Tensor], torch.Tensor]]
@@ -42,8 +43,7 @@ def linear(
 
 def is_fused(rows: torch.Tensor) -> bool:
     """True when oneDNN multiplies ``rows``."""
-    suits = rows.device.type == "cpu" and rows.dtype == torch.float32 and len(rows) % STEP == 0
-    return suits and bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+    return HAS_FUSED and rows.device.type == "cpu" and rows.dtype == torch.float32 and len(rows) % STEP == 0
 
 
 def row_pieces(rows: torch.Tensor) -> Iterator[slice]:
