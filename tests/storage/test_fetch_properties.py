@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflow_scripts.errors import IntegrityError
+from workflow_scripts.errors import IntegrityError, TransferError
 from workflow_scripts.storage.fetch import fetch_all, fetch_file
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.meter import Meter
@@ -112,6 +113,13 @@ def test_right_content_or_no_file(script: list[Act], leftover: tuple[int, bool] 
         assert not list(folder.glob(".*"))
     finally:
         shutil.rmtree(folder)
+
+
+def test_a_source_that_brings_nothing_is_given_up_after_the_attempts(tmp_path: Path) -> None:
+    actor = Actor([Act("refuse")] * 9)
+    with pytest.raises(TransferError, match="busy; given up after 3 attempt"):
+        fetch_file(actor, "x", tmp_path / "x", len(CONTENT), SHA256, policy=RetryPolicy(attempts=3, first_wait=0.0))
+    assert len(actor.script) == 6
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=30))
