@@ -16,7 +16,7 @@ from workflow_scripts.suite.graph import (
 from workflow_scripts.suite.original import Original
 from workflow_scripts.suite.resources import JobResources, grows, lasts
 from workflow_scripts.suite.run import CURRENT, load_run
-from workflow_scripts.suite.together import sibling_arguments
+from workflow_scripts.suite.together import going_on
 from workflow_scripts.training.recipe import recipe_of
 
 use_this_interpreter()
@@ -33,12 +33,6 @@ except PipelineError as error:
     raise SystemExit(USER_ERROR)
 
 SUITE = RUN.suite
-# In the text of a command and not among its parameters: how many checkpoints a process scores changes no result.
-GOES_ON = [
-    "--run",
-    f"{layout.run_folder(RUN.name)}/run.json",
-    *sibling_arguments(sys.argv),
-]
 for line in RUN.left_out:
     sys.stderr.write(f"{line}\n")
 

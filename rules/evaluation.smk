@@ -60,11 +60,11 @@ rule score_checkpoint:
         bootstrap=RUN.section("evaluation").get("bootstrap_iters", 0),
         folders=RUN.section("evaluation").get("data"),
         engine=RESOURCES.engine_arguments(),
+        goes_on=going_on(RUN.name),
     shell:
         "python -m workflow_scripts.evaluation.score --checkpoint {params.folder:q} --plan {input.plans:q}"
         " --output {output.scores:q} --threads {threads} --bootstrap-iters {params.bootstrap}"
-        " --data-dir {params.folders:q} {params.engine} --ahead {resources.checkpoints_per_process} {GOES_ON:q}"
-        " > {log:q} 2>&1"
+        " --data-dir {params.folders:q} {params.engine} {params.goes_on:q} > {log:q} 2>&1"
 
 
 rule score_stock_tasks:

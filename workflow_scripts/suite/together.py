@@ -8,13 +8,28 @@ with a checkpoint of another allocation would use up the time that its own was g
 from __future__ import annotations
 
 import os
-from collections.abc import MutableMapping, Sequence
+import sys
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any
 
 from workflow_scripts.suite import layout
 
 SCORING_RULE = "score_checkpoint"
 TARGET_JOBS = "--target-jobs"
 VARIABLE = "PYTHIA_WORKFLOW_SIBLINGS"
+
+
+def going_on(run: str) -> Callable[[Any, Any], list[str]]:
+    """Function for a rule's ``params:``: how many checkpoints a job of ``run`` scores, and where they are listed.
+
+    Snakemake never makes a result again because of parameters that it derives from resources; these change none.
+    """
+    listed = ["--run", f"{layout.run_folder(run)}/run.json", *sibling_arguments(sys.argv)]
+
+    def arguments(wildcards: Any, resources: Any) -> list[str]:  # noqa: ARG001 - Snakemake looks at these names
+        return ["--ahead", str(resources.checkpoints_per_process), *listed]
+
+    return arguments
 
 
 def sibling_arguments(words: Sequence[str], environment: MutableMapping[str, str] = os.environ) -> list[str]:
