@@ -74,3 +74,8 @@ def test_no_two_functions_of_the_package_are_copies(modules):
             if len(text) > 200 and not isinstance(node, ast.ClassDef):
                 bodies.setdefault(text, []).append(f"{path}:{node.name}")
     assert not [places for places in bodies.values() if len(places) > 1]
+
+
+def test_test_files_have_names_of_their_own(root):
+    names = Counter(path.name for path in (root / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []

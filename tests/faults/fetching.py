@@ -72,6 +72,11 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+def rest(folder: Path) -> set[str]:
+    """Everything but the small file, which may still be on its way when the large one is given up."""
+    return names(folder) - {"config.json", "config.json.part"}
+
+
 def wait_for_part(part: Path, size: int) -> None:
     """Wait until the unfinished file has ``size`` bytes."""
     deadline = time.monotonic() + 20.0
