@@ -16,7 +16,7 @@ from workflow_scripts.evaluation.batches import Batch, make_batches
 from workflow_scripts.evaluation.forest import ScoredSequence, pack
 
 
-def batches(seed, prompt, branches, count):
+def batches(seed, prompt, branches, count, joined_above=math.inf):
     """Batches of random trees: ``count`` documents whose prompts may begin alike, each with some continuations."""
     rng = np.random.default_rng(seed)
     made = []
@@ -25,7 +25,7 @@ def batches(seed, prompt, branches, count):
         for _ in range(branches):
             tokens = np.concatenate([first, rng.integers(0, 9, rng.integers(2, 20))])
             made.append(ScoredSequence(tokens.astype(np.int32), len(first) - 1, number))
-    return make_batches(pack(made), 1024)
+    return make_batches(pack(made), 1024, joined_above=joined_above)
 
 
 def textbook(joint, batch, frequencies):
@@ -54,11 +54,26 @@ def compare(batch, joint, dtype=torch.float32, way="sdpa", tolerance=1e-5):
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.integers(0, 99), st.sampled_from([1, 40, 150, 400]), st.integers(1, 4), st.integers(1, 6))
-def test_blocks_equal_the_textbook_on_any_trees(seed, prompt, branches, count):
-    for batch in batches(seed, prompt, branches, count):
+@given(
+    st.integers(0, 99),
+    st.sampled_from([1, 40, 150, 400]),
+    st.integers(1, 4),
+    st.integers(1, 6),
+    st.sampled_from([100, math.inf]),
+)
+def test_blocks_equal_the_textbook_on_any_trees(seed, prompt, branches, count, joined_above):
+    for batch in batches(seed, prompt, branches, count, joined_above):
         torch.manual_seed(seed)
         compare(batch, torch.randn(*batch.token.shape, 3, 2, 8))
+
+
+def test_long_rows_follow_each_other_without_padding():
+    apart, joined = (list(batches(2, 150, 3, 6, above)) for above in (math.inf, 128))
+    assert all(batch.token.shape == (1, batch.nodes) for batch in joined)
+    assert any(batch.token.numel() > batch.nodes for batch in apart)
+    for what in ("token", "depth"):
+        seen = [torch.cat([getattr(batch, what).flatten()[batch.slots] for batch in made]) for made in (apart, joined)]
+        assert torch.equal(*seen)
 
 
 def test_shared_beginnings_are_repeated_and_the_last_layer_leaves_out_the_rest():

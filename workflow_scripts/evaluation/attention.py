@@ -62,9 +62,14 @@ def make_view(batch: Batch, frequencies: torch.Tensor, dtype: torch.dtype, way: 
     turns = torch.complex(angles.cos(), angles.sin())
     if way == "flex":
         return View(turns, flex_mask=block_mask(end))
-    if device.type == "cpu" and dtype == torch.float32:
+    if in_blocks(device, dtype, way):
         return View(turns, groups=make_groups(batch.depth.numpy(), batch.end.numpy(), batch.slots.numpy(), heads))
     return View(turns, make_stretches(batch.depth, end, dtype))
+
+
+def in_blocks(device: torch.device, dtype: torch.dtype, way: str) -> bool:
+    """True when attention goes the way of blocks.py."""
+    return device.type == "cpu" and dtype == torch.float32 and way == "sdpa"
 
 
 def make_stretches(depth: torch.Tensor, end: torch.Tensor, dtype: torch.dtype) -> list[Stretch]:

@@ -146,28 +146,29 @@ def attend_in_blocks(packed: torch.Tensor, groups: Sequence[Group]) -> torch.Ten
     result = packed.new_empty(rows, length, heads, size)
     scratch = packed.new_empty(heads * max((block.pairs for group in groups for block in group.blocks), default=0))
     for group in groups:
-        query, pair = packed[0, group.rows], packed[1:, group.rows]
-        if group.place is not None and group.blocks:
-            pair = pair.index_select(3, group.place)
+        if not group.blocks:
+            continue
+        query, pair = packed[0, group.rows].flatten(0, 1), packed[1:, group.rows].flatten(1, 2)
+        key, value = pair if group.place is None else pair.index_select(2, group.place)
+        key = key.transpose(1, 2)
         for block in group.blocks:
-            mixed, sums = mix_block(query, pair, block, scratch)
+            queries = query[:, block.first : block.last]
+            mixed, sums = mix_block(queries, key[..., block.keys], value[:, block.keys], block, scratch)
             out = result[group.rows, block.first : block.last].transpose(1, 2)
             torch.div(mixed.view(out.shape), sums.view(*out.shape[:-1], 1), out=out)
     return result
 
 
 def mix_block(
-    query: torch.Tensor, pair: torch.Tensor, block: Block, scratch: torch.Tensor
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, block: Block, scratch: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weighted sums of values [rows x heads, queries, head size] and the sums of their weights [..., 1].
 
-    ``query`` [rows, heads, T, head size]; ``pair`` [2, rows, heads, keys, head size]: keys and values.
+    ``queries`` [rows x heads, queries, head size]; ``keys`` [rows x heads, head size, keys]; ``values`` the other way.
     """
-    queries = query[:, :, block.first : block.last].flatten(0, 1)
-    keys, values = pair[..., block.keys, :].flatten(1, 2)
-    shape = (len(queries), queries.shape[1], keys.shape[1])
+    shape = (*queries.shape[:2], keys.shape[2])
     weights = scratch[: math.prod(shape)].view(shape)
-    torch.bmm(queries, keys.transpose(1, 2), out=weights)
+    torch.bmm(queries, keys, out=weights)
     take_powers(weights, block)
     return torch.bmm(weights, values), weights.sum(-1, keepdim=True)
 

@@ -9,6 +9,7 @@ checkpoint and layer. A change that may move a number raises ``ENGINE_VERSION`` 
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from workflow_scripts.errors import EvaluationError, ModelError
-from workflow_scripts.evaluation.attention import View, attend, make_view
+from workflow_scripts.evaluation.attention import View, attend, in_blocks, make_view
 from workflow_scripts.evaluation.batches import Batch, edges_before, make_batches, segments
+from workflow_scripts.evaluation.blocks import SHORT_ROW
 from workflow_scripts.evaluation.dense import activation_function, linear, row_pieces
 from workflow_scripts.evaluation.forest import Forest
 from workflow_scripts.evaluation.head import Head
@@ -177,7 +179,8 @@ class Engine:
         values: list[torch.Tensor] = []
         flags: list[torch.Tensor] = []
         waiting = Waiting(int(np.searchsorted(forest.slot_node, forest.row_start[first])))
-        for batch in make_batches(forest, tokens, first, last):
+        joined_above = SHORT_ROW if in_blocks(self.device, self.dtype, self.attention) else math.inf
+        for batch in make_batches(forest, tokens, first, last, joined_above):
             waiting.states.append(self.hidden(batch))
             waiting.batches.append(batch)
             while waiting.count >= self.predictor.rows:
