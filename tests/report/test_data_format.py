@@ -100,6 +100,8 @@ def test_tables_of_runs_that_were_made_here(path):
     assert path.name in DOCUMENTED
     schema = pq.read_schema(path)
     assert {field.name: kind_of(field) for field in schema} == DOCUMENTED[path.name]
+    if not path.with_suffix(".csv").is_file():
+        return  # the importer of published results writes one on request only
     with path.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
         header = next(csv.reader(file))
     assert header == list(DOCUMENTED[path.name]) == list(pd.Index(schema.names))
