@@ -44,7 +44,11 @@ class Watcher(threading.Thread):
     def scan(self) -> set[str]:
         found = set()
         for path in self.folder.glob("step*"):
-            for weights in path.glob("model.safetensors*"):
+            try:
+                files = list(path.iterdir())
+            except FileNotFoundError:
+                continue  # the folder was released since it was listed
+            for weights in (file for file in files if file.name.startswith("model.safetensors")):
                 found.add(path.name)
                 try:
                     facts = weights.stat()
