@@ -1,5 +1,4 @@
 # The run, checked; its grid; and what the wildcards may be. All logic is in workflow_scripts/suite, typed and tested.
-import json
 import sys
 from pathlib import Path
 

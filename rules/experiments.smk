@@ -25,9 +25,7 @@ rule score_memorization:
         folder=lambda wildcards: layout.checkpoint_folder(
             wildcards.model, wildcards.step
         ),
-        recipe=lambda wildcards: json.dumps(
-            recipe_of(GRAPH.model(wildcards)).to_json(), sort_keys=True
-        ),
+        recipe=lambda wildcards: recipe_of(GRAPH.model(wildcards)).argument,
         numbers=EXPERIMENTS.score_arguments,
     shell:
         "python -m workflow_scripts.experiments.score_memorization --checkpoint {params.folder:q}"
@@ -63,9 +61,7 @@ rule certify_memorization:
         folder=lambda wildcards: layout.checkpoint_folder(
             wildcards.model, wildcards.step
         ),
-        recipe=lambda wildcards: json.dumps(
-            recipe_of(GRAPH.model(wildcards)).to_json(), sort_keys=True
-        ),
+        recipe=lambda wildcards: recipe_of(GRAPH.model(wildcards)).argument,
     shell:
         "python -m workflow_scripts.experiments.certify_generation --checkpoint {params.folder:q}"
         " --recipe {params.recipe:q} --view {input.view:q} --index-maps {input.maps:q} --scores {input.scores:q}"
@@ -89,10 +85,9 @@ rule find_exposures:
         mem_mb=grows(8000),
         runtime=lasts(240),
     params:
-        recipe=lambda wildcards: json.dumps(
-            recipe_of(GRAPH.models[EXPERIMENTS.model_on(wildcards.dataset)]).to_json(),
-            sort_keys=True,
-        ),
+        recipe=lambda wildcards: recipe_of(
+            GRAPH.models[EXPERIMENTS.model_on(wildcards.dataset)]
+        ).argument,
     shell:
         "python -m workflow_scripts.experiments.find_exposures --view {input.view:q} --index-maps {input.maps:q}"
         " --recipe {params.recipe:q} --output {output.rows:q} > {log:q} 2>&1"
@@ -172,9 +167,7 @@ rule make_patch:
         declaration=EXPERIMENTS.declaration(),
         kind=EXPERIMENTS.arm_arguments,
         start=EXPERIMENTS.arm_start,
-        recipe=lambda wildcards: json.dumps(
-            recipe_of(GRAPH.model(wildcards)).to_json(), sort_keys=True
-        ),
+        recipe=lambda wildcards: recipe_of(GRAPH.model(wildcards)).argument,
     shell:
         "python -m workflow_scripts.experiments.make_patch --declaration {params.declaration:q}"
         " {params.kind} --recipe {params.recipe:q} --view {input.view:q} --index-maps {input.maps:q}"
@@ -201,12 +194,9 @@ rule train_arm:
         runtime=RESOURCES.minutes("retrain_arm"),
         gpu=RESOURCES.gpus("retrain"),
     params:
-        recipe=lambda wildcards: json.dumps(
-            recipe_of(GRAPH.model(wildcards))
-            .saving(EXPERIMENTS.arm_iterations(wildcards))
-            .to_json(),
-            sort_keys=True,
-        ),
+        recipe=lambda wildcards: recipe_of(GRAPH.model(wildcards))
+        .saving(EXPERIMENTS.arm_iterations(wildcards))
+        .argument,
         origin=EXPERIMENTS.arm_origin,
         device=RESOURCES.training_arguments,
         folder=lambda wildcards, output: str(Path(output.receipt).parent),
@@ -322,10 +312,9 @@ rule count_terms:
         terms=EXPERIMENTS.terms(),
         world=EXPERIMENTS.world_arguments,
         steps=EXPERIMENTS.count_steps,
-        recipe=lambda wildcards: json.dumps(
-            recipe_of(GRAPH.models[EXPERIMENTS.model_on(wildcards.dataset)]).to_json(),
-            sort_keys=True,
-        ),
+        recipe=lambda wildcards: recipe_of(
+            GRAPH.models[EXPERIMENTS.model_on(wildcards.dataset)]
+        ).argument,
     shell:
         "python -m workflow_scripts.experiments.count_terms --terms {params.terms:q} {params.world:q}"
         " --recipe {params.recipe:q} --view {input.view:q} --index-maps {input.maps:q}"

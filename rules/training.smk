@@ -21,12 +21,9 @@ rule train_segment:
         runtime=RESOURCES.segment_minutes,
         gpu=RESOURCES.gpus("retrain"),
     params:
-        recipe=lambda wildcards: json.dumps(
-            recipe_of(GRAPH.model(wildcards))
-            .saving(EXPERIMENTS.kept_steps(wildcards))
-            .to_json(),
-            sort_keys=True,
-        ),
+        recipe=lambda wildcards: recipe_of(GRAPH.model(wildcards))
+        .saving(EXPERIMENTS.kept_steps(wildcards))
+        .argument,
         folder=lambda wildcards: layout.training_folder(wildcards.model),
         maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps",
         keep=EXPERIMENTS.kept_arguments,
@@ -58,12 +55,9 @@ rule train_model:
         runtime=RESOURCES.minutes("retrain"),
         gpu=RESOURCES.gpus("retrain"),
     params:
-        recipe=lambda wildcards: json.dumps(
-            recipe_of(GRAPH.model(wildcards))
-            .saving(EXPERIMENTS.kept_steps(wildcards))
-            .to_json(),
-            sort_keys=True,
-        ),
+        recipe=lambda wildcards: recipe_of(GRAPH.model(wildcards))
+        .saving(EXPERIMENTS.kept_steps(wildcards))
+        .argument,
         folder=lambda wildcards: layout.training_folder(wildcards.model),
         maps=lambda wildcards: f"{GRAPH.training_data(wildcards)}/index_maps",
         keep=EXPERIMENTS.kept_arguments,
@@ -146,9 +140,7 @@ rule prepare_neox:
         mem_mb=grows(4000),
         runtime=lasts(240),
     params:
-        recipe=lambda wildcards: json.dumps(
-            recipe_of(GRAPH.model(wildcards)).to_json(), sort_keys=True
-        ),
+        recipe=lambda wildcards: recipe_of(GRAPH.model(wildcards)).argument,
         prefix=ORIGINAL.prefix,
         maps=lambda wildcards, input: str(Path(input.maps).parent),
         launch=ORIGINAL.launch_arguments,

@@ -25,7 +25,7 @@ QUERIES = 64
 # Rows up to this wide are taken together, as many as have scores (float32) that fit the cache.
 SHORT_ROW = 128
 CACHED_SCORES = 1 << 18
-# Powers of two of scores up to this far from zero, and sums of them, neither overflow nor lose bits in float32.
+# Powers of scores and logits up to this far from zero, and sums of them, neither overflow nor lose bits in float32.
 SAFE = 64.0
 
 

@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import torch
 
+from workflow_scripts.evaluation.blocks import SAFE
 from workflow_scripts.evaluation.dense import is_fused, linear
 
 # Rows per product and columns per block, by device: on a CPU three megabytes of logits, near what its cache holds; of
@@ -21,8 +22,6 @@ from workflow_scripts.evaluation.dense import is_fused, linear
 # busy (400 MB of logits).
 ROWS = {"cpu": 1024, "cuda": 2048}
 COLUMNS = {"cpu": 768, "cuda": 50304}
-# Powers of logits up to this far from zero, and sums of them, neither overflow nor lose bits in float32.
-SAFE = 64.0
 
 
 @dataclass

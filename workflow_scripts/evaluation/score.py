@@ -104,9 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for number, checkpoint in enumerate(options.checkpoint)
     ]
     with contextlib.ExitStack() as stack:
-        for output in sorted(
-            {job.outputs[0] for job in jobs}
-        ):  # in one order, so that two calls never block each other
+        # In one order, so that two calls never block each other.
+        for output in sorted({job.outputs[0] for job in jobs}):
             stack.enter_context(exclusive(output))
         failed = score_jobs(jobs, options)
     if len(failed) == 1:

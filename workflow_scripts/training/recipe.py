@@ -129,6 +129,11 @@ class Recipe:
         """JSON object with every field."""
         return {**dataclasses.asdict(self), "checkpoint_steps": list(self.checkpoint_steps)}
 
+    @property
+    def argument(self) -> str:
+        """The same as one word of a command line, which :func:`read_recipe` takes; equal recipes give equal text."""
+        return json.dumps(self.to_json(), sort_keys=True)
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: str = "recipe") -> Recipe:
         """Recipe from a JSON object; raises ConfigError naming unknown, missing and impossible values."""
