@@ -12,7 +12,7 @@ rule run_settings:
     params:
         run=GRAPH.run_json(),
     shell:
-        "python -m workflow_scripts.storage.write_run --run {params.run:q} --output {output.settings:q}"
+        "python -m workflow_scripts.workflow.tools.write_run --run {params.run:q} --output {output.settings:q}"
         " > {log:q} 2>&1"
 
 

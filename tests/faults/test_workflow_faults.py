@@ -18,10 +18,10 @@ import pytest
 
 from tests.faults.running import ROOT, SMALL, error_line, make_place, run, snakemake, started
 from workflow_scripts.errors import ConfigError, PipelineError, UnknownNameError
-from workflow_scripts.suite import check
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml, parse_yaml
+from workflow_scripts.workflow.tools import check
 
 SLOW_RULE = """
 rule all:
@@ -90,7 +90,7 @@ def test_fault_47_kill_9_of_snakemake_alone(place: Path) -> None:
     (place / "go.txt").write_text("")
     wait_until(place / "done.txt")
     assert (place / "done.txt").read_text() == "whole"
-    freed = run(place, "workflow_scripts.suite.unlock")
+    freed = run(place, "workflow_scripts.workflow.tools.unlock")
     assert freed.returncode == 0, freed.stderr
     assert snakemake(place, "--rerun-incomplete").returncode == 0
     assert not list(place.glob(".done*"))
@@ -107,7 +107,7 @@ def test_fault_48_a_second_run_in_the_same_folder(place: Path) -> None:
     with started(place, "snakemake", "-c1", "--quiet", "all") as first:
         wait_until(place / "started.txt")
         for options in (["--ask"], []):
-            asked = run(place, "workflow_scripts.suite.unlock", *options)
+            asked = run(place, "workflow_scripts.workflow.tools.unlock", *options)
             assert asked.returncode == 2
             assert f"a run is alive here (process {first.pid} on " in asked.stderr
             assert "stop it first" in asked.stderr

@@ -95,8 +95,8 @@ def test_nothing_is_left_to_do(finished):
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("workflow_scripts/training/trainer.py", "import", "# A comment.\nimport"),
-        ("workflow_scripts/evaluation/scoring.py", "LOGGER = ", "LOUDER = "),
+        ("workflow_scripts/training/run/trainer.py", "import", "# A comment.\nimport"),
+        ("workflow_scripts/evaluation/scoring/score_plan.py", "LOGGER = ", "LOUDER = "),
         ("workflow_scripts/checkpoints/fetch.py", "import", "import sys\nimport"),
         ("envs/base.lock", "==", "==9"),
         ("rules/training.smk", "rule train_model", "# A comment.\nrule train_model"),
@@ -132,7 +132,7 @@ def test_nothing_runs_again_for_measured_requests(finished):
 
 
 def test_a_figures_style_draws_figures_and_report(finished):
-    assert finished.rebuilt_after("workflow_scripts/report/style.py", "import", "# A comment.\nimport") == SHOW
+    assert finished.rebuilt_after("workflow_scripts/report/drawing/style.py", "import", "# A comment.\nimport") == SHOW
 
 
 @pytest.mark.parametrize(
