@@ -2,9 +2,9 @@ r"""Fetch the files of one repository, each checked against a hash that was know
 
 The same command works for a folder laid out like the Hub (mirror), for the Hugging Face Hub (hub) and for a git
 repository with git LFS (git-lfs). Run it again after any interruption: it resumes where it stopped, and asks for
-nothing that is already there. Each file gets a record; with --receipt one JSON file lists all of them. Hashes come from --lock, else from the repository's own sha256.txt, else from what the
-Hub or git LFS report; a file without any is refused. Tokens are read from HF_TOKEN or the token file of
-`hf auth login`, never from an argument.
+nothing that is already there. Each file gets a record; with --receipt one JSON file lists all of them instead. Hashes
+come from --lock, else from the repository's own sha256.txt, else from what the Hub or git LFS report; a file without
+any is refused. Tokens are read from HF_TOKEN or the token file of `hf auth login`, never from an argument.
 
 Example:
   python -m workflow_scripts.storage.download --source mirror --location results/mirror \

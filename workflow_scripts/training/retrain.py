@@ -28,6 +28,7 @@ import torch
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.atomic import write_json
+from workflow_scripts.storage.hard_links import copy_whole
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.storage.sources.catalog import SOURCES
@@ -233,6 +234,8 @@ def finish(options: argparse.Namespace, recipe: Recipe, state: RunState, stop_at
         first = 1 + RunState.read(options.continue_from / checkpoint.STATE).step
     deliver(working_folder(options.output_dir), options.output_dir, [s for s in due if first <= s <= stop_at], kept)
     if stop_at == recipe.train_iterations:
+        # A copy: the log is appended to, the checkpoints are never written again.
+        copy_whole(working_folder(options.output_dir) / checkpoint.METRICS, options.output_dir / checkpoint.METRICS)
         write_receipt(options, recipe, state, [step for step in due if step >= state.first_step])
 
 

@@ -9,12 +9,11 @@ get its space back.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from workflow_scripts.errors import MissingInputError
+from workflow_scripts.storage.hard_links import copy_whole, link_file
 from workflow_scripts.training.run import checkpoint
 from workflow_scripts.training.run.checkpoint import METRICS, OPTIMIZER, STATE, WEIGHTS, RunState
 from workflow_scripts.training.run.whole_folders import whole_folder
@@ -27,28 +26,8 @@ def working_folder(output: Path) -> Path:
     return output / WORKING
 
 
-def link_file(source: Path, target: Path) -> None:
-    """Make ``target`` another name of ``source``, in place of an older file; a copy where the disk has no hard links.
-
-    The target appears whole or not at all.
-    """
-    if target.exists() and target.samefile(source):
-        return  # to rename one name of a file to another does nothing and would leave the temporary name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    temporary.replace(target)
-
-
 def deliver(working: Path, output: Path, steps: Iterable[int], resumable: Collection[int]) -> None:
-    """Link the checkpoints of ``steps`` to ``output``; those of ``resumable`` with all that continuing takes.
-
-    ``metrics.csv`` is copied, because a later segment appends to it.
-    """
+    """Link the checkpoints of ``steps`` to ``output``; those of ``resumable`` with all that continuing takes."""
     for step in steps:
         source, target = checkpoint.step_folder(working, step), checkpoint.step_folder(output, step)
         names = [WEIGHTS, STATE]
@@ -57,10 +36,6 @@ def deliver(working: Path, output: Path, steps: Iterable[int], resumable: Collec
             names += [OPTIMIZER, METRICS]
         for name in names:
             link_file(source / name, target / name)
-    if (working / METRICS).is_file():
-        temporary = output / f".{METRICS}.tmp"
-        shutil.copyfile(working / METRICS, temporary)
-        temporary.replace(output / METRICS)
 
 
 def complete(folder: Path, metrics: Path) -> None:
@@ -75,7 +50,7 @@ def complete(folder: Path, metrics: Path) -> None:
     if not (folder / OPTIMIZER).is_file():
         checkpoint.save_random_state(folder / OPTIMIZER)
     if not (folder / METRICS).is_file():
-        link_file(metrics, folder / METRICS)
+        copy_whole(metrics, folder / METRICS)
 
 
 def adopt(working: Path, before: Path) -> int:
