@@ -39,8 +39,10 @@ for JOB in training.training_jobs(RUN):
                 file=[*training.CHECKPOINT_FILES, *training.RESUME_FILES],
             ),
             view=of_data("results/data/{suite}/{dataset}/view.json"),
-            files=of_data("results/data/{suite}/{dataset}/raw/{file}"),
-            maps=of_data("results/data/{suite}/{dataset}/index_maps/{train_map}"),
+            files=ancient(of_data("results/data/{suite}/{dataset}/raw/{file}")),
+            maps=ancient(
+                of_data("results/data/{suite}/{dataset}/index_maps/{train_map}")
+            ),
         output:
             checkpoints=expand(
                 "results/training/{{model}}/step{step}/{file}",
@@ -171,7 +173,7 @@ rule prepare_neox:
         recipe="results/training/{model}/recipe.json",
         tokens=of_data("results/data/{suite}/{dataset}/joined/{prefix}.bin"),
         index=of_data("results/data/{suite}/{dataset}/joined/{prefix}.idx"),
-        maps=of_data("results/data/{suite}/{dataset}/index_maps/{map}"),
+        maps=ancient(of_data("results/data/{suite}/{dataset}/index_maps/{map}")),
         list=of_data("results/data/{suite}/{dataset}/index_maps/index_maps.json"),
         tokenizer=f"results/corpus/{SUITE.name}/tokenizer.json",
     output:

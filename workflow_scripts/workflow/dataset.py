@@ -40,15 +40,6 @@ def maps_of(run: Run, dataset: str) -> dict[str, tuple[str, ...]]:
     return map_names(run.suite.dataset(dataset).prefix, schedule, order.seq_length, order.seed)
 
 
-def rule_name(rule: str, part: str, parts: Sequence[str]) -> str:
-    """Name of the rule for one of several ``parts``; the plain name where there is only one.
-
-    >>> rule_name("index_maps", "standard", ["standard"]), rule_name("index_maps", "deduped", ["standard", "deduped"])
-    ('index_maps', 'index_maps_deduped')
-    """
-    return rule if len(parts) == 1 else f"{rule}_{part}"
-
-
 def in_data(run: Run) -> Callable[[str], InputFunction]:
     """A function that turns a pattern into an input function: it fills in facts of the data set of a job.
 
