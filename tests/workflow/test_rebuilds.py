@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 from snakemake.api import SnakemakeApi
-from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
+from snakemake.settings.types import (
+    ConfigSettings,
+    DAGSettings,
+    OutputSettings,
+    Quietness,
+    RerunTrigger,
+    ResourceSettings,
+)
 
 RUN = {
     "run": "small",
@@ -23,6 +30,8 @@ RUN = {
     "tasks": ["pocket_agreement"],
     "figures": ["scores_over_training", "loss_over_training"],
 }
+# As in every profile: a changed set of inputs alone is no reason.
+TRIGGERS = frozenset(RerunTrigger) - {RerunTrigger.INPUT}
 SHOW = {"draw_figure": 2, "build_report": 1, "all": 1}
 # One figure shows scores, the other training logs.
 COLLECT = {"run_settings": 1, "collect_scores": 1, "audit_scores": 1, **SHOW, "draw_figure": 1}
@@ -54,7 +63,7 @@ class FinishedRun:
                 snakefile=self.folder / "Snakefile",
                 workdir=self.folder,
             )
-            dag = workflow.dag(DAGSettings(forceall=forceall))
+            dag = workflow.dag(DAGSettings(forceall=forceall, rerun_triggers=TRIGGERS))
             dag.execute_workflow(executor=executor)
             graph = workflow._workflow.dag  # a private attribute, as in conftest.py; Snakemake is pinned
             return [job for job in graph.jobs if graph.needrun(job)]
