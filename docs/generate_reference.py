@@ -34,8 +34,13 @@ STAGES = (
     "workflow",
 )
 PROGRAM = re.compile(r"^    raise SystemExit\(cli\.run\(main\)\)$", re.MULTILINE)
-RULE = re.compile(r'^rule (\w+):\n(?:    """(.+?)"""\n)?(.*?)(?=^\S|\Z)', re.MULTILINE | re.DOTALL)
-OUTPUT = re.compile(r"^    output:\n((?:        .*\n)+)", re.MULTILINE)
+# A rule under an `if`, or in a `for` loop that names it, is indented.
+RULE = re.compile(
+    r'^( *)rule(?: (\w+))?:\n(?:\1    """(.+?)"""\n)?(.*?)(?=^\1? {0,3}\S|\Z)', re.MULTILINE | re.DOTALL
+)
+NAME = re.compile(r'^ +name:\n +f"(.+)"', re.MULTILINE)
+OUTPUT = re.compile(r"^( +)output:\n((?:\1    .*\n)+)", re.MULTILINE)
+FIELD = re.compile(r"\{(?:\w+\.)?(\w+)\}")
 
 COMMANDS_HEAD = """# Commands
 
@@ -164,10 +169,20 @@ def escape(text: str) -> str:
 
 def rules_of(path: Path) -> Iterator[tuple[str, str, list[str]]]:
     """Name, docstring and literal output files of each rule in a rule file."""
-    for name, text, body in RULE.findall(path.read_text(encoding="utf-8")):
-        block = OUTPUT.search(body)
-        outputs = re.findall(r'"(results/[^"]+)"', block[1]) if block else []
-        yield name, " ".join(text.split()), outputs
+    for _, name, text, body in RULE.findall(path.read_text(encoding="utf-8")):
+        block, named = OUTPUT.search(body), NAME.search(body)
+        outputs = re.findall(r'"(results/[^"]+)"', block[2]) if block else []
+        shown = name if named is None else FIELD.sub(lambda field: f"<{field[1].lower()}>", named[1])
+        yield shown, " ".join(text.split()), list(map(plain_pattern, outputs))
+
+
+def plain_pattern(text: str) -> str:
+    """A path as a user would write it: wildcards in single braces, without the names of loops.
+
+    >>> plain_pattern("results/training/{{model}}/{DATASET.key}")
+    'results/training/{model}/{key}'
+    """
+    return re.sub(r"\{[A-Z]+\.(\w+)\}", r"{\1}", text.replace("{{", "{").replace("}}", "}"))
 
 
 def targets_page() -> str:

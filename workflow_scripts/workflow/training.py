@@ -27,10 +27,11 @@ class TrainingJob:
     """One job for each of ``models``: training from iteration ``before`` (None for the start) to ``end``.
 
     It saves the checkpoints of ``steps`` (iterations), those of ``resumable`` with the optimizer's state; ``kept`` are
-    all steps of these models that are resumable, in whichever job. ``rule`` is the name of its rule.
+    all steps of these models that are resumable, in whichever job. ``part`` ends the name of its rule: ``model``, or
+    ``segment_<end>``.
     """
 
-    rule: str
+    part: str
     models: tuple[str, ...]
     before: int | None
     end: int
@@ -98,7 +99,7 @@ def segments_of(
         is_last = end == ends[-1]
         jobs.append(
             TrainingJob(
-                rule=f"train_model{ending}" if is_last else f"train_segment{ending}_{end}",
+                part=f"model{ending}" if is_last else f"segment{ending}_{end}",
                 models=names,
                 before=before,
                 end=end,
