@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from workflow_scripts.suite.models import Dataset, Model
+from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import CURRENT, Run
 
 RESULTS = "results"
@@ -31,11 +31,6 @@ def tokenizer_file(suite: str) -> str:
 def dataset_folder(suite: str, key: str) -> str:
     """Everything about one downloaded data set."""
     return f"{RESULTS}/data/{suite}/{key}"
-
-
-def mirrored_dataset(dataset: Dataset) -> str:
-    """Folder of a data set in the local mirror."""
-    return f"{MIRROR}/datasets/{dataset.repository}"
 
 
 def training_folder(model: str) -> str:
