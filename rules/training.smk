@@ -81,7 +81,7 @@ for JOB in training.training_jobs(RUN):
                 else []
             ),
             device=RESOURCES.training_arguments,
-            folder="results/training/{model}",
+            folder=subpath(input.recipe, parent=True),
         shell:
             "python -m workflow_scripts.training.launch --processes {resources.gpu:q} -- --recipe {input.recipe:q}"
             " --view {input.view:q} --index-maps {params.maps:q} --output-dir {params.folder:q} --threads {threads}"
