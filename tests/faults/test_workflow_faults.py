@@ -269,7 +269,7 @@ def test_fault_55_an_empty_file_where_an_output_should_be(
         "evaluation.audit_scores": ["--output", "out"],
         "storage.verify": ["--folder", ".", "--receipt", "out"],
         "report.draw": [
-            "--figure", "loss_over_training", "--tables-dir", ".", "--training-root", ".", "--output-dir", "out",
+            "--figure", "loss_over_training", "--tables", ".", "--output-dir", "out",
         ],
     }[module]  # fmt: skip
     before = Path.cwd()

@@ -144,11 +144,13 @@ def test_figures_follow_shots_and_tasks_of_the_run():
 def test_unknown_figure_and_missing_tables(run_on_disk, tmp_path):
     with pytest.raises(UnknownNameError, match="did you mean 'published_sciq'"):
         draw(draw_arguments(run_on_disk, ["published_sciqq"], tmp_path))
-    broken = {**run_on_disk, "tables": tmp_path}
-    with pytest.raises(MissingInputError, match=r"published\.parquet: no such table"):
-        draw(draw_arguments(broken, ["published_sciq"], tmp_path))
-    with pytest.raises(MissingInputError, match=r"metrics\.csv: no such file"):
-        draw(draw_arguments({**run_on_disk, "training": tmp_path}, ["loss_over_training"], tmp_path))
+    bare = ["--run", str(run_on_disk["run"]), "--output-dir", str(tmp_path)]
+    with pytest.raises(MissingInputError, match=r"published\.parquet: not among the files that were given"):
+        draw(["--figure", "published_sciq", *bare])
+    with pytest.raises(MissingInputError, match=r"pocket-90k/metrics\.csv: not among the files that were given; train"):
+        draw(["--figure", "loss_over_training", *bare])
+    with pytest.raises(MissingInputError, match=r"away/published\.parquet: no such file"):
+        draw(["--figure", "published_sciq", *bare, "--tables", "away/published.parquet"])
     assert list(tmp_path.iterdir()) == []
 
 

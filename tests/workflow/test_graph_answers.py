@@ -8,7 +8,8 @@ import pytest
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
-from workflow_scripts.workflow.graph import PUBLISHED_TABLE, Graph
+from workflow_scripts.workflow.graph import Graph
+from workflow_scripts.workflow.published import PUBLISHED_TABLE, source_arguments
 from workflow_scripts.workflow.tools import check
 
 
@@ -110,4 +111,4 @@ def test_the_order_of_the_rows_follows_from_four_numbers(from_hub):
     ],
 )
 def test_published_results_come_from_the_table_a_folder_or_a_download(published, expected):
-    assert graph_of(None, published=published).published_arguments() == expected
+    assert source_arguments(graph_of(None, published=published).run) == expected

@@ -7,7 +7,6 @@ here, so that a path is spelt in one place.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from workflow_scripts.suite.models import Dataset, Model
 from workflow_scripts.suite.run import CURRENT, Run
@@ -80,11 +79,6 @@ def plan_file(suite: str, shots: int, protocol: str = CURRENT) -> str:
 def score_file(model: str, step: int, shots: int, kind: str = CURRENT) -> str:
     """Results of one checkpoint; ``kind`` is a protocol, or ``stock`` for tasks that stock lm-eval runs."""
     return f"{RESULTS}/scores/{model}/step{step}/{shots}-shot{kind_suffix(kind)}.json"
-
-
-def report_code() -> list[str]:
-    """Code of the report: figures are cheap, so an edit draws them again; Snakemake compares contents, not dates."""
-    return sorted(str(path) for path in Path("workflow_scripts/report").rglob("*.py"))
 
 
 def run_folder(run: str) -> str:

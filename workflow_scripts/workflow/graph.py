@@ -16,18 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.suite import layout
-from workflow_scripts.suite.experiment_files import TABLES
 from workflow_scripts.suite.figure_names import (
-    OWN_TABLES,
-    PUBLISHED_FILES,
     figure_names,
-    figure_needs,
-    is_compared,
-    own_table,
 )
 from workflow_scripts.suite.models import Dataset, Model
 from workflow_scripts.suite.pinned_commits import pinned_commits
 from workflow_scripts.suite.run import CURRENT, Run, corpus_path
+from workflow_scripts.workflow.report import page_tables
 from workflow_scripts.workflow.sweep import bisection_order, plan_sweep
 
 PUBLISHED_TABLE = "config/suites/published/pythia-evals.parquet"
@@ -317,44 +312,6 @@ class Graph:
 
     # Figures and report
 
-    def published_source(self) -> str:
-        """Folder of the original result files, the receipt of their download, or the table of this project."""
-        chosen = self.run.section("published")
-        return str(chosen.get("source") or (layout.UPSTREAM_RECEIPT if chosen.get("repository") else PUBLISHED_TABLE))
-
-    def published_arguments(self) -> list[str]:
-        """Arguments that say where the results are; of a download also what they are held to."""
-        if self.published_source() != layout.UPSTREAM_RECEIPT:
-            return ["--source", self.published_source()]
-        chosen = self.run.section("published")
-        name = f"{chosen['repository']} {chosen.get('commit') or 'main'}"
-        return ["--source", layout.UPSTREAM, "--source-name", name, "--expected", PUBLISHED_TABLE]
-
-    def upstream_arguments(self) -> list[str]:
-        """Arguments of the download of the original results."""
-        chosen = self.run.section("published")
-        commit = ["--commit", str(chosen["commit"])] if chosen.get("commit") else []
-        return ["--location", str(chosen.get("repository")), *commit]
-
-    def figure_tables(self, wildcards: Any) -> list[str]:
-        """Tables that a figure is drawn from."""
-        tables = {
-            "scores": self.scores(),
-            "published": [f"{self.tables}/published.parquet"],
-            "own": self.scores() if self.comparison() else [],
-            "metrics": self.trained(),
-            "validation": [f"{layout.training_folder(name)}/validation.csv" for name in self.models],
-            **{name: [path] for name, path in PUBLISHED_FILES.items()},
-            **{need: self.own_tables(need) for need in OWN_TABLES},
-        }
-        made = {name: [f"{self.tables}/{table}.parquet" for table in TABLES[name]] for name in TABLES}
-        return [path for need in figure_needs(wildcards.figure) for path in (tables | made)[need]]
-
-    def own_tables(self, need: str) -> list[str]:
-        """Table of an experiment of this run that lies over published numbers; nothing where there is none."""
-        names = own_table(need, self.suite.name, self.run.settings.get("experiments", []))
-        return [f"{self.tables}/{name}.parquet" for name in names]
-
     def figure_files(self) -> list[str]:
         """Every file of every figure."""
         folder = f"{layout.run_folder(self.run.name)}/figures"
@@ -366,19 +323,7 @@ class Graph:
         Figures, tables and scores are named one by one: Snakemake does not miss a deleted file behind a report that is
         still there.
         """
-        return [self.report, *self.figure_files(), *self.report_tables(), *layout.score_files(self.run)]
-
-    def report_tables(self) -> list[str]:
-        """Tables that the report shows beside the figures."""
-        ours = [*self.scores(), *self.audited_scores(), f"{self.tables}/crosscheck.json"] if self.models else []
-        published = [f"{self.tables}/published.parquet", f"{self.tables}/published_defects.tsv"]
-        return [*ours, *published, *self.comparison()]
-
-    def comparison(self) -> list[str]:
-        """Ours against the published results: only where the run scores published models on published tasks."""
-        models = [(model.version, model.arm) for model in self.run.models]
-        is_published = is_compared(self.suite.name, models, self.task_names())
-        return [f"{self.tables}/comparison.parquet"] if is_published else []
+        return [self.report, *self.figure_files(), *page_tables(self.run), *layout.score_files(self.run)]
 
     def notebook(self) -> list[str]:
         """The sample notebook with its outputs; nothing for a run without models."""
