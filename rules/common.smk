@@ -13,7 +13,6 @@ from workflow_scripts.workflow.graph import (
     collect_garbage_rarely,
     use_this_interpreter,
 )
-from workflow_scripts.workflow.original import Original
 from workflow_scripts.workflow.resources import JobResources, grows, lasts
 from workflow_scripts.suite.run import CURRENT, load_run
 from workflow_scripts.workflow.allocation import going_on
@@ -26,7 +25,6 @@ try:
     GRAPH = Graph(RUN)
     RESOURCES = JobResources(RUN)
     EXPERIMENTS = ExperimentGraph(GRAPH)
-    ORIGINAL = Original(GRAPH)
     one_run.claim(Path.cwd(), sys.argv)
 except PipelineError as error:
     sys.stderr.write(f"error: {error}\n")
@@ -57,8 +55,6 @@ wildcard_constraints:
 if workflow.global_resources.get("downloads_here").value is not None:
 
     localrules:
-        download_dataset,
         download_published,
-        fetch_tokenizer,
         fetch_checkpoint,
         observe_model,

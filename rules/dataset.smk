@@ -1,226 +1,277 @@
 # Data: made here (pocket, books) and published into a local mirror, then downloaded from whatever source the run
 # names, verified, seen as one array, put into training order.
+from itertools import chain
+
+from workflow_scripts.suite.run import corpus_path
+from workflow_scripts.workflow import dataset
+
+# Input functions from patterns: of_data("results/data/{suite}/{dataset}/raw/{file}") is every file of the data set
+# that a job's wildcard {dataset} names, or that its {model} is trained on.
+of_data = dataset.in_data(RUN)
+CORPUS = (SUITE.corpus or {}).get("source")
+
+if SUITE.is_made_here:
+    FILE_LIST = of_data("results/mirror/datasets/{repository}/sha256.txt")
+    MIRRORED_FILE = of_data("results/mirror/datasets/{repository}/{file}")
+else:
+    FILE_LIST = "results/data/{suite}/{dataset}/files.tsv"
+    MIRRORED_FILE = []
 
 
-rule generate_corpus:
-    """The pocket suite's documents, from a seed."""
+if CORPUS == "generated":
+
+    rule generate_corpus:
+        """The pocket suite's documents, from a seed."""
+        output:
+            standard="results/corpus/{suite}/standard.jsonl",
+            deduped="results/corpus/{suite}/deduped.jsonl",
+            world="results/corpus/{suite}/world.json",
+        log:
+            "results/logs/generate_corpus/{suite}.log",
+        benchmark:
+            "results/timings/generate_corpus/{suite}.tsv"
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(500),
+            runtime=lasts(10),
+        params:
+            seed=SUITE.corpus["seed"],
+            documents=SUITE.corpus["documents"],
+        shell:
+            "python -m workflow_scripts.pocket.generate_corpus --seed {params.seed:q} --documents {params.documents:q}"
+            " --output-standard {output.standard:q} --output-deduped {output.deduped:q} --world {output.world:q}"
+            " > {log:q} 2>&1"
+
+    rule generate_tasks:
+        """The pocket suite's test items, in the layout of the Hub's evaluation data."""
+        input:
+            world=f"results/corpus/{SUITE.name}/world.json",
+        output:
+            data=dataset.task_files(SUITE),
+        log:
+            f"results/logs/generate_tasks/{SUITE.name}.log",
+        benchmark:
+            f"results/timings/generate_tasks/{SUITE.name}.tsv"
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(500),
+            runtime=lasts(10),
+        params:
+            seed=SUITE.corpus["seed"],
+            folder="results/mirror/datasets",
+        shell:
+            "python -m workflow_scripts.pocket.generate_tasks --seed {params.seed:q} --world {input.world:q}"
+            " --output-dir {params.folder:q} > {log:q} 2>&1"
+
+
+if CORPUS == "jsonl":
+
+    rule import_corpus:
+        """Text that the user brings, with whole titles held out for validation."""
+        input:
+            corpus=str(corpus_path(SUITE, RUN.settings)),
+        output:
+            standard="results/corpus/{suite}/standard.jsonl",
+            validation="results/corpus/{suite}/validation.jsonl",
+        log:
+            "results/logs/import_corpus/{suite}.log",
+        benchmark:
+            "results/timings/import_corpus/{suite}.tsv"
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(500),
+            runtime=lasts(10),
+        params:
+            held_out=SUITE.corpus.get("held_out"),
+        shell:
+            "python -m workflow_scripts.dataset.import_corpus --corpus {input.corpus:q} --held-out {params.held_out:q}"
+            " --output-train {output.standard:q} --output-validation {output.validation:q} > {log:q} 2>&1"
+
+
+if SUITE.tokenizer["source"] == "released":
+
+    rule fetch_tokenizer:
+        """The tokenizer that was released with the suite."""
+        output:
+            tokenizer="results/corpus/{suite}/tokenizer.json",
+            receipt="results/corpus/{suite}/tokenizer-fetched.json",
+        log:
+            "results/logs/fetch_tokenizer/{suite}.log",
+        benchmark:
+            "results/timings/fetch_tokenizer/{suite}.tsv"
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(500),
+            runtime=lasts(30),
+            downloads=1,
+        params:
+            source=GRAPH.checkpoint_source(),
+            location=GRAPH.checkpoint_location(),
+            repository=SUITE.tokenizer.get("repository"),
+            folder=subpath(output.tokenizer, parent=True),
+        shell:
+            "python -m workflow_scripts.storage.download --source {params.source:q} --location={params.location:q}"
+            " --kind model --repository {params.repository:q} --revision main --include tokenizer.json"
+            " --output-dir {params.folder:q} --receipt {output.receipt:q} > {log:q} 2>&1"
+
+
+if SUITE.tokenizer["source"] == "trained":
+
+    rule train_tokenizer:
+        """A byte-level BPE tokenizer of the 20B tokenizer's kind."""
+        input:
+            corpus="results/corpus/{suite}/standard.jsonl",
+        output:
+            tokenizer="results/corpus/{suite}/tokenizer.json",
+        log:
+            "results/logs/train_tokenizer/{suite}.log",
+        benchmark:
+            "results/timings/train_tokenizer/{suite}.tsv"
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(1000),
+            runtime=lasts(20),
+        params:
+            vocab_size=SUITE.tokenizer["vocab_size"],
+        shell:
+            "python -m workflow_scripts.dataset.train_tokenizer --corpus {input.corpus:q}"
+            " --vocab-size {params.vocab_size:q} --output {output.tokenizer:q} > {log:q} 2>&1"
+
+
+if SUITE.is_made_here:
+
+    rule tokenize_corpus:
+        """Documents as one token stream: `.bin` and `.idx`, a document end after each."""
+        input:
+            corpus="results/corpus/{suite}/{part}.jsonl",
+            tokenizer="results/corpus/{suite}/tokenizer.json",
+        output:
+            tokens="results/corpus/{suite}/{part}.bin",
+            index="results/corpus/{suite}/{part}.idx",
+        log:
+            "results/logs/tokenize_corpus/{suite}-{part}.log",
+        benchmark:
+            "results/timings/tokenize_corpus/{suite}-{part}.tsv"
+        wildcard_constraints:
+            part=alternatives([*SUITE.datasets, "validation"]),
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(1000),
+            runtime=lasts(30),
+        params:
+            prefix=subpath(output.tokens, strip_suffix=".bin"),
+        shell:
+            "python -m workflow_scripts.dataset.tokenize_corpus --corpus {input.corpus:q}"
+            " --tokenizer {input.tokenizer:q} --append-eod --output-prefix {params.prefix:q} > {log:q} 2>&1"
+
+    for DATASET in SUITE.datasets.values():
+
+        rule:
+            """Tokens cut into shards in the local mirror, as on the Hub; the list of hashes is written last."""
+            name:
+                dataset.rule_name("publish_dataset", DATASET.key, list(SUITE.datasets))
+            input:
+                tokens=f"results/corpus/{SUITE.name}/{DATASET.key}.bin",
+                index=f"results/corpus/{SUITE.name}/{DATASET.key}.idx",
+            output:
+                files=expand(
+                    "results/mirror/datasets/{repository}/{file}",
+                    repository=DATASET.repository,
+                    file=DATASET.file_names,
+                ),
+                hashes=f"results/mirror/datasets/{DATASET.repository}/sha256.txt",
+            log:
+                f"results/logs/publish_dataset/{SUITE.name}-{DATASET.key}.log",
+            benchmark:
+                f"results/timings/publish_dataset/{SUITE.name}-{DATASET.key}.tsv"
+            conda:
+                "../envs/conda.yaml"
+            resources:
+                mem_mb=grows(500),
+                runtime=lasts(10),
+            params:
+                prefix=subpath(input.tokens, strip_suffix=".bin"),
+                name=DATASET.prefix,
+                shards=DATASET.shards,
+                folder=subpath(output.hashes, parent=True),
+            shell:
+                "python -m workflow_scripts.dataset.publish_shards --prefix {params.prefix:q} --name {params.name:q}"
+                " --num-shards {params.shards:q} --output-dir {params.folder:q} > {log:q} 2>&1"
+
+
+if not SUITE.is_made_here:
+
+    rule list_dataset_files:
+        """Every file of a data set with its sha256: from the list in the repository, else from what the source reports."""
+        input:
+            lock=dataset.lock_of(SUITE),
+        output:
+            files="results/data/{suite}/{dataset}/files.tsv",
+        log:
+            "results/logs/list_dataset_files/{suite}-{dataset}.log",
+        benchmark:
+            "results/timings/list_dataset_files/{suite}-{dataset}.tsv"
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(500),
+            runtime=lasts(30),
+            downloads=1,
+        params:
+            source=RUN.section("dataset").get("source"),
+            location=RUN.section("dataset").get("location") or "",
+            revision=RUN.section("dataset").get("revision", "main"),
+            repository=of_data("{repository}"),
+            include=of_data("{prefix}*"),
+            lock=lambda wildcards, input: ["--lock", input.lock] if input.lock else [],
+        shell:
+            "python -m workflow_scripts.storage.make_lock --source {params.source:q} --location={params.location:q}"
+            " --kind dataset --repository {params.repository:q} --revision {params.revision:q} {params.lock:q}"
+            " --include {params.include:q} --output {output.files:q} > {log:q} 2>&1"
+
+
+rule download_dataset_file:
+    """One shard, or the index, from the run's source, hashed while it streams; an interrupted one is resumed."""
+    input:
+        list=FILE_LIST,
+        mirror=MIRRORED_FILE,
     output:
-        standard="results/corpus/{made}/standard.jsonl",
-        deduped="results/corpus/{made}/deduped.jsonl",
-        world="results/corpus/{made}/world.json",
+        file="results/data/{suite}/{dataset}/raw/{file}",
     log:
-        "results/logs/generate_corpus/{made}.log",
+        "results/logs/download_dataset_file/{suite}-{dataset}-{file}.log",
     benchmark:
-        "results/timings/generate_corpus/{made}.tsv"
+        "results/timings/download_dataset_file/{suite}-{dataset}-{file}.tsv"
     wildcard_constraints:
-        made=alternatives(GRAPH.suites_with_corpus("generated")),
+        file=alternatives(dataset.file_names(SUITE)),
     conda:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(500),
-        runtime=lasts(10),
-    params:
-        seed=GRAPH.corpus("seed"),
-        documents=GRAPH.corpus("documents"),
-    shell:
-        "python -m workflow_scripts.pocket.generate_corpus --seed {params.seed} --documents {params.documents}"
-        " --output-standard {output.standard:q} --output-deduped {output.deduped:q} --world {output.world:q}"
-        " > {log:q} 2>&1"
-
-
-rule generate_tasks:
-    """The pocket suite's test items, in the layout of the Hub's evaluation data."""
-    input:
-        world="results/corpus/{made}/world.json",
-    output:
-        data=GRAPH.made_task_patterns(),
-    log:
-        "results/logs/generate_tasks/{made}.log",
-    benchmark:
-        "results/timings/generate_tasks/{made}.tsv"
-    wildcard_constraints:
-        made=alternatives(GRAPH.suites_with_corpus("generated")),
-    conda:
-        "../envs/conda.yaml"
-    resources:
-        mem_mb=grows(500),
-        runtime=lasts(10),
-    params:
-        seed=GRAPH.corpus("seed"),
-        folder=lambda wildcards, output: str(Path(output.data[0]).parents[3]),
-    shell:
-        "python -m workflow_scripts.pocket.generate_tasks --seed {params.seed} --world {input.world:q}"
-        " --output-dir {params.folder:q} > {log:q} 2>&1"
-
-
-rule import_corpus:
-    """Text that the user brings, with whole titles held out for validation."""
-    input:
-        corpus=GRAPH.corpus_text,
-    output:
-        standard="results/corpus/{read}/standard.jsonl",
-        validation="results/corpus/{read}/validation.jsonl",
-    log:
-        "results/logs/import_corpus/{read}.log",
-    benchmark:
-        "results/timings/import_corpus/{read}.tsv"
-    wildcard_constraints:
-        read=alternatives(GRAPH.suites_with_corpus("jsonl")),
-    conda:
-        "../envs/conda.yaml"
-    resources:
-        mem_mb=grows(500),
-        runtime=lasts(10),
-    params:
-        held_out=GRAPH.corpus("held_out"),
-    shell:
-        "python -m workflow_scripts.dataset.import_corpus --corpus {input.corpus:q} --held-out {params.held_out:q}"
-        " --output-train {output.standard:q} --output-validation {output.validation:q} > {log:q} 2>&1"
-
-
-rule fetch_tokenizer:
-    """The tokenizer that was released with the suite."""
-    output:
-        tokenizer="results/corpus/{released}/tokenizer.json",
-        receipt="results/corpus/{released}/tokenizer-fetched.json",
-    log:
-        "results/logs/fetch_tokenizer/{released}.log",
-    benchmark:
-        "results/timings/fetch_tokenizer/{released}.tsv"
-    wildcard_constraints:
-        released=alternatives(GRAPH.suites_with_tokenizer("released")),
-    conda:
-        "../envs/conda.yaml"
-    resources:
-        mem_mb=grows(500),
-        runtime=lasts(30),
-        downloads=1,
-    params:
-        source=GRAPH.checkpoint_source(),
-        location=GRAPH.checkpoint_location(),
-        repository=SUITE.tokenizer.get("repository"),
-        folder=lambda wildcards, output: str(Path(output.tokenizer).parent),
-    shell:
-        "python -m workflow_scripts.storage.download --source {params.source:q} --location={params.location:q}"
-        " --kind model --repository {params.repository:q} --revision main --include tokenizer.json"
-        " --output-dir {params.folder:q} --receipt {output.receipt:q} > {log:q} 2>&1"
-
-
-rule train_tokenizer:
-    """A byte-level BPE tokenizer of the 20B tokenizer's kind."""
-    input:
-        corpus="results/corpus/{made}/standard.jsonl",
-    output:
-        tokenizer="results/corpus/{made}/tokenizer.json",
-    log:
-        "results/logs/train_tokenizer/{made}.log",
-    benchmark:
-        "results/timings/train_tokenizer/{made}.tsv"
-    wildcard_constraints:
-        made=alternatives(GRAPH.suites_with_tokenizer("trained")),
-    conda:
-        "../envs/conda.yaml"
-    resources:
-        mem_mb=grows(1000),
-        runtime=lasts(20),
-    params:
-        vocab_size=SUITE.tokenizer["vocab_size"],
-    shell:
-        "python -m workflow_scripts.dataset.train_tokenizer --corpus {input.corpus:q}"
-        " --vocab-size {params.vocab_size} --output {output.tokenizer:q} > {log:q} 2>&1"
-
-
-rule tokenize_corpus:
-    """Documents as one token stream: `.bin` and `.idx`, a document end after each."""
-    input:
-        corpus="results/corpus/{suite}/{part}.jsonl",
-        tokenizer="results/corpus/{suite}/tokenizer.json",
-    output:
-        tokens="results/corpus/{suite}/{part}.bin",
-        index="results/corpus/{suite}/{part}.idx",
-    log:
-        "results/logs/tokenize_corpus/{suite}-{part}.log",
-    benchmark:
-        "results/timings/tokenize_corpus/{suite}-{part}.tsv"
-    wildcard_constraints:
-        part=alternatives([*SUITE.datasets, "validation"]),
-    conda:
-        "../envs/conda.yaml"
-    resources:
-        mem_mb=grows(1000),
-        runtime=lasts(30),
-    params:
-        prefix=lambda wildcards: f"results/corpus/{wildcards.suite}/{wildcards.part}",
-    shell:
-        "python -m workflow_scripts.dataset.tokenize_corpus --corpus {input.corpus:q}"
-        " --tokenizer {input.tokenizer:q} --append-eod --output-prefix {params.prefix:q} > {log:q} 2>&1"
-
-
-rule publish_dataset:
-    """Tokens cut into shards in the local mirror, as on the Hub; the list of hashes is written last."""
-    input:
-        tokens=lambda wildcards: f"results/corpus/{SUITE.name}/{GRAPH.dataset_in(wildcards.repository).key}.bin",
-        index=lambda wildcards: f"results/corpus/{SUITE.name}/{GRAPH.dataset_in(wildcards.repository).key}.idx",
-    output:
-        hashes="results/mirror/datasets/{organisation}/{repository}/sha256.txt",
-    log:
-        "results/logs/publish_dataset/{organisation}-{repository}.log",
-    benchmark:
-        "results/timings/publish_dataset/{organisation}-{repository}.tsv"
-    wildcard_constraints:
-        repository=alternatives(
-            dataset.repository.split("/")[1] for dataset in SUITE.datasets.values()
-        ),
-    conda:
-        "../envs/conda.yaml"
-    resources:
-        mem_mb=grows(500),
-        runtime=lasts(10),
-    params:
-        prefix=lambda wildcards: f"results/corpus/{SUITE.name}/{GRAPH.dataset_in(wildcards.repository).key}",
-        name=lambda wildcards: GRAPH.dataset_in(wildcards.repository).prefix,
-        shards=lambda wildcards: GRAPH.dataset_in(wildcards.repository).shards,
-        folder=lambda wildcards: f"{layout.MIRROR}/datasets/{wildcards.organisation}/{wildcards.repository}",
-    shell:
-        "python -m workflow_scripts.dataset.publish_shards --prefix {params.prefix:q} --name {params.name:q}"
-        " --num-shards {params.shards} --output-dir {params.folder:q} > {log:q} 2>&1"
-
-
-rule download_dataset:
-    """Shards and index from the run's source, hashed while they stream."""
-    input:
-        mirror=GRAPH.mirror_hashes,
-    output:
-        receipt="results/data/{suite}/{dataset}/downloaded.json",
-    log:
-        "results/logs/download_dataset/{suite}-{dataset}.log",
-    benchmark:
-        "results/timings/download_dataset/{suite}-{dataset}.tsv"
-    conda:
-        "../envs/conda.yaml"
-    resources:
-        mem_mb=grows(500),
-        runtime=lasts(1440),
+        runtime=lasts(240),
         downloads=1,
     params:
         source=RUN.section("dataset").get("source"),
         location=RUN.section("dataset").get("location") or "",
         revision=RUN.section("dataset").get("revision", "main"),
-        repository=lambda wildcards: SUITE.dataset(wildcards.dataset).repository,
-        include=lambda wildcards: list(SUITE.dataset(wildcards.dataset).file_names),
-        lock=GRAPH.lock_arguments,
-        folder=GRAPH.raw_folder,
+        repository=of_data("{repository}"),
+        folder=subpath(output.file, parent=True),
     shell:
         "python -m workflow_scripts.storage.download --source {params.source:q} --location={params.location:q}"
         " --kind dataset --repository {params.repository:q} --revision {params.revision:q}"
-        " --include {params.include:q} {params.lock:q} --output-dir {params.folder:q} --receipt {output.receipt:q}"
-        " > {log:q} 2>&1"
+        " --lock {input.list:q} --include {wildcards.file:q} --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule verify_dataset:
     """Every file against its size and sha256, read back from the disk."""
     input:
-        receipt="results/data/{suite}/{dataset}/downloaded.json",
+        list=FILE_LIST,
+        files=of_data("results/data/{suite}/{dataset}/raw/{file}"),
     output:
         receipt="results/data/{suite}/{dataset}/verified.json",
     log:
@@ -234,16 +285,18 @@ rule verify_dataset:
         mem_mb=grows(500),
         runtime=lasts(240),
     params:
-        folder=GRAPH.raw_folder,
+        folder="results/data/{suite}/{dataset}/raw",
     shell:
-        "python -m workflow_scripts.storage.verify --folder {params.folder:q} --lock {input.receipt:q}"
+        "python -m workflow_scripts.storage.verify --folder {params.folder:q} --lock {input.list:q}"
         " --jobs {threads} --receipt {output.receipt:q} > {log:q} 2>&1"
 
 
 rule view_dataset:
     """The shards as one virtual array: nothing is copied."""
     input:
-        receipt="results/data/{suite}/{dataset}/verified.json",
+        verified="results/data/{suite}/{dataset}/verified.json",
+        index=of_data("results/data/{suite}/{dataset}/raw/{index}"),
+        shards=of_data("results/data/{suite}/{dataset}/raw/{shard}"),
     output:
         view="results/data/{suite}/{dataset}/view.json",
     log:
@@ -255,68 +308,89 @@ rule view_dataset:
     resources:
         mem_mb=grows(500),
         runtime=lasts(10),
-    params:
-        shards=GRAPH.raw_shards,
-        index=GRAPH.raw_index,
     shell:
-        "python -m workflow_scripts.dataset.make_view --idx {params.index:q} --shards {params.shards:q}"
+        "python -m workflow_scripts.dataset.make_view --idx {input.index:q} --shards {input.shards:q}"
         " --output {output.view:q} > {log:q} 2>&1"
 
 
 rule join_dataset:
     """One joined `.bin`, only for tools that want one."""
     input:
-        receipt="results/data/{suite}/{dataset}/verified.json",
+        verified="results/data/{suite}/{dataset}/verified.json",
+        list=FILE_LIST,
+        index=of_data("results/data/{suite}/{dataset}/raw/{index}"),
+        shards=of_data("results/data/{suite}/{dataset}/raw/{shard}"),
     output:
-        receipt="results/data/{suite}/{dataset}/joined/joined.json",
+        tokens="results/data/{suite}/{dataset}/joined/{prefix}.bin",
+        index="results/data/{suite}/{dataset}/joined/{prefix}.idx",
+        receipt="results/data/{suite}/{dataset}/joined/{prefix}.joined.json",
     log:
-        "results/logs/join_dataset/{suite}-{dataset}.log",
+        "results/logs/join_dataset/{suite}-{dataset}-{prefix}.log",
     benchmark:
-        "results/timings/join_dataset/{suite}-{dataset}.tsv"
+        "results/timings/join_dataset/{suite}-{dataset}-{prefix}.tsv"
+    wildcard_constraints:
+        prefix=alternatives(dataset.prefixes(SUITE)),
     conda:
         "../envs/conda.yaml"
     resources:
         mem_mb=grows(500),
         runtime=lasts(1440),
     params:
-        first=lambda wildcards: GRAPH.raw_shards(wildcards)[0],
-        shards=lambda wildcards: SUITE.dataset(wildcards.dataset).shards,
-        folder=lambda wildcards: f"{layout.dataset_folder(wildcards.suite, wildcards.dataset)}/joined",
+        first=lambda wildcards, input: input.shards[0],
+        number=lambda wildcards: SUITE.dataset(wildcards.dataset).shards,
+        folder=subpath(output.tokens, parent=True),
     shell:
-        "python -m workflow_scripts.dataset.unshard_memmap --input_file {params.first:q}"
-        " --num_shards {params.shards} --output_dir {params.folder:q} --receipt {output.receipt:q} > {log:q} 2>&1"
+        "python -m workflow_scripts.dataset.unshard_memmap --input_file {params.first:q} --num_shards {params.number:q}"
+        " --lock {input.list:q} --output_dir {params.folder:q} --receipt {output.receipt:q} > {log:q} 2>&1"
 
 
-rule index_maps:
-    """GPT-NeoX's three maps: which documents, where each sample starts, in which order the samples come."""
-    input:
-        view="results/data/{suite}/{dataset}/view.json",
-    output:
-        summary="results/data/{suite}/{dataset}/index_maps/index_maps.json",
-    log:
-        "results/logs/index_maps/{suite}-{dataset}.log",
-    benchmark:
-        "results/timings/index_maps/{suite}-{dataset}.tsv"
-    conda:
-        "../envs/conda.yaml"
-    resources:
-        mem_mb=grows(4000),
-        runtime=lasts(60),
-    params:
-        numbers=GRAPH.order_numbers,
-        folder=lambda wildcards: f"{layout.dataset_folder(wildcards.suite, wildcards.dataset)}/index_maps",
-        prefix=lambda wildcards: SUITE.dataset(wildcards.dataset).prefix,
-    shell:
-        "python -m workflow_scripts.dataset.build_index_maps --view {input.view:q} --prefix {params.prefix:q}"
-        " {params.numbers:q} --output-dir {params.folder:q} --summary {output.summary:q} > {log:q} 2>&1"
+# GPT-NeoX writes the numbers that decide the order into the names of its maps, so each data set has a rule of its own.
+for KEY in RUN.datasets:
+
+    rule:
+        """GPT-NeoX's three maps: which documents, where each sample starts, in which order the samples come."""
+        name:
+            dataset.rule_name("index_maps", KEY, RUN.datasets)
+        input:
+            view="results/data/{suite}/{dataset}/view.json",
+            index=of_data("results/data/{suite}/{dataset}/raw/{index}"),
+        output:
+            maps=expand(
+                "results/data/{{suite}}/{{dataset}}/index_maps/{map}",
+                map=chain(*dataset.maps_of(RUN, KEY).values()),
+            ),
+            list="results/data/{suite}/{dataset}/index_maps/index_maps.json",
+        log:
+            "results/logs/index_maps/{suite}-{dataset}.log",
+        benchmark:
+            "results/timings/index_maps/{suite}-{dataset}.tsv"
+        wildcard_constraints:
+            dataset=KEY,
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(4000),
+            runtime=lasts(60),
+        params:
+            prefix=of_data("{prefix}"),
+            length=dataset.order_of(RUN, KEY).seq_length,
+            seed=dataset.order_of(RUN, KEY).seed,
+            iterations=dataset.order_of(RUN, KEY).iterations,
+            rows=dataset.order_of(RUN, KEY).batch_rows,
+            folder=subpath(output.list, parent=True),
+        shell:
+            "python -m workflow_scripts.dataset.build_index_maps --view {input.view:q} --prefix {params.prefix:q}"
+            " --seq-length {params.length:q} --seed {params.seed:q} --train-iters {params.iterations:q}"
+            " --batch-size {params.rows:q} --output-dir {params.folder:q} --summary {output.list:q} > {log:q} 2>&1"
 
 
 rule sample_batches:
     """A few batches of the training order, decoded, with the hash of each."""
     input:
         view="results/data/{suite}/{dataset}/view.json",
-        maps="results/data/{suite}/{dataset}/index_maps/index_maps.json",
-        tokenizer=GRAPH.tokenizer(),
+        files=of_data("results/data/{suite}/{dataset}/raw/{file}"),
+        maps=of_data("results/data/{suite}/{dataset}/index_maps/{train_map}"),
+        tokenizer="results/corpus/{suite}/tokenizer.json",
     output:
         samples="results/data/{suite}/{dataset}/batches/samples.jsonl",
     log:
@@ -329,9 +403,31 @@ rule sample_batches:
         mem_mb=grows(1000),
         runtime=lasts(10),
     params:
-        iterations=RUN.section("dataset").get("sample_iterations", [0]),
-        numbers=GRAPH.order_numbers,
+        shown=RUN.section("dataset").get("sample_iterations", [0]),
+        length=lambda wildcards: dataset.order_of(RUN, wildcards.dataset).seq_length,
+        seed=lambda wildcards: dataset.order_of(RUN, wildcards.dataset).seed,
+        iterations=lambda wildcards: dataset.order_of(RUN, wildcards.dataset).iterations,
+        rows=lambda wildcards: dataset.order_of(RUN, wildcards.dataset).batch_rows,
+        folder="results/data/{suite}/{dataset}/index_maps",
     shell:
-        "python -m workflow_scripts.dataset.sample_batches --view {input.view:q} --index-maps {input.maps:q}"
-        " --tokenizer {input.tokenizer:q} {params.numbers:q} --iterations {params.iterations}"
+        "python -m workflow_scripts.dataset.sample_batches --view {input.view:q} --index-maps {params.folder:q}"
+        " --tokenizer {input.tokenizer:q} --seq-length {params.length:q} --seed {params.seed:q}"
+        " --train-iters {params.iterations:q} --batch-size {params.rows:q} --iterations {params.shown:q}"
         " --output {output.samples:q} > {log:q} 2>&1"
+
+
+# A profile says so with a resource, because a key of the configuration would be part of the run.
+if workflow.global_resources.get("downloads_here").value is not None:
+
+    localrules:
+        download_dataset_file,
+
+    if not SUITE.is_made_here:
+
+        localrules:
+            list_dataset_files,
+
+    if SUITE.tokenizer["source"] == "released":
+
+        localrules:
+            fetch_tokenizer,

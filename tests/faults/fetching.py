@@ -74,7 +74,7 @@ def names(folder: Path) -> set[str]:
 
 def rest(folder: Path) -> set[str]:
     """Everything but the small file, which may still be on its way when the large one is given up."""
-    return names(folder) - {"config.json", "config.json.part"}
+    return names(folder) - {"config.json", ".config.json.part"}
 
 
 def wait_for_part(part: Path, size: int) -> None:

@@ -96,7 +96,7 @@ def test_right_content_or_no_file(script: list[Act], leftover: tuple[int, bool] 
         if leftover is not None:
             length, damaged = leftover
             part = (CONTENT + bytes(50))[:length]
-            (folder / "x.part").write_bytes(bytes(len(part)) if damaged else part)
+            (folder / ".x.part").write_bytes(bytes(len(part)) if damaged else part)
         try:
             entry = fetch_file(
                 Actor(list(script)), "x", folder / "x", len(CONTENT) if size_known else None, SHA256, policy=PATIENT
@@ -109,7 +109,7 @@ def test_right_content_or_no_file(script: list[Act], leftover: tuple[int, bool] 
         else:
             assert (folder / "x").read_bytes() == CONTENT
             assert (entry.size, entry.sha256) == (len(CONTENT), SHA256)
-            assert not (folder / "x.part").exists()
+            assert not (folder / ".x.part").exists()
         assert not list(folder.glob(".*"))
     finally:
         shutil.rmtree(folder)
@@ -161,7 +161,7 @@ def test_counted_bytes_are_those_that_are_there(script: list[Act], leftover: tup
     folder = Path(tempfile.mkdtemp())
     try:
         if leftover is not None:
-            (folder / "x.part").write_bytes(bytes(leftover[0]))
+            (folder / ".x.part").write_bytes(bytes(leftover[0]))
         with suppress(IntegrityError):
             fetch_file(Actor(script), "x", folder / "x", len(CONTENT), SHA256, policy=PATIENT, meter=Sum())
             assert sum(counted) == len(CONTENT)

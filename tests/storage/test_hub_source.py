@@ -138,12 +138,12 @@ def test_own_list_that_contradicts_the_hub_is_an_error(hub: FaultHub, tmp_path: 
 
 
 def test_unknown_length_is_learned_from_the_server(hub: FaultHub, tmp_path: Path) -> None:
-    (tmp_path / "x.part").write_bytes(SHARD)  # complete already, but nobody knows
+    (tmp_path / ".x.part").write_bytes(SHARD)  # complete already, but nobody knows
     with open_source("hub", hub.endpoint, DATA, QUICK) as source:
         entry = fetch_file(source, "shard.bin", tmp_path / "x", None, sha256(SHARD), policy=QUICK)
         assert entry.size == len(SHARD)
         assert hub.bytes_sent("shard.bin") == 0
-        (tmp_path / "y.part").write_bytes(SHARD[:100])
+        (tmp_path / ".y.part").write_bytes(SHARD[:100])
         fetch_file(source, "shard.bin", tmp_path / "y", None, sha256(SHARD), policy=QUICK)
     assert (tmp_path / "y").read_bytes() == SHARD
     assert hub.bytes_sent("shard.bin") == len(SHARD) - 100

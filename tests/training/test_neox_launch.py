@@ -132,7 +132,7 @@ def test_weights_come_back_bit_equal_from_the_checkpoint_of_a_start(bench: Prepa
     initialise(model, bench.recipe)
     save_file({name: p.detach() for name, p in model.named_parameters()}, source / "model.safetensors")
     prepared = bench.prepare("--start-from", str(source), "--start-step", str(step))
-    checkpoints = Path(prepared["checkpoints"])
+    checkpoints = Path(prepared["start"])
     assert (checkpoints / "latest").read_text() == f"global_step{step}"
     state = load(checkpoints / f"global_step{step}" / "mp_rank_00_model_states.pt")
     assert (state["global_steps"], state["iteration"], state["csr_tensor_module_names"]) == (step, step, [])
@@ -197,6 +197,7 @@ class Checkout:
 def launched(bench: Prepared, checkout: Path) -> int:
     receipt = bench.folder / "trained.json"
     arguments = ["--prepared", str(bench.output / "prepared.json"), "--checkout", str(checkout)]
+    arguments += ["--output-dir", str(bench.output / "checkpoints")]
     return cli.run(launch_neox.main, [*arguments, "--python", sys.executable, "--receipt", str(receipt)])
 
 
@@ -232,6 +233,30 @@ def test_a_receipt_follows_the_last_checkpoint_only(
     assert launched(bench, checkout.folder) == (0 if is_done else cli.USER_ERROR)
     assert (bench.folder / "trained.json").is_file() == is_done
     assert is_done or "its newest checkpoint is global_step8, not global_step20" in capsys.readouterr().err
+    finished = bench.output / "checkpoints" / "latest"
+    assert finished.is_file() == is_done
+    assert not is_done or not finished.samefile(bench.output / ".checkpoints" / "latest"), "GPT-NeoX writes in place"
+
+
+def test_a_launch_begins_with_the_converted_weights_and_resumes_from_its_own(
+    bench: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start is linked into GPT-NeoX's folder once; later its own newest checkpoint counts."""
+    prepared = bench.prepare()
+    start, working = bench.folder / "start", Path(prepared["checkpoints"])
+    (start / "global_step0").mkdir(parents=True)
+    (start / "global_step0" / "weights.pt").write_text("weights")
+    (start / "latest").write_text("global_step0")
+    (bench.output / "prepared.json").write_text(json.dumps({**prepared, "start": str(start)}))
+    checkout = Checkout(bench.folder / "checkout", 20)
+    monkeypatch.setattr(launch_neox, "VERSION", checkout.commit)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert launched(bench, checkout.folder) == 0
+    assert (bench.output / "checkpoints" / "global_step0" / "weights.pt").samefile(start / "global_step0/weights.pt")
+    assert (start / "latest").read_text() == "global_step0", "what GPT-NeoX writes in place is a copy"
+    (working / "global_step0" / "weights.pt").unlink()
+    assert launched(bench, checkout.folder) == 0
+    assert not (working / "global_step0" / "weights.pt").exists()
 
 
 def test_hosts_are_counted(tmp_path: Path) -> None:

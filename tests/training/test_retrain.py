@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from workflow_scripts import cli
 from workflow_scripts.training import retrain
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.run import checkpoint
+from workflow_scripts.training.run.finished_files import WORKING
 
 
 @pytest.fixture
@@ -55,49 +58,133 @@ def test_segments_end_where_they_are_told(view: Path, recipe_file: Path, tmp_pat
     assert not (run / "run.json").exists()
 
 
+SEGMENTS = {4: [0, 1, 2, 4], 16: [8, 16], 20: [20]}
+
+
+def train_segments(view: Path, recipe: Path, run: Path, wanted: Sequence[int] = tuple(SEGMENTS)) -> None:
+    """Train the segments of SEGMENTS that are ``wanted``, each from the checkpoint at which the one before ended."""
+    for before, end in zip([None, *SEGMENTS], SEGMENTS, strict=False):
+        start = [] if before is None else ["--continue-from", str(run / f"step{before}")]
+        if end in wanted:
+            keep = ("--keep-optimizer", "4", "16")
+            retrain.main(command(recipe, view, run, "--stop-at", str(end), *keep, *start))
+
+
+def files_in(run: Path) -> set[str]:
+    """Files that a run shows, without its working folder."""
+    names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    return {name for name in names if not name.startswith(WORKING) and not name.endswith(".record.json")}
+
+
 def test_segments_end_in_the_bits_of_the_whole_run(view: Path, recipe_file: Path, tmp_path: Path) -> None:
-    """Each segment is a run of its own up to its end; a segment whose receipt was lost is not trained again."""
+    """Each segment is a run of its own up to its end."""
     retrain.main(command(recipe_file, view, tmp_path / "whole"))
-    run, receipts = tmp_path / "run", tmp_path / "segments"
-    for end in (4, 16, 20):
-        receipt = receipts / f"step{end}.json"
-        retrain.main(command(recipe_file, view, run, "--stop-at", str(end), "--segment-receipt", str(receipt)))
-        content = json.loads(receipt.read_text())
-        assert (content["step"], content["weights_sha256"]) == (end, digest(tmp_path / "whole", end))
-        assert receipt.with_name(f"{receipt.name}.record.json").is_file()
-    assert (run / "run.json").read_bytes() == (tmp_path / "whole" / "run.json").read_bytes()
+    run = tmp_path / "run"
+    train_segments(view, recipe_file, run)
+    for steps in SEGMENTS.values():
+        assert [digest(run, step) for step in steps] == [digest(tmp_path / "whole", step) for step in steps]
     assert timeless(run) == timeless(tmp_path / "whole")
-    before = (receipts / "step4.json").read_bytes()
-    (receipts / "step4.json").unlink()
-    retrain.main(command(recipe_file, view, run, "--stop-at", "4", "--segment-receipt", str(receipts / "step4.json")))
-    assert (receipts / "step4.json").read_bytes() == before
-    assert timeless(run) == timeless(tmp_path / "whole")
+    receipts = [json.loads((folder / "run.json").read_text()) for folder in (run, tmp_path / "whole")]
+    assert receipts[0] == receipts[1]
+    resumable = {f"step{step}/{name}" for step in (4, 16) for name in ("optimizer.safetensors", "metrics.csv")}
+    assert files_in(run) == files_in(tmp_path / "whole") | resumable
+
+
+def test_a_lost_file_of_a_segment_is_linked_again_and_nothing_is_trained(
+    view: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    train_segments(view, recipe_file, run)
+    before = {name: (run / name).read_bytes() for name in files_in(run)}
+    inodes = {step: (run / f"step{step}" / checkpoint.WEIGHTS).stat().st_ino for step in (2, 8)}
+    shutil.rmtree(run / "step2")
+    shutil.rmtree(run / "step4")
+    train_segments(view, recipe_file, run, [4])
+    assert {name: (run / name).read_bytes() for name in files_in(run)} == before
+    assert {step: (run / f"step{step}" / checkpoint.WEIGHTS).stat().st_ino for step in (2, 8)} == inodes
+
+
+def test_a_segment_needs_no_more_than_the_checkpoint_before_it(view: Path, recipe_file: Path, tmp_path: Path) -> None:
+    """The working folder may be gone, on another machine say; then the named checkpoint is enough."""
+    run = tmp_path / "run"
+    train_segments(view, recipe_file, run)
+    weights, numbers = digest(run, 20), timeless(run)
+    shutil.rmtree(run / WORKING)
+    for name in ("step8", "step16", "step20"):
+        shutil.rmtree(run / name)
+    train_segments(view, recipe_file, run, [16, 20])
+    assert (digest(run, 20), timeless(run)) == (weights, numbers)
+    assert checkpoint.saved_steps(run / WORKING) == [4, 8, 16, 20]
+
+
+def test_a_segment_after_nothing_is_one_line(
+    view: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = command(recipe_file, view, tmp_path / "run", "--continue-from", str(tmp_path / "step4"))
+    assert cli.run(retrain.main, options) == cli.USER_ERROR
+    assert "no checkpoint of a run" in capsys.readouterr().err
+
+
+def test_outputs_that_a_workflow_engine_deleted_come_back_without_training(
+    view: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    """Snakemake deletes all outputs of a job before it runs it again, also when it only missed that the job ended."""
+    run = tmp_path / "run"
+    arguments = command(recipe_file, view, run, "--keep-optimizer", "8")
+    retrain.main(arguments)
+    before = {name: (run / name).read_bytes() for name in files_in(run)}
+    for name in before:
+        (run / name).unlink()
+    trained = (run / WORKING / "step20" / checkpoint.WEIGHTS).stat().st_mtime_ns
+    retrain.main(arguments)
+    assert {name: (run / name).read_bytes() for name in files_in(run)} == before
+    assert (run / "step20" / checkpoint.WEIGHTS).stat().st_mtime_ns == trained
+
+
+def test_a_step_whose_optimizer_is_wanted_later_is_trained_again(view: Path, recipe_file: Path, tmp_path: Path) -> None:
+    """Weights alone do not serve those who continue from a step; the bits stay."""
+    run = tmp_path / "run"
+    retrain.main(command(recipe_file, view, run))
+    before = digest(run, 20)
+    retrain.main(command(recipe_file, view, run, "--keep-optimizer", "0", "8", "--when-different", "restart"))
+    assert digest(run, 20) == before
+    assert (run / "step8" / checkpoint.OPTIMIZER).is_file()
+    assert set(checkpoint.read_tensors(run / "step0" / checkpoint.OPTIMIZER)) == {checkpoint.RANDOM_STATE}
+
+
+def test_steps_to_save_replace_the_grid(view: Path, recipe_file: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    retrain.main(command(recipe_file, view, run, "--save-steps", "3", "20"))
+    assert checkpoint.saved_steps(run) == [3, 20]
+    assert json.loads((run / "run.json").read_text())["steps"] == [3, 20]
 
 
 @pytest.mark.slow
 def test_kill_minus_nine_and_resume_give_the_same_bits(view: Path, recipe_file: Path, tmp_path: Path) -> None:
     """Killed again and again at points that nobody chose, the run still ends in the same bits."""
-    retrain.main(command(recipe_file, view, tmp_path / "whole"))
+    keep = ("--keep-optimizer", "20")
+    retrain.main(command(recipe_file, view, tmp_path / "whole", *keep))
     program = [sys.executable, "-m", "workflow_scripts.training.retrain"]
     run = tmp_path / "killed"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     kills = 0
     for _ in range(2):
         with subprocess.Popen(
-            [*program, *command(recipe_file, view, run)], stderr=subprocess.DEVNULL, env=environment
+            [*program, *command(recipe_file, view, run, *keep)], stderr=subprocess.DEVNULL, env=environment
         ) as process:
-            seen = len(checkpoint.saved_steps(run))
-            while process.poll() is None and len(checkpoint.saved_steps(run)) < seen + 2:
+            seen = len(checkpoint.saved_steps(run / WORKING))
+            while process.poll() is None and len(checkpoint.saved_steps(run / WORKING)) < seen + 2:
                 time.sleep(0.001)
             process.kill()
         kills += process.returncode == -signal.SIGKILL
     assert kills
-    retrain.main(command(recipe_file, view, run))
+    assert files_in(run) == set(), "nothing has its final name before the end"
+    retrain.main(command(recipe_file, view, run, *keep))
     assert [digest(run, s) for s in (8, 16, 20)] == [digest(tmp_path / "whole", s) for s in (8, 16, 20)]
     assert timeless(run) == timeless(tmp_path / "whole")
     last = [folder / "step20" / checkpoint.OPTIMIZER for folder in (run, tmp_path / "whole")]
     assert last[0].read_bytes() == last[1].read_bytes(), "moments and random state too"
-    assert not [path.name for path in run.iterdir() if path.name.endswith(".tmp")]
+    assert not [path for path in run.rglob("*") if path.name.endswith(".tmp")]
 
 
 @pytest.mark.slow
@@ -107,15 +194,15 @@ def test_a_signal_writes_a_checkpoint_and_ends(view: Path, recipe: Recipe, recip
     recipe_file.write_text(json.dumps(long))
     program = [sys.executable, "-m", "workflow_scripts.training.retrain", *command(recipe_file, view, run)]
     with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
-        while not (run / "step8").is_dir() and process.poll() is None:
+        while not (run / WORKING / "step8").is_dir() and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=60)
     assert process.returncode == cli.INTERRUPTED
-    last = checkpoint.resumable_step(run)
+    last = checkpoint.resumable_step(run / WORKING)
     assert last is not None
     assert f"checkpoint of step {last} is written" in told
-    assert len(timeless(run)) == last
+    assert len(timeless(run / WORKING)) == last
 
 
 BAD = [
@@ -176,11 +263,11 @@ def test_a_damaged_checkpoint_is_one_line(
 ) -> None:
     run = tmp_path / "run"
     retrain.main(command(recipe_file, view, run, "--stop-at", "4"))
-    (run / "step4" / "state.json").write_text("{}")
+    (run / WORKING / "step4" / "state.json").write_text("{}")
     assert cli.run(retrain.main, command(recipe_file, view, run)) == cli.USER_ERROR
     assert "delete the folder" in capsys.readouterr().err
     retrain.main(command(recipe_file, view, tmp_path / "b", "--stop-at", "4"))
-    moments = tmp_path / "b" / "step4" / "optimizer.safetensors"
+    moments = tmp_path / "b" / WORKING / "step4" / "optimizer.safetensors"
     moments.write_bytes(moments.read_bytes()[:50])
     assert cli.run(retrain.main, command(recipe_file, view, tmp_path / "b")) == cli.USER_ERROR
     assert "not a whole safetensors file" in capsys.readouterr().err

@@ -4,13 +4,13 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from workflow_scripts.workflow.original import Original
 
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.workflow.graph import Graph
-from workflow_scripts.workflow.original import Original
 from workflow_scripts.workflow.plan import job_hours, jobs_of
 from workflow_scripts.workflow.resources import JobResources
 from workflow_scripts.workflow.tools.check import DEFAULT

@@ -1,10 +1,10 @@
-r"""Fetch the files of one repository, each checked against a hash that was known beforehand, and write a receipt.
+r"""Fetch the files of one repository, each checked against a hash that was known beforehand.
 
 The same command works for a folder laid out like the Hub (mirror), for the Hugging Face Hub (hub) and for a git
-repository with git LFS (git-lfs). Run it again after any interruption: it goes on where it stopped, and asks for
-nothing that is already there. Hashes come from --lock, else from the repository's own sha256.txt, else from what the
-Hub or git LFS report; a file without any is refused. Tokens are read from HF_TOKEN or the token file of
-`hf auth login`, never from an argument.
+repository with git LFS (git-lfs). Run it again after any interruption: it resumes where it stopped, and asks for
+nothing that is already there. Each file gets a record; with --receipt one JSON file lists all of them instead. Hashes
+come from --lock, else from the repository's own sha256.txt, else from what the Hub or git LFS report; a file without
+any is refused. Tokens are read from HF_TOKEN or the token file of `hf auth login`, never from an argument.
 
 Example:
   python -m workflow_scripts.storage.download --source mirror --location results/mirror \
@@ -27,7 +27,7 @@ from workflow_scripts.errors import IntegrityError, MissingInputError, shorten
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.fetching.fetch_files import fetch_all
 from workflow_scripts.storage.lockfile import FileEntry, read_lock, select
-from workflow_scripts.storage.records import write_record
+from workflow_scripts.storage.records import OUTPUT, write_record
 from workflow_scripts.storage.source_arguments import add_source_arguments, opened, policy_of
 from workflow_scripts.storage.sources.listing import describe, joined, known_files
 from workflow_scripts.storage.sources.source import Source
@@ -118,24 +118,42 @@ def argument_parser() -> argparse.ArgumentParser:
         "--include", nargs="+", default=[], metavar="GLOB", help="only files whose path fits one of these"
     )
     parser.add_argument("--output-dir", type=Path, required=True, help="folder to fetch into")
-    parser.add_argument("--receipt", type=Path, required=True, help="JSON file that says what was fetched")
+    parser.add_argument("--receipt", type=Path, help="JSON file that lists what was fetched, in place of the records")
     parser.add_argument("--parallel", type=int, default=4, help="files to fetch at a time")
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, fetch, write the receipt."""
-    options = argument_parser().parse_args(arguments)
-    with opened(options) as source:
-        earlier = earlier_receipt(options.receipt, source)
-        entries = wanted_files(source, options.lock, options.include, options.output_dir)
-        if options.lock is None:
-            refuse_moved(source, earlier, options.receipt)
-        files = fetch_all(source, entries, options.output_dir, options.parallel, policy_of(options))
-        written = receipt(source, files, earlier)
-        write_json(options.receipt, written)
+def write_records(source: Source, files: Sequence[FileEntry], folder: Path, lock: Path | None) -> None:
+    """Write beside each file where it is from; its hash was computed on the way."""
+    for entry in files:
+        inputs = {} if lock is None else {"lock": lock}
+        known = {} if entry.sha256 is None else {OUTPUT: entry.sha256}
+        write_record(folder / entry.path, inputs, identity(source), known)
+
+
+def write_receipt(
+    source: Source, files: Sequence[FileEntry], earlier: Mapping[str, Any], options: argparse.Namespace
+) -> None:
+    """Write the list of what was fetched, with its record."""
+    written = receipt(source, files, earlier)
+    write_json(options.receipt, written)
     inputs = {"lock": options.lock} if options.lock else {}
     write_record(options.receipt, inputs, {name: written[name] for name in written if name != "files"})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, fetch, write the receipt or the records."""
+    options = argument_parser().parse_args(arguments)
+    with opened(options) as source:
+        earlier = earlier_receipt(options.receipt, source) if options.receipt else {}
+        entries = wanted_files(source, options.lock, options.include, options.output_dir)
+        if options.lock is None and options.receipt:
+            refuse_moved(source, earlier, options.receipt)
+        files = fetch_all(source, entries, options.output_dir, options.parallel, policy_of(options))
+        if options.receipt:
+            write_receipt(source, files, earlier, options)
+        else:
+            write_records(source, files, options.output_dir, options.lock)
     log.info("%s: %d file(s) present and verified in %s", describe(source), len(files), options.output_dir)
 
 

@@ -1,7 +1,8 @@
 r"""Write the list of a repository's or a folder's files with size and sha256: a lock for --lock.
 
 For a repository nothing large is fetched: hashes of large files come from the Hub or the git LFS pointers, small files
-are read. For a folder every file is hashed. Read the list, keep it under version control, and every later download is
+are read. A list with --lock is taken over; only for hashes that it lacks the repository is asked. For a folder every
+file is hashed. Read the list, keep it under version control, and every later download is
 checked against it.
 
 Examples:
@@ -22,10 +23,10 @@ from pathlib import Path
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, IntegrityError, MissingInputError
 from workflow_scripts.storage.digests import hash_file
-from workflow_scripts.storage.lockfile import LARGEST_LIST, FileEntry, checked_path, select, write_lock
+from workflow_scripts.storage.lockfile import LARGEST_LIST, FileEntry, checked_path, read_lock, select, write_lock
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.storage.source_arguments import add_source_arguments, opened
-from workflow_scripts.storage.sources.listing import describe, known_files, read_small
+from workflow_scripts.storage.sources.listing import describe, joined, known_files, read_small
 from workflow_scripts.storage.sources.source import Source, walk
 
 log = logging.getLogger(__name__)
@@ -39,9 +40,15 @@ def folder_entries(folder: Path) -> list[FileEntry]:
     return [replace(entry, sha256=hash_file(folder / entry.path, entry)[1].sha256()) for entry in entries]
 
 
-def repository_entries(source: Source) -> list[FileEntry]:
-    """Every file of ``source`` with size and sha256; small ones whose sha256 nobody tells are read and hashed."""
-    return [entry if entry.sha256 else hashed(source, entry) for entry in known_files(source)]
+def repository_entries(source: Source, lock: Path | None = None) -> list[FileEntry]:
+    """Every file of ``source``, or of ``lock``, with its sha256; small ones whose sha256 is not known are hashed.
+
+    A lock that knows all hashes is taken as it is, without a question to the source.
+    """
+    entries = known_files(source) if lock is None else read_lock(lock)
+    if lock is not None and not all(entry.sha256 for entry in entries):
+        entries = joined(entries, source, str(lock))
+    return [entry if entry.sha256 else hashed(source, entry) for entry in entries]
 
 
 def hashed(source: Source, entry: FileEntry) -> FileEntry:
@@ -56,6 +63,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--folder", type=Path, help="folder to list, instead of a repository")
     add_source_arguments(parser, required=False)
+    parser.add_argument("--lock", type=Path, help="list of a repository's files that is known beforehand")
     parser.add_argument(
         "--include", nargs="+", default=[], metavar="GLOB", help="only files whose path fits one of these"
     )
@@ -73,10 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         made_from: dict[str, str | None] = {"folder": options.folder.name}
     else:
         with opened(options) as source:
-            entries, where = repository_entries(source), describe(source)
-            made_from = {"repository": source.repository.name, "commit": source.commit()}
+            entries, where = repository_entries(source, options.lock), describe(source)
+            made_from = {"repository": source.repository.name, "commit": None if options.lock else source.commit()}
     write_lock(options.output, select(entries, options.include, where))
-    write_record(options.output, {}, made_from)
+    write_record(options.output, {"lock": options.lock} if options.lock else {}, made_from)
     log.info("%s: %d file(s) of %s", options.output, len(entries), where)
 
 

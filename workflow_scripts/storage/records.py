@@ -25,6 +25,7 @@ from workflow_scripts.storage.credentials import hide_secrets
 from workflow_scripts.storage.hashing import sha256_file
 
 RECORD_SUFFIX = ".record.json"
+OUTPUT = ""  # stands for the output among known hashes; no input is called so
 LIBRARIES = ("numpy", "torch", "lm_eval", "snakemake", "pandas", "tokenizers", "transformers")
 STARTED = time.monotonic()
 
@@ -43,7 +44,8 @@ def write_record(
     """Write the record of ``output``.
 
     ``inputs`` maps a name to a file; each is hashed unless ``known_hashes`` already gives its sha256 (for files that
-    are too large to read again, whose hash was verified when they were fetched). ``parameters`` must be JSON values.
+    are too large to read again, whose hash was verified when they were fetched), which under OUTPUT is that of the
+    output itself. ``parameters`` must be JSON values.
     """
     known = known_hashes or {}
     listed = {
@@ -54,7 +56,7 @@ def write_record(
         record_path(output),
         {
             "output": output.name,
-            "output_sha256": sha256_file(output) if output.is_file() else None,
+            "output_sha256": known.get(OUTPUT) or (sha256_file(output) if output.is_file() else None),
             "inputs": listed,
             "parameters": dict(parameters),
             "command": [Path(sys.argv[0]).name, *map(hide_secrets, sys.argv[1:])],

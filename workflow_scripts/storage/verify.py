@@ -26,7 +26,7 @@ from workflow_scripts.storage.digests import BLOCK, ContentHash
 from workflow_scripts.storage.fetching.byte_counter import Meter
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.lockfile import FileEntry, read_lock, select
-from workflow_scripts.storage.records import record_path, write_record
+from workflow_scripts.storage.records import RECORD_SUFFIX, record_path, write_record
 from workflow_scripts.storage.sources.source import OWN_LOCK, walk
 
 STATES = ("missing", "short", "long", "wrong", "unhashed", "extra")
@@ -85,10 +85,11 @@ def check_folder(folder: Path, entries: Sequence[FileEntry], jobs: int) -> tuple
 def extra_files(folder: Path, entries: Sequence[FileEntry], ours: Sequence[Path]) -> list[Finding]:
     """Files under ``folder`` that the list does not name.
 
-    The folder's own list and ``ours`` do not count, nor what a fetch put aside (``NAME.bad`` beside a listed NAME).
+    The folder's own list and ``ours`` do not count, nor what a fetch leaves beside a listed NAME: its record, and
+    ``NAME.bad`` that it put aside.
     """
     known = {entry.path for entry in entries} | {OWN_LOCK}
-    known |= {f"{entry.path}.bad" for entry in entries}
+    known |= {f"{entry.path}{ending}" for entry in entries for ending in (".bad", RECORD_SUFFIX)}
     skipped = {path.resolve() for path in ours}
     return [
         Finding(path, "extra", f"{size} bytes, not listed")

@@ -42,11 +42,6 @@ def training_folder(model: str) -> str:
     return f"{RESULTS}/training/{model}"
 
 
-def segment_receipt(model: str, iteration: int) -> str:
-    """Says that a model is trained to an iteration; only runs that train in segments make it."""
-    return f"{training_folder(model)}/segments/step{iteration}.json"
-
-
 def checkpoint_folder(model: str, step: int) -> str:
     """A fetched checkpoint."""
     return f"{RESULTS}/checkpoints/{model}/step{step}"

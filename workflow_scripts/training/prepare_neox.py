@@ -6,8 +6,9 @@ r"""Prepare a training of one model with the original GPT-NeoX v1.0: everything 
         --output-dir results/neox/pythia-70m
 
 writes config.yml, data/ (links to the joined .bin and .idx and to the index maps, under the exact names that GPT-NeoX
-looks for beside them, so that it builds none), checkpoints/ and prepared.json, which launch_neox starts from. With
---start-from (a Hugging Face folder, or a step<N> of ours) the weights are converted into checkpoints/global_step<N>.
+looks for beside them, so that it builds none) and prepared.json, which launch_neox starts from. GPT-NeoX itself writes
+into the hidden folder .checkpoints until its training is complete. With --start-from (a Hugging Face folder, or a
+step<N> of ours) the weights are converted into start/global_step<N>, with which launch_neox begins.
 
 Weights alone have no optimizer state: moments start at zero. From step 0 GPT-NeoX is told to fine-tune, because its
 loader refuses iteration 0; from a later step the learning rate and the order of the rows go on.
@@ -33,7 +34,7 @@ from workflow_scripts.training.recipe import Recipe, read_recipe
 
 LOG = logging.getLogger(__name__)
 SUMMARY, CONFIG, PREPARED = "index_maps.json", "config.yml", "prepared.json"
-DATA, CHECKPOINTS = "data", "checkpoints"
+DATA, CHECKPOINTS, START = "data", ".checkpoints", "start"
 SETS = ("train_0", "valid_0", "test_0")
 
 
@@ -174,6 +175,7 @@ def write_prepared(options: argparse.Namespace, recipe: Recipe, prefix: Path) ->
         "checkpoints": str((options.output_dir / CHECKPOINTS).resolve()),
         "gpus": options.gpus,
         "hostfile": str(options.hostfile.resolve()) if options.hostfile else None,
+        "start": str((options.output_dir / START).resolve()) if options.start_from else None,
         "start_step": options.start_step if options.start_from else None,
         "last_step": recipe.train_iterations,
     }
@@ -195,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prefix = link_data(options.output_dir / DATA, options.joined, options.index_maps, summary)
     (options.output_dir / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
     if options.start_from is not None:
-        convert_start(recipe, options.start_from, options.start_step, options.output_dir / CHECKPOINTS)
+        convert_start(recipe, options.start_from, options.start_step, options.output_dir / START)
     write_text(options.output_dir / CONFIG, text)
     write_prepared(options, recipe, prefix)
 

@@ -151,8 +151,8 @@ class Recipe:
         return cls(**numbers)
 
     def saving(self, steps: Collection[int]) -> Recipe:
-        """The same recipe with ``steps`` in its grid of checkpoints as well; its identity stays."""
-        return dataclasses.replace(self, checkpoint_steps=tuple(sorted({*self.checkpoint_steps, *steps})))
+        """The same recipe with ``steps`` as its grid of checkpoints; its identity stays. Raises ConfigError."""
+        return dataclasses.replace(self, checkpoint_steps=tuple(sorted(set(steps))))
 
     def differences(self, other: Recipe) -> list[str]:
         """Lines ``key: mine -> other's`` for every decisive number that differs."""

@@ -1,12 +1,15 @@
-"""Train a model from its recipe on the rows of a data set in their exact order; stops and goes on without a trace.
+"""Train a model from its recipe on the rows of a data set in their exact order; interrupting it changes no bit.
 
     python -m workflow_scripts.training.retrain --recipe recipe.json --view data/pocket/standard/view.json \
         --index-maps data/pocket/standard/index_maps --output-dir results/training/pocket-1m
 
-writes step<N>/ at each step of the recipe's grid (weights, state; moments in the newest), metrics.csv and, when the
-last step is done, run.json. SIGINT or SIGTERM writes a checkpoint and ends; the same command goes on from the newest
-one, to the same bits. Several processes: torchrun --nproc-per-node 8 --module workflow_scripts.training.retrain
---parallel ddp (or fsdp) with the same arguments.
+writes step<N>/ at each step of the recipe's grid (model.safetensors, state.json), metrics.csv and run.json. Until the
+last step is done they are in the hidden folder .state, with the optimizer's moments in the newest. SIGINT or SIGTERM
+writes a checkpoint and ends; the same command resumes from the newest one, to the same bits. Several processes:
+torchrun --nproc-per-node 8 --module workflow_scripts.training.retrain --parallel ddp (or fsdp), same arguments.
+
+A training may be cut into segments: --stop-at ends one at a checkpoint that also gets optimizer.safetensors and
+metrics.csv, --continue-from names the folder of the checkpoint at which the segment before it ended.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import torch
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.atomic import write_json
+from workflow_scripts.storage.hard_links import copy_whole
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.storage.sources.catalog import SOURCES
@@ -32,6 +36,7 @@ from workflow_scripts.training.recipe import Recipe, read_recipe
 from workflow_scripts.training.run import checkpoint
 from workflow_scripts.training.run.allocator import keep_freed_memory
 from workflow_scripts.training.run.checkpoint import RunState
+from workflow_scripts.training.run.finished_files import adopt, deliver, working_folder
 from workflow_scripts.training.run.model import GPTNeoX
 from workflow_scripts.training.run.optimizer import build_optimizer
 from workflow_scripts.training.run.processes import (
@@ -79,6 +84,9 @@ def argument_parser() -> argparse.ArgumentParser:
     """Options of the program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--recipe", required=True, help="file with a recipe, or the JSON object itself")
+    parser.add_argument(
+        "--save-steps", type=int, nargs="+", metavar="STEP", help="steps to save instead of the recipe's grid"
+    )
     parser.add_argument("--view", type=Path, help="view.json of the data set (dataset.make_view)")
     parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
     parser.add_argument(
@@ -99,7 +107,7 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--micro-batch", type=int, help="rows at once (default: as many as 4096 tokens hold)")
     parser.add_argument("--stop-at", type=int, help="stop after this step instead of the recipe's last")
-    parser.add_argument("--segment-receipt", type=Path, help="file to write when the step of --stop-at is saved")
+    parser.add_argument("--continue-from", type=Path, help="step<N> folder at which the segment before this one ended")
     parser.add_argument(
         "--keep-optimizer", type=int, nargs="*", default=[], metavar="STEP", help="steps whose optimizer state is kept"
     )
@@ -125,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train as the arguments say."""
     options = argument_parser().parse_args(arguments)
     recipe = read_recipe(options.recipe)
+    if options.save_steps is not None:
+        recipe = recipe.saving(options.save_steps)
     stop_at = check_stop(recipe, options.stop_at)
     set_threads(options.threads)
     with named_rows(options, recipe) as source, joined(options.parallel, options.device) as processes:
@@ -136,10 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if state.step < stop_at:
         LOG.info("signal %d: checkpoint of step %d is written", stop.signal, state.step)
         raise KeyboardInterrupt
-    if processes.is_main and options.segment_receipt is not None:
-        write_segment(options, recipe, state, stop_at)
-    if processes.is_main and state.step == recipe.train_iterations:
-        write_receipt(options, recipe, state)
+    if processes.is_main:
+        finish(options, recipe, state, stop_at)
 
 
 def prepare(
@@ -158,20 +166,24 @@ def prepare(
     fresh = fresh_state(
         recipe, source.fingerprint, options.threads, micro_batch, processes.world, kernels=options.kernels
     )
+    working = working_folder(options.output_dir)
+    since = 0 if options.continue_from is None else adopted_step(working, options.continue_from, processes)
     state = begin(
-        options.output_dir,
+        working,
         fresh,
         recipe,
         model=model,
         optimizer=optimizer,
         when_different=options.when_different,
         origin=origin,
+        kept=kept_steps(options, recipe, stop_at),
+        since=since,
         processes=processes,
     )
     if state.step < stop_at:
         check_source(source, recipe, state.step, stop_at)
         settle(module, processes.kind, recipe.sequence_length, processes.device)
-    plan = Plan(options.output_dir, stop_at, micro_batch, frozenset(options.keep_optimizer))
+    plan = Plan(working, stop_at, micro_batch, kept_steps(options, recipe, stop_at))
     return Trainer(
         recipe,
         source,
@@ -201,37 +213,48 @@ def set_threads(threads: int) -> None:
     keep_freed_memory()
 
 
-def write_receipt(options: argparse.Namespace, recipe: Recipe, state: RunState) -> None:
-    """Write ``run.json``: the run is whole. Its presence is what a workflow waits for."""
-    last = checkpoint.step_folder(options.output_dir, state.step) / checkpoint.WEIGHTS
+def adopted_step(working: Path, before: Path, processes: Processes) -> int:
+    """Step at which the segment before ended, whose checkpoint is then in the working folder."""
+    with processes.main_first():
+        return adopt(working, before)
+
+
+def kept_steps(options: argparse.Namespace, recipe: Recipe, stop_at: int) -> frozenset[int]:
+    """Steps that are saved with all that continuing takes: those asked for, and the end of a segment."""
+    ends = {stop_at} - {recipe.train_iterations}
+    return frozenset({*options.keep_optimizer, *ends})
+
+
+def finish(options: argparse.Namespace, recipe: Recipe, state: RunState, stop_at: int) -> None:
+    """Give the checkpoints of this segment their final names; with the last step of the recipe also ``run.json``."""
+    kept = kept_steps(options, recipe, stop_at)
+    due = sorted({*recipe.checkpoint_steps, *kept, stop_at})
+    first = state.first_step
+    if options.continue_from is not None:
+        first = 1 + RunState.read(options.continue_from / checkpoint.STATE).step
+    deliver(working_folder(options.output_dir), options.output_dir, [s for s in due if first <= s <= stop_at], kept)
+    if stop_at == recipe.train_iterations:
+        # A copy: the log is appended to, the checkpoints are never written again.
+        copy_whole(working_folder(options.output_dir) / checkpoint.METRICS, options.output_dir / checkpoint.METRICS)
+        write_receipt(options, recipe, state, [step for step in due if step >= state.first_step])
+
+
+def write_receipt(options: argparse.Namespace, recipe: Recipe, state: RunState, steps: list[int]) -> None:
+    """Write ``run.json``: the run is complete, and these ``steps`` of it are saved."""
     receipt = options.output_dir / RECEIPT
-    weights_sha256 = sha256_file(last)
-    write_json(
-        receipt,
-        {
-            "recipe": recipe.to_json(),
-            "recipe_identity": recipe.identity,
-            "data_fingerprint": state.data_fingerprint,
-            "steps": checkpoint.saved_steps(options.output_dir),
-            "first_step": state.first_step,
-            "origin": state.origin,
-            "skipped_steps": list(state.skipped_steps),
-            "weights_sha256": weights_sha256,
-        },
-    )
-    record(receipt, options, recipe, state)
-
-
-def write_segment(options: argparse.Namespace, recipe: Recipe, state: RunState, end: int) -> None:
-    """Write the receipt of a segment: the checkpoint at its end is there. The next segment waits for it."""
+    last = checkpoint.step_folder(options.output_dir, state.step) / checkpoint.WEIGHTS
     content = {
-        "step": end,
+        "recipe": recipe.to_json(),
         "recipe_identity": recipe.identity,
         "data_fingerprint": state.data_fingerprint,
-        "weights_sha256": sha256_file(checkpoint.step_folder(options.output_dir, end) / checkpoint.WEIGHTS),
+        "steps": steps,
+        "first_step": state.first_step,
+        "origin": state.origin,
+        "skipped_steps": list(state.skipped_steps),
+        "weights_sha256": sha256_file(last),
     }
-    write_json(options.segment_receipt, content)
-    record(options.segment_receipt, options, recipe, state)
+    write_json(receipt, content)
+    record(receipt, options, recipe, state)
 
 
 def record(receipt: Path, options: argparse.Namespace, recipe: Recipe, state: RunState) -> None:

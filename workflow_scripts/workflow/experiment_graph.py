@@ -120,18 +120,6 @@ class ExperimentGraph:
         wanted = self.run.section("interventions").get("models", [])
         return [model for model in self.run.models if model.name in wanted]
 
-    def kept_steps(self, wildcards: Any) -> list[int]:
-        """Steps of a model from which arms go on: saved with the optimizer's state, whether the run has arms or not."""
-        model = self.graph.model(wildcards)
-        if model not in self.intervened():
-            return []
-        return sorted({start_iteration(model, arm) for arm in self.arms()})
-
-    def kept_arguments(self, wildcards: Any) -> list[str]:
-        """The same as arguments of the training program."""
-        steps = self.kept_steps(wildcards)
-        return ["--keep-optimizer", *map(str, steps)] if steps else []
-
     def arm_items(self, wildcards: Any = None) -> list[str]:  # noqa: ARG002 - Snakemake passes them
         """Items of every arm of every model of the run."""
         return [

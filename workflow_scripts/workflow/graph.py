@@ -19,9 +19,9 @@ from workflow_scripts.suite import layout
 from workflow_scripts.suite.figure_names import (
     figure_names,
 )
-from workflow_scripts.suite.models import Dataset, Model
+from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.pinned_commits import pinned_commits
-from workflow_scripts.suite.run import CURRENT, Run, corpus_path
+from workflow_scripts.suite.run import CURRENT, Run
 from workflow_scripts.workflow.report import page_tables
 from workflow_scripts.workflow.sweep import bisection_order, plan_sweep
 
@@ -79,58 +79,14 @@ class Graph:
         corpus = self.suite.corpus or {}
         return [self.suite.name] if corpus.get("source") == source else []
 
-    def corpus(self, key: str) -> Any:
-        """One fact about the suite's corpus, such as its seed."""
-        return (self.suite.corpus or {}).get(key)
-
-    def corpus_text(self, wildcards: Any) -> str:  # noqa: ARG002 - Snakemake passes them
-        """The text file that a suite is trained on."""
-        return str(corpus_path(self.suite, self.run.settings))
-
-    def dataset_in(self, repository: str) -> Dataset:
-        """Data set behind the name of a repository."""
-        return next(item for item in self.suite.datasets.values() if item.repository.split("/")[1] == repository)
-
-    def mirror_hashes(self, wildcards: Any) -> list[str]:
-        """Hash list of the data set in the local mirror, when it is this workflow that fills the mirror."""
-        folder = layout.mirrored_dataset(self.suite.dataset(wildcards.dataset))
-        return [f"{folder}/{layout.HASH_LIST}"] if self.suite.is_made_here else []
-
-    def lock_arguments(self, wildcards: Any) -> list[str]:
-        """List of sizes and hashes known beforehand: the suite's, or none when the source carries one."""
-        lock = self.suite.dataset(wildcards.dataset).lock
-        return ["--lock", lock] if lock else []
-
-    def raw_folder(self, wildcards: Any) -> str:
-        """Folder of a downloaded data set."""
-        return f"{layout.dataset_folder(wildcards.suite, wildcards.dataset)}/raw"
-
-    def raw_shards(self, wildcards: Any) -> list[str]:
-        """Downloaded shards."""
-        return [f"{self.raw_folder(wildcards)}/{name}" for name in self.suite.dataset(wildcards.dataset).shard_names]
-
-    def raw_index(self, wildcards: Any) -> str:
-        """Downloaded index."""
-        return f"{self.raw_folder(wildcards)}/{self.suite.dataset(wildcards.dataset).index_name}"
-
-    def order_numbers(self, wildcards: Any) -> list[str]:
-        """Arguments that decide the training order; all models of a run on one data set share them."""
-        model = next(item for item in self.run.models if item.dataset == wildcards.dataset)
-        numbers = {
-            "--seq-length": model.sequence_length,
-            "--seed": model.data_seed,
-            "--train-iters": model.train_iterations,
-            "--batch-size": model.batch_rows,
-        }
-        return [text for name, value in numbers.items() for text in (name, str(value))]
-
     def data_targets(self) -> list[str]:
         """What ``snakemake data`` makes."""
         names = ["verified.json", "index_maps/index_maps.json", "batches/samples.jsonl"]
+        folders = {key: layout.dataset_folder(self.suite.name, key) for key in self.run.datasets}
+        found = [f"{folder}/{name}" for folder in folders.values() for name in names]
         if self.run.section("dataset").get("joined"):
-            names.append("joined/joined.json")
-        folders = [layout.dataset_folder(self.suite.name, key) for key in self.run.datasets]
-        return [f"{folder}/{name}" for folder in folders for name in names]
+            found += [f"{folder}/joined/{self.suite.dataset(key).prefix}.bin" for key, folder in folders.items()]
+        return found
 
     # Models
 
@@ -145,12 +101,6 @@ class Graph:
     def trained(self) -> list[str]:
         """Receipts of all trained models."""
         return [f"{layout.training_folder(name)}/run.json" for name in self.models] if self.run.retrains else []
-
-    def trained_steps(self, wildcards: Any) -> list[str]:
-        """Checkpoint folders of a trained model at the run's steps, named by trainer iteration."""
-        model = self.model(wildcards)
-        iterations = [model.step(hub).iteration for hub in self.run.steps[model.name]]
-        return [f"{layout.training_folder(model.name)}/step{iteration}" for iteration in iterations]
 
     def repository(self) -> str:
         """Pattern of the repository of a model."""
@@ -266,15 +216,6 @@ class Graph:
             for task in self.suite.tasks.values()
             for split in task.splits
         ]
-
-    def made_task_patterns(self) -> list[str]:
-        """The same files with the suite's name left open as ``{made}``, for the rule that makes them."""
-        head = f"{layout.TASK_DATA}/"
-        return [head + path.removeprefix(head).replace(self.suite.name, "{made}", 1) for path in self.made_task_files()]
-
-    def suites_with_tokenizer(self, source: str) -> list[str]:
-        """The suite's name when its tokenizer is ``trained`` here or ``released``, else nothing."""
-        return [self.suite.name] if self.suite.tokenizer["source"] == source else []
 
     def tokenizer(self) -> str:
         """The suite's tokenizer."""

@@ -244,10 +244,17 @@ class JobResources:
         """Minutes of a stage's jobs, growing with each attempt; ``factor`` for jobs that repeat the stage's work."""
         return lambda wildcards, attempt: lasts(factor * self.needs[wildcards.model][stage].minutes)(wildcards, attempt)
 
-    def segment_minutes(self, wildcards: Any, attempt: int) -> int:
-        """Minutes of one segment of a training, growing with each attempt."""
-        share = self.segments.share(wildcards.model, int(wildcards.step))
-        return lasts(retrain(self.models[wildcards.model], self.device, share).minutes)(wildcards, attempt)
+    def training_minutes(self, end: int) -> Callable[[Any, int], int]:
+        """Minutes of the training, or the segment of it, that ends at iteration ``end``, growing with each attempt."""
+
+        def request(wildcards: Any, attempt: int) -> int:
+            model = self.models[wildcards.model]
+            if end == model.train_iterations:
+                return self.minutes("retrain")(wildcards, attempt)
+            share = self.segments.share(model.name, end)
+            return lasts(retrain(model, self.device, share).minutes)(wildcards, attempt)
+
+        return request
 
     def gpus(self, stage: str) -> Callable[[Any], int]:
         """GPUs of a stage's jobs; none in a run on ``device: cpu``."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run, select_steps
 
@@ -44,7 +43,7 @@ def shares(ends: tuple[int, ...]) -> dict[int, float]:
 
 
 class Segments:
-    """The segments of a run's models. Methods that take ``wildcards`` answer for one job."""
+    """The segments of a run's models."""
 
     def __init__(self, run: Run) -> None:
         """Resolve the run's choice for each of its models; raises ConfigError."""
@@ -64,13 +63,3 @@ class Segments:
     def number(self, model: str) -> int:
         """Number of jobs that train ``model``."""
         return len(self.ends.get(model, ()))
-
-    def before(self, wildcards: Any) -> list[str]:
-        """Receipt of the segment before the one that the wildcards name; nothing before the first.
-
-        Without a step the wildcards name a model, and so its last segment.
-        """
-        ends = self.ends[wildcards.model]
-        end = int(wildcards.step) if "step" in wildcards.keys() else ends[-1]  # noqa: SIM118 - Snakemake's wildcards
-        earlier = [step for step in ends if step < end]
-        return [layout.segment_receipt(wildcards.model, earlier[-1])] if earlier else []

@@ -10,9 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from workflow_scripts.dataset.files.indexed import Array
 from workflow_scripts.errors import ConfigError
+
+if TYPE_CHECKING:  # the workflow asks for names of maps, and numpy takes as long to load as the rest of it
+    from workflow_scripts.dataset.files.indexed import Array
 
 SETS = ("train", "valid", "test")
 MARGIN = 1.005  # paths mode asks for half a per cent more samples
@@ -56,12 +59,30 @@ class SetPlan:
 
     def stem(self, prefix: str, seq_length: int, seed: int) -> str:
         """Common part of the names of its index maps."""
-        return f"{prefix}_{self.label}_indexmap_{self.requested}ns_{seq_length}sl_{seed}s"
+        return map_stem(prefix, self.label, self.requested, seq_length, seed)
 
     @property
     def rows(self) -> int:
         """Rows a loader gives out: one fewer than there are samples (an off-by-one of the original)."""
         return self.samples - 1
+
+
+def map_stem(prefix: str, label: str, requested: int, seq_length: int, seed: int) -> str:
+    """Common part of the names of a set's index maps.
+
+    >>> map_stem("pile", "train_0", 147164160, 2048, 1234)
+    'pile_train_0_indexmap_147164160ns_2048sl_1234s'
+    """
+    return f"{prefix}_{label}_indexmap_{requested}ns_{seq_length}sl_{seed}s"
+
+
+def map_names(prefix: str, schedule: Schedule, seq_length: int, seed: int) -> dict[str, tuple[str, ...]]:
+    """Names of the three maps of train, valid and test of one data set in paths mode, by set."""
+    stems = {
+        label: map_stem(prefix, f"{label}_0", requested_in_paths_mode(wanted), seq_length, seed)
+        for label, wanted in zip(SETS, schedule.wanted(), strict=True)
+    }
+    return {label: tuple(f"{stem}_{kind}.npy" for kind in KINDS) for label, stem in stems.items()}
 
 
 def plan_set(label: str, first: int, stop: int, *, tokens: int, requested: int, seq_length: int) -> SetPlan:

@@ -3,7 +3,7 @@
     have it already?  right size and hash: done, no byte is asked for
     lock              one process fetches, the others wait and then find it there
     room              refuse before the first byte when the disk is too small
-    stream            append to <name>.part, hash on the way; drops and stalls go on where they stopped
+    stream            append to .<name>.part, hash on the way; drops and stalls go on where they stopped
     prove             wrong hash: keep as <name>.bad, try again, then fail
     publish           fsync, rename
 

@@ -1,4 +1,4 @@
-"""A file that is not complete yet: ``<name>.part``, its length and the running hash of what it holds.
+"""A file that is not complete yet: ``.<name>.part``, its length and the running hash of what it holds.
 
 What an earlier process left is read again before it is used, so that a tail damaged by a power cut shows up in the
 hash instead of in the result. The part never has the final name, and is renamed only when its content is proved.
@@ -24,8 +24,8 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def part_path(target: Path) -> Path:
-    """Where the unfinished bytes of ``target`` lie."""
-    return target.with_name(target.name + ".part")
+    """Where the unfinished bytes of ``target`` are: under a hidden name, which no listing takes for a result."""
+    return target.with_name(f".{target.name}.part")
 
 
 def bad_path(target: Path) -> Path:

@@ -2,7 +2,7 @@
 
 Several processes write their moments in pieces, ``optimizer/*.safetensors`` (sharded.py), in place of one file.
 A folder is written under a temporary name, flushed and renamed. The weights are float32. The optimizer's moments, the
-random state and a copy of the metrics so far are kept only where a run may go on from: in the newest folder and in
+random state and a copy of the metrics so far are kept only where a run may continue from: in the newest folder and in
 those asked for. Step S has consumed exactly rows [0, batch_rows * S). It must never load anything but tensors and JSON.
 """
 
@@ -61,6 +61,11 @@ class RunState:
     rewarm_steps: int = 0
     format: int = FORMAT
 
+    @property
+    def needs_moments(self) -> bool:
+        """Whether continuing takes the optimizer's moments: not before the first update, nor after the last step."""
+        return self.steps_taken > self.moments_from and self.step < int(self.recipe["train_iterations"])
+
     @classmethod
     def read(cls, path: Path) -> RunState:
         """State in the file ``path``; raises DataError."""
@@ -91,13 +96,10 @@ def saved_steps(run: Path) -> list[int]:
 
 
 def resumable_step(run: Path) -> int | None:
-    """Newest step that a run can go on from, or None: it has its moments, or none are needed yet."""
+    """Newest step that a run can continue from, or None: it has its moments, or does not need any."""
     for step in reversed(saved_steps(run)):
         folder = step_folder(run, step)
-        if has_moments(folder):
-            return step
-        state = RunState.read(folder / STATE)
-        if state.steps_taken == state.moments_from:
+        if has_moments(folder) or not RunState.read(folder / STATE).needs_moments:
             return step
     return None
 
@@ -133,6 +135,11 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write ``tensors`` as safetensors, contiguous and from the processor's memory."""
     ready = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     save_file(ready, path, metadata={"format": "pt"})
+
+
+def save_random_state(path: Path) -> None:
+    """Write an optimizer file without moments, for a checkpoint before the first update."""
+    save_tensors(path, {RANDOM_STATE: torch.get_rng_state()})
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

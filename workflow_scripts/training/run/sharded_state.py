@@ -8,6 +8,7 @@ It must never bring a whole model or its moments onto one device.
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,9 +19,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from workflow_scripts.errors import DataError, ModelError
+from workflow_scripts.storage.atomic import commit
 from workflow_scripts.training.run import checkpoint
 from workflow_scripts.training.run.checkpoint import RunState
-from workflow_scripts.training.run.optimizer import adopt_state, state_tensors
+from workflow_scripts.training.run.optimizer import adopt_state
 from workflow_scripts.training.run.processes import Processes, whole
 from workflow_scripts.training.run.whole_folders import temporary_name, whole_folder
 
@@ -35,16 +37,15 @@ def write_together(
     state: RunState,
     *,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    moments: Mapping[str, Tensor],
     metrics: Path,
     processes: Processes,
 ) -> None:
     """Write the folder of ``state.step``; every process must call it, on a file system that all of them see."""
-    moments = state_tensors(model, optimizer)
     with shared_folder(checkpoint.step_folder(run, state.step), processes) as folder:
         if moments:
             own = {random_state_name(processes.rank): torch.get_rng_state()}
-            save_pieces(folder / checkpoint.OPTIMIZER_PIECES, moments | own)
+            save_pieces(folder / checkpoint.OPTIMIZER_PIECES, {**moments, **own})
         weights = gathered(model, processes)
         if processes.is_main:
             checkpoint.write_parts(folder, state, weights, {}, metrics)
@@ -122,11 +123,26 @@ def read_whole_moments(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def join_pieces(folder: Path) -> None:
+    """Put one ``optimizer.safetensors`` in the place of the pieces in a checkpoint ``folder``; for one process.
+
+    What it is called does not depend on how many processes wrote it. All moments are in host memory meanwhile.
+    """
+    pieces = folder / checkpoint.OPTIMIZER_PIECES
+    random_state = {random_state_name(0): torch.get_rng_state()}
+    load_pieces(pieces, random_state)
+    moments = read_whole_moments(pieces)
+    temporary = folder / f".{checkpoint.OPTIMIZER}.tmp"
+    checkpoint.save_tensors(temporary, moments | {checkpoint.RANDOM_STATE: random_state[random_state_name(0)]})
+    commit(temporary, folder / checkpoint.OPTIMIZER)
+    shutil.rmtree(pieces)
+
+
 def load_together(folder: Path, state: RunState, model: nn.Module, optimizer: torch.optim.Optimizer, rank: int) -> None:
     """Fill weights, moments and random state from the checkpoint ``folder``, whoever wrote it; a collective call."""
     whole_files = (folder / checkpoint.OPTIMIZER).is_file()
     load_pieces(folder, {name: parameter.detach() for name, parameter in model.named_parameters()})
-    if state.steps_taken == state.moments_from:
+    if not state.needs_moments:
         return
     place = folder if whole_files else folder / checkpoint.OPTIMIZER_PIECES
     moments = adopt_state(model, optimizer, state.steps_taken - state.moments_from)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,12 +55,15 @@ def begin(
     optimizer: torch.optim.Optimizer,
     when_different: str,
     origin: Origin | None = None,
+    kept: Collection[int] = (),
+    since: int = 0,
     processes: Processes = ALONE,
 ) -> RunState:
-    """Give ``model`` and ``optimizer`` the values to go on from and return their state.
+    """Give ``model`` and ``optimizer`` the values to continue from and return their state.
 
     ``fresh`` is the state of a new run, ``origin`` where it starts when not from scratch. ``when_different`` is
-    ``refuse`` (ModelError) or ``restart`` (checkpoints of another run are deleted, with a message).
+    ``refuse`` (ModelError) or ``restart`` (checkpoints of another run are deleted, with a message). Steps ``kept`` must
+    have been saved with their moments; those below ``since`` belong to an earlier segment and may be absent.
     """
     if origin is not None:
         fresh = replace(
@@ -76,7 +79,7 @@ def begin(
     # Nothing draws from it today; it is saved with the moments, and equal runs save equal bytes.
     torch.manual_seed(recipe.weight_seed)
     with processes.main_first():
-        state = resumable_state(run, fresh, recipe, when_different)
+        state = resumable_state(run, fresh, recipe, when_different, kept, since)
     if state is not None:
         load(run, state, model, optimizer, processes)
         return continued(state, fresh)
@@ -89,13 +92,15 @@ def begin(
     return fresh
 
 
-def resumable_state(run: Path, fresh: RunState, recipe: Recipe, when_different: str) -> RunState | None:
-    """State of the newest checkpoint in ``run`` that the new run may go on from; None to begin."""
+def resumable_state(  # noqa: PLR0917 - all six decide what may be continued
+    run: Path, fresh: RunState, recipe: Recipe, when_different: str, kept: Collection[int] = (), since: int = 0
+) -> RunState | None:
+    """State of the newest checkpoint in ``run`` that the new run may continue from; None to begin."""
     while (found := checkpoint.resumable_step(run)) is not None:
         state = RunState.read(checkpoint.step_folder(run, found) / checkpoint.STATE)
         reason, keep_below = difference(state, fresh), 0
-        if not reason and (gap := first_gap(run, recipe, state)) is not None:
-            reason, keep_below = f"step {gap} is in the grid and was not saved", gap
+        if not reason and (gap := first_gap(run, recipe, state, kept, since)) is not None:
+            reason, keep_below = f"step {gap} is wanted and was not saved", gap
         if not reason:
             return state
         if when_different == "refuse":
@@ -107,11 +112,18 @@ def resumable_state(run: Path, fresh: RunState, recipe: Recipe, when_different: 
     return None
 
 
-def first_gap(run: Path, recipe: Recipe, state: RunState) -> int | None:
-    """First step of the grid that the run should have saved before ``state`` and did not."""
+def first_gap(run: Path, recipe: Recipe, state: RunState, kept: Collection[int] = (), since: int = 0) -> int | None:
+    """First step that the run should have saved before ``state`` and did not, or not with the moments of a ``kept``."""
     saved = set(checkpoint.saved_steps(run))
-    due = [step for step in recipe.checkpoint_steps if state.first_step <= step < state.step]
-    return next((step for step in due if step not in saved), None)
+    due = sorted({*recipe.checkpoint_steps, *kept})
+    before = [step for step in due if max(state.first_step, since) <= step < state.step]
+    return next((step for step in before if step not in saved or (step in kept and is_bare(run, step))), None)
+
+
+def is_bare(run: Path, step: int) -> bool:
+    """Whether the checkpoint of ``step`` has lost the moments that continuing from it takes."""
+    folder = checkpoint.step_folder(run, step)
+    return not checkpoint.has_moments(folder) and RunState.read(folder / checkpoint.STATE).needs_moments
 
 
 def difference(saved: RunState, fresh: RunState) -> str:
@@ -145,7 +157,7 @@ def load(
         load_together(folder, state, model, optimizer, processes.rank)
         return
     load_weights(model, checkpoint.read_tensors(folder / checkpoint.WEIGHTS), folder / checkpoint.WEIGHTS)
-    if state.steps_taken > state.moments_from:
+    if state.needs_moments:
         tensors = checkpoint.read_tensors(folder / checkpoint.OPTIMIZER)
         torch.set_rng_state(tensors.pop(checkpoint.RANDOM_STATE))
         load_state_tensors(model, optimizer, tensors, state.steps_taken - state.moments_from)
@@ -172,5 +184,5 @@ def continued(saved: RunState, fresh: RunState) -> RunState:
         before = getattr(saved, name)
         if before != now:
             LOG.warning("%s was %s and is %s: from step %d on the last bits may differ", name, before, now, saved.step)
-    LOG.info("going on from step %d", saved.step)
+    LOG.info("continuing from step %d", saved.step)
     return replace(saved, recipe=fresh.recipe, **now_running)

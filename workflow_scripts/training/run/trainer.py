@@ -180,9 +180,12 @@ class Trainer:
         """Write the checkpoint of the present step and prune older ones; every process must call it."""
         self.metrics.flush()
         run, state, metrics = self.plan.run, self.state, self.metrics.path
+        # Nothing continues from the last step, so its moments are only kept on request.
+        is_resumable = state.step < self.recipe.train_iterations or state.step in self.plan.keep_optimizer
+        moments = state_tensors(self.model, self.optimizer) if is_resumable else {}
         if self.processes.kind == SINGLE:
             weights = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
-            checkpoint.write_checkpoint(run, state, weights, state_tensors(self.model, self.optimizer), metrics)
+            checkpoint.write_checkpoint(run, state, weights, moments, metrics)
         else:
             from workflow_scripts.training.run.sharded_state import write_together
 
@@ -190,7 +193,7 @@ class Trainer:
                 run,
                 state,
                 model=self.model,
-                optimizer=self.optimizer,
+                moments=moments,
                 metrics=metrics,
                 processes=self.processes,
             )

@@ -1,0 +1,141 @@
+"""What ``rules/dataset.smk`` looks up: the files of a data set, and what decides the order of its rows."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workflow_scripts.dataset.order.set_plan import Schedule, map_names
+from workflow_scripts.suite.models import Dataset, Suite
+from workflow_scripts.suite.run import Run
+
+PLACEHOLDER = re.compile(r"{(\w+)}")
+# Called with a job's wildcards; a list where the pattern names several files.
+InputFunction = Callable[[Any], str | list[str]]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What decides the order of a data set's rows; all models of a run on one data set share it."""
+
+    seq_length: int
+    seed: int
+    iterations: int
+    batch_rows: int
+
+
+def order_of(run: Run, dataset: str) -> Order:
+    """Order of the rows of ``dataset``; raises StopIteration for a data set that no model of the run is trained on."""
+    model = next(item for item in run.models if item.dataset == dataset)
+    return Order(model.sequence_length, model.data_seed, model.train_iterations, model.batch_rows)
+
+
+def maps_of(run: Run, dataset: str) -> dict[str, tuple[str, ...]]:
+    """File names of the three index maps of train, valid and test, by set."""
+    order = order_of(run, dataset)
+    schedule = Schedule(order.iterations, order.batch_rows)
+    return map_names(run.suite.dataset(dataset).prefix, schedule, order.seq_length, order.seed)
+
+
+def rule_name(rule: str, part: str, parts: Sequence[str]) -> str:
+    """Name of the rule for one of several ``parts``; the plain name where there is only one.
+
+    >>> rule_name("index_maps", "standard", ["standard"]), rule_name("index_maps", "deduped", ["standard", "deduped"])
+    ('index_maps', 'index_maps_deduped')
+    """
+    return rule if len(parts) == 1 else f"{rule}_{part}"
+
+
+def in_data(run: Run) -> Callable[[str], InputFunction]:
+    """A function that turns a pattern into an input function: it fills in facts of the data set of a job.
+
+    The data set is the wildcard ``{dataset}`` of the job, or that which its ``{model}`` is trained on. Beside the
+    job's wildcards a pattern may have ``{suite} {dataset} {repository} {prefix} {index}``, which are one name each,
+    and ``{file} {shard} {map} {train_map}``, which are as many as there are: all files of the data set, its shards,
+    all its index maps, those of the training set.
+
+    >>> from types import SimpleNamespace
+    >>> from workflow_scripts.suite.run import load_run
+    >>> of_data = in_data(load_run({"suite": "pocket", "models": ["pocket-1m"]}))
+    >>> of_data("results/data/{suite}/{dataset}/raw/{index}")({"model": "pocket-1m"})
+    'results/data/pocket/standard/raw/pocket_text_document.idx'
+    """
+    models = {model.name: model for model in run.models}
+
+    def of_data(pattern: str) -> InputFunction:
+        names = PLACEHOLDER.findall(pattern)
+
+        def look_up(wildcards: Mapping[str, str]) -> str | list[str]:
+            given = dict(wildcards.items())
+            key = given["dataset"] if "dataset" in given else models[given["model"]].dataset
+            return filled(pattern, names, given, data_facts(run, key))
+
+        return look_up
+
+    return of_data
+
+
+def data_facts(run: Run, key: str) -> dict[str, str | tuple[str, ...]]:
+    """What the placeholders of :func:`in_data` stand for."""
+    dataset = run.suite.dataset(key)
+    facts: dict[str, str | tuple[str, ...]] = {
+        "suite": run.suite.name,
+        "dataset": key,
+        "repository": dataset.repository,
+        "prefix": dataset.prefix,
+        "index": dataset.index_name,
+        "shard": dataset.shard_names,
+        "file": dataset.file_names,
+    }
+    if key in run.datasets:
+        maps = maps_of(run, key)
+        facts |= {"train_map": maps["train"], "map": tuple(itertools.chain(*maps.values()))}
+    return facts
+
+
+def filled(
+    pattern: str, names: Sequence[str], given: Mapping[str, str], facts: Mapping[str, str | tuple[str, ...]]
+) -> str | list[str]:
+    """``pattern`` with the wildcards of the job, and beside them the facts; a list where one of these is several."""
+    values = {name: given.get(name, facts.get(name, "")) for name in names}
+    several = {name: value for name, value in values.items() if isinstance(value, tuple)}
+    if not several:
+        return pattern.format(**values)
+    return [pattern.format(**{**values, **dict(zip(several, row, strict=True))}) for row in product_of(several)]
+
+
+def product_of(several: Mapping[str, tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Every combination of the values."""
+    return list(itertools.product(*several.values()))
+
+
+def file_names(suite: Suite) -> list[str]:
+    """Names of all files of all data sets of a suite."""
+    return sorted({name for dataset in suite.datasets.values() for name in dataset.file_names})
+
+
+def prefixes(suite: Suite) -> list[str]:
+    """Base names of the data sets of a suite."""
+    return sorted({dataset.prefix for dataset in suite.datasets.values()})
+
+
+def task_files(suite: Suite) -> list[str]:
+    """Evaluation data that is made here, one file for each split of each task."""
+    return [
+        f"results/mirror/datasets/{task.repository}/default/{split}.parquet"
+        for task in suite.tasks.values()
+        for split in task.splits
+    ]
+
+
+def lock_of(suite: Suite) -> InputFunction:
+    """Input function: the list of sizes and hashes known beforehand, in the repository; empty where there is none."""
+
+    def look_up(wildcards: Any) -> str | list[str]:
+        dataset: Dataset = suite.dataset(wildcards.dataset)
+        return dataset.lock or []
+
+    return look_up

@@ -1,0 +1,178 @@
+"""What ``rules/training.smk`` looks up: which job makes which checkpoints, recipes, and the original's launch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workflow_scripts.errors import ConfigError
+from workflow_scripts.suite.arms import load_declaration, start_iteration
+from workflow_scripts.suite.models import Model
+from workflow_scripts.suite.run import Run
+from workflow_scripts.training.recipe import recipe_of
+from workflow_scripts.training.write_recipe import TYPES, fields_of
+from workflow_scripts.workflow.training_segments import WHOLE, segment_ends
+
+CHECKPOINT_FILES = ("model.safetensors", "state.json")
+# What continuing from a checkpoint takes beside them.
+RESUME_FILES = ("optimizer.safetensors", "metrics.csv")
+GPUS_PER_NODE = 8
+# The program refuses this folder by name; a run without a checkout still has a graph.
+NO_CHECKOUT = "training.neox.checkout-is-not-set"
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One job for each of ``models``: training from iteration ``before`` (None for the start) to ``end``.
+
+    It saves the checkpoints of ``steps`` (iterations), those of ``resumable`` with the optimizer's state; ``kept`` are
+    all steps of these models that are resumable, in whichever job. ``rule`` is the name of its rule.
+    """
+
+    rule: str
+    models: tuple[str, ...]
+    before: int | None
+    end: int
+    is_last: bool
+    steps: tuple[int, ...]
+    resumable: tuple[int, ...]
+    kept: tuple[int, ...]
+
+
+def kept_iterations(run: Run, model: Model) -> tuple[int, ...]:
+    """Iterations of ``model`` from which an arm may continue, saved with the optimizer's state.
+
+    Those of all arms of the run's declaration, for every model: which arms, models or experiments a run chooses must
+    not change what its baseline is. Arms that leave a model nothing to train do not count.
+    """
+    declared = run.section("interventions").get("declaration")
+    arms = load_declaration(declared).arms.values() if declared else ()
+    found = set()
+    for arm in arms:
+        try:
+            found.add(start_iteration(model, arm))
+        except ConfigError:  # such an arm is refused where a run chooses it for this model
+            continue
+    return tuple(sorted(found))
+
+
+def grid_of(model: Model) -> tuple[int, ...]:
+    """Iterations of the checkpoints that a model is published with."""
+    return tuple(model.step(hub).iteration for hub in model.steps)
+
+
+def grouped(models: Sequence[Model], key: Callable[[Model], Any]) -> list[tuple[str, tuple[str, ...], Any]]:
+    """Models with the same ``key``, the largest group first: an ending for the name of its rule, names, and the key.
+
+    The ending of the first group is empty: mostly all models of a run are alike.
+    """
+    groups: dict[Any, list[str]] = {}
+    for model in models:
+        groups.setdefault(key(model), []).append(model.name)
+    ordered = sorted(groups.items(), key=lambda item: -len(item[1]))
+    return [
+        ("" if number == 1 else f"_{number}", tuple(names), found) for number, (found, names) in enumerate(ordered, 1)
+    ]
+
+
+def training_jobs(run: Run) -> list[TrainingJob]:
+    """The trainings of a run: one job where ``training.segments`` is whole, else one for each segment."""
+    wanted = run.section("training").get("segments", WHOLE)
+
+    def key(model: Model) -> tuple[tuple[int, ...], ...]:
+        return grid_of(model), kept_iterations(run, model), segment_ends(model, wanted)
+
+    groups = grouped(run.models, key) if run.retrains else []
+    return [job for ending, names, found in groups for job in segments_of(ending, names, *found)]
+
+
+def segments_of(
+    ending: str, names: tuple[str, ...], grid: tuple[int, ...], arms: tuple[int, ...], ends: tuple[int, ...]
+) -> list[TrainingJob]:
+    """The jobs of models with one grid."""
+    kept = tuple(sorted({*arms, *ends[:-1]}))
+    jobs = []
+    for before, end in zip((None, *ends), ends, strict=False):
+        mine = [step for step in sorted({*grid, *kept}) if (-1 if before is None else before) < step <= end]
+        is_last = end == ends[-1]
+        jobs.append(
+            TrainingJob(
+                rule=f"train_model{ending}" if is_last else f"train_segment{ending}_{end}",
+                models=names,
+                before=before,
+                end=end,
+                is_last=is_last,
+                steps=tuple(mine),
+                resumable=tuple(step for step in mine if step in kept),
+                kept=kept,
+            )
+        )
+    return jobs
+
+
+def revisions_of(model: Model) -> tuple[str, ...]:
+    """Revisions under which a trained model is published: every step, and the last one as ``main`` too."""
+    names = [model.step(hub).revision for hub in model.steps]
+    ends = [model.step(hub).iteration for hub in model.steps]
+    return (*names, "main") if ends[-1] == model.train_iterations else tuple(names)
+
+
+def in_grid(run: Run) -> Callable[[str], Callable[[Any], list[str]]]:
+    """A function that turns a pattern into an input function: ``{step}`` is every iteration of the job's model.
+
+    The model's whole grid and not the steps of the run, so that one step more or less changes no file.
+    """
+    models = {model.name: model for model in run.models}
+
+    def of_grid(pattern: str) -> Callable[[Any], list[str]]:
+        return lambda wildcards: [
+            pattern.format(model=wildcards.model, step=step) for step in grid_of(models[wildcards.model])
+        ]
+
+    return of_grid
+
+
+def recipe_parameters(run: Run) -> dict[str, Callable[[Any], str]]:
+    """Parameters of the rule that writes a recipe: every field as a function of the wildcards, ``name=value``."""
+    fields = {model.name: fields_of(recipe_of(model)) for model in run.models}
+
+    def look_up(name: str) -> Callable[[Any], str]:
+        return lambda wildcards: fields[wildcards.model][name]
+
+    return {name: look_up(name) for name in TYPES}
+
+
+# The original GPT-NeoX, from the section ``training.neox`` of a run.
+
+
+def neox_settings(run: Run) -> Mapping[str, Any]:
+    """The section; its values are checked by the schema and by the programs."""
+    return run.section("training").get("neox") or {}
+
+
+def neox_options(run: Run) -> Callable[[Any], list[str]]:
+    """Parameter function: hosts and the weights to start from, as far as the run names them."""
+    settings = neox_settings(run)
+
+    def look_up(wildcards: Any) -> list[str]:
+        start = settings.get("start_from")
+        values = {
+            "--hostfile": settings.get("hostfile"),
+            "--start-step": settings.get("start_step"),
+            "--start-from": start and str(start).replace("{model}", wildcards.model),
+        }
+        return [text for name, value in values.items() if value is not None for text in (name, str(value))]
+
+    return look_up
+
+
+def neox_python(run: Run) -> list[str]:
+    """The interpreter that GPT-NeoX's requirements are in, as an argument; nothing where the run does not name one."""
+    python = neox_settings(run).get("python")
+    return ["--python", str(python)] if python else []
+
+
+def neox_gpus_per_node(run: Run) -> int:
+    """GPUs that the job asks for on its own node."""
+    return min(int(neox_settings(run).get("gpus", 1)), GPUS_PER_NODE)
