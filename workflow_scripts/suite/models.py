@@ -22,6 +22,7 @@ CHECKPOINT_FILES = (
     "tokenizer_config.json",
 )
 
+
 @dataclass(frozen=True)
 class Model:
     """One model of a suite and everything that decides how it was trained.
@@ -29,7 +30,7 @@ class Model:
     ``learning_rate`` is the peak, ``min_learning_rate`` the floor of the cosine; ``batch_rows`` is the global batch in
     rows of ``sequence_length`` predicted tokens; ``vocab_size`` is padded. ``dataset`` is a key of the suite's data
     sets, ``steps`` are the Hub steps with a checkpoint, ``arm`` is ``baseline`` or the name of an intervention.
-    ``files`` are the files of each of its checkpoints that are fetched: configuration, tokenizer, one format of weights.
+    ``files`` are those of a checkpoint that are fetched: configuration, tokenizer, one format of weights.
     """
 
     name: str

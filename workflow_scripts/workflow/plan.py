@@ -20,8 +20,7 @@ from pathlib import Path
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.suite.experiment_files import EXPERIMENTS, experiments_of, one_per_size, row_ranges
-from workflow_scripts.suite.models import CHECKPOINT_FILES
-from workflow_scripts.suite.models import Model
+from workflow_scripts.suite.models import CHECKPOINT_FILES, Model
 from workflow_scripts.suite.run import Run
 from workflow_scripts.workflow.experiment_costs import ExperimentCost, experiment_costs
 from workflow_scripts.workflow.measured_requests import TABLE, read_table
