@@ -148,7 +148,7 @@ rule collect_scores:
         mem_mb=grows(2000),
         runtime=lasts(30),
     shell:
-        "python -m workflow_scripts.evaluation.collect --run {input.settings:q} --scores-root results/scores"
+        "python -m workflow_scripts.evaluation.collect --run {input.settings:q} --scores-dir results/scores"
         " --output {output.table:q} > {log:q} 2>&1"
 
 

@@ -29,7 +29,7 @@ from workflow_scripts.errors import ConfigError, EvaluationError, PipelineError
 from workflow_scripts.evaluation.planning.encode import Encoder, UnscorableError, encode_requests
 from workflow_scripts.evaluation.planning.plan_file import Plan, RequestTable, make_plan, read_plan, write_plan
 from workflow_scripts.evaluation.planning.prefix_trees import Forest, pack
-from workflow_scripts.evaluation.planning.protocols import CURRENT, PROTOCOLS, name_in
+from workflow_scripts.evaluation.planning.protocols import CURRENT, PROTOCOLS, name_in, select_known
 from workflow_scripts.evaluation.planning.request_descriptions import Collected, add_task, describe_group, set_shots
 from workflow_scripts.evaluation.planning.tasks import OWN_TASKS, LoadedTasks, compiled_templates, load_tasks
 from workflow_scripts.storage.hashing import sha256_file, sha256_text
@@ -278,6 +278,7 @@ def refuse_empty(plans: Sequence[Plan], shots: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program."""
     options = parse(arguments)
+    select_known(options.protocol, options.tasks)
     if len(options.output) == 1:
         make(options.tasks, options.output[0], options)
         return
