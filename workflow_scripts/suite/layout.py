@@ -17,6 +17,7 @@ MIRROR = f"{RESULTS}/mirror"
 TASK_DATA = f"{MIRROR}/datasets"
 HASH_LIST = "sha256.txt"
 FETCHED = "fetched.json"
+LOGLIKELIHOODS = ".loglikelihoods.npz"
 # Original result files and configs of EleutherAI/pythia, as downloaded.
 UPSTREAM = f"{RESULTS}/published/upstream"
 UPSTREAM_RECEIPT = f"{RESULTS}/published/downloaded.json"
@@ -85,6 +86,11 @@ def plan_file(suite: str, shots: int, task: str, protocol: str = CURRENT) -> str
 def score_file(model: str, step: int, shots: int, kind: str = CURRENT) -> str:
     """Results of one checkpoint; ``kind`` is a protocol, or ``stock`` for tasks that stock lm-eval runs."""
     return f"{RESULTS}/scores/{model}/step{step}/{shots}-shot{kind_suffix(kind)}.json"
+
+
+def loglikelihoods_file(scores: str) -> str:
+    """Loglikelihoods of each request beside a results file."""
+    return f"{scores}{LOGLIKELIHOODS}"
 
 
 def report_code() -> list[str]:
