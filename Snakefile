@@ -40,32 +40,31 @@ rule retrain:
 rule checkpoints:
     """Every checkpoint of the run fetched and verified."""
     input:
-        GRAPH.fetched(),
+        checkpoints.fetched(RUN, SWEEP),
 
 
 rule audit:
     """Defects of what is served: duplicates, chimeras, gaps, damage."""
     input:
-        GRAPH.audited(),
+        checkpoints.audited(RUN),
 
 
 rule gate:
     """A short probe of each published model, before a long sweep."""
     input:
-        GRAPH.gate(),
+        evaluation.gate(RUN),
 
 
 rule quickstart:
     """Text that the last checkpoint of the first model generates."""
     input:
-        GRAPH.quickstarts(),
+        checkpoints.quickstarts(RUN),
 
 
 rule evaluate:
     """Every checkpoint scored on every task, in one table."""
     input:
-        GRAPH.scores(),
-        GRAPH.audited_scores(),
+        evaluation.score_tables(RUN),
 
 
 rule published:

@@ -5,6 +5,8 @@ from pathlib import Path
 from workflow_scripts.cli import USER_ERROR
 from workflow_scripts.errors import PipelineError
 from workflow_scripts.suite import layout
+from workflow_scripts.workflow.checkpoints import commit_of, leave_out_defects
+from workflow_scripts.workflow.sweep import plan_sweep
 from workflow_scripts.workflow.tools import one_run
 from workflow_scripts.workflow.experiment_graph import ExperimentGraph
 from workflow_scripts.workflow.graph import (
@@ -15,14 +17,15 @@ from workflow_scripts.workflow.graph import (
 )
 from workflow_scripts.workflow.resources import JobResources, grows, lasts
 from workflow_scripts.suite.run import CURRENT, load_run
-from workflow_scripts.workflow.allocation import going_on
 from workflow_scripts.training.recipe import recipe_of
 
 use_this_interpreter()
 collect_garbage_rarely()
 try:
-    RUN = load_run(config, workflow.configfiles)
+    RUN = leave_out_defects(load_run(config, workflow.configfiles))
     GRAPH = Graph(RUN)
+    SWEEP = plan_sweep(RUN)
+    PINNED_COMMIT = commit_of(RUN)
     RESOURCES = JobResources(RUN)
     EXPERIMENTS = ExperimentGraph(GRAPH)
     one_run.claim(Path.cwd(), sys.argv)
@@ -52,9 +55,9 @@ wildcard_constraints:
 
 
 # A profile says so with a resource, because a key of the configuration would be part of the run.
-if workflow.global_resources.get("downloads_here").value is not None:
+DOWNLOADS_HERE = workflow.global_resources.get("downloads_here").value is not None
+if DOWNLOADS_HERE:
 
     localrules:
         download_published,
-        fetch_checkpoint,
         observe_model,

@@ -265,7 +265,7 @@ def test_fault_55_an_empty_file_where_an_output_should_be(
         "dataset.make_view": ["--bin", "x.bin", "--output", "out"],
         "dataset.tokenize_corpus": ["--tokenizer", "t.json", "--append-eod", "--output-prefix", "out"],
         "dataset.train_tokenizer": ["--vocab-size", "300", "--output", "out"],
-        "evaluation.collect": ["--scores-root", ".", "--output", "out"],
+        "evaluation.collect": ["--scores-dir", ".", "--output", "out"],
         "evaluation.audit_scores": ["--output", "out"],
         "storage.verify": ["--folder", ".", "--receipt", "out"],
         "report.draw": [

@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workflow_scripts.checkpoints.checkpoint_files import is_checkpoint_file
-from workflow_scripts.checkpoints.ledger_file import MAIN, Revision
-from workflow_scripts.checkpoints.revisions import is_revision
+from workflow_scripts.checkpoints.ledger_file import MAIN, Revision, is_revision
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError
 from workflow_scripts.storage.http.retry import RetryPolicy, retrying
 from workflow_scripts.storage.lockfile import LARGEST_LIST, FileEntry, checked_path

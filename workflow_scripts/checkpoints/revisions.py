@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Protocol
 
 from workflow_scripts.checkpoints.checkpoint_files import is_checkpoint_file
-from workflow_scripts.checkpoints.ledger_file import MAIN, STEP, Revision, step_text
+from workflow_scripts.checkpoints.git_revisions import open_git
+from workflow_scripts.checkpoints.ledger_file import MAIN, Revision, is_revision
 from workflow_scripts.errors import IntegrityError, MissingInputError, UnknownNameError
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.http.http_reader import HttpReader
@@ -40,15 +41,6 @@ class Revisions(Protocol):
     def read(self, revision: str, commit: str) -> Revision:
         """Files of one revision at ``commit``; raises TransferError or IntegrityError."""
         ...
-
-
-def is_revision(name: str) -> bool:
-    """True for the branches that a ledger lists.
-
-    >>> is_revision("step1000"), is_revision("main"), is_revision("step01"), is_revision("test")
-    (True, True, False, False)
-    """
-    return name == MAIN or (name.startswith("step") and STEP.fullmatch(step_text(name)) is not None)
 
 
 class MirrorRevisions:
@@ -140,8 +132,6 @@ def open_revisions(
         with HttpReader(stall_seconds, DENIED) as reader:
             yield HubRevisions(checked_endpoint(location), name, policy, reader)
     elif kind == "git-lfs":
-        from workflow_scripts.checkpoints.git_revisions import open_git
-
         with open_git(location, name, policy, stall_seconds) as revisions:
             yield revisions
     else:

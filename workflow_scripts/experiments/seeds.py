@@ -1,7 +1,7 @@
 r"""How much do results depend on the seed? Median and spread over seeds, agreement with the own last step and across.
 
     python -m workflow_scripts.experiments.seeds --run results/runs/pocket/run.json --root results \
-        --plans results/plans/pocket/0-shot.plan --tables-dir results/runs/pocket/tables
+        --plans results/plans/pocket/0-shot/pocket_facts.plan --tables-dir results/runs/pocket/tables
 
 Models of one size and data set that differ in their seeds form a group. Writes seeds.parquet (a row per group, task,
 shots and step: median, quartiles and range of the accuracy, median kappa with the own last step, median kappa between
@@ -55,14 +55,15 @@ def seed_groups(models: Sequence[Model]) -> dict[tuple[str, str], list[Model]]:
 
 
 def read_predictions(
-    models: Sequence[Model], steps: Mapping[str, Sequence[int]], plans: Mapping[int, Plan], root: Path
+    models: Sequence[Model], steps: Mapping[str, Sequence[int]], plans: Sequence[Plan], root: Path
 ) -> tuple[Predictions, dict[str, Path]]:
     """Predictions and accuracy by (model, step, task, shots), and the files they came from."""
     found: Predictions = {}
     files: dict[str, Path] = {}
     for model in models:
         for step in steps[model.name]:
-            for shots, plan in plans.items():
+            for plan in plans:
+                shots = int(plan.header["shots"])
                 path = root / "scores" / model.name / f"step{step}" / f"{shots}-shot.json"
                 files[f"{model.name}/step{step}/{shots}"] = path
                 for task, value in predictions_of(plan, read_answers(path, plan)).items():
@@ -147,12 +148,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
     parser.add_argument("--root", type=Path, default=Path("results"), help="folder of all results")
-    parser.add_argument("--plans", type=Path, nargs="+", required=True, help="plans of the scores, <k>-shot.plan")
+    parser.add_argument("--plans", type=Path, nargs="+", required=True, help="plans of the scores")
     parser.add_argument("--training-map", type=Path, default=TRAINING_MAP, help="published map of hidden states, .csv")
     parser.add_argument("--tables-dir", type=Path, required=True, help="folder for the tables")
     options = parser.parse_args(arguments)
     resolved = read_run(options.run)
-    plans = {int(path.name.removesuffix("-shot.plan")): read_plan(path) for path in options.plans}
+    plans = [read_plan(path) for path in options.plans]
     tables: list[pd.DataFrame] = []
     models: list[pd.DataFrame] = []
     files: dict[str, Path] = {}

@@ -15,7 +15,7 @@ from typing import Any
 
 from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError
-from workflow_scripts.suite.models import Dataset, Model, Suite, Task
+from workflow_scripts.suite.models import CHECKPOINT_FILES, Dataset, Model, Suite, Task
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.suite.schema import check_schema
 from workflow_scripts.suite.steps import expand_part, split_parts
@@ -123,6 +123,7 @@ def build_model(
         data_seed=data_seed,
         tensor_parallel=numbers.get("tensor_parallel", 1),
         steps=grid_steps(facts, family["steps"]),
+        files=tuple(sorted(numbers.get("files", CHECKPOINT_FILES))),
     )
 
 

@@ -98,7 +98,8 @@ class ExperimentGraph:
 
     def plans(self) -> list[str]:
         """Plans of the run's scores."""
-        return [layout.plan_file(self.run.suite.name, shots) for shots in self.run.shots]
+        tasks = [task.name for task in self.run.tasks]
+        return [layout.plan_file(self.run.suite.name, shots, task) for shots in self.run.shots for task in tasks]
 
     def training_arguments(self) -> list[str]:
         """Folder of the training logs, where the run trains."""

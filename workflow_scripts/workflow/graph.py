@@ -11,7 +11,7 @@ import gc
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,12 @@ from workflow_scripts.suite.figure_names import (
     figure_names,
 )
 from workflow_scripts.suite.models import Model
-from workflow_scripts.suite.pinned_commits import pinned_commits
-from workflow_scripts.suite.run import CURRENT, Run
+from workflow_scripts.suite.run import Run
+from workflow_scripts.workflow.checkpoints import audited, location_of, sample_checkpoint, source_of
+from workflow_scripts.workflow.evaluation import score_tables
 from workflow_scripts.workflow.report import page_tables
-from workflow_scripts.workflow.sweep import bisection_order, plan_sweep
 
 PUBLISHED_TABLE = "config/suites/published/pythia-evals.parquet"
-# The probe before a long sweep: enough items to tell a late checkpoint from an early one, seconds of computing.
-PROBE_TASK, PROBE_ITEMS = "lambada_openai", 200
 
 
 def alternatives(names: Iterable[object]) -> str:
@@ -58,17 +56,12 @@ def use_this_interpreter() -> None:
 class Graph:
     """The grid of one run. Methods that take ``wildcards`` answer for one job."""
 
-    published_table = PUBLISHED_TABLE
-    probe_task, probe_items = PROBE_TASK, PROBE_ITEMS
-
     def __init__(self, run: Run) -> None:
         """Look up what every rule needs; raises UnknownNameError for a figure that does not exist."""
         self.run = run
         self.suite = run.suite
         self.models = {model.name: model for model in run.models}
         self.figures = figure_names(run)
-        self.sweep = plan_sweep(run)
-        self.pins = pinned_commits(layout.LEDGER) if self.checkpoint_source() == "hub" else {}
         self.tables = f"{layout.run_folder(run.name)}/tables"
         self.report = f"{layout.run_folder(run.name)}/report.html"
 
@@ -102,106 +95,27 @@ class Graph:
         """Receipts of all trained models."""
         return [f"{layout.training_folder(name)}/run.json" for name in self.models] if self.run.retrains else []
 
-    def repository(self) -> str:
-        """Pattern of the repository of a model."""
-        return f"{self.suite.organisation}/{{model}}"
-
-    def published_model(self) -> list[str]:
-        """Pattern of the receipt of a published model, when it is this workflow that publishes it."""
-        return [f"{layout.MIRROR}/models/{self.repository()}/published.json"] if self.run.retrains else []
-
-    def checkpoint_source(self) -> str:
-        """Where checkpoints are fetched from: models trained here come from the local mirror."""
-        return "mirror" if self.run.retrains else str(self.run.section("checkpoints")["source"])
-
-    def checkpoint_location(self) -> str:
-        """Folder or endpoint that checkpoints are fetched from; empty for the public Hub."""
-        return layout.MIRROR if self.run.retrains else str(self.run.section("checkpoints").get("location") or "")
-
-    def fetched(self) -> list[str]:
-        """Receipts of all checkpoints of the run that stay on the disk, and markers of those that are gone by then."""
-        pairs = [(model.name, step) for model, step in layout.checkpoints_of(self.run)]
-        stay = [pair for pair in pairs if not self.sweep.waits or pair in self.sweep.kept]
-        return [*(f"{layout.checkpoint_folder(*pair)}/fetched.json" for pair in stay), *self.released()]
-
-    def room(self) -> Callable[[Any], list[str]] | list[str]:
-        """Which checkpoints must be gone before one may be fetched, as a function; nothing without a disk budget."""
-        return self.room_for if self.sweep.waits else []
-
-    def room_for(self, wildcards: Any) -> list[str]:
-        """Markers of the checkpoints that must be gone before this one may be fetched."""
-        return [
-            layout.released_marker(*key) for key in self.sweep.waits.get((wildcards.model, int(wildcards.step)), ())
-        ]
-
-    def released(self) -> list[str]:
-        """Markers of all checkpoints that the run deletes once they are scored; none without a disk budget."""
-        return [layout.released_marker(*key) for key in self.sweep.waits if key not in self.sweep.kept]
-
-    def score_files_of(self, wildcards: Any) -> list[str]:
-        """Results of one checkpoint under all protocols and for all numbers of shots."""
-        return layout.checkpoint_scores(self.run, wildcards.model, wildcards.step)
-
-    def ledger_arguments(self) -> list[str]:
-        """The ledger that fetches from a Hub are held to; a mirror carries its own list."""
-        return ["--ledger", layout.LEDGER] if self.checkpoint_source() == "hub" else []
-
-    def pinned_commit(self, wildcards: Any) -> str:
-        """Commit of a checkpoint in the ledger, so that a new commit fetches it anew; empty when it is not pinned."""
-        return self.pins.get((wildcards.model, wildcards.step), "")
-
-    def published_models(self, wildcards: Any = None) -> list[str]:  # noqa: ARG002 - Snakemake passes them
-        """Receipts of all published models, when it is this workflow that publishes them."""
-        repositories = [model.repository for model in self.run.models] if self.run.retrains else []
-        return [f"{layout.MIRROR}/models/{repository}/published.json" for repository in repositories]
-
-    def observations(self) -> list[str]:
-        """What the audit sees of each model of the run."""
-        return [f"{layout.audit_folder(self.suite.name)}/{name}.json" for name in self.models]
-
-    def audited(self) -> list[str]:
-        """The table of defects, and the ledger of a mirror; nothing for a run without models."""
-        folder = layout.audit_folder(self.suite.name)
-        names = ["defects.tsv"] if self.ledger_arguments() else ["defects.tsv", "ledger.tsv"]
-        return [f"{folder}/{name}" for name in names] if self.models else []
 
     def audit_of_report(self) -> list[str]:
         """The table of defects that the report shows; nothing where the run does not ask for it."""
-        return self.audited()[:1] if self.run.section("checkpoints").get("audit") else []
+        return audited(self.run)[:1] if self.run.section("checkpoints").get("audit") else []
 
     def audit_arguments(self) -> list[str]:
         """The same as an argument."""
         return [text for path in self.audit_of_report() for text in ("--audit", path)]
 
-    def audited_scores(self) -> list[str]:
-        """Defects that show in the run's own results; nothing for a run without models."""
-        return [f"{self.tables}/score_defects.tsv"] if self.models else []
+    def checkpoint_source(self) -> str:
+        """Where checkpoints are fetched from."""
+        return source_of(self.run)
 
-    def probes(self) -> list[str]:
-        """Results of the probe: the last, the first and a middle checkpoint of each model; none without its task."""
-        if PROBE_TASK not in self.suite.tasks:
-            return []
-        return [
-            f"{layout.RESULTS}/probes/{name}/step{step}/0-shot.json"
-            for name in self.models
-            for step in bisection_order(self.run.steps[name])[:3]
-        ]
-
-    def gate(self) -> list[str]:
-        """Verdict on the probes; nothing for a suite without published results to compare with."""
-        return [f"{layout.audit_folder(self.suite.name)}/behaviour.tsv"] if self.probes() else []
-
-    def quickstarts(self) -> list[str]:
-        """Text that the sample checkpoint generates."""
-        head = f"{layout.RESULTS}/checkpoints/"
-        return [f"{layout.RESULTS}/quickstart/{path.removeprefix(head)}.txt" for path in self.sample_checkpoint()]
+    def checkpoint_location(self) -> str:
+        """Folder or endpoint that checkpoints are fetched from."""
+        return location_of(self.run)
 
     def sample_checkpoint(self) -> list[str]:
-        """Folder of the checkpoint that is evaluated by stock lm-eval too: the last one of the first model."""
-        if not self.run.models:
-            return []
-        name = self.run.models[0].name
-        return [layout.checkpoint_folder(name, self.run.steps[name][-1])]
+        """Folder of the checkpoint that stock lm-eval evaluates too."""
+        sample = sample_checkpoint(self.run)
+        return [layout.checkpoint_folder(*sample)] if sample else []
 
     # Evaluation
 
@@ -220,32 +134,6 @@ class Graph:
     def tokenizer(self) -> str:
         """The suite's tokenizer."""
         return layout.tokenizer_file(self.suite.name)
-
-    def protocol_of(self, wildcards: Any) -> str:
-        """Protocol that the wildcard ``kind`` of a file name stands for."""
-        return str(wildcards.kind).lstrip(".") or CURRENT
-
-    def plans(self) -> list[str]:
-        """Patterns of the plans of one protocol, which stays the wildcard ``kind``, for all numbers of shots."""
-        return [f"{layout.RESULTS}/plans/{self.suite.name}/{k}-shot{{kind}}.plan" for k in self.run.shots]
-
-    def stock_task_names(self, wildcards: Any) -> list[str]:
-        """Tasks that stock lm-eval runs with the number of shots of a job."""
-        return [name for name, shots in self.run.stock_tasks.items() if int(wildcards.shots) in shots]
-
-    def task_folders(self) -> list[str]:
-        """Folders of the run's own task definitions, as arguments."""
-        folders = self.run.section("evaluation").get("include_path") or []
-        return ["--include-path", *folders] if folders else []
-
-    def longest_sequence(self) -> int:
-        """Largest context of the run's models, in tokens."""
-        return max((model.sequence_length for model in self.run.models), default=2048)
-
-    def limit_arguments(self) -> list[str]:
-        """Cut of the number of documents per task, where the run asks for one."""
-        limit = self.run.section("evaluation").get("limit")
-        return ["--limit", str(limit)] if limit else []
 
     def scores(self) -> list[str]:
         """The table of all scores, or nothing for a run without models."""

@@ -17,7 +17,9 @@ from workflow_scripts.evaluation.scoring.model_folder import (
     HEAD,
     NeoxConfig,
     expected_shapes,
+    listed_hashes,
     read_config,
+    refuse_changed,
     weight_files,
 )
 
@@ -58,11 +60,16 @@ def first_line(error: Exception) -> str:
 
 
 def load_weights(folder: Path, config: NeoxConfig, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """All weights on ``device`` in ``dtype``; :class:`ModelError` names what is missing, unexpected or misshapen."""
-    wanted = expected_shapes(config)
+    """All weights on ``device`` in ``dtype``; :class:`ModelError` names what is missing, unexpected or misshapen.
+
+    Each file is hashed just before its tensors are taken out of it: the first pass brings its bytes into the page
+    cache, from which the second one reads them. :class:`IntegrityError` when they are not those that were fetched.
+    """
+    wanted, listed = expected_shapes(config), listed_hashes(folder)
     found: dict[str, torch.Tensor] = {}
     unexpected: list[str] = []
     for file in weight_files(folder):
+        refuse_changed(file, listed)
         for name, tensor in read_tensors(file):
             known = HEAD if name == OTHER_HEAD else name
             if known in wanted:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.errors import MissingInputError, ModelError, shorten
+from workflow_scripts.errors import IntegrityError, MissingInputError, ModelError, shorten
 from workflow_scripts.storage.hashing import sha256_file, sha256_text
 from workflow_scripts.storage.lockfile import read_lock
 
@@ -135,14 +135,28 @@ def indexed_files(index: Path) -> list[Path]:
 
 
 def weights_identity(folder: Path) -> str:
-    """sha256 over the names and sha256 of config and weight files; hashes listed in ``sha256.txt`` are believed.
+    """sha256 over the names and sha256 of config and weight files.
 
-    The fetch step verifies each file against ``sha256.txt``, so that 24 GB need not be read twice.
+    Hashes of weights that are listed in ``sha256.txt`` are taken from there, so that a process with nothing to compute
+    need not read 24 GB; whoever loads the weights holds them to that list (:func:`refuse_changed`).
     """
-    listed = listed_hashes(folder)
-    files = [folder / "config.json", *weight_files(folder)]
-    lines = [f"{listed.get(file.name) or sha256_file(file)}  {file.name}" for file in files]
+    listed, config = listed_hashes(folder), folder / "config.json"
+    refuse_changed(config, listed)
+    lines = [f"{listed.get(file.name) or sha256_file(file)}  {file.name}" for file in [config, *weight_files(folder)]]
     return sha256_text("\n".join(lines))
+
+
+def refuse_changed(file: Path, listed: Mapping[str, str]) -> None:
+    """:class:`IntegrityError` when the bytes of ``file`` are not those that are ``listed``; reads all of it."""
+    wanted = listed.get(file.name)
+    if wanted is None:
+        return
+    found = sha256_file(file)
+    if found != wanted:
+        raise IntegrityError(
+            f"{file}: its sha256 is {found[:12]}, but {wanted[:12]} was fetched: the file changed on this disk; delete "
+            "it and run again, which fetches it anew"
+        )
 
 
 def listed_hashes(folder: Path) -> dict[str, str]:

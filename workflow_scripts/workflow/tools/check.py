@@ -19,6 +19,7 @@ from workflow_scripts.errors import MissingInputError, StorageError
 from workflow_scripts.suite.layout import RESULTS, run_folder, score_files
 from workflow_scripts.suite.run import Run, load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.workflow.checkpoints import leave_out_defects
 from workflow_scripts.workflow.graph import Graph
 
 DEFAULT = Path("config/config.yaml")
@@ -37,7 +38,7 @@ def load_run_file(path: Path) -> Run:
     """The run described by ``path`` on top of the default configuration."""
     base = load_yaml(DEFAULT)
     changes = load_yaml(path) if path != DEFAULT else {}
-    return load_run(merge(base, changes))
+    return leave_out_defects(load_run(merge(base, changes)))
 
 
 def require_writable(folder: Path) -> None:
