@@ -30,10 +30,10 @@ for LISTED in checkpoints.file_lists(RUN):
             "results/logs/fetch_checkpoint/{model}-step{step}.log",
         benchmark:
             "results/timings/fetch_checkpoint/{model}-step{step}.tsv"
-        priority: 30
-        localrule: DOWNLOADS_HERE
         wildcard_constraints:
             model=alternatives(LISTED.models),
+        priority: 30
+        localrule: DOWNLOADS_HERE
         conda:
             "../envs/conda.yaml"
         resources:

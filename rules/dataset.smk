@@ -4,10 +4,13 @@ from itertools import chain
 
 from workflow_scripts.suite.run import corpus_path
 from workflow_scripts.workflow import dataset
+from workflow_scripts.workflow.checkpoints import location_of, source_of
 
 # Input functions from patterns: of_data("results/data/{suite}/{dataset}/raw/{file}") is every file of the data set
 # that a job's wildcard {dataset} names, or that its {model} is trained on.
 of_data = dataset.in_data(RUN)
+# Files whose content a small file fixes (a list of hashes, a view) are ancient for those who read them: fetched or
+# built again they are the same bytes, and nothing that was made from them follows.
 CORPUS = (SUITE.corpus or {}).get("source")
 
 if SUITE.is_made_here:
@@ -109,8 +112,8 @@ if SUITE.tokenizer["source"] == "released":
             runtime=lasts(30),
             downloads=1,
         params:
-            source=GRAPH.checkpoint_source(),
-            location=GRAPH.checkpoint_location(),
+            source=source_of(RUN),
+            location=location_of(RUN),
             repository=SUITE.tokenizer.get("repository"),
             folder=subpath(output.tokenizer, parent=True),
         shell:
@@ -175,7 +178,7 @@ if SUITE.is_made_here:
         rule:
             """Tokens cut into shards in the local mirror, as on the Hub; the list of hashes is written last."""
             name:
-                dataset.rule_name("publish_dataset", DATASET.key, list(SUITE.datasets))
+                f"publish_dataset_{DATASET.key}"
             input:
                 tokens=f"results/corpus/{SUITE.name}/{DATASET.key}.bin",
                 index=f"results/corpus/{SUITE.name}/{DATASET.key}.idx",
@@ -240,7 +243,7 @@ rule download_dataset_file:
     """One shard, or the index, from the run's source, hashed while it streams; an interrupted one is resumed."""
     input:
         list=FILE_LIST,
-        mirror=MIRRORED_FILE,
+        mirror=ancient(MIRRORED_FILE),
     output:
         file="results/data/{suite}/{dataset}/raw/{file}",
     log:
@@ -294,9 +297,10 @@ rule verify_dataset:
 rule view_dataset:
     """The shards as one virtual array: nothing is copied."""
     input:
-        verified="results/data/{suite}/{dataset}/verified.json",
-        index=of_data("results/data/{suite}/{dataset}/raw/{index}"),
-        shards=of_data("results/data/{suite}/{dataset}/raw/{shard}"),
+        list=FILE_LIST,
+        verified=ancient("results/data/{suite}/{dataset}/verified.json"),
+        index=ancient(of_data("results/data/{suite}/{dataset}/raw/{index}")),
+        shards=ancient(of_data("results/data/{suite}/{dataset}/raw/{shard}")),
     output:
         view="results/data/{suite}/{dataset}/view.json",
     log:
@@ -316,10 +320,10 @@ rule view_dataset:
 rule join_dataset:
     """One joined `.bin`, only for tools that want one."""
     input:
-        verified="results/data/{suite}/{dataset}/verified.json",
         list=FILE_LIST,
-        index=of_data("results/data/{suite}/{dataset}/raw/{index}"),
-        shards=of_data("results/data/{suite}/{dataset}/raw/{shard}"),
+        verified=ancient("results/data/{suite}/{dataset}/verified.json"),
+        index=ancient(of_data("results/data/{suite}/{dataset}/raw/{index}")),
+        shards=ancient(of_data("results/data/{suite}/{dataset}/raw/{shard}")),
     output:
         tokens="results/data/{suite}/{dataset}/joined/{prefix}.bin",
         index="results/data/{suite}/{dataset}/joined/{prefix}.idx",
@@ -350,10 +354,10 @@ for KEY in RUN.datasets:
     rule:
         """GPT-NeoX's three maps: which documents, where each sample starts, in which order the samples come."""
         name:
-            dataset.rule_name("index_maps", KEY, RUN.datasets)
+            f"index_maps_{KEY}"
         input:
             view="results/data/{suite}/{dataset}/view.json",
-            index=of_data("results/data/{suite}/{dataset}/raw/{index}"),
+            index=ancient(of_data("results/data/{suite}/{dataset}/raw/{index}")),
         output:
             maps=expand(
                 "results/data/{{suite}}/{{dataset}}/index_maps/{map}",
@@ -388,8 +392,8 @@ rule sample_batches:
     """A few batches of the training order, decoded, with the hash of each."""
     input:
         view="results/data/{suite}/{dataset}/view.json",
-        files=of_data("results/data/{suite}/{dataset}/raw/{file}"),
-        maps=of_data("results/data/{suite}/{dataset}/index_maps/{train_map}"),
+        files=ancient(of_data("results/data/{suite}/{dataset}/raw/{file}")),
+        maps=ancient(of_data("results/data/{suite}/{dataset}/index_maps/{train_map}")),
         tokenizer="results/corpus/{suite}/tokenizer.json",
     output:
         samples="results/data/{suite}/{dataset}/batches/samples.jsonl",

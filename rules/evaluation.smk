@@ -15,7 +15,8 @@ rule plan_evaluation:
     output:
         plans=update(
             expand(
-                "results/plans/{{suite}}/{{shots}}-shot{{kind}}/{task}.plan", task=TASKS
+                "results/plans/{{suite}}/{{shots}}-shot{{kind}}/{task}.plan",
+                task=TASKS,
             )
         ),
     log:

@@ -1,5 +1,6 @@
 # Experiments: questions that the suite was made for, each with tables and a verdict that is computed.
 from workflow_scripts.workflow import experiments
+from workflow_scripts.workflow.report import training_logs
 
 # Patterns of the checkpoints that are asked about terms, and of a model that is trained on a job's data set.
 of_asked = experiments.asked(RUN)
@@ -13,8 +14,8 @@ rule score_memorization:
         hashes="results/checkpoints/{model}/step{step}/sha256.txt",
         recipe="results/training/{model}/recipe.json",
         view=of_data("results/data/{suite}/{dataset}/view.json"),
-        files=of_data("results/data/{suite}/{dataset}/raw/{file}"),
-        maps=of_data("results/data/{suite}/{dataset}/index_maps/{train_map}"),
+        files=ancient(of_data("results/data/{suite}/{dataset}/raw/{file}")),
+        maps=ancient(of_data("results/data/{suite}/{dataset}/index_maps/{train_map}")),
     output:
         scores="results/experiments/memorization/{model}/step{step}/rows-{first}-{stop}.parquet",
     log:
@@ -53,8 +54,8 @@ rule certify_memorization:
         hashes="results/checkpoints/{model}/step{step}/sha256.txt",
         recipe="results/training/{model}/recipe.json",
         view=of_data("results/data/{suite}/{dataset}/view.json"),
-        files=of_data("results/data/{suite}/{dataset}/raw/{file}"),
-        maps=of_data("results/data/{suite}/{dataset}/index_maps/{train_map}"),
+        files=ancient(of_data("results/data/{suite}/{dataset}/raw/{file}")),
+        maps=ancient(of_data("results/data/{suite}/{dataset}/index_maps/{train_map}")),
     output:
         certificate="results/experiments/memorization/{model}/step{step}/generation-{first}-{stop}.json",
     log:
@@ -85,8 +86,8 @@ rule find_exposures:
     input:
         recipe=of_any_model("results/training/{model}/recipe.json"),
         view="results/data/{suite}/{dataset}/view.json",
-        files=of_data("results/data/{suite}/{dataset}/raw/{file}"),
-        maps=of_data("results/data/{suite}/{dataset}/index_maps/{train_map}"),
+        files=ancient(of_data("results/data/{suite}/{dataset}/raw/{file}")),
+        maps=ancient(of_data("results/data/{suite}/{dataset}/index_maps/{train_map}")),
     output:
         rows="results/experiments/exposures/{suite}/{dataset}.npz",
     log:
@@ -167,8 +168,8 @@ rule make_patch:
     input:
         recipe="results/training/{model}/recipe.json",
         view=of_data("results/data/{suite}/{dataset}/view.json"),
-        files=of_data("results/data/{suite}/{dataset}/raw/{file}"),
-        maps=of_data("results/data/{suite}/{dataset}/index_maps/{train_map}"),
+        files=ancient(of_data("results/data/{suite}/{dataset}/raw/{file}")),
+        maps=ancient(of_data("results/data/{suite}/{dataset}/index_maps/{train_map}")),
         tokenizer=f"results/corpus/{SUITE.name}/tokenizer.json",
         declaration=f"config/interventions/{DECLARATION}.yaml",
         function=experiments.arm_function(RUN),
@@ -207,17 +208,19 @@ for ARMS in experiments.arm_jobs(RUN):
             baseline=expand(
                 "results/training/{{model}}/step{step}/{file}",
                 step=ARMS.start,
-                file=[*training.CHECKPOINT_FILES, *training.RESUME_FILES],
+                file=[*training.SAVED_FILES, *training.RESUME_FILES],
             ),
             view=of_data("results/data/{suite}/{dataset}/view.json"),
-            files=of_data("results/data/{suite}/{dataset}/raw/{file}"),
-            maps=of_data("results/data/{suite}/{dataset}/index_maps/{train_map}"),
+            files=ancient(of_data("results/data/{suite}/{dataset}/raw/{file}")),
+            maps=ancient(
+                of_data("results/data/{suite}/{dataset}/index_maps/{train_map}")
+            ),
             patch="results/experiments/interventions/{model}/{arm}/patch.safetensors",
         output:
             checkpoints=expand(
                 "results/experiments/interventions/{{model}}/{{arm}}/training/step{step}/{file}",
                 step=ARMS.iterations,
-                file=training.CHECKPOINT_FILES,
+                file=training.SAVED_FILES,
             ),
             log="results/experiments/interventions/{model}/{arm}/training/metrics.csv",
             receipt="results/experiments/interventions/{model}/{arm}/training/run.json",
@@ -254,14 +257,14 @@ for ARMS in experiments.arm_jobs(RUN):
             checkpoints=expand(
                 "results/experiments/interventions/{{model}}/{{arm}}/training/step{step}/{file}",
                 step=ARMS.iterations,
-                file=training.CHECKPOINT_FILES,
+                file=training.SAVED_FILES,
             ),
             tokenizer=f"results/corpus/{SUITE.name}/tokenizer.json",
         output:
             files=expand(
                 "results/experiments/interventions/{{model}}/{{arm}}/published/{revision}/{file}",
                 revision=ARMS.revisions,
-                file=[*layout.MODEL_FILES, layout.HASH_LIST],
+                file=training.PUBLISHED_FILES,
             ),
             receipt="results/experiments/interventions/{model}/{arm}/published/published.json",
         log:
@@ -293,9 +296,9 @@ for ARMS in experiments.arm_jobs(RUN):
             checkpoints=expand(
                 "results/experiments/interventions/{{model}}/{{arm}}/published/{revision}/{file}",
                 revision=[name for name in ARMS.revisions if name != "main"],
-                file=layout.MODEL_FILES,
+                file=training.PUBLISHED_FILES,
             ),
-            data=TASK_FILES_OF_SUITE,
+            data=evaluation.task_files(SUITE.tasks.values()),
         output:
             table="results/experiments/interventions/{model}/{arm}/items.parquet",
             csv="results/experiments/interventions/{model}/{arm}/items.csv",
@@ -328,7 +331,7 @@ for ARMS in experiments.arm_jobs(RUN):
 rule interventions:
     """Each arm against the untouched data, item by item."""
     input:
-        items=experiments.arm_items(RUN),
+        scored=experiments.arm_items(RUN),
         patches=experiments.arm_patches(RUN),
         trained=experiments.arm_receipts(RUN),
         declaration=f"config/interventions/{DECLARATION}.yaml",
@@ -363,8 +366,8 @@ rule count_terms:
     input:
         recipe=of_any_model("results/training/{model}/recipe.json"),
         view="results/data/{suite}/{dataset}/view.json",
-        files=of_data("results/data/{suite}/{dataset}/raw/{file}"),
-        maps=of_data("results/data/{suite}/{dataset}/index_maps/{train_map}"),
+        files=ancient(of_data("results/data/{suite}/{dataset}/raw/{file}")),
+        maps=ancient(of_data("results/data/{suite}/{dataset}/index_maps/{train_map}")),
         tokenizer=f"results/corpus/{SUITE.name}/tokenizer.json",
         world=WORLD,
         terms=f"config/terms/{experiments.terms_of(RUN)}.yaml",
@@ -401,7 +404,7 @@ rule score_terms:
         checkpoints=ancient(of_asked("results/checkpoints/{model}/step{step}/{file}")),
         hashes=of_asked("results/checkpoints/{model}/step{step}/sha256.txt"),
         terms=f"config/terms/{experiments.terms_of(RUN)}.yaml",
-        data=TASK_FILES_OF_SUITE,
+        data=evaluation.task_files(SUITE.tasks.values()),
     output:
         answers="results/experiments/answers/{model}.parquet",
         csv="results/experiments/answers/{model}.csv",
@@ -457,8 +460,8 @@ rule term_frequency:
 rule seeds:
     """Spread over seeds, agreement with the own last step and between seeds."""
     input:
-        scores=SCORE_FILES,
-        plans=PLAN_FILES,
+        scores=evaluation.score_files(RUN),
+        plans=evaluation.plan_files(RUN),
         published="config/suites/published/polypythias-training-map.csv",
         settings="results/runs/{run}/run.json",
         facts=f"config/suites/{SUITE.name}.yaml",

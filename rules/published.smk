@@ -1,5 +1,6 @@
 # The results that the Pythia authors published: the table that is part of this project, or an import of the originals.
 from workflow_scripts.workflow.published import (
+    comparison_table,
     published_source,
     source_arguments,
     upstream_arguments,

@@ -1,6 +1,9 @@
 # Figures and the report: everything on one page, readable without a network.
 from workflow_scripts.workflow.report import (
     figure_tables,
+    figure_files,
+    page_audit,
+    page_data,
     page_logs,
     page_tables,
     report_code,
@@ -67,15 +70,15 @@ rule build_report:
     input:
         figures=expand(
             "results/runs/{{run}}/figures/{figure}.{kind}",
-            figure=GRAPH.figures,
+            figure=FIGURES,
             kind=["svg", "png", "csv"],
         ),
         tables=page_tables(RUN),
-        verdicts=EXPERIMENTS.targets(),
+        verdicts=experiments.verdicts(RUN),
         settings="results/runs/{run}/run.json",
         logs=page_logs(RUN),
-        data=GRAPH.data_targets() if RUN.retrains else [],
-        audit=GRAPH.audit_of_report(),
+        data=page_data(RUN),
+        audit=page_audit(RUN),
         facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
     output:
         report=report(
@@ -94,7 +97,7 @@ rule build_report:
         runtime=lasts(10),
     params:
         folder=subpath(output.report, parent=True),
-        figures=list(GRAPH.figures),
+        figures=FIGURES,
         code=report_code(Path(workflow.basedir)),
     shell:
         "python -m workflow_scripts.report.build --run {input.settings:q} --run-dir {params.folder:q}"
@@ -112,7 +115,8 @@ if RUN.models:
                 "results/runs/{{run}}/tables/{name}.parquet",
                 name=["scores", "published"],
             ),
-            fetched=f"{GRAPH.sample_checkpoint()[0]}/fetched.json",
+            checkpoint=rules.crosscheck.input.checkpoint,
+            hashes=rules.crosscheck.input.hashes,
         output:
             notebook="results/runs/{run}/explore.ipynb",
         log:
@@ -126,7 +130,7 @@ if RUN.models:
             runtime=lasts(10),
         params:
             folder=subpath(output.notebook, parent=True),
-            checkpoint=subpath(input.fetched, parent=True),
+            checkpoint=subpath(input.hashes, parent=True),
         shell:
             "python -m workflow_scripts.report.run_notebook --notebook {input.notebook:q} --output {output.notebook:q}"
             " --set root=. run_dir={params.folder:q} checkpoint={params.checkpoint:q} > {log:q} 2>&1"

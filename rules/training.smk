@@ -36,16 +36,18 @@ for JOB in training.training_jobs(RUN):
             before=expand(
                 "results/training/{{model}}/step{step}/{file}",
                 step=[] if JOB.before is None else [JOB.before],
-                file=[*training.CHECKPOINT_FILES, *training.RESUME_FILES],
+                file=[*training.SAVED_FILES, *training.RESUME_FILES],
             ),
             view=of_data("results/data/{suite}/{dataset}/view.json"),
-            files=of_data("results/data/{suite}/{dataset}/raw/{file}"),
-            maps=of_data("results/data/{suite}/{dataset}/index_maps/{train_map}"),
+            files=ancient(of_data("results/data/{suite}/{dataset}/raw/{file}")),
+            maps=ancient(
+                of_data("results/data/{suite}/{dataset}/index_maps/{train_map}")
+            ),
         output:
             checkpoints=expand(
                 "results/training/{{model}}/step{step}/{file}",
                 step=JOB.steps,
-                file=training.CHECKPOINT_FILES,
+                file=training.SAVED_FILES,
             ),
             resumable=expand(
                 "results/training/{{model}}/step{step}/{file}",
@@ -101,7 +103,7 @@ for ENDING, NAMES, REVISIONS in training.grouped(RUN.models, training.revisions_
             files=expand(
                 "results/mirror/models/{{organisation}}/{{model}}/{revision}/{file}",
                 revision=REVISIONS,
-                file=[*layout.MODEL_FILES, layout.HASH_LIST],
+                file=training.PUBLISHED_FILES,
             ),
             receipt="results/mirror/models/{organisation}/{model}/published.json",
         log:
@@ -171,7 +173,7 @@ rule prepare_neox:
         recipe="results/training/{model}/recipe.json",
         tokens=of_data("results/data/{suite}/{dataset}/joined/{prefix}.bin"),
         index=of_data("results/data/{suite}/{dataset}/joined/{prefix}.idx"),
-        maps=of_data("results/data/{suite}/{dataset}/index_maps/{map}"),
+        maps=ancient(of_data("results/data/{suite}/{dataset}/index_maps/{map}")),
         list=of_data("results/data/{suite}/{dataset}/index_maps/index_maps.json"),
         tokenizer=f"results/corpus/{SUITE.name}/tokenizer.json",
     output:

@@ -38,7 +38,7 @@ class FinishedRun:
             (folder / path).write_text(path)
         self.jobs(executor="touch", forceall=True)
 
-    def jobs(self, executor="dryrun", forceall=False, cores=2, resources=None, every=False, **config):
+    def jobs(self, executor="dryrun", forceall=False, cores=2, resources=None, every=False, targets=None, **config):
         """Jobs that Snakemake would run; with ``every`` all jobs of the graph."""
         with warnings.catch_warnings(), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
             warnings.simplefilter("ignore")
@@ -48,7 +48,13 @@ class FinishedRun:
                 snakefile=self.folder / "Snakefile",
                 workdir=self.folder,
             )
-            dag = workflow.dag(DAGSettings(targets=self.targets, forceall=forceall, rerun_triggers=TRIGGERS))
+            dag = workflow.dag(
+                DAGSettings(
+                    targets=self.targets if targets is None else set(targets),
+                    forceall=forceall,
+                    rerun_triggers=TRIGGERS,
+                )
+            )
             dag.execute_workflow(executor=executor)
             graph = workflow._workflow.dag  # a private attribute, as in conftest.py; Snakemake is pinned
             return [job for job in graph.jobs if every or graph.needrun(job)]

@@ -12,7 +12,7 @@ def test_all_experiments_of_the_pocket_suite(plan):
     assert jobs["make_patch"] == jobs["train_arm"] == jobs["publish_arm"] == jobs["score_bias"] == 7
     assert jobs["count_terms"] == jobs["find_exposures"] == 2
     assert jobs["score_terms"] == 6
-    assert jobs["train_model"] == 9
+    assert jobs["train_model"] + jobs["train_model_2"] == 9  # two grids of checkpoints
     for name in ("memorization", "predictability", "term_frequency", "interventions", "seeds", "scaling"):
         assert jobs[name] == 1
 

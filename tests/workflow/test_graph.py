@@ -17,7 +17,10 @@ def test_the_default_run_has_one_job_per_checkpoint_for_fetch_and_score(plan):
     assert steps % 6 == 0
     assert {name: jobs[name] for name in MADE_ONCE} == dict.fromkeys(MADE_ONCE, 1)
     assert (jobs["train_model"], jobs["publish_model"], jobs["plan_evaluation"]) == (6, 6, 2)
-    assert jobs["download_dataset"] == jobs["verify_dataset"] == jobs["index_maps"] == 2
+    assert jobs["verify_dataset"] == jobs["view_dataset"] == 2
+    assert jobs["index_maps_standard"] == jobs["index_maps_deduped"] == 1
+    assert jobs["download_dataset_file"] == 5 + 1 + 3 + 1  # shards and index of each data set
+    assert jobs["write_recipe"] == 6
 
 
 def test_one_result_needs_one_model(plan):
@@ -131,11 +134,15 @@ def test_the_gate_probes_three_checkpoints_of_each_model_that_has_published_resu
 
 def test_a_training_in_segments_is_a_chain_of_jobs(plan):
     jobs = plan(["results/training/pocket-90k/run.json"], training={"segments": [64, 256]})
-    assert (jobs["train_segment"], jobs["train_model"]) == (2, 1)
+    assert (jobs["train_segment_64"], jobs["train_segment_256"], jobs["train_model"]) == (1, 1, 1)
     grid = load_suite("pocket").model("pocket-90k").steps
     jobs = plan(["retrain"], training={"segments": 4})
-    assert jobs["train_segment"] == 6 * ((len(grid) - 1 + 3) // 4 - 1)
-    assert "train_segment" not in plan(["retrain"])
+    assert segments_in(jobs) == 6 * ((len(grid) - 1 + 3) // 4 - 1)
+    assert segments_in(plan(["retrain"])) == 0
+
+
+def segments_in(jobs):
+    return sum(number for name, number in jobs.items() if name.startswith("train_segment"))
 
 
 def test_the_original_is_only_made_when_it_is_asked_for(plan):

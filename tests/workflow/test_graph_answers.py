@@ -4,11 +4,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from workflow_scripts.workflow.graph import Graph
 
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
-from workflow_scripts.workflow.graph import Graph
 from workflow_scripts.workflow.published import PUBLISHED_TABLE, source_arguments
 from workflow_scripts.workflow.tools import check
 
@@ -70,29 +70,13 @@ def test_the_joined_file_is_made_when_it_is_asked_for(trained):
     folder = layout.dataset_folder("pocket", "standard")
     assert trained.data_targets() == [f"{folder}/{name}" for name in names]
     joined = graph_of(None, models=["pocket-90k"], dataset={"joined": True})
-    assert joined.data_targets() == [f"{folder}/{name}" for name in (*names, "joined/joined.json")]
-
-
-def test_trained_checkpoints_are_named_by_trainer_iteration(trained):
-    wildcards = SimpleNamespace(model="pocket-90k")
-    steps = trained.run.steps["pocket-90k"]
-    folders = [Path(path).name for path in trained.trained_steps(wildcards)]
-    assert folders == [f"step{trained.models['pocket-90k'].step(hub).iteration}" for hub in steps]
+    assert joined.data_targets() == [f"{folder}/{name}" for name in (*names, "joined/pocket_text_document.bin")]
 
 
 def test_stock_lm_eval_scores_the_last_checkpoint_of_the_first_model_too(trained, from_hub):
     assert trained.sample_checkpoint() == [layout.checkpoint_folder("pocket-90k", trained.run.steps["pocket-90k"][-1])]
     assert from_hub.sample_checkpoint() == [layout.checkpoint_folder("pythia-70m-deduped", 143_000)]
     assert graph_of("config/runs/published.yaml").sample_checkpoint() == []
-
-
-def test_the_order_of_the_rows_follows_from_four_numbers(from_hub):
-    # The Pile in 143,000 batches of 1,024 rows of 2,048 tokens, seed 1234: the suite's published training.
-    retraining = graph_of("config/runs/one-pythia-model.yaml", checkpoints={"source": "retrain"})
-    wildcards = SimpleNamespace(dataset=from_hub.run.datasets[0])
-    words = retraining.order_numbers(wildcards)
-    assert words[::2] == ["--seq-length", "--seed", "--train-iters", "--batch-size"]
-    assert words[1::2] == ["2048", "1234", "143000", "1024"]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
 """Profiles name options and rules that exist, and say nothing about a result."""
 
-import re
 import warnings
 
 import pytest
 import yaml
 from snakemake.api import SnakemakeApi
 from snakemake.cli import get_argument_parser
-from snakemake.settings.types import OutputSettings, Quietness, ResourceSettings
+from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
 PROFILES = ("local", "slurm", "slurm-offline", "kubernetes")
 PLUGIN_PREFIXES = ("slurm-", "kubernetes-")
@@ -35,9 +34,24 @@ def test_every_option_exists_and_none_is_science(root, name):
     assert not keys & SCIENCE
 
 
+def rules_of(root, folder, file):
+    """Names of the rules of a run."""
+    with warnings.catch_warnings(), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        warnings.simplefilter("ignore")
+        workflow = api.workflow(
+            resource_settings=ResourceSettings(cores=2),
+            config_settings=ConfigSettings(configfiles=[root / "config" / file]),
+            snakefile=root / "Snakefile",
+            workdir=folder,
+        )
+        workflow.dag()
+        return {rule.name for rule in workflow._workflow.rules}
+
+
 @pytest.mark.parametrize("name", PROFILES)
-def test_every_rule_exists(root, name):
-    rules = set(re.findall(r"^rule (\w+):", "".join(p.read_text() for p in (root / "rules").glob("*.smk")), re.M))
+def test_every_rule_exists(plan, root, name, tmp_path):
+    """In one of the runs: those that train have other rules than those that download."""
+    rules = set().union(*(rules_of(root, tmp_path, file) for file in ("config.yaml", "runs/suite.yaml")))
     profile = read(root, name)
     assert {*profile.get("groups", {}), *profile.get("set-resources", {})} <= rules
 
@@ -55,11 +69,18 @@ def test_downloads_stay_on_the_login_node_where_the_profile_says_so(plan, root, 
         warnings.simplefilter("ignore")
         workflow = api.workflow(
             resource_settings=ResourceSettings(cores=2, resources=read(root, name)["resources"]),
+            config_settings=ConfigSettings(configfiles=[root / "config" / "runs" / "suite.yaml"]),
             snakefile=root / "Snakefile",
             workdir=tmp_path,
         )
         workflow.dag()
-        for rule in ("fetch_checkpoint", "observe_model", "download_dataset", "fetch_tokenizer"):
+        for rule in (
+            "fetch_checkpoint",
+            "observe_model",
+            "list_dataset_files",
+            "download_dataset_file",
+            "fetch_tokenizer",
+        ):
             assert (rule in workflow._workflow._localrules) == local
         assert "score_checkpoint" not in workflow._workflow._localrules
 

@@ -20,7 +20,7 @@ SHOW = {"draw_figure": 2, "build_report": 1, "all": 1}
 # One figure shows scores, the other training logs.
 COLLECT = {"run_settings": 1, "collect_scores": 1, "audit_scores": 1, **SHOW, "draw_figure": 1}
 SCORE_ALL = {"plan_evaluation": 1, "score_checkpoint": 2, **COLLECT}
-TRAIN = {"train_model": 1, "publish_model": 1, "fetch_checkpoint": 2, "score_checkpoint": 2}
+TRAIN = {"write_recipe": 1, "train_model": 1, "publish_model": 1, "fetch_checkpoint": 2, "score_checkpoint": 2}
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +41,10 @@ def test_nothing_is_left_to_do(finished):
         ("workflow_scripts/evaluation/scoring/score_plan.py", "LOGGER = ", "LOUDER = "),
         ("workflow_scripts/checkpoints/fetch.py", "import", "import sys\nimport"),
         ("envs/base.lock", "==", "==9"),
-        ("rules/training.smk", "rule train_model", "# A comment.\nrule train_model"),
+        ("rules/training.smk", "rule write_recipe", "# A comment.\nrule write_recipe"),
         ("rules/evaluation.smk", "rule score_checkpoint", "# A comment.\nrule score_checkpoint"),
         ("config/config.yaml", "run: pocket", "# A comment.\nrun: pocket"),
-        ("rules/training.smk", 'runtime=RESOURCES.minutes("retrain")', "runtime=7"),
+        ("rules/training.smk", "runtime=RESOURCES.training_minutes(JOB.end)", "runtime=7"),
     ],
     ids=["code-training", "code-scoring", "code-fetching", "lock", "comment", "comment-2", "comment-3", "resources"],
 )

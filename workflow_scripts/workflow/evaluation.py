@@ -11,7 +11,7 @@ from typing import Any
 
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import Task
-from workflow_scripts.suite.run import CURRENT, Run
+from workflow_scripts.suite.run import CURRENT, STOCK, Run
 from workflow_scripts.workflow.sweep import Sweep, bisection_order
 
 # The probe before a long sweep: enough items to tell a late checkpoint from an early one, seconds of computing.
@@ -129,3 +129,28 @@ def score_tables(run: Run) -> list[str]:
     """The table of all scores and the defects that show in them; nothing for a run without models."""
     folder = f"{layout.run_folder(run.name)}/tables"
     return [f"{folder}/scores.parquet", f"{folder}/score_defects.tsv"] if run.models else []
+
+
+def score_files(run: Run) -> list[str]:
+    """All results of the run, and beside each the log-likelihoods of its requests (stock lm-eval leaves none)."""
+    files = layout.score_files(run)
+    return [*files, *(layout.loglikelihoods_file(path) for path in files if not path.endswith(f".{STOCK}.json"))]
+
+
+def plan_files(run: Run) -> list[str]:
+    """Plans of all tasks of the run, under all protocols."""
+    return [
+        layout.plan_file(run.suite.name, shots, task.name, protocol)
+        for protocol in run.protocols
+        for shots in run.shots
+        for task in run.tasks
+    ]
+
+
+def evaluation_files(run: Run) -> list[str]:
+    """Every file of the evaluation stage: plans, results, tables; nothing for a run without models."""
+    if not run.models:
+        return []
+    tables = f"{layout.run_folder(run.name)}/tables"
+    joined = [f"{tables}/{name}" for name in ("scores.parquet", "scores.csv", "score_defects.tsv", "crosscheck.json")]
+    return [layout.tokenizer_file(run.suite.name), *plan_files(run), *score_files(run), *joined]

@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from workflow_scripts.suite import layout
-from workflow_scripts.suite.arms import Arm, Declaration, function_path, load_declaration, saved_iterations
+from workflow_scripts.suite.arms import (
+    Arm,
+    Declaration,
+    function_path,
+    load_declaration,
+    saved_iterations,
+    start_iteration,
+)
 from workflow_scripts.suite.arms import chosen_arms as arms_named
-from workflow_scripts.suite.arms import start_iteration
 from workflow_scripts.suite.experiment_files import (
     TABLES,
     RowRange,
@@ -24,6 +30,7 @@ from workflow_scripts.suite.experiment_files import (
 )
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
+from workflow_scripts.workflow.training import PUBLISHED_FILES, SAVED_FILES
 
 # Items of bias and of the guard, by suite.
 BENCHMARKS = {
@@ -120,7 +127,9 @@ def intervened(run: Run) -> list[Model]:
 
 def arm_items(run: Run) -> list[str]:
     """Items of every arm of every model of the run."""
-    return [f"{arm_folder(model.name, arm.name)}/items.parquet" for model in intervened(run) for arm in chosen_arms(run)]
+    return [
+        f"{arm_folder(model.name, arm.name)}/items.parquet" for model in intervened(run) for arm in chosen_arms(run)
+    ]
 
 
 def arm_receipts(run: Run) -> list[str]:
@@ -145,9 +154,7 @@ def arm_jobs(run: Run) -> list[ArmJobs]:
             groups.setdefault((start_iteration(model, arm), saved, (*names, *last)), {}).setdefault(
                 model.name, []
             ).append(arm.name)
-    rules = [
-        (key, (model,), tuple(arms)) for key, models in groups.items() for model, arms in models.items()
-    ]
+    rules = [(key, (model,), tuple(arms)) for key, models in groups.items() for model, arms in models.items()]
     return [
         ArmJobs("" if number == 0 else f"_{number + 1}", models, arms, *key)
         for number, (key, models, arms) in enumerate(rules)
@@ -207,8 +214,7 @@ def count_steps(run: Run) -> Callable[[Any], list[int]]:
 
 
 def asked(run: Run) -> Callable[[str], InputFunction]:
-    """A function that turns a pattern into an input function: ``{step}`` and ``{file}`` of the checkpoints that are
-    asked about terms."""
+    """A function that turns a pattern into an input function: each checkpoint (and file) that is asked about terms."""
     models, settings = {model.name: model for model in run.models}, run.section("term_frequency")
 
     def of_asked(pattern: str) -> InputFunction:
@@ -233,3 +239,26 @@ def term_tables(run: Run) -> list[str]:
     models, settings = one_per_size(run.models), run.section("term_frequency")
     counts = [path for key in run.datasets for path in term_count_files(models, key, settings)]
     return [*counts, *(term_answers_file(model.name) for model in models)]
+
+
+def experiment_files(run: Run) -> list[str]:
+    """Every file of the run's experiments: what their jobs make, tables and verdicts."""
+    jobs = [*(job.path for job in row_jobs(run)), *(exposures(run) if row_jobs(run) else [])]
+    tables = term_tables(run)
+    jobs += [*tables, *(path.replace(".parquet", ".csv") for path in tables)]
+    if "interventions" in experiments_of(run):
+        jobs += [
+            path for model in intervened(run) for arm in chosen_arms(run) for path in files_of_arm(run, model, arm)
+        ]
+    return [*jobs, *all_tables(run), *verdicts(run)]
+
+
+def files_of_arm(run: Run, model: Model, arm: Arm) -> list[str]:
+    """Every file of one arm: patch, training, published checkpoints, items."""
+    mine = next(jobs for jobs in arm_jobs(run) if model.name in jobs.models and arm.name in jobs.arms)
+    folder = arm_folder(model.name, arm.name)
+    names = ["patch.safetensors", "patch.safetensors.samples.jsonl", "items.parquet", "items.csv"]
+    names += [f"training/{name}" for name in ("metrics.csv", "run.json")]
+    names += [f"training/step{step}/{file}" for step in mine.iterations for file in SAVED_FILES]
+    names += [f"published/{revision}/{file}" for revision in mine.revisions for file in PUBLISHED_FILES]
+    return [f"{folder}/{name}" for name in (*names, "published/published.json")]

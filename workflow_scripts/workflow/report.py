@@ -8,8 +8,16 @@ from pathlib import Path
 
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.experiment_files import TABLES
-from workflow_scripts.suite.figure_names import OWN_TABLES, PUBLISHED_FILES, figure_needs, has_held_out_text, own_table
+from workflow_scripts.suite.figure_names import (
+    OWN_TABLES,
+    PUBLISHED_FILES,
+    figure_names,
+    figure_needs,
+    has_held_out_text,
+    own_table,
+)
 from workflow_scripts.suite.run import Run
+from workflow_scripts.workflow.checkpoints import audited
 from workflow_scripts.workflow.published import comparison_table
 
 # Parameter beside the sections: a digest of what the suite's file says about the run's models and tasks.
@@ -78,3 +86,21 @@ def page_tables(run: Run) -> list[str]:
     published = ("published.parquet", "published_defects.tsv", "published_refused.tsv")
     folder = f"{layout.run_folder(run.name)}/tables"
     return [*(f"{folder}/{name}" for name in (*ours, *published)), *comparison_table(run)]
+
+
+def figure_files(run: Run) -> list[str]:
+    """Every file of every figure of the run."""
+    folder = f"{layout.run_folder(run.name)}/figures"
+    return [f"{folder}/{name}.{kind}" for name in figure_names(run) for kind in ("svg", "pdf", "png", "csv")]
+
+
+def page_data(run: Run) -> list[str]:
+    """Receipts of the data stage that the page shows, where the run goes through it."""
+    names = ("verified.json", "view.json", "index_maps/index_maps.json", "batches/samples.jsonl")
+    folders = [layout.dataset_folder(run.suite.name, key) for key in run.datasets] if run.retrains else []
+    return [f"{folder}/{name}" for folder in folders for name in names]
+
+
+def page_audit(run: Run) -> list[str]:
+    """The table of defects that the page shows; nothing where the run does not ask for it."""
+    return audited(run)[:1] if run.section("checkpoints").get("audit") else []

@@ -1,0 +1,75 @@
+"""Names of a data set's files, from patterns."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from workflow_scripts.dataset import build_index_maps
+from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import load_run
+from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.workflow import dataset
+from workflow_scripts.workflow.tools.check import DEFAULT
+
+
+@pytest.fixture
+def run():
+    return load_run({**load_yaml(DEFAULT), "models": ["pocket-90k", "pocket-1m-deduped"]})
+
+
+def job(**wildcards):
+    return wildcards
+
+
+def test_a_pattern_names_what_there_is_one_of(run):
+    of_data = dataset.in_data(run)
+    view = of_data("results/data/{suite}/{dataset}/view.json")
+    assert view(job(model="pocket-90k")) == "results/data/pocket/standard/view.json"
+    assert view(job(model="pocket-1m-deduped")) == "results/data/pocket/deduped/view.json"
+    assert view(job(suite="pocket", dataset="deduped")) == "results/data/pocket/deduped/view.json"
+    assert of_data("{repository}")(job(dataset="deduped")) == "pocket/pocket_deduped_idxmaps"
+
+
+def test_a_pattern_names_all_files_or_that_of_the_job(run):
+    of_data = dataset.in_data(run)
+    shards = [f"raw/pocket_deduped_text_document-0000{number}-of-00002.bin" for number in range(3)]
+    assert of_data("raw/{shard}")(job(dataset="deduped")) == shards
+    assert of_data("raw/{file}")(job(dataset="deduped")) == [*shards, "raw/pocket_deduped_text_document.idx"]
+    assert of_data("raw/{file}")(job(dataset="deduped", file="x.bin")) == "raw/x.bin"
+
+
+def test_maps_have_the_names_that_are_written(run, tmp_path):
+    """The rule's outputs are what the program makes, name by name."""
+    from tests.training.training_runs import write_data
+
+    write_data(tmp_path)
+    order = dataset.order_of(run, "standard")
+    build_index_maps.main(
+        [
+            *("--prefix", str(tmp_path / "text_document"), "--output-dir", str(tmp_path / "maps")),
+            *("--seq-length", str(order.seq_length), "--seed", str(order.seed)),
+            *("--train-iters", str(order.iterations), "--batch-size", str(order.batch_rows)),
+        ]
+    )
+    made = sorted(path.name for path in (tmp_path / "maps").glob("*.npy"))
+    named = dataset.in_data(run)("{map}")(job(dataset="standard"))
+    assert sorted(name.replace("pocket_text_document", "text_document") for name in named) == made
+    trained = dataset.in_data(run)("{train_map}")(job(dataset="standard"))
+    assert trained == named[:3]
+    assert all("_train_0_" in name for name in trained)
+
+
+def test_the_list_of_a_released_data_set_is_part_of_the_repository():
+    pythia = load_suite("pythia")
+    look_up = dataset.lock_of(pythia)
+    assert look_up(SimpleNamespace(dataset="standard")) == "config/suites/locks/pile-standard.tsv"
+
+
+def test_the_order_of_the_rows_follows_from_four_numbers():
+    # The Pile in 143,000 batches of 1,024 rows of 2,048 tokens, seed 1234: the suite's published training.
+    retraining = load_run(
+        {**load_yaml(Path("config/runs/one-pythia-model.yaml")), "checkpoints": {"source": "retrain"}}
+    )
+    order = dataset.order_of(retraining, retraining.datasets[0])
+    assert order == dataset.Order(seq_length=2048, seed=1234, iterations=143_000, batch_rows=1024)
