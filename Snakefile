@@ -91,6 +91,7 @@ rule figures:
 rule report:
     """The one-page report and its figures."""
     input:
+        f"results/runs/{RUN.name}/run.json",
         f"results/runs/{RUN.name}/report.html",
         figure_files(RUN),
 

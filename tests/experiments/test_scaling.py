@@ -107,7 +107,7 @@ def test_program_writes_points_and_fits(tmp_path):
     pd.DataFrame(scores).to_parquet(tmp_path / "scores.parquet")
     run = {"run": "t", "suite": "pocket", "models": [{"name": name} for name in names], "shots": [0], "tasks": []}
     write_json(tmp_path / "run.json", {**run, "steps": dict.fromkeys(names, steps), "settings": {}})
-    arguments = ["--run", tmp_path / "run.json", "--training-root", tmp_path / "training"]
+    arguments = ["--run", tmp_path / "run.json", "--logs", *(tmp_path / "training").rglob("metrics.csv")]
     arguments += ["--scores", tmp_path / "scores.parquet", "--tables-dir", tmp_path / "tables"]
     scaling.main([str(argument) for argument in arguments])
     points = pd.read_parquet(tmp_path / "tables/scaling.parquet")

@@ -38,7 +38,7 @@ class FinishedRun:
             (folder / path).write_text(path)
         self.jobs(executor="touch", forceall=True)
 
-    def jobs(self, executor="dryrun", forceall=False, cores=2, resources=None, every=False, targets=None, **config):
+    def jobs(self, executor="dryrun", *, forceall=False, cores=2, resources=None, every=False, targets=None, **config):
         """Jobs that Snakemake would run; with ``every`` all jobs of the graph."""
         with warnings.catch_warnings(), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
             warnings.simplefilter("ignore")

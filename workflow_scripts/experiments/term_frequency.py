@@ -1,6 +1,6 @@
 r"""Accuracy on a question against how often its term was met in training, per checkpoint.
 
-    python -m workflow_scripts.experiments.term_frequency --run results/runs/pocket/run.json --root results \
+    python -m workflow_scripts.experiments.term_frequency --run results/runs/pocket/run.json --results results \
         --tables-dir results/runs/pocket/tables
 
 writes term_frequency.parquet (a row per model, step, task, shots and way of counting: rank correlation over terms with
@@ -11,7 +11,6 @@ frequent and easy, so the correlation alone says little about frequency; the par
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from workflow_scripts import cli
 from workflow_scripts.errors import DataError
 from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.memory.memorization_rows import placed
-from workflow_scripts.experiments.outputs import read_frame, write_frame, write_verdict
+from workflow_scripts.experiments.outputs import Outcome, analysis_parser, read_frame
 from workflow_scripts.experiments.statistics.resampling import rank_correlation, spearman
 from workflow_scripts.suite.experiment_files import (
     models_of,
@@ -35,7 +34,6 @@ from workflow_scripts.suite.experiment_files import (
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
-LOG = logging.getLogger(__name__)
 EXTREMES = 10  # terms at either end of the gap, as in the paper's table 4; at most a third of all
 ANSWERS = ("step", "task", "shots", "item", "term", "control", "is_right")
 COUNTS = ("term", "kind", "mode", "iteration", "count")
@@ -161,22 +159,12 @@ def collect(resolved: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, dict
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program."""
-    parser = cli.parser(__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
-    parser.add_argument("--root", type=Path, default=Path("results"), help="folder of all results")
-    parser.add_argument("--tables-dir", type=Path, required=True, help="folder for the tables")
-    options = parser.parse_args(arguments)
-    terms, files = collect(read_run(options.run), options.root)
+    options = analysis_parser(__doc__).parse_args(arguments)
+    terms, files = collect(read_run(options.run), options.results)
     table = pd.DataFrame(list(statistics(terms)))
-    folder: Path = options.tables_dir
-    write_frame(folder / "term_frequency.parquet", table, files, {})
-    write_frame(folder / "term_frequency_terms.parquet", terms, files, {})
-    sentences = verdict(table)
-    source = {"table": folder / "term_frequency.parquet"}
-    target = folder / "verdict_term_frequency.json"
-    write_verdict(target, "term_frequency", sentences, {"lines": table.to_dict(orient="records")}, source)
-    for line in sentences:
-        LOG.info("%s", line)
+    tables = {"term_frequency": (table, files), "term_frequency_terms": (terms, files)}
+    numbers = {"lines": table.to_dict(orient="records")}
+    Outcome(tables, verdict(table), numbers, ["term_frequency"]).write(options.tables_dir, "term_frequency")
 
 
 if __name__ == "__main__":
