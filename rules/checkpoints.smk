@@ -30,7 +30,7 @@ rule fetch_checkpoint:
         commit=GRAPH.pinned_commit,
     shell:
         "python -m workflow_scripts.checkpoints.fetch --source {params.source:q} --location={params.location:q}"
-        " --repository {params.repository:q} --step {wildcards.step} {params.ledger:q} --output-dir {params.folder:q}"
+        " --repository {params.repository:q} --step {wildcards.step:q} {params.ledger:q} --output-dir {params.folder:q}"
         " --receipt {output.receipt:q} > {log:q} 2>&1"
 
 
@@ -77,7 +77,7 @@ rule checkpoint_ledger:
         source=GRAPH.checkpoint_source(),
         location=lambda wildcards: GRAPH.checkpoint_location(),
     shell:
-        "python -m workflow_scripts.checkpoints.ledger --suite {wildcards.suite} --models {params.models:q}"
+        "python -m workflow_scripts.checkpoints.ledger --suite {wildcards.suite:q} --models {params.models:q}"
         " --source {params.source:q} --location={params.location:q} --ledger {output.ledger:q} > {log:q} 2>&1"
 
 
@@ -101,7 +101,7 @@ rule observe_model:
         source=GRAPH.checkpoint_source(),
         location=lambda wildcards: GRAPH.checkpoint_location(),
     shell:
-        "python -m workflow_scripts.checkpoints.observe --suite {wildcards.suite} --model {wildcards.model}"
+        "python -m workflow_scripts.checkpoints.observe --suite {wildcards.suite:q} --model {wildcards.model:q}"
         " --source {params.source:q} --location={params.location:q} --output {output.observed:q} > {log:q} 2>&1"
 
 

@@ -23,7 +23,7 @@ rule generate_corpus:
         seed=GRAPH.corpus("seed"),
         documents=GRAPH.corpus("documents"),
     shell:
-        "python -m workflow_scripts.pocket.generate_corpus --seed {params.seed} --documents {params.documents}"
+        "python -m workflow_scripts.pocket.generate_corpus --seed {params.seed:q} --documents {params.documents:q}"
         " --output-standard {output.standard:q} --output-deduped {output.deduped:q} --world {output.world:q}"
         " > {log:q} 2>&1"
 
@@ -49,7 +49,7 @@ rule generate_tasks:
         seed=GRAPH.corpus("seed"),
         folder=lambda wildcards, output: str(Path(output.data[0]).parents[3]),
     shell:
-        "python -m workflow_scripts.pocket.generate_tasks --seed {params.seed} --world {input.world:q}"
+        "python -m workflow_scripts.pocket.generate_tasks --seed {params.seed:q} --world {input.world:q}"
         " --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
@@ -127,7 +127,7 @@ rule train_tokenizer:
         vocab_size=SUITE.tokenizer["vocab_size"],
     shell:
         "python -m workflow_scripts.dataset.train_tokenizer --corpus {input.corpus:q}"
-        " --vocab-size {params.vocab_size} --output {output.tokenizer:q} > {log:q} 2>&1"
+        " --vocab-size {params.vocab_size:q} --output {output.tokenizer:q} > {log:q} 2>&1"
 
 
 rule tokenize_corpus:
@@ -183,7 +183,7 @@ rule publish_dataset:
         folder=lambda wildcards: f"{layout.MIRROR}/datasets/{wildcards.organisation}/{wildcards.repository}",
     shell:
         "python -m workflow_scripts.dataset.publish_shards --prefix {params.prefix:q} --name {params.name:q}"
-        " --num-shards {params.shards} --output-dir {params.folder:q} > {log:q} 2>&1"
+        " --num-shards {params.shards:q} --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule download_dataset:
@@ -284,7 +284,7 @@ rule join_dataset:
         folder=lambda wildcards: f"{layout.dataset_folder(wildcards.suite, wildcards.dataset)}/joined",
     shell:
         "python -m workflow_scripts.dataset.unshard_memmap --input_file {params.first:q}"
-        " --num_shards {params.shards} --output_dir {params.folder:q} --receipt {output.receipt:q} > {log:q} 2>&1"
+        " --num_shards {params.shards:q} --output_dir {params.folder:q} --receipt {output.receipt:q} > {log:q} 2>&1"
 
 
 rule index_maps:
@@ -333,5 +333,5 @@ rule sample_batches:
         numbers=GRAPH.order_numbers,
     shell:
         "python -m workflow_scripts.dataset.sample_batches --view {input.view:q} --index-maps {input.maps:q}"
-        " --tokenizer {input.tokenizer:q} {params.numbers:q} --iterations {params.iterations}"
+        " --tokenizer {input.tokenizer:q} {params.numbers:q} --iterations {params.iterations:q}"
         " --output {output.samples:q} > {log:q} 2>&1"

@@ -27,9 +27,9 @@ rule plan_evaluation:
         protocol=GRAPH.protocol_of,
         renewal=RUN.section("evaluation").get("renewal"),
     shell:
-        "python -m workflow_scripts.evaluation.plan --tasks {params.tasks:q} --shots {wildcards.shots}"
-        " --protocol {params.protocol} --data-dir {params.folders:q} --tokenizer {input.tokenizer:q} --max-length {params.length} {params.limit}"
-        " --fewshot-seed {params.seed} --output {output.plan:q} > {log:q} 2>&1"
+        "python -m workflow_scripts.evaluation.plan --tasks {params.tasks:q} --shots {wildcards.shots:q}"
+        " --protocol {params.protocol:q} --data-dir {params.folders:q} --tokenizer {input.tokenizer:q} --max-length {params.length:q} {params.limit:q}"
+        " --fewshot-seed {params.seed:q} --output {output.plan:q} > {log:q} 2>&1"
 
 
 rule score_checkpoint:
@@ -63,8 +63,8 @@ rule score_checkpoint:
         goes_on=going_on(RUN.name),
     shell:
         "python -m workflow_scripts.evaluation.score --checkpoint {params.folder:q} --plan {input.plans:q}"
-        " --output {output.scores:q} --threads {threads} --bootstrap-iters {params.bootstrap}"
-        " --data-dir {params.folders:q} {params.engine} {params.goes_on:q} > {log:q} 2>&1"
+        " --output {output.scores:q} --threads {threads} --bootstrap-iters {params.bootstrap:q}"
+        " --data-dir {params.folders:q} {params.engine:q} {params.goes_on:q} > {log:q} 2>&1"
 
 
 rule score_stock_tasks:
@@ -97,8 +97,8 @@ rule score_stock_tasks:
         engine=RESOURCES.engine_arguments(),
     shell:
         "python -m workflow_scripts.evaluation.stock --checkpoint {params.folder:q} --tasks {params.tasks:q}"
-        " --shots {wildcards.shots} --data-dir {params.folders:q} {params.definitions:q} {params.limit}"
-        " --fewshot-seed {params.seed} --output {output.scores:q} --threads {threads} {params.engine} > {log:q} 2>&1"
+        " --shots {wildcards.shots:q} --data-dir {params.folders:q} {params.definitions:q} {params.limit:q}"
+        " --fewshot-seed {params.seed:q} --output {output.scores:q} --threads {threads} {params.engine:q} > {log:q} 2>&1"
 
 
 rule crosscheck:
@@ -125,7 +125,7 @@ rule crosscheck:
         checkpoint=lambda wildcards, input: str(Path(input.fetched[0]).parent),
     shell:
         "python -m workflow_scripts.evaluation.crosscheck --checkpoint {params.checkpoint:q}"
-        " --tasks {params.tasks:q} --shots {params.shots} --data-dir {params.folders:q} --limit {params.documents}"
+        " --tasks {params.tasks:q} --shots {params.shots:q} --data-dir {params.folders:q} --limit {params.documents:q}"
         " --output {output.verdict:q} > {log:q} 2>&1"
 
 
@@ -194,8 +194,8 @@ rule plan_probe:
         folders=RUN.section("evaluation").get("data"),
         length=GRAPH.longest_sequence(),
     shell:
-        "python -m workflow_scripts.evaluation.plan --tasks {params.task} --shots 0 --limit {params.documents}"
-        " --data-dir {params.folders:q} --tokenizer {input.tokenizer:q} --max-length {params.length}"
+        "python -m workflow_scripts.evaluation.plan --tasks {params.task:q} --shots 0 --limit {params.documents:q}"
+        " --data-dir {params.folders:q} --tokenizer {input.tokenizer:q} --max-length {params.length:q}"
         " --output {output.plan:q} > {log:q} 2>&1"
 
 
@@ -238,7 +238,7 @@ rule collect_probes:
         mem_mb=grows(2000),
         runtime=lasts(30),
     shell:
-        "python -m workflow_scripts.evaluation.collect --suite {wildcards.suite} --scores {input.scores:q}"
+        "python -m workflow_scripts.evaluation.collect --suite {wildcards.suite:q} --scores {input.scores:q}"
         " --output {output.table:q} > {log:q} 2>&1"
 
 
@@ -262,4 +262,4 @@ rule pass_gate:
         task=GRAPH.probe_task,
     shell:
         "python -m workflow_scripts.evaluation.audit_scores --scores {input.scores:q} --published {input.published:q}"
-        " --probe-task {params.task} --when-found refuse --output {output.defects:q} > {log:q} 2>&1"
+        " --probe-task {params.task:q} --when-found refuse --output {output.defects:q} > {log:q} 2>&1"

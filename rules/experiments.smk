@@ -30,7 +30,7 @@ rule score_memorization:
     shell:
         "python -m workflow_scripts.experiments.score_memorization --checkpoint {params.folder:q}"
         " --recipe {params.recipe:q} --view {input.view:q} --index-maps {input.maps:q}"
-        " --first-row {wildcards.first} --stop-row {wildcards.stop} {params.numbers:q} --threads {threads} {params.engine}"
+        " --first-row {wildcards.first:q} --stop-row {wildcards.stop:q} {params.numbers:q} --threads {threads} {params.engine:q}"
         " --output {output.scores:q} > {log:q} 2>&1"
 
 
@@ -65,7 +65,7 @@ rule certify_memorization:
     shell:
         "python -m workflow_scripts.experiments.certify_generation --checkpoint {params.folder:q}"
         " --recipe {params.recipe:q} --view {input.view:q} --index-maps {input.maps:q} --scores {input.scores:q}"
-        " --threads {threads} {params.engine} --output {output.certificate:q} > {log:q} 2>&1"
+        " --threads {threads} {params.engine:q} --output {output.certificate:q} > {log:q} 2>&1"
 
 
 rule find_exposures:
@@ -170,8 +170,8 @@ rule make_patch:
         recipe=lambda wildcards: recipe_of(GRAPH.model(wildcards)).argument,
     shell:
         "python -m workflow_scripts.experiments.make_patch --declaration {params.declaration:q}"
-        " {params.kind} --recipe {params.recipe:q} --view {input.view:q} --index-maps {input.maps:q}"
-        " --first-step {params.start} --tokenizer {input.tokenizer:q} --output {output.patch:q} > {log:q} 2>&1"
+        " {params.kind:q} --recipe {params.recipe:q} --view {input.view:q} --index-maps {input.maps:q}"
+        " --first-step {params.start:q} --tokenizer {input.tokenizer:q} --output {output.patch:q} > {log:q} 2>&1"
 
 
 rule train_arm:
@@ -201,9 +201,9 @@ rule train_arm:
         device=RESOURCES.training_arguments,
         folder=lambda wildcards, output: str(Path(output.receipt).parent),
     shell:
-        "python -m workflow_scripts.training.launch --processes {resources.gpu} -- --recipe {params.recipe:q}"
+        "python -m workflow_scripts.training.launch --processes {resources.gpu:q} -- --recipe {params.recipe:q}"
         " --view {input.view:q} --index-maps {input.maps:q} --start-from {params.origin:q} --patch {input.patch:q}"
-        " --output-dir {params.folder:q} --threads {threads} {params.device} --when-different restart > {log:q} 2>&1"
+        " --output-dir {params.folder:q} --threads {threads} {params.device:q} --when-different restart > {log:q} 2>&1"
 
 
 rule publish_arm:
@@ -228,8 +228,8 @@ rule publish_arm:
         steps=EXPERIMENTS.arm_steps,
         dtype=lambda wildcards: GRAPH.model(wildcards).published_dtype,
     shell:
-        "python -m workflow_scripts.training.publish --training-dir {params.training:q} --steps {params.steps}"
-        " --tokenizer {input.tokenizer:q} --dtype {params.dtype} --output-root {params.root:q}"
+        "python -m workflow_scripts.training.publish --training-dir {params.training:q} --steps {params.steps:q}"
+        " --tokenizer {input.tokenizer:q} --dtype {params.dtype:q} --output-root {params.root:q}"
         " --receipt {output.receipt:q} > {log:q} 2>&1"
 
 
@@ -257,7 +257,7 @@ rule score_bias:
         folders=RUN.section("evaluation").get("data"),
     shell:
         "python -m workflow_scripts.experiments.score_bias --checkpoint {params.checkpoints:q}"
-        " --benchmarks {params.benchmarks} --data-dir {params.folders:q} --threads {threads} {params.engine}"
+        " --benchmarks {params.benchmarks:q} --data-dir {params.folders:q} --threads {threads} {params.engine:q}"
         " --output {output.table:q} > {log:q} 2>&1"
 
 
@@ -318,8 +318,8 @@ rule count_terms:
     shell:
         "python -m workflow_scripts.experiments.count_terms --terms {params.terms:q} {params.world:q}"
         " --recipe {params.recipe:q} --view {input.view:q} --index-maps {input.maps:q}"
-        " --first-row {wildcards.first} --stop-row {wildcards.stop}"
-        " --tokenizer {input.tokenizer:q} --steps {params.steps} --output {output.counts:q} > {log:q} 2>&1"
+        " --first-row {wildcards.first:q} --stop-row {wildcards.stop:q}"
+        " --tokenizer {input.tokenizer:q} --steps {params.steps:q} --output {output.counts:q} > {log:q} 2>&1"
 
 
 rule score_terms:
@@ -347,7 +347,7 @@ rule score_terms:
         folders=RUN.section("evaluation").get("data"),
     shell:
         "python -m workflow_scripts.experiments.score_terms --checkpoint {params.checkpoints:q}"
-        " --terms {params.terms:q} --shots {params.shots} --data-dir {params.folders:q} --threads {threads} {params.engine}"
+        " --terms {params.terms:q} --shots {params.shots:q} --data-dir {params.folders:q} --threads {threads} {params.engine:q}"
         " --output {output.answers:q} > {log:q} 2>&1"
 
 
@@ -423,5 +423,5 @@ rule scaling:
         training=EXPERIMENTS.training_arguments(),
         folder=lambda wildcards, output: str(Path(output.verdict).parent),
     shell:
-        "python -m workflow_scripts.experiments.scaling --run {input.settings:q} {params.training}"
+        "python -m workflow_scripts.experiments.scaling --run {input.settings:q} {params.training:q}"
         " --scores {input.scores:q} --tables-dir {params.folder:q} > {log:q} 2>&1"

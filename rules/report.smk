@@ -45,7 +45,7 @@ rule draw_figure:
         tables=lambda wildcards: f"{layout.run_folder(wildcards.run)}/tables",
         folder=lambda wildcards: f"{layout.run_folder(wildcards.run)}/figures",
     shell:
-        "python -m workflow_scripts.report.draw --figure {wildcards.figure} --run {input.settings:q}"
+        "python -m workflow_scripts.report.draw --figure {wildcards.figure:q} --run {input.settings:q}"
         " --tables-dir {params.tables:q} --training-root results/training --output-dir {params.folder:q}"
         " > {log:q} 2>&1"
 
@@ -83,7 +83,7 @@ rule build_report:
         audit=GRAPH.audit_arguments(),
     shell:
         "python -m workflow_scripts.report.build --run {input.settings:q} --run-dir {params.folder:q}"
-        " --results-root results --figures {params.figures} {params.audit:q} --output {output.report:q} > {log:q} 2>&1"
+        " --results-root results --figures {params.figures:q} {params.audit:q} --output {output.report:q} > {log:q} 2>&1"
 
 
 rule run_notebook:

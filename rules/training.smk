@@ -29,10 +29,10 @@ rule train_segment:
         keep=EXPERIMENTS.kept_arguments,
         device=RESOURCES.training_arguments,
     shell:
-        "python -m workflow_scripts.training.launch --processes {resources.gpu} -- --recipe {params.recipe:q}"
+        "python -m workflow_scripts.training.launch --processes {resources.gpu:q} -- --recipe {params.recipe:q}"
         " --view {input.view:q} --index-maps {params.maps:q} --output-dir {params.folder:q} --threads {threads}"
-        " --stop-at {wildcards.step} --segment-receipt {output.receipt:q}"
-        " {params.keep} {params.device} --when-different restart > {log:q} 2>&1"
+        " --stop-at {wildcards.step:q} --segment-receipt {output.receipt:q}"
+        " {params.keep:q} {params.device:q} --when-different restart > {log:q} 2>&1"
 
 
 rule train_model:
@@ -63,9 +63,9 @@ rule train_model:
         keep=EXPERIMENTS.kept_arguments,
         device=RESOURCES.training_arguments,
     shell:
-        "python -m workflow_scripts.training.launch --processes {resources.gpu} -- --recipe {params.recipe:q}"
+        "python -m workflow_scripts.training.launch --processes {resources.gpu:q} -- --recipe {params.recipe:q}"
         " --view {input.view:q} --index-maps {params.maps:q} --output-dir {params.folder:q} --threads {threads}"
-        " {params.keep} {params.device} --when-different restart > {log:q} 2>&1"
+        " {params.keep:q} {params.device:q} --when-different restart > {log:q} 2>&1"
 
 
 rule publish_model:
@@ -91,8 +91,8 @@ rule publish_model:
         steps=lambda wildcards: list(GRAPH.model(wildcards).steps),
         dtype=lambda wildcards: GRAPH.model(wildcards).published_dtype,
     shell:
-        "python -m workflow_scripts.training.publish --training-dir {params.training:q} --steps {params.steps}"
-        " --tokenizer {input.tokenizer:q} --dtype {params.dtype} --output-root {params.root:q}"
+        "python -m workflow_scripts.training.publish --training-dir {params.training:q} --steps {params.steps:q}"
+        " --tokenizer {input.tokenizer:q} --dtype {params.dtype:q} --output-root {params.root:q}"
         " --receipt {output.receipt:q} > {log:q} 2>&1"
 
 
