@@ -192,7 +192,7 @@ def test_fault_50_yaml_bomb(tmp_path: Path, command: str) -> None:
         ("shots: [0]\nshots: [5]\n", "stands twice"),
         ("models: no\n", "expected string|is a bool"),
         ("shots: [1:30]\n", "did you mean|maximum|expected|90"),
-        ("steps: 12_000\n", "no checkpoint at step 12000"),
+        ("steps: 12_000\n", "line 1: YAML reads 12_000 as 12000; write that number in plain decimal digits"),
         ("run: !!python/object/apply:os.system [touch pwned]\n", "could not determine a constructor"),
         ("overrides: {pocket-1m: {learning_rate: .nan}}\n", "learning_rate"),
         ("overrides: {pocket-1m: {learning_rate: .inf}}\n", "learning_rate"),
