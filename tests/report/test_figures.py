@@ -1,6 +1,7 @@
 """Figures from a made-up run with known curves, and from the published table."""
 
 import json
+import shutil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -150,6 +151,17 @@ def test_unknown_figure_and_missing_tables(run_on_disk, tmp_path):
     with pytest.raises(MissingInputError, match=r"metrics\.csv: no such file"):
         draw(draw_arguments({**run_on_disk, "training": tmp_path}, ["loss_over_training"], tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_log_that_two_trainers_wrote_is_not_drawn(run_on_disk, tmp_path):
+    training = tmp_path / "training"
+    shutil.copytree(run_on_disk["training"], training)
+    log = next(training.glob("*/metrics.csv"))
+    head, *lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join([head, *lines[:300], *lines[290:]]))
+    with pytest.raises(DataError, match="step 291 follows step 300"):
+        draw(draw_arguments({**run_on_disk, "training": training}, ["loss_over_training"], tmp_path / "figures"))
+    assert not (tmp_path / "figures").exists()
 
 
 def test_table_figure_is_also_markdown(drawn):

@@ -29,6 +29,7 @@ from workflow_scripts.experiments.resampling import rank_correlation
 from workflow_scripts.suite.experiments import models_of, one_per_size
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.steps import require_every_step
 
 LOG = logging.getLogger(__name__)
 AVERAGED = 0.1
@@ -143,7 +144,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files: dict[str, Path] = {}
     for name, model in models.items() if options.training_root else ():
         files[name] = options.training_root / name / "metrics.csv"
-        rows += losses_of(model, resolved["steps"][name], read_frame(files[name], ("step", "loss")))
+        metrics = read_frame(files[name], ("step", "loss"))
+        require_every_step(metrics["step"], files[name])
+        rows += losses_of(model, resolved["steps"][name], metrics)
     if options.scores:
         files["scores"] = options.scores
         rows += scores_of(models, read_frame(options.scores, ("model", "step", "task", "metric", "shots", "value")))

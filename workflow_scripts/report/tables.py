@@ -25,7 +25,9 @@ from workflow_scripts.report.own_groups import todays_groups
 from workflow_scripts.suite.experiments import TABLES
 from workflow_scripts.suite.figures import OWN_TABLES, PUBLISHED_FILES, is_compared, own_table
 from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.steps import require_every_step
 
+TRAINING_LOG = "metrics.csv"
 METRICS_COLUMNS = ("step", "tokens", "loss")
 VALIDATION_COLUMNS = ("step", "bits_per_byte")
 TABLE_OF_FILE = {"published_memorization": "predictability_published", "published_training_map": "seeds_training_map"}
@@ -115,6 +117,8 @@ def join_models(run: Mapping[str, Any], paths: Mapping[str, Path], columns: Sequ
     frames = []
     for name, path in paths.items():
         frame = read_csv(path, columns)
+        if path.name == TRAINING_LOG:
+            require_every_step(frame["step"], path)
         frame.insert(0, "model", name)
         frame.insert(1, "size", facts[name]["size"])
         frame.insert(2, "data", facts[name]["dataset"])
