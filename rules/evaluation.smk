@@ -134,6 +134,7 @@ rule collect_scores:
     input:
         scores=layout.score_files(RUN),
         released=ancient(GRAPH.released()),
+        plans=GRAPH.compared_plans(),
         settings="results/runs/{run}/run.json",
     output:
         table="results/runs/{run}/tables/scores.parquet",
@@ -149,7 +150,7 @@ rule collect_scores:
         runtime=lasts(30),
     shell:
         "python -m workflow_scripts.evaluation.collect --run {input.settings:q} --scores-root results/scores"
-        " --output {output.table:q} > {log:q} 2>&1"
+        " --plans {input.plans:q} --output {output.table:q} > {log:q} 2>&1"
 
 
 rule audit_scores:

@@ -294,6 +294,13 @@ class Graph:
         """Patterns of the plans of one protocol, which stays the wildcard ``kind``, for all numbers of shots."""
         return [f"{layout.RESULTS}/plans/{self.suite.name}/{k}-shot{{kind}}.plan" for k in self.run.shots]
 
+    def compared_plans(self) -> list[str]:
+        """Plans of the run's scores where zero-shot stands beside other shots: their difference is paired by item."""
+        if 0 not in self.run.shots or len(self.run.shots) < 2:
+            return []
+        suite = self.suite.name
+        return [layout.plan_file(suite, k, protocol) for protocol in self.run.protocols for k in self.run.shots]
+
     def stock_task_names(self, wildcards: Any) -> list[str]:
         """Tasks that stock lm-eval runs with the number of shots of a job."""
         return [name for name, shots in self.run.stock_tasks.items() if int(wildcards.shots) in shots]
