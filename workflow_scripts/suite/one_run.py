@@ -124,7 +124,7 @@ def claim(folder: Path, words: Sequence[str]) -> None:
         return
     refuse_after_a_killed_run(folder, lock)
     sign(lock, folder)
-    if (folder / RESULTS).is_dir() and (shared := take(folder, RESULTS_LOCK)) is not None:
+    if (shared := take(folder, RESULTS_LOCK)) is not None:
         sign(shared, folder)
 
 
