@@ -97,7 +97,7 @@ lock-data: setup ## fill the locks of the real data sets from the Hub's LFS poin
 			--include '*.bin' '*.idx' --output config/suites/locks/pile-$$key.tsv || exit 2; \
 	done
 
-unlock: ## after a run was killed: end its Slurm jobs and give the working directory free, if no run is alive
+unlock: ## after a run was killed: end its Slurm jobs and release the lock, if nothing of it is alive
 	@.venv/bin/python -m workflow_scripts.workflow.tools.unlock
 
 clean: ## remove everything that was made

@@ -176,7 +176,8 @@ if RUN.models:
     rule collect_scores:
         """All results of the run in one tidy table."""
         input:
-            scores=layout.score_files(RUN),
+            scores=evaluation.score_files(RUN),
+            plans=evaluation.compared_plans(RUN),
             released=ancient(checkpoints.released(SWEEP)),
             settings="results/runs/{run}/run.json",
         output:
@@ -196,6 +197,7 @@ if RUN.models:
             folder="results/scores",
         shell:
             "python -m workflow_scripts.evaluation.collect --run {input.settings:q} --scores-dir {params.folder:q}"
+            " --plans {input.plans:q}"
             " --output {output.table:q} > {log:q} 2>&1"
 
     rule audit_scores:

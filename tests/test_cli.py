@@ -4,6 +4,8 @@ import errno
 import io
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -107,3 +109,24 @@ def test_progress_on_a_terminal_is_one_moving_line():
     assert text.count("\n") == 1
     assert text.count("\r") == 10
     assert "0 s left" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_lost_login_ends_a_program_as_sigterm_does(number):
+    code = (
+        "import os, time; from workflow_scripts import cli\n"
+        f"def main(arguments):\n    os.kill(os.getpid(), {int(number)}); time.sleep(30)\n"
+        "raise SystemExit(cli.run(main))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == cli.TERMINATED
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_nohup_stays_in_force():
+    mine = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        cli.run(lambda arguments: os.kill(os.getpid(), signal.SIGHUP))
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, mine)

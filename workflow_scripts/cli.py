@@ -2,7 +2,8 @@
 
 A program is a module with ``main(arguments)`` and ends with ``raise SystemExit(cli.run(main))``. Errors that the user
 can act on become one line on standard error and exit code 2; anything else is a bug and keeps its traceback. SIGTERM
-ends a program as Control-C does, so that what it began is tidied up. It must never print what could drive a terminal.
+and SIGHUP end a program as Control-C does, so that what it began is tidied up. It must never print what could drive a
+terminal.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ DISK_ERRORS = {
 
 
 class Terminated(KeyboardInterrupt):
-    """Somebody sent SIGTERM: a cluster at its time limit, a shutdown, or kill."""
+    """Somebody sent SIGTERM or SIGHUP: a cluster at its time limit, a shutdown, kill, or a login that was lost."""
 
 
 def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> int:
@@ -69,16 +70,20 @@ def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] |
 
 
 def heed_termination() -> None:
-    """Let SIGTERM raise Terminated, unless somebody already handles it or this is no main thread."""
+    """Let SIGTERM and SIGHUP raise Terminated, unless somebody handles them or this is no main thread.
+
+    Under nohup SIGHUP is ignored, and stays so.
+    """
     try:
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, terminate)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, terminate)
     except ValueError:
         return  # only the main thread may set handlers
 
 
 def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Handle SIGTERM."""
+    """Handle SIGTERM and SIGHUP."""
     raise Terminated
 
 

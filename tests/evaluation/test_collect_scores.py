@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from evaluation_worlds import TASKS
@@ -13,6 +14,8 @@ from evaluation_worlds import TASKS
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, UnknownNameError
 from workflow_scripts.evaluation import collect, coverage
 from workflow_scripts.evaluation import score as scorer
+from workflow_scripts.evaluation.planning.plan_file import read_plan
+from workflow_scripts.evaluation.scoring.results import read_answers
 from workflow_scripts.evaluation.scoring.score_files import parse_path
 from workflow_scripts.suite.registry import load_suite
 
@@ -90,6 +93,29 @@ def test_a_file_without_a_task_of_the_run_is_refused(scores_dir, run_file, tmp_p
     with pytest.raises(DataError, match=r"step4/0-shot\.json: lacks task arc_easy; run the workflow again"):
         collect.main(arguments)
     assert not (tmp_path / "s.parquet").exists()
+
+
+def test_gains_of_examples_are_paired_by_document(scores_dir, run_file, tmp_path, plan_file):
+    """Errors of five-shot minus zero-shot from the answers themselves, and none without the plans."""
+    plans = {shots: plan_file(shots) for shots in (0, 5)}
+    arguments = ["--run", str(one_step(run_file)), "--scores-dir", str(scores_dir)]
+    collect.main([*arguments, "--plans", *map(str, plans.values()), "--output", str(tmp_path / "s.parquet")])
+    frame = pd.read_parquet(tmp_path / "s.parquet")
+    right = {}
+    for shots, path in plans.items():
+        plan = read_plan(path)
+        answers = read_answers(scores_dir / "pocket-90k" / "step4" / f"{shots}-shot.json", plan)
+        task = next(task for task in plan.header["tasks"] if task["name"] == "pocket_facts")
+        first, last = task["requests"]
+        choices = answers.loglikelihood[first:last].reshape(12, -1)
+        gold = plan.table.gold[first:last].reshape(12, -1)
+        right[shots] = gold[np.arange(12), choices.argmax(axis=1)].astype(float)
+    row = frame[(frame.task == "pocket_facts") & (frame.metric == "acc") & (frame.shots == 5)].iloc[0]
+    assert row.gain_stderr == pytest.approx((right[5] - right[0]).std(ddof=1) / 12**0.5)
+    assert frame[frame.shots == 0]["gain_stderr"].isna().all()
+    assert frame[(frame.shots == 5) & (frame.metric == "perplexity")]["gain_stderr"].isna().all()
+    collect.main([*arguments, "--output", str(tmp_path / "t.parquet")])
+    assert pd.read_parquet(tmp_path / "t.parquet")["gain_stderr"].isna().all()
 
 
 def test_missing_files_are_counted_and_named(scores_dir, run_file, tmp_path):

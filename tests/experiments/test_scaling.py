@@ -117,6 +117,9 @@ def test_program_writes_points_and_fits(tmp_path):
     assert fits.loc["N and D", "exponent_D"] == pytest.approx(0.3, abs=0.1)
     sentences = read_verdict(tmp_path / "tables/verdict_scaling.json")["sentences"]
     assert any("pocket_facts +0." in sentence for sentence in sentences)
+    pd.concat([frame[:300], frame[290:]]).to_csv(tmp_path / "training" / names[0] / "metrics.csv", index=False)
+    with pytest.raises(DataError, match="step 291 follows step 300"):
+        scaling.main([str(argument) for argument in arguments])
 
 
 def test_two_sizes_have_no_law(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import os
 import re
 import resource
@@ -21,6 +22,7 @@ from workflow_scripts.errors import ConfigError, PipelineError, UnknownNameError
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml, parse_yaml
+from workflow_scripts.training.run.training_log import read_metrics
 from workflow_scripts.workflow.tools import check
 
 SLOW_RULE = """
@@ -60,6 +62,13 @@ def wait_until(path: Path) -> None:
         time.sleep(0.01)
 
 
+def wait_until_gone(process: int) -> None:
+    deadline = time.monotonic() + 120
+    while Path(f"/proc/{process}/cwd").exists():
+        assert time.monotonic() < deadline, f"process {process} did not end"
+        time.sleep(0.01)
+
+
 def test_fault_38_step_names_of_the_4m_batch_models_are_not_taken_for_iterations() -> None:
     """The v0 models of 4M-token batches name twice the trainer's iterations: the suite's table says so per model, so
     step 1000 of one is iteration 500, its last iteration is 71,500, and a step between two iterations is refused."""
@@ -94,6 +103,28 @@ def test_fault_47_kill_9_of_snakemake_alone(place: Path) -> None:
     assert freed.returncode == 0, freed.stderr
     assert snakemake(place, "--rerun-incomplete").returncode == 0
     assert not list(place.glob(".done*"))
+
+
+@pytest.mark.slow
+def test_fault_47_a_training_that_outlives_its_snakemake(place: Path) -> None:
+    """The trainer goes on when its Snakemake is killed: unlocking refuses and names it, a second trainer in the folder
+    is refused by its lock, a lost login makes it write a checkpoint and end, and the same run then ends with every step
+    once in its metrics."""
+    run_json = "results/training/pocket-90k/run.json"
+    settings = ("--rerun-incomplete", run_json, "--config", *SMALL)
+    with started(place, "snakemake", "-c1", "--quiet", "all", *settings) as first:
+        wait_until(place / "results/training/pocket-90k/step16/state.json")
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        trainer = json.loads((place / "results/training/.pocket-90k.lock").read_text())["pid"]
+        freed = run(place, "workflow_scripts.workflow.tools.unlock")
+        assert freed.returncode == 2
+        assert f"a program of a run is alive here (process {trainer}, workflow_scripts.training.retrain" in freed.stderr
+        os.kill(trainer, signal.SIGHUP)
+        wait_until_gone(trainer)
+    assert run(place, "workflow_scripts.workflow.tools.unlock").returncode == 0
+    assert snakemake(place, *settings).returncode == 0
+    assert len(read_metrics(place / "results/training/pocket-90k/metrics.csv")) == 600
 
 
 @pytest.mark.slow
@@ -192,7 +223,7 @@ def test_fault_50_yaml_bomb(tmp_path: Path, command: str) -> None:
         ("shots: [0]\nshots: [5]\n", "stands twice"),
         ("models: no\n", "expected string|is a bool"),
         ("shots: [1:30]\n", "did you mean|maximum|expected|90"),
-        ("steps: 12_000\n", "no checkpoint at step 12000"),
+        ("steps: 12_000\n", "line 1: YAML reads 12_000 as 12000; write that number in plain decimal digits"),
         ("run: !!python/object/apply:os.system [touch pwned]\n", "could not determine a constructor"),
         ("overrides: {pocket-1m: {learning_rate: .nan}}\n", "learning_rate"),
         ("overrides: {pocket-1m: {learning_rate: .inf}}\n", "learning_rate"),

@@ -90,3 +90,22 @@ def test_a_queue_that_does_not_answer_stops_the_unlocking_where_jobs_went_to_a_c
     (tmp_path / unlock.SLURM_LOGS).mkdir(parents=True)
     with pytest.raises(StorageError, match="no controller"):
         unlock.queued(tmp_path)
+
+
+def test_a_program_that_outlived_its_run_is_named(tmp_path):
+    place, processes = tmp_path / "place", tmp_path / "proc"
+    process(processes, "20", place, "python", "-m", "workflow_scripts.workflow.tools.unlock")
+    process(processes, "21", tmp_path, "python", "-m", "workflow_scripts.training.retrain")
+    process(processes, "22", place, "python", "-m", "workflow_scripts.training.retrain")
+    process(processes, "23", place, "vim", "workflow_scripts.training.retrain")
+    (processes / "20" / "environ").write_bytes(b"")
+    (processes / "21" / "environ").write_bytes(b"")
+    (processes / "22" / "environ").write_bytes(b"HOME=/\0SLURM_JOB_ID=7\0")  # ended with its job
+    (processes / "23" / "environ").write_bytes(b"")
+    assert unlock.living_program(place, processes) == ""
+    unlock.refuse_while_alive(place, processes)
+    process(processes, "24", place, "python", "-u", "-m", "torch.distributed.run", "--module",
+            "workflow_scripts.training.retrain")  # fmt: skip
+    (processes / "24" / "environ").write_bytes(b"HOME=/\0")
+    with pytest.raises(StorageError, match=r"alive here .process 24, workflow_scripts\.training\.retrain, on"):
+        unlock.refuse_while_alive(place, processes)

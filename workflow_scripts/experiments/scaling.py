@@ -29,6 +29,7 @@ from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.suite.experiment_files import models_of, one_per_size
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.steps import require_every_step
 
 AVERAGED = 0.1
 EARLIEST = 0.1  # share of training before which losses are left out of fits: warm-up and the first fall
@@ -140,7 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files: dict[str, Path] = {}
     for name, model in models.items() if options.logs else ():
         files[name] = logs.need(f"{name}/metrics.csv", "train the model first (snakemake retrain)")
-        rows += losses_of(model, resolved["steps"][name], read_frame(files[name], ("step", "loss")))
+        metrics = read_frame(files[name], ("step", "loss"))
+        require_every_step(metrics["step"], files[name])
+        rows += losses_of(model, resolved["steps"][name], metrics)
     if options.scores:
         files["scores"] = options.scores
         rows += scores_of(models, read_frame(options.scores, ("model", "step", "task", "metric", "shots", "value")))

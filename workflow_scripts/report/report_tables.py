@@ -26,7 +26,9 @@ from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.suite.experiment_files import TABLES
 from workflow_scripts.suite.figure_names import OWN_TABLES, PUBLISHED_FILES, is_compared, own_table
 from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.steps import require_every_step
 
+TRAINING_LOG = "metrics.csv"
 # Logs of a training by name, with the columns that are shown.
 LOGS = {"metrics": ("step", "tokens", "loss"), "validation": ("step", "bits_per_byte")}
 TABLE_OF_FILE = {"published_memorization": "predictability_published", "published_training_map": "seeds_training_map"}
@@ -126,6 +128,8 @@ def join_models(run: Mapping[str, Any], paths: Mapping[str, Path], columns: Sequ
     frames = []
     for name, path in paths.items():
         frame = read_csv(path, columns)
+        if path.name == TRAINING_LOG:
+            require_every_step(frame["step"], path)
         frame.insert(0, "model", name)
         frame.insert(1, "size", facts[name]["size"])
         frame.insert(2, "data", facts[name]["dataset"])

@@ -16,7 +16,7 @@ from typing import Any
 from workflow_scripts.errors import ConfigError, MissingInputError, UnknownNameError
 from workflow_scripts.suite.models import Model, Suite, Task
 from workflow_scripts.suite.registry import load_suite, override, suite_names
-from workflow_scripts.suite.safe_yaml import load_yaml, refuse_what_no_run_may_hold
+from workflow_scripts.suite.safe_yaml import load_yaml, refuse_control_characters, refuse_what_no_run_may_hold
 from workflow_scripts.suite.schema import check_schema, coerce, load_schema
 
 CURRENT, STOCK = "current", "stock"  # the protocol of lm-eval's present tasks; what stock lm-eval itself runs
@@ -98,6 +98,7 @@ def load_run(config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Run
         key: value for key, value in config.items() if value is not None or key in load_schema("run")["properties"]
     }
     refuse_what_no_run_may_hold(plain, "config")
+    refuse_control_characters(plain, "config")
     settings = coerce(plain, load_schema("run"))
     check_schema(settings, "run", "config")
     return resolve(settings)

@@ -24,6 +24,26 @@ MOST_DEPTH = 30
 TOKEN = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|glpat-[\w-]{20,}|AKIA[0-9A-Z]{16})\b")
 
 
+# YAML 1.1 reads 010 as 8, 1_0 as 10 and 1:30 as 90; readers of YAML 1.2, and most people, read something else.
+DECIMAL_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+DECIMAL_FLOAT = re.compile(r"[-+]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))|\.(nan|NaN|NAN)")
+CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+class AmbiguousNumberError(yaml.YAMLError):
+    """A number that readers of YAML do not agree on."""
+
+
+def plain_number(node: yaml.ScalarNode, decimal: re.Pattern[str], number: float) -> float:
+    """``number``, when ``node`` writes it as ``decimal``; raises AmbiguousNumberError with the line."""
+    if not decimal.fullmatch(str(node.value)):
+        raise AmbiguousNumberError(
+            f"line {node.start_mark.line + 1}: YAML reads {node.value} as {number}; write that number in plain decimal "
+            "digits, or put the text in quotes"
+        )
+    return number
+
+
 class StrictLoader(yaml.SafeLoader):
     """Safe loader that refuses duplicate keys and aliases that multiply."""
 
@@ -33,6 +53,14 @@ class StrictLoader(yaml.SafeLoader):
         if node is not None and expanded_size(node, {}) > MOST_NODES:
             raise yaml.YAMLError(f"more than {MOST_NODES:,} values once its aliases (*name) are written out")
         return node
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number in decimal digits; other notations are refused."""
+        return int(plain_number(node, DECIMAL_INTEGER, super().construct_yaml_int(node)))
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        """A number in decimal digits; other notations are refused."""
+        return float(plain_number(node, DECIMAL_FLOAT, super().construct_yaml_float(node)))
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping after checking that each key stands once."""
@@ -49,6 +77,8 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+StrictLoader.add_constructor("tag:yaml.org,2002:int", StrictLoader.construct_yaml_int)
+StrictLoader.add_constructor("tag:yaml.org,2002:float", StrictLoader.construct_yaml_float)
 # A number such as 1e-3, which YAML 1.1 would read as text because the dot is missing.
 StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
@@ -137,6 +167,15 @@ def refuse_nonfinite(value: Any, where: str) -> None:
     for key, item in leaves(value, "", set()):
         if isinstance(item, float) and not math.isfinite(item):
             raise ConfigError(f"{where}: the value at '{key}' is {item}, a finite number is expected")
+
+
+def refuse_control_characters(value: Any, where: str) -> None:
+    """Refuse line breaks and other control characters in any text: they end up in paths, commands and messages."""
+    for key, text in leaves(value, "", set()):
+        if isinstance(text, str) and CONTROL.search(text):
+            raise ConfigError(
+                f"{where}: the value at {key!r} holds a line break or another control character: {text!r}"
+            )
 
 
 def refuse_tokens(value: Any, where: str) -> None:

@@ -14,8 +14,20 @@ import yaml
 
 from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError, shorten
+from workflow_scripts.suite.safe_yaml import AmbiguousNumberError, StrictLoader
 
 SCHEMAS = ROOT / "config" / "schemas"
+
+
+def is_whole(_checker: Any, value: Any) -> bool:
+    """True for a whole number; JSON Schema itself takes 5.0 for one, which no range and no file name does."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+STRICT = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", is_whole),
+)
 
 
 @functools.cache
@@ -27,7 +39,7 @@ def load_schema(name: str) -> dict[str, Any]:
 
 def check_schema(value: Mapping[str, Any], name: str, where: str) -> None:
     """Raise ConfigError for the first violation of schema ``name``, by position in the file."""
-    validator = jsonschema.Draft202012Validator(load_schema(name))
+    validator = STRICT(load_schema(name))
     errors = sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path])
     if errors:
         raise explain(jsonschema.exceptions.best_match([errors[0]]), where)
@@ -90,8 +102,10 @@ def coerce_text(text: str, schema: Mapping[str, Any]) -> Any:
     if not wanted or "string" in wanted:
         return text
     try:
-        parsed = yaml.safe_load(text)
-    except yaml.YAMLError:
+        parsed = yaml.load(text, Loader=StrictLoader)  # noqa: S506 - StrictLoader is a SafeLoader
+    except AmbiguousNumberError as error:
+        raise ConfigError(f"config: {text!r}: {error}") from None
+    except (yaml.YAMLError, RecursionError, ValueError):
         return text
     if "array" in wanted and not isinstance(parsed, list):
         parsed = [part.strip() for part in text.split(",")]

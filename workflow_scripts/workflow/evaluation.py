@@ -154,3 +154,8 @@ def evaluation_files(run: Run) -> list[str]:
     tables = f"{layout.run_folder(run.name)}/tables"
     joined = [f"{tables}/{name}" for name in ("scores.parquet", "scores.csv", "score_defects.tsv", "crosscheck.json")]
     return [layout.tokenizer_file(run.suite.name), *plan_files(run), *score_files(run), *joined]
+
+
+def compared_plans(run: Run) -> list[str]:
+    """Plans of the run's scores where zero-shot stands beside other shots: their difference is paired by item."""
+    return plan_files(run) if 0 in run.shots and len(run.shots) > 1 else []
