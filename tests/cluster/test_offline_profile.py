@@ -10,7 +10,7 @@ RUN = ["run=small", "models=[pocket-90k]", "steps=[0,1]", "shots=[0]"]
 TABLE = "results/runs/small/tables/scores.csv"
 # Made before: everything that no download comes after.
 UPSTREAM = ("corpus", "plans", "mirror", "training")
-DOWNLOADS = ("download_dataset", "fetch_tokenizer", "fetch_checkpoint", "observe_model")
+DOWNLOADS = ("list_dataset_files", "download_dataset_file", "fetch_tokenizer", "fetch_checkpoint", "observe_model")
 
 
 @pytest.mark.slow
@@ -33,7 +33,7 @@ def test_downloads_run_on_the_login_node_and_the_rest_as_jobs(place, start_snake
     ours = [line for line in jobs if line.endswith(str(place))]
     assert any("score_checkpoint" in line for line in ours), jobs
     assert not [line for line in ours if any(rule in line for rule in DOWNLOADS)], "no job of the cluster downloads"
-    for rule in ("download_dataset", "fetch_checkpoint"):
+    for rule in ("download_dataset_file", "fetch_checkpoint"):
         assert f"localrule {rule}:" in output
     assert "localrule score_checkpoint:" not in output
     said = [path.read_text() for path in sorted((place / "results/logs/score_checkpoint").iterdir())]

@@ -10,6 +10,7 @@ from tests.cluster.test_drills import wait_for
 from tests.training.training_runs import digest, write_data
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.training.recipe import recipe_of
+from workflow_scripts.training.run.finished_files import WORKING
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 400)
 
@@ -46,7 +47,7 @@ def test_two_processes_that_are_cancelled_go_on_to_the_same_bits(root, slurm, tm
     assert state(whole) == "COMPLETED", (tmp_path / "whole.log").read_text()[-2000:]
 
     first = submit("run")
-    wait_for((tmp_path / "run" / "step16").exists, 400)
+    wait_for((tmp_path / "run" / WORKING / "step16").exists, 400)
     slurm.ask("scancel", first)
     wait_for(lambda: ended(first))
     assert state(first) == "CANCELLED"

@@ -44,7 +44,7 @@ RUN = {
     "figures": ["scores_over_training", "loss_over_training"],
 }
 # The report says whether an audit was made, so the audit comes first: then two runs say the same.
-EVERYTHING = (("audit", "quickstart", "results/data/pocket/standard/joined/joined.json"), ("all",))
+EVERYTHING = (("audit", "quickstart", "results/data/pocket/standard/joined/pocket_text_document.bin"), ("all",))
 TABLE = (("results/runs/small/tables/scores.csv",),)
 PATIENCE = 3600.0  # seconds that one start of Snakemake may take on a loaded machine
 POLL = 0.005

@@ -166,9 +166,10 @@ def test_fault_49_commands_in_wildcards_and_configuration(place: Path) -> None:
     hostile = "x';touch pwned;'`touch pwned`$(touch pwned)"
     (place / "mirror" / hostile).mkdir(parents=True)
     source = f'dataset={{source: mirror, location: "mirror/{hostile}"}}'
-    done = snakemake(place, "results/data/pocket/standard/downloaded.json", "--config", *SMALL, source)
+    index = "pocket_text_document.idx"
+    done = snakemake(place, f"results/data/pocket/standard/raw/{index}", "--config", *SMALL, source)
     assert done.returncode == 1, "there is no data set in that mirror"
-    assert hostile in (place / "results/logs/download_dataset/pocket-standard.log").read_text()
+    assert hostile in (place / f"results/logs/download_dataset_file/pocket-standard-{index}.log").read_text()
     assert not list(place.rglob("pwned"))
 
 
@@ -198,8 +199,8 @@ def test_fault_49_every_value_in_a_rule_is_quoted() -> None:
 
 def command_text(path: Path) -> str:
     """The shell commands of a file of rules."""
-    commands = re.findall(r"\n    shell:\n((?:        .*\n)+)", path.read_text(encoding="utf-8"))
-    return "".join(commands)
+    commands = re.findall(r"\n( +)shell:\n((?:\1    .*\n)+)", path.read_text(encoding="utf-8"))
+    return "".join(text for _, text in commands)
 
 
 @pytest.mark.parametrize("command", ["tools.check", "plan"])

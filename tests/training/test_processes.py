@@ -16,6 +16,7 @@ from workflow_scripts.errors import ConfigError, DataError, ModelError
 from workflow_scripts.training import retrain
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.run import processes, sharded_state, warm_start
+from workflow_scripts.training.run.finished_files import WORKING
 
 
 def same_bits(folder: Path, other: Path) -> bool:
@@ -32,19 +33,20 @@ def test_all_ways_give_the_same_curve(recipe: Recipe, tmp_path: Path) -> None:
     short = dataclasses.replace(recipe, train_iterations=10, lr_decay_iterations=10, checkpoint_steps=(5, 10))
     bench = Bench(tmp_path, short)
     ddp, fsdp, half = ("--parallel", "ddp"), ("--parallel", "fsdp"), ("--stop-at", "5")
-    retrain.main(bench.command("one"))
+    keep = ("--keep-optimizer", "10")
+    retrain.main(bench.command("one", *keep))
     for run in ("ddp12", "fsdp12"):
         retrain.main(bench.command(run, *half))
     ways = {"ddp": ddp, "fsdp": fsdp}
     four = bench.together(
         4,
-        *(bench.command(f"{name}4", *way) for name, way in ways.items()),
+        *(bench.command(f"{name}4", *way, *keep) for name, way in ways.items()),
         *(bench.command(f"{name}44", *way, *more) for name, way in ways.items() for more in (half, ())),
         *(bench.command(f"{name}421", *way, "--stop-at", "3") for name, way in ways.items()),
         bench.command("moved", *fsdp, *half),
     )
     assert four.returncode == 0, four.stderr
-    assert sorted(path.name for path in (tmp_path / "moved" / "step5" / "optimizer").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "moved" / WORKING / "step5" / "optimizer").iterdir()) == [
         f"shard-0000{rank}-model-00001-of-00001.safetensors" for rank in (1, 2, 3, 4)
     ]
     two = bench.together(
@@ -63,13 +65,17 @@ def test_all_ways_give_the_same_curve(recipe: Recipe, tmp_path: Path) -> None:
         assert bench.curve(run) == pytest.approx(bench.curve("one"), rel=1e-5), run
     assert (tmp_path / "fsdp4" / "run.json").is_file()
     whole = load_file(tmp_path / "one" / "step10" / "optimizer.safetensors")
-    pieces = warm_start.read_moments(tmp_path / "fsdp4" / "step10")
+    assert not (tmp_path / "fsdp4" / "step10" / "optimizer").exists()
+    joined = warm_start.read_moments(tmp_path / "fsdp4" / "step10")
+    pieces = warm_start.read_moments(tmp_path / "fsdp4" / WORKING / "step10")
+    assert joined.keys() == pieces.keys()
+    assert all(torch.equal(joined[name], pieces[name]) for name in pieces)
     assert {name: tensor.shape for name, tensor in whole.items() if "random" not in name} == {
         name: tensor.shape for name, tensor in pieces.items()
     }
     for name, tensor in pieces.items():
         assert torch.allclose(tensor, whole[name], rtol=1e-3, atol=1e-9), name
-    check_damage(bench, tmp_path / "fsdp4" / "step10")
+    check_damage(bench, tmp_path / "fsdp4" / WORKING / "step10")
 
 
 def check_damage(bench: Bench, folder: Path) -> None:

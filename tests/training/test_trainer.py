@@ -108,6 +108,9 @@ def test_a_request_to_stop_writes_a_checkpoint(recipe: Recipe, rows: ArrayRows, 
 def test_only_the_newest_and_the_kept_steps_hold_moments(recipe: Recipe, rows: ArrayRows, tmp_path: Path) -> None:
     train(recipe, rows, tmp_path, keep=(4,))
     holding = [s for s in recipe.checkpoint_steps if (tmp_path / f"step{s}" / "optimizer.safetensors").exists()]
+    assert holding == [4], "nothing continues from the last step"
+    train(recipe, rows, tmp_path / "all", keep=(4, 20))
+    holding = [s for s in recipe.checkpoint_steps if (tmp_path / "all" / f"step{s}" / "optimizer.safetensors").exists()]
     assert holding == [4, 20]
 
 

@@ -1,6 +1,5 @@
 """Names of a data set's files, from patterns."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +9,7 @@ from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.workflow import dataset
+from workflow_scripts.workflow.tools import check
 from workflow_scripts.workflow.tools.check import DEFAULT
 
 
@@ -66,10 +66,9 @@ def test_the_list_of_a_released_data_set_is_part_of_the_repository():
     assert look_up(SimpleNamespace(dataset="standard")) == "config/suites/locks/pile-standard.tsv"
 
 
-def test_the_order_of_the_rows_follows_from_four_numbers():
+def test_the_order_of_the_rows_follows_from_four_numbers(root):
     # The Pile in 143,000 batches of 1,024 rows of 2,048 tokens, seed 1234: the suite's published training.
-    retraining = load_run(
-        {**load_yaml(Path("config/runs/one-pythia-model.yaml")), "checkpoints": {"source": "retrain"}}
-    )
+    settings = check.merge(load_yaml(DEFAULT), load_yaml(root / "config/runs/one-pythia-model.yaml"))
+    retraining = load_run(check.merge(settings, {"checkpoints": {"source": "retrain"}}))
     order = dataset.order_of(retraining, retraining.datasets[0])
     assert order == dataset.Order(seq_length=2048, seed=1234, iterations=143_000, batch_rows=1024)

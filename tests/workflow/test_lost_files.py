@@ -73,9 +73,7 @@ def test_a_shard_that_was_fetched_again_is_verified_and_trains_nothing(finished,
     """Its content is fixed by the list of hashes, so it is the same shard."""
     restore = made_again(finished, outputs["download_dataset_file"][0])
     try:
-        assert finished.rebuilt() == {}, "a finished run does not look at it"
-        (verified,) = outputs["verify_dataset"]
-        assert finished.rebuilt(targets=[verified]) == {"verify_dataset": 1}
+        assert finished.rebuilt() == {"verify_dataset": 1, "build_report": 1, "all": 1}
     finally:
         restore()
 

@@ -30,27 +30,26 @@ def deliver(working: Path, output: Path, steps: Iterable[int], resumable: Collec
     """Link the checkpoints of ``steps`` to ``output``; those of ``resumable`` with all that continuing takes."""
     for step in steps:
         source, target = checkpoint.step_folder(working, step), checkpoint.step_folder(output, step)
-        names = [WEIGHTS, STATE]
-        if step in resumable:
-            complete(source, working / METRICS)
-            names += [OPTIMIZER, METRICS]
-        for name in names:
+        for name in (WEIGHTS, STATE):
             link_file(source / name, target / name)
+        if step in resumable:
+            deliver_moments(source, target / OPTIMIZER)
+            copy_whole(source / METRICS, target / METRICS)
 
 
-def complete(folder: Path, metrics: Path) -> None:
-    """Give a resumable checkpoint the files that it has whoever wrote it: moments in one file, and metrics so far.
+def deliver_moments(source: Path, target: Path) -> None:
+    """Make ``target`` the moments of the checkpoint in ``source``: one file, however many processes wrote them.
 
     Before the first update there are no moments; then the file only holds the random state.
     """
-    if (folder / checkpoint.OPTIMIZER_PIECES).is_dir():
+    if (source / checkpoint.OPTIMIZER_PIECES).is_dir():
         from workflow_scripts.training.run.sharded_state import join_pieces
 
-        join_pieces(folder)
-    if not (folder / OPTIMIZER).is_file():
-        checkpoint.save_random_state(folder / OPTIMIZER)
-    if not (folder / METRICS).is_file():
-        copy_whole(metrics, folder / METRICS)
+        join_pieces(source / checkpoint.OPTIMIZER_PIECES, target)
+        return
+    if not (source / OPTIMIZER).is_file():
+        checkpoint.save_random_state(source / OPTIMIZER)
+    link_file(source / OPTIMIZER, target)
 
 
 def adopt(working: Path, before: Path) -> int:

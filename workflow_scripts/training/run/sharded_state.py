@@ -8,7 +8,6 @@ It must never bring a whole model or its moments onto one device.
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -19,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from workflow_scripts.errors import DataError, ModelError
-from workflow_scripts.storage.atomic import commit
+from workflow_scripts.storage.atomic import atomic_path
 from workflow_scripts.training.run import checkpoint
 from workflow_scripts.training.run.checkpoint import RunState
 from workflow_scripts.training.run.optimizer import adopt_state
@@ -123,19 +122,16 @@ def read_whole_moments(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def join_pieces(folder: Path) -> None:
-    """Put one ``optimizer.safetensors`` in the place of the pieces in a checkpoint ``folder``; for one process.
+def join_pieces(pieces: Path, target: Path) -> None:
+    """Write the moments in the folder ``pieces`` as one file; for one process, which holds all of them meanwhile.
 
-    What it is called does not depend on how many processes wrote it. All moments are in host memory meanwhile.
+    The random state is that of the first process: they are all alike.
     """
-    pieces = folder / checkpoint.OPTIMIZER_PIECES
     random_state = {random_state_name(0): torch.get_rng_state()}
     load_pieces(pieces, random_state)
     moments = read_whole_moments(pieces)
-    temporary = folder / f".{checkpoint.OPTIMIZER}.tmp"
-    checkpoint.save_tensors(temporary, moments | {checkpoint.RANDOM_STATE: random_state[random_state_name(0)]})
-    commit(temporary, folder / checkpoint.OPTIMIZER)
-    shutil.rmtree(pieces)
+    with atomic_path(target) as temporary:
+        checkpoint.save_tensors(temporary, moments | {checkpoint.RANDOM_STATE: random_state[random_state_name(0)]})
 
 
 def load_together(folder: Path, state: RunState, model: nn.Module, optimizer: torch.optim.Optimizer, rank: int) -> None:

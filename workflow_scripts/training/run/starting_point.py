@@ -121,8 +121,10 @@ def first_gap(run: Path, recipe: Recipe, state: RunState, kept: Collection[int] 
 
 
 def is_bare(run: Path, step: int) -> bool:
-    """Whether the checkpoint of ``step`` has lost the moments that continuing from it takes."""
+    """Whether the checkpoint of ``step`` has lost the moments or the metrics that continuing from it takes."""
     folder = checkpoint.step_folder(run, step)
+    if not (folder / checkpoint.METRICS).is_file():
+        return True
     return not checkpoint.has_moments(folder) and RunState.read(folder / checkpoint.STATE).needs_moments
 
 

@@ -58,9 +58,8 @@ def read_origin(folder: Path, step: int | None, rewarm_steps: int | None, recipe
     is_run = (folder / checkpoint.STATE).is_file()
     if rewarm_steps is not None and rewarm_steps < 0:
         raise ConfigError(f"--rewarm-steps {rewarm_steps} is negative")
+    check_start(RunState.read(folder / checkpoint.STATE).step if is_run else step, recipe)
     origin = run_origin(folder, step, rewarm_steps) if is_run else published_origin(folder, step, rewarm_steps)
-    if not 0 <= origin.step < recipe.train_iterations:
-        raise ConfigError(f"a run of {recipe.train_iterations} iterations cannot start at step {origin.step}")
     if not origin.moments and origin.steps_taken > 0:
         LOG.warning(
             "WEIGHTS ALONE from %s: the optimizer's moments start at zero at step %d, the learning rate climbs over %d "
@@ -70,6 +69,12 @@ def read_origin(folder: Path, step: int | None, rewarm_steps: int | None, recipe
             origin.rewarm_steps,
         )
     return origin
+
+
+def check_start(step: int | None, recipe: Recipe) -> None:
+    """Raise ConfigError for a step at which nothing is left to train."""
+    if step is not None and not 0 <= step < recipe.train_iterations:
+        raise ConfigError(f"a run of {recipe.train_iterations} iterations cannot start at step {step}")
 
 
 def run_origin(folder: Path, step: int | None, rewarm_steps: int | None) -> Origin:
