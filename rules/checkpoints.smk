@@ -30,10 +30,10 @@ for LISTED in checkpoints.file_lists(RUN):
             "results/logs/fetch_checkpoint/{model}-step{step}.log",
         benchmark:
             "results/timings/fetch_checkpoint/{model}-step{step}.tsv"
-        priority: 30
-        localrule: DOWNLOADS_HERE
         wildcard_constraints:
             model=alternatives(LISTED.models),
+        priority: 30
+        localrule: DOWNLOADS_HERE
         conda:
             "../envs/conda.yaml"
         resources:
@@ -161,7 +161,11 @@ rule audit_checkpoints:
 rule run_quickstart:
     """The suite's quickstart: load a checkpoint with transformers, generate, decode."""
     input:
-        checkpoint=ancient(each_file("results/checkpoints/{model}/step{step}/{file}")),
+        checkpoint=ancient(
+            each_file(
+                "results/checkpoints/{model}/step{step}/{file}", transformers=True
+            )
+        ),
         hashes="results/checkpoints/{model}/step{step}/sha256.txt",
     output:
         text="results/quickstart/{model}/step{step}.txt",
