@@ -99,11 +99,14 @@ def file_lists(run: Run) -> list[FileList]:
     for model in run.models:
         models.setdefault(model.files, []).append(model.name)
     common = max(models, key=lambda files: (files == CHECKPOINT_FILES, len(models[files])), default=())
-    names = {
-        files: "fetch_checkpoint" + ("" if files == common else f"_of_{len(files)}_files_{number}")
-        for number, files in enumerate(models)
-    }
-    return [FileList(names[files], files, tuple(members)) for files, members in models.items()]
+    names: dict[str, int] = {}
+    lists = []
+    for files, members in models.items():
+        parts = sum(name.endswith((".safetensors", ".bin")) for name in files)
+        name = "fetch_checkpoint" if files == common else f"fetch_checkpoint_in_{parts}_parts"
+        names[name] = names.get(name, 0) + 1
+        lists.append(FileList(name if names[name] == 1 else f"{name}_{names[name]}", files, tuple(members)))
+    return lists
 
 
 def each_file(run: Run, pattern: str, *, transformers: bool = False) -> Paths:

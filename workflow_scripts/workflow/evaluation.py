@@ -46,9 +46,9 @@ def seed_arguments(run: Run) -> Callable[[Any], list[str]]:
 
 
 def renewal_arguments(run: Run) -> list[str]:
-    """Number that makes results anew, where the run has one."""
-    renewal = run.section("evaluation").get("renewal")
-    return ["--renewal", str(renewal)] if renewal else []
+    """Number that makes results anew, where the run has raised it."""
+    renewal = int(run.section("evaluation").get("renewal") or 1)
+    return ["--renewal", str(renewal)] if renewal > 1 else []
 
 
 def limit_arguments(run: Run) -> list[str]:
