@@ -161,7 +161,11 @@ rule audit_checkpoints:
 rule run_quickstart:
     """The suite's quickstart: load a checkpoint with transformers, generate, decode."""
     input:
-        checkpoint=ancient(each_file("results/checkpoints/{model}/step{step}/{file}")),
+        checkpoint=ancient(
+            each_file(
+                "results/checkpoints/{model}/step{step}/{file}", transformers=True
+            )
+        ),
         hashes="results/checkpoints/{model}/step{step}/sha256.txt",
     output:
         text="results/quickstart/{model}/step{step}.txt",

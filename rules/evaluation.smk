@@ -75,9 +75,10 @@ rule score_checkpoint:
         "results/logs/score_checkpoint/{model}-step{step}{kind}.log",
     benchmark:
         "results/timings/score_checkpoint/{model}-step{step}{kind}.tsv"
-    # A profile says how many checkpoints of a model share an allocation: group-components of "score_{model}".
+    # On a cluster an allocation holds as many checkpoints of one model as the profile's group-components say. Not under
+    # a disk budget: there a checkpoint waits until another is scored and released, which could be in its allocation.
     group:
-        evaluation.group_of(SWEEP)
+        None if SWEEP.waits else "score_{model}"
     conda:
         "../envs/conda.yaml"
     resources:
@@ -104,7 +105,9 @@ if RUN.stock_tasks:
         """One checkpoint on the run's further tasks by stock lm-eval, generation included."""
         input:
             checkpoint=ancient(
-                each_file("results/checkpoints/{model}/step{step}/{file}")
+                each_file(
+                    "results/checkpoints/{model}/step{step}/{file}", transformers=True
+                )
             ),
             hashes="results/checkpoints/{model}/step{step}/sha256.txt",
             data=evaluation.task_files(SUITE.tasks.values()),

@@ -236,7 +236,7 @@ def test_of_several_processes_the_first_holds_the_folder(tmp_path: Path, monkeyp
 @pytest.mark.parametrize("fault", ["doubled", "missing", "words"])
 def test_a_log_that_two_trainers_wrote_is_refused(view: Path, recipe_file: Path, tmp_path: Path, fault: str) -> None:
     retrain.main(command(recipe_file, view, tmp_path / "run", "--stop-at", "8"))
-    log = tmp_path / "run" / checkpoint.METRICS
+    log = tmp_path / "run" / WORKING / checkpoint.METRICS
     head, *lines = log.read_text().splitlines(keepends=True)
     changed = {"doubled": [*lines[:5], *lines[3:]], "missing": lines[:3] + lines[4:], "words": [*lines, "9,x\n"]}
     log.write_text("".join([head, *changed[fault]]))

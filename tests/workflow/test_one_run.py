@@ -106,7 +106,7 @@ def test_two_checkouts_that_share_one_results_folder_exclude_each_other(tmp_path
 @pytest.mark.parametrize(("ignored", "ending"), [(False, -signal.SIGTERM), (True, 0)])
 def test_a_lost_login_ends_a_run_as_sigterm_does_but_not_under_nohup(tmp_path, ignored, ending):
     code = (
-        "import os, signal, pathlib; from workflow_scripts.suite import one_run;"
+        "import os, signal, pathlib; from workflow_scripts.workflow.tools import one_run;"
         f"{ignored} and signal.signal(signal.SIGHUP, signal.SIG_IGN);"
         f"one_run.claim(pathlib.Path({str(tmp_path)!r}), {RUN!r}); os.kill(os.getpid(), signal.SIGHUP)"
     )

@@ -6,7 +6,14 @@ import pytest
 import yaml
 from snakemake.api import SnakemakeApi
 from snakemake.cli import get_argument_parser
-from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
+from snakemake.settings.types import (
+    ConfigSettings,
+    DAGSettings,
+    GroupSettings,
+    OutputSettings,
+    Quietness,
+    ResourceSettings,
+)
 
 PROFILES = ("local", "slurm", "slurm-offline", "kubernetes")
 PLUGIN_PREFIXES = ("slurm-", "kubernetes-")
@@ -85,8 +92,29 @@ def test_downloads_stay_on_the_login_node_where_the_profile_says_so(plan, root, 
         assert "score_checkpoint" not in workflow._workflow._localrules
 
 
-@pytest.mark.parametrize("name", ["slurm", "slurm-offline"])
-def test_a_process_scores_as_many_checkpoints_as_an_allocation_holds(root, name):
-    profile = read(root, name)
-    asked = profile["set-resources"]["score_checkpoint"]["checkpoints_per_process"]
-    assert asked == profile["group-components"][profile["groups"]["score_checkpoint"]]
+@pytest.mark.parametrize("budget", [None, 1], ids=["all", "sweep"])
+def test_an_allocation_scores_several_checkpoints_of_one_model_and_downloads_none(root, tmp_path, monkeypatch, budget):
+    """With a disk budget each is alone: the third would wait for a checkpoint of its own allocation to be released."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").symlink_to(root / "config")
+    components = read(root, "slurm")["group-components"]
+    assert components == read(root, "slurm-offline")["group-components"]
+    settings = {"run": "groups", "models": ["pythia-70m", "pythia-160m"], "suite": "pythia", "steps": [0, 1, 2, 4, 8]}
+    settings |= {"tasks": ["sciq"], "checkpoints": {"source": "hub", "disk_budget_gb": budget}, "figures": []}
+    with warnings.catch_warnings(), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        warnings.simplefilter("ignore")
+        workflow = api.workflow(
+            resource_settings=ResourceSettings(cores=2, nodes=2),
+            config_settings=ConfigSettings(config=settings),
+            snakefile=root / "Snakefile",
+            workdir=tmp_path,
+        )
+        dag = workflow.dag(DAGSettings(targets={"evaluate"}))
+        dag.execute_workflow(executor="dryrun", group_settings=GroupSettings(group_components=components))
+        groups = {id(group): group for group in workflow._workflow.dag._group.values()}.values()
+    found = sorted(sorted((job.rule.name, job.wildcards.model) for job in group.jobs) for group in groups)
+    if budget:
+        assert found == []
+        return
+    one = [[("score_checkpoint", name)] for name in ("pythia-160m", "pythia-70m")]
+    assert found == sorted([*one, *(4 * group for group in one)])

@@ -17,6 +17,8 @@ from workflow_scripts.suite.models import CHECKPOINT_FILES
 from workflow_scripts.suite.run import Run
 from workflow_scripts.workflow.sweep import Sweep
 
+# Settings of a tokenizer that only transformers reads.
+OF_TRANSFORMERS = ("special_tokens_map.json", "tokenizer_config.json")
 Paths = list[str] | Callable[[Any], list[str]]
 
 
@@ -97,20 +99,27 @@ def file_lists(run: Run) -> list[FileList]:
     for model in run.models:
         models.setdefault(model.files, []).append(model.name)
     common = max(models, key=lambda files: (files == CHECKPOINT_FILES, len(models[files])), default=())
-    names = {
-        files: "fetch_checkpoint" + ("" if files == common else f"_of_{len(files)}_files_{number}")
-        for number, files in enumerate(models)
-    }
-    return [FileList(names[files], files, tuple(members)) for files, members in models.items()]
+    names: dict[str, int] = {}
+    lists = []
+    for files, members in models.items():
+        parts = sum(name.endswith((".safetensors", ".bin")) for name in files)
+        name = "fetch_checkpoint" if files == common else f"fetch_checkpoint_in_{parts}_parts"
+        names[name] = names.get(name, 0) + 1
+        lists.append(FileList(name if names[name] == 1 else f"{name}_{names[name]}", files, tuple(members)))
+    return lists
 
 
-def each_file(run: Run, pattern: str) -> Paths:
-    """``pattern`` for each ``{file}`` of a checkpoint of the model that the wildcards name.
+def each_file(run: Run, pattern: str, *, transformers: bool = False) -> Paths:
+    """``pattern`` for each ``{file}`` that a program reads of the checkpoint of a job's model.
 
-    A list of patterns where all models of the run have the same files, which Snakemake resolves much faster than a
-    function.
+    Programs that load a checkpoint with transformers read two files more than those that use our engine. A list of
+    patterns where all models of the run have the same files, which Snakemake resolves faster than a function.
     """
-    lists = {model.name: [pattern.replace("{file}", name) for name in model.files] for model in run.models}
+    skipped = () if transformers else OF_TRANSFORMERS
+    lists = {
+        model.name: [pattern.replace("{file}", name) for name in model.files if name not in skipped]
+        for model in run.models
+    }
     distinct = list({tuple(paths): paths for paths in lists.values()}.values())
     if len(distinct) < 2:
         return distinct[0] if distinct else []

@@ -12,7 +12,7 @@ from typing import Any
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import Task
 from workflow_scripts.suite.run import CURRENT, STOCK, Run
-from workflow_scripts.workflow.sweep import Sweep, bisection_order
+from workflow_scripts.workflow.sweep import bisection_order
 
 # The probe before a long sweep: enough items to tell a late checkpoint from an early one, seconds of computing.
 PROBE_TASK, PROBE_ITEMS = "lambada_openai", 200
@@ -46,9 +46,9 @@ def seed_arguments(run: Run) -> Callable[[Any], list[str]]:
 
 
 def renewal_arguments(run: Run) -> list[str]:
-    """Number that makes results anew, where the run has one."""
-    renewal = run.section("evaluation").get("renewal")
-    return ["--renewal", str(renewal)] if renewal else []
+    """Number that makes results anew, where the run has raised it."""
+    renewal = int(run.section("evaluation").get("renewal") or 1)
+    return ["--renewal", str(renewal)] if renewal > 1 else []
 
 
 def limit_arguments(run: Run) -> list[str]:
@@ -71,15 +71,6 @@ def longest_sequence(run: Run) -> int:
 def stock_tasks(run: Run) -> Callable[[Any], list[str]]:
     """Tasks that stock lm-eval runs with the number of shots of a job."""
     return lambda wildcards: [name for name, shots in run.stock_tasks.items() if int(wildcards.shots) in shots]
-
-
-def group_of(sweep: Sweep) -> str:
-    """Group of a scoring job: those of one model may share an allocation.
-
-    With a disk budget each is alone: a checkpoint may have to wait until another of its model is scored and released,
-    and an allocation starts when all of its checkpoints are there.
-    """
-    return "score_{model}_{step}" if sweep.waits else "score_{model}"
 
 
 def tasks_of_scores(run: Run) -> Callable[[Any], str]:
