@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.faults.running import ROOT, SMALL, error_line, make_place, run, snakemake, started
 from workflow_scripts.errors import ConfigError, PipelineError, UnknownNameError
@@ -207,8 +208,9 @@ def test_fault_51_traps_of_yaml(default: dict[str, object], text: str, message: 
 
 def test_fault_51_a_number_with_an_exponent_is_a_number(default: dict[str, object]) -> None:
     """`1e-3` is text in YAML 1.1; here it is the number it looks like."""
-    changes = parse_yaml("overrides: {pocket-1m: {learning_rate: 1e-3}}\n", "run.yaml")
-    assert load_run({**default, **changes}).suite.model("pocket-1m").learning_rate == 0.001
+    text = "overrides: {pocket-1m: {learning_rate: 1e-3}}\n"
+    for changes in (parse_yaml(text, "run.yaml"), yaml.safe_load(text)):  # ours and, in this, Snakemake's
+        assert load_run({**default, **changes}).suite.model("pocket-1m").learning_rate == 0.001
 
 
 @pytest.mark.slow

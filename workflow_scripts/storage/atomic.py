@@ -28,7 +28,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         commit(temporary, target)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(target)  # a failed write knows the number of the open file, not its name
         temporary.unlink(missing_ok=True)
         raise
 
