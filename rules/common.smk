@@ -2,6 +2,8 @@
 import sys
 from pathlib import Path
 
+from snakemake.logging import logger
+
 from workflow_scripts.cli import USER_ERROR
 from workflow_scripts.errors import PipelineError
 from workflow_scripts.suite import layout, one_run
@@ -18,6 +20,11 @@ from workflow_scripts.suite.run import CURRENT, load_run
 from workflow_scripts.suite.together import going_on
 from workflow_scripts.training.recipe import recipe_of
 
+# Whatever the way of starting, a failed job is named with the end of its log.
+sys.path.append(str(Path(workflow.basedir) / "workflow_scripts" / "snakemake_plugins"))
+from snakemake_logger_plugin_brief import listen
+
+listen(logger, sys.argv)
 use_this_interpreter()
 collect_garbage_rarely()
 try:

@@ -1,26 +1,35 @@
 """Profiles name options and rules that exist, and say nothing about a result."""
 
+import importlib.util
 import re
 import warnings
 
 import pytest
 import yaml
+import yte
 from snakemake.api import SnakemakeApi
 from snakemake.cli import get_argument_parser
 from snakemake.settings.types import OutputSettings, Quietness, ResourceSettings
 
-PROFILES = ("local", "slurm", "slurm-offline", "kubernetes")
+PROFILES = ("default", "local", "slurm", "slurm-offline", "kubernetes")
 PLUGIN_PREFIXES = ("slurm-", "kubernetes-")
 SCIENCE = {"config", "configfile", "configfiles"}
 
 
 def read(root, name):
-    return yaml.safe_load((root / "profiles" / name / "profile.v9+.yaml").read_text())
+    return yte.process_yaml((root / "profiles" / name / "profile.v9+.yaml").read_text(), require_use_yte=True)
 
 
-def test_there_is_no_default_profile(root):
-    names = {path.name for path in (root / "profiles").iterdir()}
-    assert names == set(PROFILES), "profiles/default would silently override the others key by key"
+def test_the_default_profile_holds_nothing_but_the_logger(root):
+    assert {path.name for path in (root / "profiles").iterdir()} == set(PROFILES)
+    assert read(root, "default") == {"logger": "brief"}, "it silently overrides the others key by key"
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_has_our_logger_where_it_can_be_imported(root, name, monkeypatch):
+    assert read(root, name)["logger"] == "brief"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "logger" not in read(root, name)
 
 
 @pytest.mark.parametrize("name", PROFILES)
