@@ -88,11 +88,10 @@ def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] |
         return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     except Exception as error:
         # Libraries hide what the operating system said in classes of their own, so each error is looked at.
-        line = refusal(error)
-        if line is None:
-            raise
-        discard_stuck_output()
-        return report(line)
+        if (line := refusal(error)) is not None:
+            discard_stuck_output()
+            return report(line)
+        raise
     return 0
 
 

@@ -85,6 +85,17 @@ def test_progress_names_the_newest_job(handler, capsys):
     assert "train_model model=pocket-1m" in line
 
 
+def test_another_attempt_is_told_and_its_failure_is_a_block_of_its_own(handler, capsys):
+    started = {"event": LogEvent.JOB_INFO, "jobid": 7, "rule_name": "train_model", "wildcards": {"model": "a"}}
+    failed = {"event": LogEvent.JOB_ERROR, "jobid": 7, "rule_name": "train_model", "log": []}
+    for events in ((started, failed, failed), (started, failed)):
+        for event in events:
+            handler.emit(record(logging.ERROR, **event))
+        handler.emit(record(logging.INFO, "Trying to restart job 7."))
+    block = ["FAILED train_model model=a", "trying again: train_model model=a"]
+    assert capsys.readouterr().err.splitlines() == block * 2
+
+
 def test_warnings_without_a_job_are_shown_and_chatter_is_not(handler, capsys):
     handler.emit(record(logging.ERROR, "Directory cannot be locked."))
     handler.emit(record(logging.WARNING, "Building DAG of jobs..."))
@@ -98,6 +109,14 @@ def test_an_error_of_the_whole_run_is_shown_with_our_advice_where_snakemakes_is_
     assert first == "MissingRuleException: no rule"
     assert second.startswith("error: this folder is locked")
     assert "make unlock" in second
+
+
+def test_of_several_logs_the_first_with_a_text_is_shown_and_all_are_named(handler, capsys, tmp_path):
+    for name, text in (("empty", ""), ("own", "error: x\n"), ("slurm", "much else\n")):
+        (tmp_path / name).write_text(text)
+    handler.emit(record(logging.ERROR, event=LogEvent.JOB_ERROR, rule_name="x", log=["empty", "own", "slurm"]))
+    said = ["FAILED x", "  error: x", "  whole log: empty", "  whole log: own", "  whole log: slurm"]
+    assert capsys.readouterr().err.splitlines() == said
 
 
 def test_a_missing_log_is_said(handler, capsys):

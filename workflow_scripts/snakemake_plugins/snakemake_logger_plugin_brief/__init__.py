@@ -29,6 +29,7 @@ from workflow_scripts.suite.one_run import is_snakemake, runs_jobs
 from workflow_scripts.suite.safe_yaml import load_yaml
 
 DEFAULT = Path("config") / "config.yaml"
+RESTART = re.compile(r"Trying to restart job (\d+)\.")
 # How Python writes an error of the operating system, which Snakemake wraps into its own or lets through: the number
 # and, for most, the file.
 OS_ERROR = re.compile(r"\[Errno (\d+)\][^:\n]*(?:: '([^'\n]+)')?")
@@ -102,7 +103,8 @@ class LogHandler(LogHandlerBase):
         if self.usual is not None:
             self.usual.handle(record)
         if event == LogEvent.JOB_INFO:
-            self.labels[int(getattr(record, "jobid", -1))] = label(record)
+            self.labels[int(getattr(record, "jobid", -1))] = title = label(record)
+            self.failed.discard(title)  # another attempt, which may fail for another reason
         elif event == LogEvent.JOB_ERROR:
             self.report(record)
         elif self.usual is None and event == LogEvent.PROGRESS and not self.quiet:
@@ -118,19 +120,24 @@ class LogHandler(LogHandlerBase):
         self.progress.advance(done - self.progress.done, note=newest(self.labels))
 
     def report(self, record: logging.LogRecord) -> None:
-        """A job failed: which, the end of its log, and where the whole log lies; once per job."""
+        """A job failed: which, the end of its log, and where the whole log lies; once per attempt."""
         logs = [Path(str(path)) for path in getattr(record, "log", None) or []]
         title = self.labels.get(int(getattr(record, "jobid", -1)), label(record))
         if title in self.failed:
             return
         self.failed.add(title)
-        lines = [f"FAILED {title}", *(f"  {line}" for path in logs for line in tail(path))]
-        lines += [f"  whole log: {path}" for path in logs]
+        # On a cluster the rule's own log comes first, and that of Slurm, which repeats it among much else, after it.
+        tails = [tail(path) for path in logs]
+        shown = next((lines for lines in tails if not lines[0].startswith("(")), tails[0] if tails else [])
+        lines = [f"FAILED {title}", *(f"  {line}" for line in shown), *(f"  whole log: {path}" for path in logs)]
         self.print(lines)
 
     def message(self, record: logging.LogRecord) -> None:
         """Print a warning or an error that belongs to no job, unless it only repeats that a job failed."""
         text = record.getMessage().strip()
+        if again := RESTART.fullmatch(text):
+            self.print([f"trying again: {self.labels.get(int(again[1]), text)}"])
+            return
         repeats = text.startswith("RuleException") or "At least one job did not complete" in text
         # A program's exit code comes before the job's own record, which says more.
         is_early = text.startswith("RuleException:\nCalledProcessError")
