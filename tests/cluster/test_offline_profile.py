@@ -24,13 +24,7 @@ def test_downloads_run_on_the_login_node_and_the_rest_as_jobs(place, start_snake
     for name in UPSTREAM:
         shutil.copytree(place / "local" / name, place / "results" / name)
 
-    quick = (
-        "--slurm-init-seconds-before-status-checks",
-        "2",
-        "--rerun-triggers",
-        "mtime",
-        "-p",
-    )  # -p: Snakemake's own lines
+    quick = ("--slurm-init-seconds-before-status-checks", "2", "--rerun-triggers", "mtime")
     shown = "--printshellcmds"  # Snakemake's own lines too, which tell local jobs from others
     process = start_snakemake(
         *targets, *quick, shown, "--config", *RUN, program=("snakemake", "--profile", "slurm-offline")
