@@ -6,6 +6,7 @@ from snakemake.logging import logger
 
 from workflow_scripts.cli import USER_ERROR
 from workflow_scripts.errors import PipelineError
+from workflow_scripts.snakemake_plugins.snakemake_logger_plugin_brief import listen
 from workflow_scripts.suite import layout, one_run
 from workflow_scripts.suite.experiment_graph import ExperimentGraph
 from workflow_scripts.suite.graph import (
@@ -20,11 +21,7 @@ from workflow_scripts.suite.run import CURRENT, load_run
 from workflow_scripts.suite.together import going_on
 from workflow_scripts.training.recipe import recipe_of
 
-# Whatever the way of starting, a failed job is named with the end of its log.
-sys.path.append(str(Path(workflow.basedir) / "workflow_scripts" / "snakemake_plugins"))
-from snakemake_logger_plugin_brief import listen
-
-listen(logger, sys.argv)
+listen(logger, sys.argv)  # whatever the way of starting, a failed job is reported
 use_this_interpreter()
 collect_garbage_rarely()
 try:

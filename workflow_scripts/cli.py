@@ -53,10 +53,11 @@ REMEDIES = {
     errno.ESTALE: "stale handle: its server replaced or removed it; run again",
     errno.ENOTCONN: "the network file system is not connected; mount it again, then run again",
     errno.ETIMEDOUT: "timed out; the network or the file server does not answer; run again when it does",
-    errno.EREMOTEIO: "the file server reports an error in reading or writing; run again when it is repaired",
     errno.EINVAL: "the file system does not support this operation on it; choose a folder on another file system",
     errno.EAGAIN: "a limit of this machine is reached (processes, threads or locks); end other programs and run again",
 }
+if sys.platform == "linux":
+    REMEDIES[errno.EREMOTEIO] = "the file server reports an error in reading or writing; run again when it is repaired"
 # How libraries in Rust (safetensors, tokenizers) write an error of the operating system into their messages.
 RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 # What PyTorch, with an exception of its own, and NumPy, without an error number, say of the same conditions.
