@@ -113,7 +113,7 @@ def test_standard_streams_that_are_closed_or_full(root, tmp_path, streams, code,
     """Nobody wants the answer (``>&-``): the work is done, the code is 0 and no output file takes what is printed."""
     (tmp_path / "program.py").write_text(PROGRAM)
     command = f"{shlex.quote(sys.executable)} program.py {streams}"
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": ""}
     done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (code, said)
     assert (tmp_path / "out.txt").read_text() == "whole"

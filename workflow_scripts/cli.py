@@ -102,12 +102,8 @@ def occupy_standard_streams() -> None:
     A flush would fail, and the next file that is opened would get the number of the stream, so that what a library
     prints lands in an output.
     """
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number, and those below are taken
-        if getattr(sys, name) is None:
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # a new file gets the lowest free number, which is that of the stream
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - as long as we live
 
 

@@ -83,3 +83,14 @@ def test_a_file_that_says_nothing_is_no_obstacle(tmp_path):
     assert one_run.read_holder(tmp_path) is None
     one_run.claim(tmp_path, RUN)
     assert one_run.read_holder(tmp_path).process == os.getpid()
+
+
+def test_a_folder_that_takes_no_byte_is_refused_in_one_line(tmp_path, monkeypatch):
+    """Snakemake ends in a traceback when it cannot write to .snakemake, so its folder is tried first."""
+
+    def refuse(handle, content, offset):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(StorageError, match=r"^\.snakemake: the disk is full; free some space"):
+        one_run.claim(tmp_path, RUN)

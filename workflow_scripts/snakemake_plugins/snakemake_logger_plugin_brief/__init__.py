@@ -214,7 +214,7 @@ def listen(snakemake_logger: logging.Logger, words: Sequence[str]) -> None:
     """Add a handler that reports failed jobs to a run whose user or environment does without this logger."""
     # Snakemake imports this file by the plugin's name, rules/common.smk as a part of the package.
     plugin = sys.modules.get("snakemake_logger_plugin_brief", sys.modules[__name__])
-    if LogHandler.made or getattr(plugin.LogHandler, "made", False) or not runs_jobs(words):
+    if getattr(plugin.LogHandler, "made", False) or not runs_jobs(words):
         return
     from snakemake.settings.types import OutputSettings
 
