@@ -21,7 +21,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from workflow_scripts.errors import PipelineError
 
@@ -90,7 +90,7 @@ def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] |
     except Exception as error:
         # Libraries hide what the operating system said in classes of their own, so each error is looked at.
         if (line := refusal(error)) is not None:
-            discard_stuck_output()
+            discard_if_stuck(sys.stdout)
             return report(line)
         raise
     return 0
@@ -156,27 +156,28 @@ def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def nobody_listens() -> int:
     """Whoever read our standard output has gone, as ``head`` does; nothing is wrong and nothing more can be said."""
-    discard_output()
+    discard(sys.stdout)
     return NOBODY_LISTENS
 
 
-def discard_stuck_output() -> None:
-    """Discard what cannot be written to standard output, as on a full disk: Python would end with 120 over it."""
+def discard_if_stuck(stream: TextIO) -> None:
+    """Discard what ``stream`` cannot take, as on a full disk: Python would try again at its end, and exit with 120."""
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError:
-        discard_output()
+        discard(stream)
 
 
-def discard_output() -> None:
-    """Let what is still in the buffer of standard output go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def discard(stream: TextIO) -> None:
+    """Let what is still in the buffer of a standard stream go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def report(message: str) -> int:
     """Print one error line and return the exit code for user errors, also where the line itself cannot be written."""
     with contextlib.suppress(OSError):
         print(f"error: {one_line(message)}", file=sys.stderr)
+    discard_if_stuck(sys.stderr)
     return USER_ERROR
 
 
