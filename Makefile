@@ -18,7 +18,7 @@ setup: interpreter ## make .venv from the locks (nothing to do when it is curren
 
 setup-slurm: interpreter ## make .venv with the Slurm plugin, and link the profiles where `snakemake --profile slurm` looks
 	@$(PYTHON) bootstrap.py --with slurm
-	@.venv/bin/python -m workflow_scripts.suite.link_profiles
+	@.venv/bin/python -m workflow_scripts.workflow.tools.link_profiles
 
 setup-cluster-tests: setup-dev ## the Slurm plugin in a folder of its own, for tests/cluster
 	@[ -d .slurm-plugins/snakemake_executor_plugin_slurm ] || .venv/bin/python -m pip install --quiet --no-deps \
@@ -32,10 +32,10 @@ setup-dev: interpreter
 	@$(PYTHON) bootstrap.py --with dev
 
 demo: setup ## the whole story on the pocket suite: data, training, evaluation, figures, report
-	@.venv/bin/python -m workflow_scripts.suite.unlock --ask
-	@.venv/bin/python -m workflow_scripts.suite.check --config $(CONFIG)
+	@.venv/bin/python -m workflow_scripts.workflow.tools.unlock --ask
+	@.venv/bin/python -m workflow_scripts.workflow.tools.check --config $(CONFIG)
 	@$(RUN) --configfile $(CONFIG) $(QUIET)
-	@.venv/bin/python -m workflow_scripts.suite.check --config $(CONFIG) --finished
+	@.venv/bin/python -m workflow_scripts.workflow.tools.check --config $(CONFIG) --finished
 
 books: ## the same rules on public-domain books, BLiMP and LAMBADA (needs ../shared)
 	@$(MAKE) --no-print-directory demo CONFIG=config/runs/books.yaml
@@ -47,10 +47,10 @@ figures: setup ## only the figures
 	@$(RUN) figures --configfile $(CONFIG) $(QUIET)
 
 plan: setup ## what would be made, and what it would cost, before anything starts
-	@.venv/bin/python -m workflow_scripts.suite.plan --config $(CONFIG)
+	@.venv/bin/python -m workflow_scripts.workflow.plan --config $(CONFIG)
 
 doctor: interpreter ## what this machine has and lacks
-	@$(PYTHON) bootstrap.py && .venv/bin/python -m workflow_scripts.suite.doctor
+	@$(PYTHON) bootstrap.py && .venv/bin/python -m workflow_scripts.workflow.tools.doctor
 
 test: setup-dev ## all tests but those that bring up a Slurm
 	@.venv/bin/python -m pytest -q -n 2 --ignore tests/cluster
@@ -74,7 +74,8 @@ docs: setup-dev ## the pages as a site that opens from disk: results/site/index.
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
 
 reference: setup-dev ## write the generated pages anew: configuration, commands, targets
-	@.venv/bin/python -m workflow_scripts.suite.reference --output docs/configuration.md
+	@.venv/bin/python -m workflow_scripts.workflow.tools.reference_page --output docs/configuration.md
+	@.venv/bin/python -m workflow_scripts.workflow.tools.reliability_page --output docs/reliability.md
 	@.venv/bin/python docs/generate_reference.py
 
 bench: setup-dev ## all benchmarks, short, into benchmarks/RESULTS.md (use an idle machine)
@@ -97,7 +98,7 @@ lock-data: setup ## fill the locks of the real data sets from the Hub's LFS poin
 	done
 
 unlock: ## after a run was killed: end its Slurm jobs and give the working directory free, if no run is alive
-	@.venv/bin/python -m workflow_scripts.suite.unlock
+	@.venv/bin/python -m workflow_scripts.workflow.tools.unlock
 
 clean: ## remove everything that was made
 	rm -rf results .snakemake

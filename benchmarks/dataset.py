@@ -25,17 +25,17 @@ from pathlib import Path
 
 import numpy as np
 
-from workflow_scripts.dataset.cutting import cut, sizes_by_count
-from workflow_scripts.dataset.index_maps import build_maps, map_key
-from workflow_scripts.dataset.index_writer import with_suffix, write_index
-from workflow_scripts.dataset.joining import join, plan_join
-from workflow_scripts.dataset.mersenne import LegacyShuffle
-from workflow_scripts.dataset.order import TrainingRows
-from workflow_scripts.dataset.preshuffled import PreshuffledRows
-from workflow_scripts.dataset.sample_index import sample_rows
-from workflow_scripts.dataset.set_plan import plan_set
-from workflow_scripts.dataset.shard_names import shard_name
-from workflow_scripts.dataset.shards import VirtualTokens
+from workflow_scripts.dataset.files.cutting import cut, sizes_by_count
+from workflow_scripts.dataset.files.index_writer import with_suffix, write_index
+from workflow_scripts.dataset.files.joining import join, plan_join
+from workflow_scripts.dataset.files.shard_names import shard_name
+from workflow_scripts.dataset.files.shards import VirtualTokens
+from workflow_scripts.dataset.order.index_maps import build_maps, map_key
+from workflow_scripts.dataset.order.mersenne import LegacyShuffle
+from workflow_scripts.dataset.order.preshuffled_rows import PreshuffledRows
+from workflow_scripts.dataset.order.sample_index import sample_rows
+from workflow_scripts.dataset.order.set_plan import plan_set
+from workflow_scripts.dataset.order.training_order import TrainingRows
 
 U2 = np.dtype("<u2")
 LINE = 64  # bytes of a cache line: what a random access moves

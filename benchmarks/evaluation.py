@@ -30,10 +30,10 @@ from typing import Any
 
 import torch
 
-from workflow_scripts.evaluation.dense import linear
-from workflow_scripts.evaluation.model_folder import NeoxConfig, expected_shapes, read_config
-from workflow_scripts.evaluation.plan_file import Plan, read_plan
-from workflow_scripts.evaluation.tasks import leaf_names, make_manager
+from workflow_scripts.evaluation.engine.linear_layers import linear
+from workflow_scripts.evaluation.planning.plan_file import Plan, read_plan
+from workflow_scripts.evaluation.planning.tasks import leaf_names, make_manager
+from workflow_scripts.evaluation.scoring.model_folder import NeoxConfig, expected_shapes, read_config
 
 SHAPES = {  # width, layers, heads
     "14m": (128, 6, 4), "31m": (256, 6, 8), "70m": (512, 6, 8), "160m": (768, 12, 12), "410m": (1024, 24, 16),
@@ -202,7 +202,7 @@ def parse() -> argparse.Namespace:
 def plan_command(tasks: tuple[str, ...], shots: int, options: argparse.Namespace, output: Path) -> list[str]:
     """Command that plans ``tasks``."""
     return [
-        *(sys.executable, "-m", "workflow_scripts.evaluation.plan", "--tasks", *tasks, "--shots", str(shots)),
+        *(sys.executable, "-m", "workflow_scripts.evaluation.build_plan", "--tasks", *tasks, "--shots", str(shots)),
         *("--data-dir", str(options.data_dir), "--tokenizer", str(options.tokenizer), "--max-length", "2048"),
         *("--output", str(output)),
     ]
@@ -216,7 +216,7 @@ def report(rows: list[tuple[str, str]]) -> None:
 
 def measure_one_off(options: argparse.Namespace, folder: Path) -> None:
     """Costs that are paid once: imports of the scorer, and the plan of every zero-shot task."""
-    imports = run([sys.executable, "-c", "import workflow_scripts.evaluation.scoring"], folder)
+    imports = run([sys.executable, "-c", "import workflow_scripts.evaluation.scoring.score_plan"], folder)
     report([("imports of the scorer, per process", f"{imports.cpu:.1f} CPU s, {imports.peak_gib:.2f} GiB")])
     if options.whole_list:
         whole = run(plan_command(WHOLE_LIST, 0, options, folder / "whole.plan"), folder)

@@ -26,8 +26,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from workflow_scripts.evaluation.model_folder import expected_shapes, read_config
-from workflow_scripts.evaluation.plan_file import read_plan
+from workflow_scripts.evaluation.planning.plan_file import read_plan
+from workflow_scripts.evaluation.scoring.model_folder import expected_shapes, read_config
 
 SHAPES = {  # width, heads, vocabulary rows with their padding
     "14m": (128, 4, 50304),
@@ -87,10 +87,10 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     """Make everything in ``folder``, score, print."""
     checkpoint, plan = folder / f"random-{options.model}" / "step0", folder / "page.plan"
     make_checkpoint(checkpoint, options)
-    module = [sys.executable, "-m", "workflow_scripts.evaluation.plan", "--tasks", "wikitext", "--shots", "0"]
+    module = [sys.executable, "-m", "workflow_scripts.evaluation.build_plan", "--tasks", "wikitext", "--shots", "0"]
     data = ["--data-dir", str(options.data_dir), "--tokenizer", str(options.tokenizer), "--max-length", "2048"]
     peak_of([*module, *data, "--limit", "2", "--output", str(plan)], folder / "log")
-    start = [sys.executable, "-c", "from workflow_scripts.evaluation import scoring"]
+    start = [sys.executable, "-c", "from workflow_scripts.evaluation.scoring import score_plan"]
     program = peak_of(start, folder / "log")
     score = [sys.executable, "-m", "workflow_scripts.evaluation.score", "--plan", str(plan), "--dtype", options.dtype]
     output = ["--checkpoint", str(checkpoint), "--output", str(folder / "scores" / "step0" / "0-shot.json")]

@@ -1,4 +1,4 @@
-r"""Rates that the costs of experiments are computed from (workflow_scripts/suite/experiment_costs.py), on this machine.
+r"""Rates that the costs of experiments are computed from (workflow_scripts/workflow/experiment_costs.py).
 
 Three sections: memorization by teacher forcing against the original generation (token-forwards and seconds of both,
 FLOP per second beside the rate of a bare matrix product), counting of terms (tokens per second of decoding and both
@@ -27,24 +27,24 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from workflow_scripts.dataset import train_tokenizer  # noqa: E402
-from workflow_scripts.evaluation.encode import Encoder  # noqa: E402
-from workflow_scripts.evaluation.engine import Engine  # noqa: E402
-from workflow_scripts.experiments.greedy import (  # noqa: E402
+from workflow_scripts.evaluation.engine.engine import Engine  # noqa: E402
+from workflow_scripts.evaluation.planning.encode import Encoder  # noqa: E402
+from workflow_scripts.experiments.bias.rewrite import make_rewriter  # noqa: E402
+from workflow_scripts.experiments.frequency.terms import counters, load_terms  # noqa: E402
+from workflow_scripts.experiments.memory.greedy import (  # noqa: E402
     first_false,
     first_misses,
     generate,
     generated_tokens,
     teacher_forced_tokens,
 )
-from workflow_scripts.experiments.rewrite import make_rewriter  # noqa: E402
-from workflow_scripts.experiments.terms import counters, load_terms  # noqa: E402
 from workflow_scripts.pocket import generate_corpus  # noqa: E402
-from workflow_scripts.suite.interventions import load_declaration  # noqa: E402
+from workflow_scripts.suite.arms import load_declaration  # noqa: E402
 from workflow_scripts.suite.registry import load_suite  # noqa: E402
-from workflow_scripts.suite.resources import CPU_RATE, forward_flops_per_token  # noqa: E402
-from workflow_scripts.training.model import GPTNeoX  # noqa: E402
 from workflow_scripts.training.publish import model_config  # noqa: E402
 from workflow_scripts.training.recipe import recipe_of  # noqa: E402
+from workflow_scripts.training.run.model import GPTNeoX  # noqa: E402
+from workflow_scripts.workflow.resources import CPU_RATE, forward_flops_per_token  # noqa: E402
 
 PROMPT, CONTINUATION = 32, 32
 GEMM = 1536

@@ -33,12 +33,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workflow_scripts.suite.registry import load_suite
-from workflow_scripts.training.allocator import keep_freed_memory
-from workflow_scripts.training.initialisation import initialise
-from workflow_scripts.training.model import DTYPES, GPTNeoX
 from workflow_scripts.training.publish import model_config
 from workflow_scripts.training.recipe import Recipe, recipe_of
-from workflow_scripts.training.trainer import COMPILED, EAGER, Objective
+from workflow_scripts.training.run.allocator import keep_freed_memory
+from workflow_scripts.training.run.initialisation import initialise
+from workflow_scripts.training.run.model import DTYPES, GPTNeoX
+from workflow_scripts.training.run.trainer import COMPILED, EAGER, Objective
 
 PEERS = Path(__file__).resolve().parents[1] / ".bench-peers"
 CPU_ROWS, CPU_LENGTH = 4, 512  # of the real shapes; pocket and books use their own

@@ -7,18 +7,19 @@ from snakemake.logging import logger
 from workflow_scripts.cli import USER_ERROR
 from workflow_scripts.errors import PipelineError
 from workflow_scripts.snakemake_plugins.snakemake_logger_plugin_brief import listen
-from workflow_scripts.suite import layout, one_run
-from workflow_scripts.suite.experiment_graph import ExperimentGraph
-from workflow_scripts.suite.graph import (
+from workflow_scripts.suite import layout
+from workflow_scripts.workflow.tools import one_run
+from workflow_scripts.workflow.experiment_graph import ExperimentGraph
+from workflow_scripts.workflow.graph import (
     Graph,
     alternatives,
     collect_garbage_rarely,
     use_this_interpreter,
 )
-from workflow_scripts.suite.original import Original
-from workflow_scripts.suite.resources import JobResources, grows, lasts
+from workflow_scripts.workflow.original import Original
+from workflow_scripts.workflow.resources import JobResources, grows, lasts
 from workflow_scripts.suite.run import CURRENT, load_run
-from workflow_scripts.suite.together import going_on
+from workflow_scripts.workflow.allocation import going_on
 from workflow_scripts.training.recipe import recipe_of
 
 listen(logger, sys.argv)  # whatever the way of starting, a failed job is reported

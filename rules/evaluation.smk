@@ -27,7 +27,7 @@ rule plan_evaluation:
         protocol=GRAPH.protocol_of,
         renewal=RUN.section("evaluation").get("renewal"),
     shell:
-        "python -m workflow_scripts.evaluation.plan --tasks {params.tasks:q} --shots {wildcards.shots}"
+        "python -m workflow_scripts.evaluation.build_plan --tasks {params.tasks:q} --shots {wildcards.shots}"
         " --protocol {params.protocol} --data-dir {params.folders:q} --tokenizer {input.tokenizer:q} --max-length {params.length} {params.limit}"
         " --fewshot-seed {params.seed} --output {output.plan:q} > {log:q} 2>&1"
 
@@ -194,7 +194,7 @@ rule plan_probe:
         folders=RUN.section("evaluation").get("data"),
         length=GRAPH.longest_sequence(),
     shell:
-        "python -m workflow_scripts.evaluation.plan --tasks {params.task} --shots 0 --limit {params.documents}"
+        "python -m workflow_scripts.evaluation.build_plan --tasks {params.task} --shots 0 --limit {params.documents}"
         " --data-dir {params.folders:q} --tokenizer {input.tokenizer:q} --max-length {params.length}"
         " --output {output.plan:q} > {log:q} 2>&1"
 

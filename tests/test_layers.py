@@ -19,6 +19,8 @@ LAYERS = [
     "published",
     "experiments",
     "report",
+    "provenance",
+    "workflow",
 ]
 FORBIDDEN_CALLS = (
     "os.system",

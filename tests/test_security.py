@@ -28,7 +28,7 @@ NEVER = {
 SWITCHES = {"shell": True, "trust_remote_code": True, "allow_pickle": True, "weights_only": False, "verify": False}
 # Programs that run code which their user named: a function of one's own for an intervention, the cells of a notebook.
 OWN_CODE = {
-    "workflow_scripts/experiments/rewrite.py": ("exec_module",),
+    "workflow_scripts/experiments/bias/rewrite.py": ("exec_module",),
     "workflow_scripts/report/notebook.py": ("exec", "eval", "compile"),
 }
 

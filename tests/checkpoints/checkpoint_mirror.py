@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from workflow_scripts.suite.models import Model
-from workflow_scripts.training.tensors import tensor_shapes
+from workflow_scripts.training.tensor_shapes import tensor_shapes
 
 TOKENIZER = b'{"model": {"vocab": {"<|endoftext|>": 0}}}\n'
 NUMPY = {"float16": np.float16, "float32": np.float32}

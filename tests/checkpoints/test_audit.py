@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from workflow_scripts import cli
 from workflow_scripts.checkpoints import audit, ledger, observe
-from workflow_scripts.checkpoints.curves import neighbours, outliers
-from workflow_scripts.checkpoints.defects import read_defects
-from workflow_scripts.checkpoints.findings import Seen, all_defects
+from workflow_scripts.checkpoints.defect_table import read_defects
 from workflow_scripts.checkpoints.inspection import Observation
 from workflow_scripts.checkpoints.ledger_file import Ledger
+from workflow_scripts.checkpoints.neighbour_fit import neighbours, outliers
+from workflow_scripts.checkpoints.revision_defects import Seen, all_defects
 from workflow_scripts.checkpoints.safetensors_header import FIRST_READ, Tensor, parse_header, read_header
-from workflow_scripts.checkpoints.samples import MATRICES, Sample, chosen_tensors, merged, middle, summary
+from workflow_scripts.checkpoints.tensor_samples import MATRICES, Sample, chosen_tensors, merged, middle, summary
 from workflow_scripts.errors import DataError
 from workflow_scripts.suite.registry import load_suite
-from workflow_scripts.training.tensors import tensor_shapes
+from workflow_scripts.training.tensor_shapes import tensor_shapes
 
 SUITE = load_suite("pocket")
 MODEL, TWIN = SUITE.model("pocket-90k"), SUITE.model("pocket-90k-deduped")

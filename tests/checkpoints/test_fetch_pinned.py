@@ -12,10 +12,10 @@ from checkpoint_mirror import TOKENIZER
 from tests.storage.fault_hub import Fault
 from workflow_scripts import cli
 from workflow_scripts.checkpoints import fetch, release
-from workflow_scripts.checkpoints.defects import Defect, read_defects, write_defects
-from workflow_scripts.checkpoints.files import checkpoint_files, trainer_files
+from workflow_scripts.checkpoints.checkpoint_files import checkpoint_files, trainer_files
+from workflow_scripts.checkpoints.content_store import Store, link
+from workflow_scripts.checkpoints.defect_table import Defect, read_defects, write_defects
 from workflow_scripts.checkpoints.ledger_file import Ledger, Revision, write_ledger
-from workflow_scripts.checkpoints.store import Store, link
 from workflow_scripts.errors import DataError, ModelError
 from workflow_scripts.storage.lockfile import FileEntry
 

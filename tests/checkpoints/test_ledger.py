@@ -138,7 +138,7 @@ def test_from_the_hub_asks_once_for_branches_once_per_revision_and_once_per_smal
 def test_an_interrupted_update_goes_on_where_it_stopped(fault_hub, tmp_path, monkeypatch, capfd):
     publish_on_hub(fault_hub, MODEL.steps[:40])
     fault_hub.faults["*"] = Fault(status=503, times=0)
-    monkeypatch.setattr("workflow_scripts.storage.retry.RetryPolicy.seconds", lambda *arguments: 0.0)
+    monkeypatch.setattr("workflow_scripts.storage.http.retry.RetryPolicy.seconds", lambda *arguments: 0.0)
     before = fault_hub.due
 
     def broken_later(path):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from workflow_scripts.checkpoints.store import Store
+from workflow_scripts.checkpoints.content_store import Store
 
 
 def test_a_content_that_another_sweep_dropped_is_no_error(tmp_path, monkeypatch):

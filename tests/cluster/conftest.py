@@ -61,7 +61,7 @@ def start_snakemake(root, place, slurm, plugin_folder):
         "PYTHONPATH": os.pathsep.join(filter(None, [str(root), plugin_folder])),
     }
     subprocess.run(
-        [sys.executable, "-m", "workflow_scripts.suite.link_profiles"], check=True, env=environment, cwd=place
+        [sys.executable, "-m", "workflow_scripts.workflow.tools.link_profiles"], check=True, env=environment, cwd=place
     )
 
     def start(*arguments, program=("snakemake", "--profile", "slurm")):

@@ -7,7 +7,7 @@ import pytest
 
 QUICK = ("--slurm-init-seconds-before-status-checks", "2")
 TROUBLE = """
-from workflow_scripts.suite.resources import grows, lasts
+from workflow_scripts.workflow.resources import grows, lasts
 
 rule all:
     input: "memory.txt", "cancelled.txt", "late.txt", "fails.txt"
@@ -142,7 +142,7 @@ def test_a_second_run_names_the_first_and_a_killed_one_leaves_no_second_writer(
     assert "make unlock" in output
     assert (place / "events.txt").read_text().split() == ["start"]
 
-    unlocked = start_snakemake(program=("workflow_scripts.suite.unlock",))
+    unlocked = start_snakemake(program=("workflow_scripts.workflow.tools.unlock",))
     output, _ = unlocked.communicate(timeout=900)
     assert "1 Slurm jobs of the killed run were ended" in output
     assert not running(slurm, place, "work")

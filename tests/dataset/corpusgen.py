@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workflow_scripts.dataset.index_writer import with_suffix, write_index
+from workflow_scripts.dataset.files.index_writer import with_suffix, write_index
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

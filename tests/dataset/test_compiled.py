@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import pytest
 
-from workflow_scripts.dataset.compiled import compiled
+from workflow_scripts.dataset.files.compiled import compiled
 
 
 def double(value: int) -> int:

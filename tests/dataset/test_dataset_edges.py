@@ -8,14 +8,15 @@ import pytest
 from safetensors.numpy import save_file
 
 from workflow_scripts import cli
-from workflow_scripts.dataset import batches, build_index_maps, look_up, mersenne, suite_lock, tokenize_corpus
-from workflow_scripts.dataset.batch_options import read_configuration
-from workflow_scripts.dataset.corpus import Document, write_documents
-from workflow_scripts.dataset.index_maps import read_map_record
-from workflow_scripts.dataset.index_writer import write_index
-from workflow_scripts.dataset.patched import Patch, PatchedRows, read_patch, write_patch
-from workflow_scripts.dataset.shards import ShardFile, VirtualTokens
-from workflow_scripts.dataset.tokenizer_file import open_tokenizer, set_threads
+from workflow_scripts.dataset import build_index_maps, look_up, suite_lock, tokenize_corpus
+from workflow_scripts.dataset.corpus.corpus_reader import Document, write_documents
+from workflow_scripts.dataset.corpus.tokenizer_file import open_tokenizer, set_threads
+from workflow_scripts.dataset.files.index_writer import write_index
+from workflow_scripts.dataset.files.shards import ShardFile, VirtualTokens
+from workflow_scripts.dataset.order import batches, mersenne
+from workflow_scripts.dataset.order.batch_options import read_configuration
+from workflow_scripts.dataset.order.index_maps import read_map_record
+from workflow_scripts.dataset.order.patched_rows import Patch, PatchedRows, read_patch, write_patch
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, ModelError
 from workflow_scripts.storage.lockfile import read_lock
 from workflow_scripts.suite.registry import load_suite

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from workflow_scripts import cli
 from workflow_scripts.dataset import build_index_maps, restore_maps
-from workflow_scripts.dataset.index_maps import sample_index_dtype
-from workflow_scripts.dataset.npy_stream import write_npy
-from workflow_scripts.dataset.order import TrainingRows
-from workflow_scripts.dataset.sample_index import ROWS, sample_rows
+from workflow_scripts.dataset.files.npy_stream import write_npy
+from workflow_scripts.dataset.order.index_maps import sample_index_dtype
+from workflow_scripts.dataset.order.sample_index import ROWS, sample_rows
+from workflow_scripts.dataset.order.training_order import TrainingRows
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError, MissingInputError
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import record_path
@@ -215,9 +215,9 @@ def test_streamed_arrays_must_fill_their_shape(tmp_path):
 
 
 def test_too_many_documents_for_the_format_are_refused():
-    from workflow_scripts.dataset.index_maps import shuffled_documents
-    from workflow_scripts.dataset.mersenne import LegacyShuffle
-    from workflow_scripts.dataset.set_plan import SetPlan
+    from workflow_scripts.dataset.order.index_maps import shuffled_documents
+    from workflow_scripts.dataset.order.mersenne import LegacyShuffle
+    from workflow_scripts.dataset.order.set_plan import SetPlan
 
     with pytest.raises(ConfigError, match="exceed the int32"):
         shuffled_documents(SetPlan("train", 0, 2**30, 1, 2, 1, 2**31), LegacyShuffle(1))

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflow_scripts.dataset.index_writer import constant_index_bytes, indexed_writer, with_suffix, write_index
-from workflow_scripts.dataset.indexed import (
+from workflow_scripts.dataset.files.index_writer import constant_index_bytes, indexed_writer, with_suffix, write_index
+from workflow_scripts.dataset.files.indexed import (
     CODES,
     DTYPES,
     check_token_range,
     dtype_for_vocabulary,
     open_index,
 )
-from workflow_scripts.dataset.view import open_data
+from workflow_scripts.dataset.files.token_view import open_data
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
 
 
@@ -202,7 +202,7 @@ def test_an_index_without_document_starts_is_refused(tmp_path):
 
 def test_checks_go_on_over_blocks(tmp_path, monkeypatch):
     """With blocks of two sequences, a fault in any place is still found and numbered rightly."""
-    monkeypatch.setattr("workflow_scripts.dataset.indexed.BLOCK", 2)
+    monkeypatch.setattr("workflow_scripts.dataset.files.indexed.BLOCK", 2)
     sizes = [3, 0, 4, 2, 5]
     good = plain_index(8, 2, sizes, [0, 1, 3, 4, 5])
     path = tmp_path / "x.idx"

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from workflow_scripts import cli
 from workflow_scripts.dataset import publish_shards, shard_memmap, unshard_memmap
-from workflow_scripts.dataset.cutting import cut, sizes_by_bytes, sizes_by_count
-from workflow_scripts.dataset.index_writer import with_suffix
-from workflow_scripts.dataset.joining import join, plan_join, write_journal
-from workflow_scripts.dataset.shard_names import shard_paths
+from workflow_scripts.dataset.files.cutting import cut, sizes_by_bytes, sizes_by_count
+from workflow_scripts.dataset.files.index_writer import with_suffix
+from workflow_scripts.dataset.files.joining import join, plan_join, write_journal
+from workflow_scripts.dataset.files.shard_names import shard_paths
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError, MissingInputError
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.lockfile import read_lock
@@ -289,7 +289,7 @@ def test_two_at_once_give_one_right_file(large, tmp_path, monkeypatch, root):
 MEASURE = """
 import sys
 from pathlib import Path
-from workflow_scripts.dataset.joining import join, plan_join
+from workflow_scripts.dataset.files.joining import join, plan_join
 
 def peak():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])

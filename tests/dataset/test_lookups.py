@@ -11,9 +11,9 @@ import pytest
 
 from workflow_scripts import cli
 from workflow_scripts.dataset import look_up
-from workflow_scripts.dataset.index_writer import indexed_writer
-from workflow_scripts.dataset.lookups import Occurrence, OrderLookup, find_ngram, ngram_starts
-from workflow_scripts.dataset.order import TrainingRows
+from workflow_scripts.dataset.files.index_writer import indexed_writer
+from workflow_scripts.dataset.order.lookups import Occurrence, OrderLookup, find_ngram, ngram_starts
+from workflow_scripts.dataset.order.training_order import TrainingRows
 from workflow_scripts.errors import ConfigError
 
 LENGTH = 8

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflow_scripts.dataset.mersenne import LegacyShuffle, seeded_state
+from workflow_scripts.dataset.order.mersenne import LegacyShuffle, seeded_state
 from workflow_scripts.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflow_scripts.dataset.set_plan import (
+from workflow_scripts.dataset.order.set_plan import (
     Schedule,
     epochs_and_samples,
     normalized,

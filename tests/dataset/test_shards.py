@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflow_scripts.dataset.shard_names import parse_shard_name, shard_name, shard_paths
-from workflow_scripts.dataset.shards import RemoteTokens, ShardFile, ShardLayout, VirtualTokens
+from workflow_scripts.dataset.files.shard_names import parse_shard_name, shard_name, shard_paths
+from workflow_scripts.dataset.files.shards import RemoteTokens, ShardFile, ShardLayout, VirtualTokens
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
 
 SIZES = st.lists(st.integers(0, 9), min_size=1, max_size=8)

@@ -11,10 +11,10 @@ import pytest
 from vectors import NAMES, Vector
 
 from workflow_scripts.dataset import build_index_maps
-from workflow_scripts.dataset.index_maps import number_from
-from workflow_scripts.dataset.index_writer import with_suffix
-from workflow_scripts.dataset.mersenne import LegacyShuffle
-from workflow_scripts.dataset.npy_stream import npy_header
+from workflow_scripts.dataset.files.index_writer import with_suffix
+from workflow_scripts.dataset.files.npy_stream import npy_header
+from workflow_scripts.dataset.order.index_maps import number_from
+from workflow_scripts.dataset.order.mersenne import LegacyShuffle
 
 pytestmark = pytest.mark.shared
 

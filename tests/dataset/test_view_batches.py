@@ -11,10 +11,10 @@ import pytest
 
 from workflow_scripts import cli
 from workflow_scripts.dataset import build_index_maps, publish_shards, sample_batches, train_tokenizer, view_batches
-from workflow_scripts.dataset.batches import read_ledger
-from workflow_scripts.dataset.cutting import cut, sizes_by_count
-from workflow_scripts.dataset.index_writer import indexed_writer, with_suffix
-from workflow_scripts.dataset.order import TrainingRows
+from workflow_scripts.dataset.files.cutting import cut, sizes_by_count
+from workflow_scripts.dataset.files.index_writer import indexed_writer, with_suffix
+from workflow_scripts.dataset.order.batches import read_ledger
+from workflow_scripts.dataset.order.training_order import TrainingRows
 
 NUMBERS = ["--seq-length", "16", "--seed", "3", "--train-iters", "30", "--batch-size", "8"]
 FUNCTIONS = """

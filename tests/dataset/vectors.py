@@ -8,17 +8,17 @@ from pathlib import Path
 
 import corpusgen
 
-from workflow_scripts.dataset.blend import BlendedRows
 from workflow_scripts.dataset.build_index_maps import (
     Recipe,
     build_index_maps,
     plans_in_paths_mode,
     plans_in_split_mode,
 )
-from workflow_scripts.dataset.layout import BatchLayout
-from workflow_scripts.dataset.order import TrainingRows
-from workflow_scripts.dataset.set_plan import Schedule
-from workflow_scripts.dataset.view import TokenData, open_data
+from workflow_scripts.dataset.files.token_view import TokenData, open_data
+from workflow_scripts.dataset.order.batch_layout import BatchLayout
+from workflow_scripts.dataset.order.blended_rows import BlendedRows
+from workflow_scripts.dataset.order.set_plan import Schedule
+from workflow_scripts.dataset.order.training_order import TrainingRows
 
 NAMES = [
     "p01_tiny_docs",

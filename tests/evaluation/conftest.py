@@ -11,7 +11,7 @@ import pytest
 import torch
 from evaluation_worlds import TASKS, plan_arguments, save_model, sentence, train_tokenizer, write_task_data
 
-from workflow_scripts.evaluation.tasks import OFFLINE
+from workflow_scripts.evaluation.planning.tasks import OFFLINE
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -71,11 +71,11 @@ def plan_file(tmp_path_factory: pytest.TempPathFactory, tokenizer_file: Path, ta
     folder = tmp_path_factory.mktemp("plans")
 
     def make(shots: int) -> Path:
-        from workflow_scripts.evaluation import plan
+        from workflow_scripts.evaluation import build_plan
 
         path = folder / f"{shots}-shot.plan"
         if not path.is_file():
-            plan.main(plan_arguments(TASKS, shots, task_data, tokenizer_file, path))
+            build_plan.main(plan_arguments(TASKS, shots, task_data, tokenizer_file, path))
         return path
 
     return make

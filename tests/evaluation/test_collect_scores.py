@@ -12,7 +12,7 @@ import pytest
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, UnknownNameError
 from workflow_scripts.evaluation import collect, coverage
 from workflow_scripts.evaluation import score as scorer
-from workflow_scripts.evaluation.score_files import parse_path
+from workflow_scripts.evaluation.scoring.score_files import parse_path
 from workflow_scripts.suite.registry import load_suite
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workflow_scripts.errors import DataError, EvaluationError, MissingInputError
-from workflow_scripts.evaluation.encode import Encoder, encode_pairs, encode_requests, encode_rolling
+from workflow_scripts.evaluation.planning.encode import Encoder, encode_pairs, encode_requests, encode_rolling
 
 TEXT = st.text(alphabet="ab the<|>.\n\t é世", max_size=30)
 

@@ -13,9 +13,9 @@ from evaluation_worlds import save_model
 from safetensors.torch import load_file, save_file
 
 from workflow_scripts.errors import EvaluationError, MissingInputError, ModelError
-from workflow_scripts.evaluation import head
-from workflow_scripts.evaluation.engine import Engine
-from workflow_scripts.evaluation.forest import ScoredSequence, pack
+from workflow_scripts.evaluation.engine import output_head
+from workflow_scripts.evaluation.engine.engine import Engine
+from workflow_scripts.evaluation.planning.prefix_trees import ScoredSequence, pack
 
 
 def sequences(count=30, longest=40, vocabulary=512, seed=0):
@@ -72,8 +72,8 @@ def test_batch_size_does_not_matter(tmp_path, tokenizer_file, tokens):
 
 
 def test_more_slots_than_one_product_takes(tmp_path, tokenizer_file, monkeypatch):
-    monkeypatch.setitem(head.ROWS, "cpu", 7)
-    monkeypatch.setitem(head.COLUMNS, "cpu", 100)
+    monkeypatch.setitem(output_head.ROWS, "cpu", 7)
+    monkeypatch.setitem(output_head.COLUMNS, "cpu", 100)
     model = save_model(tmp_path, tokenizer_file, 2)
     compare(tmp_path, model, sequences(seed=4))
 

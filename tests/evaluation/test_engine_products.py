@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from workflow_scripts.evaluation import attention, dense, head
-from workflow_scripts.evaluation.batches import Batch, make_batches
-from workflow_scripts.evaluation.forest import ScoredSequence, pack
+from workflow_scripts.evaluation.engine import attention, linear_layers, output_head
+from workflow_scripts.evaluation.engine.row_tensors import Batch, make_batches
+from workflow_scripts.evaluation.planning.prefix_trees import ScoredSequence, pack
 
 
 def batches(seed, prompt, branches, count, joined_above=math.inf):
@@ -118,16 +118,18 @@ def test_numbers_that_are_not_finite_stay():
 @pytest.mark.parametrize("rows", [64, 65])
 def test_linear_layers_equal_the_definition(name, rows):
     inputs, weight, bias = torch.randn(rows, 24), torch.randn(40, 24), torch.randn(40)
-    assert dense.is_fused(inputs) == (rows == 64)
+    assert linear_layers.is_fused(inputs) == (rows == 64)
     plain = inputs.double() @ weight.double().t() + bias.double()
     wanted = {
         "relu": plain.clamp(min=0),
         "gelu": plain * 0.5 * (1 + torch.erf(plain / math.sqrt(2))),
         "gelu_new": functional.gelu(plain, approximate="tanh"),
     }[name]
-    found = dense.linear(inputs, weight, bias, dense.activation_function(name))
+    found = linear_layers.linear(inputs, weight, bias, linear_layers.activation_function(name))
     torch.testing.assert_close(found.double(), wanted, atol=2e-5, rtol=1e-5)
-    torch.testing.assert_close(dense.linear(inputs, weight).double(), plain - bias.double(), atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        linear_layers.linear(inputs, weight).double(), plain - bias.double(), atol=2e-5, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("offset", [0.0, 60.0, -500.0, 500.0])
@@ -140,6 +142,6 @@ def test_logarithms_of_the_softmax_hold_wherever_the_logits_lie(offset, rows):
     slots, targets = torch.arange(rows), torch.randint(0, 2000, (rows,))
     logs = (hidden.double() @ weight.double().t()).log_softmax(-1)
     targets[0] = logs[0].argmax()
-    values, best = head.Head(weight).predict(hidden, slots, targets)
+    values, best = output_head.Head(weight).predict(hidden, slots, targets)
     torch.testing.assert_close(values.double(), logs[slots, targets], atol=3e-4 if offset else 1e-5, rtol=1e-6)
     assert torch.equal(best, logs.argmax(-1) == targets)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow_scripts import cli
-from workflow_scripts.checkpoints.defects import read_defects
+from workflow_scripts.checkpoints.defect_table import read_defects
 from workflow_scripts.evaluation.audit_scores import main
-from workflow_scripts.evaluation.forensics import (
+from workflow_scripts.evaluation.scoring.forensics import (
     behaviour,
     equal_scores,
     implied_items,

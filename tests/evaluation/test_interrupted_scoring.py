@@ -17,30 +17,33 @@ import torch
 from evaluation_worlds import save_model
 
 from workflow_scripts.errors import EvaluationError, MissingInputError, ModelError
-from workflow_scripts.evaluation import batches, engine, unfinished
 from workflow_scripts.evaluation import score as scorer
-from workflow_scripts.evaluation.ahead import read_ahead
-from workflow_scripts.evaluation.engine import Engine
-from workflow_scripts.evaluation.model_folder import read_config
-from workflow_scripts.evaluation.plan_file import read_plan
-from workflow_scripts.evaluation.results import loglikelihoods_path
-from workflow_scripts.evaluation.unfinished import Unfinished
-from workflow_scripts.evaluation.weights import load_weights
+from workflow_scripts.evaluation.engine import engine, row_tensors
+from workflow_scripts.evaluation.engine.engine import Engine
+from workflow_scripts.evaluation.engine.model_weights import load_weights
+from workflow_scripts.evaluation.planning.plan_file import read_plan
+from workflow_scripts.evaluation.scoring import partial_scores
+from workflow_scripts.evaluation.scoring.model_folder import read_config
+from workflow_scripts.evaluation.scoring.partial_scores import Unfinished
+from workflow_scripts.evaluation.scoring.results import loglikelihoods_path
+from workflow_scripts.evaluation.scoring.weight_prefetch import read_ahead
 
 SEGMENT = 80
 KILLED = """
 import os, signal, sys
-from workflow_scripts.evaluation import batches, score, unfinished
-batches.segments.__defaults__ = (int(sys.argv.pop(1)),)
-unfinished.SECONDS = 0.0
-original = unfinished.write_bytes
+from workflow_scripts.evaluation import score
+from workflow_scripts.evaluation.engine import row_tensors
+from workflow_scripts.evaluation.scoring import partial_scores
+row_tensors.segments.__defaults__ = (int(sys.argv.pop(1)),)
+partial_scores.SECONDS = 0.0
+original = partial_scores.write_bytes
 written = []
 def write_then_die(path, content):
     original(path, content)
     written.append(path)
     if len(written) == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-unfinished.write_bytes = write_then_die
+partial_scores.write_bytes = write_then_die
 score.main(sys.argv[1:])
 """
 
@@ -51,7 +54,7 @@ def arguments(checkpoint, plan, output):
 
 @pytest.fixture
 def short_segments(monkeypatch):
-    monkeypatch.setattr(batches.segments, "__defaults__", (SEGMENT,))
+    monkeypatch.setattr(row_tensors.segments, "__defaults__", (SEGMENT,))
 
 
 @pytest.fixture
@@ -101,7 +104,7 @@ def test_nothing_is_written_in_the_first_minute(tmp_path):
     kept = Unfinished(tmp_path / "0-shot.json", {})
     kept.write(4, np.ones(3, dtype=np.float32), np.ones(3, dtype=np.bool_))
     assert not kept.path.exists()
-    assert unfinished.SECONDS <= 60
+    assert partial_scores.SECONDS <= 60
 
 
 class Weights:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow_scripts.errors import EvaluationError
-from workflow_scripts.evaluation.metrics import (
+from workflow_scripts.evaluation.scoring.metrics import (
     Answers,
     TaskRequests,
     aggregate,

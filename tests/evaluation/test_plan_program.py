@@ -12,9 +12,9 @@ from evaluation_worlds import TASKS, plan_arguments, write_parquet, write_task_d
 from safetensors.numpy import load_file, save_file
 
 from workflow_scripts.errors import ConfigError, DataError, EvaluationError, MissingInputError, UnknownNameError
-from workflow_scripts.evaluation import plan as planner
-from workflow_scripts.evaluation.plan_file import read_plan, write_plan
-from workflow_scripts.evaluation.tasks import leaf_names, load_tasks, make_manager
+from workflow_scripts.evaluation import build_plan as planner
+from workflow_scripts.evaluation.planning.plan_file import read_plan, write_plan
+from workflow_scripts.evaluation.planning.tasks import leaf_names, load_tasks, make_manager
 from workflow_scripts.storage.hashing import sha256_file
 
 

@@ -10,12 +10,12 @@ import pytest
 from evaluation_worlds import train_tokenizer, write_parquet
 
 from workflow_scripts.errors import ConfigError, MissingInputError
-from workflow_scripts.evaluation import describe
-from workflow_scripts.evaluation.describe import build_requests, set_shots
-from workflow_scripts.evaluation.metrics import Answers, TaskRequests, task_metrics
-from workflow_scripts.evaluation.plan import build_plan
-from workflow_scripts.evaluation.protocols import CURRENT, PYTHIA_2023, draw_examples, name_in, select_known
-from workflow_scripts.evaluation.tasks import compiled_templates, load_tasks
+from workflow_scripts.evaluation.build_plan import build_plan
+from workflow_scripts.evaluation.planning import request_descriptions
+from workflow_scripts.evaluation.planning.protocols import CURRENT, PYTHIA_2023, draw_examples, name_in, select_known
+from workflow_scripts.evaluation.planning.request_descriptions import build_requests, set_shots
+from workflow_scripts.evaluation.planning.tasks import compiled_templates, load_tasks
+from workflow_scripts.evaluation.scoring.metrics import Answers, TaskRequests, task_metrics
 
 SAME_ZERO_SHOT = {
     "lambada_openai": 5153, "piqa": 1838, "arc_easy": 2376, "arc_challenge": 1172, "winogrande": 1267, "logiqa": 651,
@@ -225,4 +225,4 @@ def test_names():
         select_known(PYTHIA_2023, ["pocket_facts"])
     with pytest.raises(ConfigError, match="unknown protocol '2022'"):
         select_known("2022", ["piqa"])
-    assert describe.as_in_2023({"name": "acc"}, {}) == {"name": "acc"}
+    assert request_descriptions.as_in_2023({"name": "acc"}, {}) == {"name": "acc"}

@@ -13,12 +13,12 @@ from evaluation_worlds import TASKS, plan_arguments, save_model
 from safetensors.torch import load_file, save_file
 
 from workflow_scripts.errors import ConfigError, DataError, EvaluationError, MissingInputError
-from workflow_scripts.evaluation import jobs
-from workflow_scripts.evaluation import plan as planner
+from workflow_scripts.evaluation import build_plan as planner
 from workflow_scripts.evaluation import score as scorer
-from workflow_scripts.evaluation.model_folder import weights_identity
-from workflow_scripts.evaluation.plan_file import read_plan
-from workflow_scripts.evaluation.results import check_results, read_answers, read_results
+from workflow_scripts.evaluation.planning.plan_file import read_plan
+from workflow_scripts.evaluation.scoring import scoring_job
+from workflow_scripts.evaluation.scoring.model_folder import weights_identity
+from workflow_scripts.evaluation.scoring.results import check_results, read_answers, read_results
 
 
 def run(checkpoints, plans, outputs, *more):
@@ -71,7 +71,7 @@ def test_what_is_scored_is_kept_and_what_changed_is_not(plan_file, copy_of, tmp_
     run([folder], [plan_file(0)], [output])
     assert json.loads(output.read_text())["config"]["weights_sha256"] != content["config"]["weights_sha256"]
     changed = output.read_text()
-    monkeypatch.setattr(jobs, "ENGINE_VERSION", 99)
+    monkeypatch.setattr(scoring_job, "ENGINE_VERSION", 99)
     run([folder], [plan_file(0)], [output])
     assert output.read_text() != changed
 

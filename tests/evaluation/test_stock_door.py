@@ -11,9 +11,9 @@ from evaluation_worlds import WORDS, sentence, write_parquet
 
 from workflow_scripts.errors import ConfigError, EvaluationError, ModelError
 from workflow_scripts.evaluation import collect, stock
-from workflow_scripts.evaluation.describe import describe_metrics
-from workflow_scripts.evaluation.results import read_results
-from workflow_scripts.evaluation.tasks import local_manager
+from workflow_scripts.evaluation.planning.request_descriptions import describe_metrics
+from workflow_scripts.evaluation.planning.tasks import local_manager
+from workflow_scripts.evaluation.scoring.results import read_results
 
 TASK = """
 task: next_word

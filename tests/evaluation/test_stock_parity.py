@@ -10,13 +10,14 @@ import pytest
 from evaluation_worlds import TASKS, save_model, train_tokenizer
 
 from workflow_scripts.errors import ConfigError, EvaluationError, UnknownNameError
-from workflow_scripts.evaluation import crosscheck, scoring
+from workflow_scripts.evaluation import crosscheck
 from workflow_scripts.evaluation import score as scorer
-from workflow_scripts.evaluation.engine import Engine
-from workflow_scripts.evaluation.plan import build_plan
-from workflow_scripts.evaluation.plan_file import read_plan
-from workflow_scripts.evaluation.results import loglikelihoods_path, make_results
-from workflow_scripts.evaluation.tasks import load_tasks
+from workflow_scripts.evaluation.build_plan import build_plan
+from workflow_scripts.evaluation.engine.engine import Engine
+from workflow_scripts.evaluation.planning.plan_file import read_plan
+from workflow_scripts.evaluation.planning.tasks import load_tasks
+from workflow_scripts.evaluation.scoring import score_plan
+from workflow_scripts.evaluation.scoring.results import loglikelihoods_path, make_results
 
 FAMILIES = ("blimp_passive_1", "lambada_openai", "arc_easy", "piqa", "wsc", "winogrande", "logiqa", "wikitext")
 FAMILIES += ("mmlu_anatomy", "crows_pairs_english")
@@ -132,7 +133,7 @@ def test_ten_families_on_real_data(real, tmp_path, shots, weights_seed, draws_se
         load_tasks(FAMILIES, [data]), folder / "tokenizer.json", shots=shots, max_length=512, limit=3, seed=draws_seed
     )
     assert {task["name"] for task in plan.header["tasks"]} | set(plan.header["left_out"]) == set(FAMILIES)
-    answers = scoring.score_plan(engine, plan)
+    answers = score_plan.score_plan(engine, plan)
     stock = crosscheck.run_stock(folder, plan, names, [data], 3)
     checked = [task for task in plan.header["tasks"] if task["name"] in names]
     for task in checked:
@@ -151,7 +152,7 @@ def test_group_means_on_real_data(real):
     folder, data = real
     loaded = load_tasks(["mmlu_humanities"], [data])
     plan = build_plan(loaded, folder / "tokenizer.json", shots=0, max_length=512, limit=2, seed=1234)
-    results = make_results(plan, scoring.score_plan(Engine(folder), plan), {})
+    results = make_results(plan, score_plan.score_plan(Engine(folder), plan), {})
     assert set(results["groups"]) == {"mmlu_humanities"}
     group = results["groups"]["mmlu_humanities"]
     members = [entry["acc,none"] for name, entry in results["results"].items() if name != "mmlu_humanities"]

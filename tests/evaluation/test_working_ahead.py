@@ -14,26 +14,28 @@ import pytest
 from evaluation_worlds import save_model
 
 from workflow_scripts.errors import ConfigError, PipelineError
-from workflow_scripts.evaluation import attention, scoring, siblings
 from workflow_scripts.evaluation import score as scorer
-from workflow_scripts.evaluation.engine import Engine
-from workflow_scripts.evaluation.jobs import unpublished
-from workflow_scripts.evaluation.results import loglikelihoods_path
+from workflow_scripts.evaluation.engine import attention
+from workflow_scripts.evaluation.engine.engine import Engine
+from workflow_scripts.evaluation.scoring import score_plan, siblings
+from workflow_scripts.evaluation.scoring.results import loglikelihoods_path
+from workflow_scripts.evaluation.scoring.scoring_job import unpublished
 from workflow_scripts.storage.locks import exclusive, lock_path
 from workflow_scripts.storage.records import record_path
 
 STEPS = (1, 2, 4, 8)
 DIE_AFTER = """
 import os, signal, sys
-from workflow_scripts.evaluation import score, scoring
+from workflow_scripts.evaluation import score
+from workflow_scripts.evaluation.scoring import score_plan
 left = [int(sys.argv.pop(1))]
-original = scoring.score_checkpoint
+original = score_plan.score_checkpoint
 def score_then_die(*arguments):
     original(*arguments)
     left[0] -= 1
     if left[0] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-scoring.score_checkpoint = score_then_die
+score_plan.score_checkpoint = score_then_die
 score.main(sys.argv[1:])
 """
 
@@ -157,14 +159,14 @@ def test_without_a_list_of_the_run_only_its_own_checkpoint_is_scored(world, text
 def test_a_checkpoint_that_arrives_meanwhile_is_taken(world, monkeypatch):
     late = world.checkpoint(8) / siblings.RECEIPT
     late.unlink()
-    original = scoring.score_checkpoint
+    original = score_plan.score_checkpoint
 
     def then_fetched(engine, job, *rest):
         original(engine, job, *rest)
         if job.checkpoint.name == "step4":
             late.write_text("{}")
 
-    monkeypatch.setattr(scoring, "score_checkpoint", then_fetched)
+    monkeypatch.setattr(score_plan, "score_checkpoint", then_fetched)
     world.score(2)
     assert world.waiting() == [1, 4, 8]
 
@@ -189,7 +191,7 @@ def test_a_broken_sibling_does_not_fail_the_leader_but_its_own_job(world, spoil)
 
 
 def test_a_sibling_that_is_fetched_anew_meanwhile_counts_for_nothing(world, monkeypatch, caplog):
-    original = scoring.score_checkpoint
+    original = score_plan.score_checkpoint
 
     def then_fetched(engine, job, *rest):
         original(engine, job, *rest)
@@ -198,7 +200,7 @@ def test_a_sibling_that_is_fetched_anew_meanwhile_counts_for_nothing(world, monk
             receipt.rename(receipt.with_name("old"))
             receipt.write_text("{}")
 
-    monkeypatch.setattr(scoring, "score_checkpoint", then_fetched)
+    monkeypatch.setattr(score_plan, "score_checkpoint", then_fetched)
     caplog.set_level("INFO")
     world.score(2)
     assert world.waiting() == [1, 8]
@@ -219,7 +221,7 @@ def test_waiting_scores_of_something_else_are_computed_again(world, plan_file, e
     elif change == "cut":
         loglikelihoods_path(unpublished(world.outputs(2)[0])).write_bytes(b"PK")
     else:
-        monkeypatch.setattr("workflow_scripts.evaluation.jobs.ENGINE_VERSION", 99)
+        monkeypatch.setattr("workflow_scripts.evaluation.scoring.scoring_job.ENGINE_VERSION", 99)
     world.score(2, 1, *more)
     assert engines == ["step2"]
     assert not list(world.outputs(2)[0].parent.glob(".*"))
@@ -307,5 +309,5 @@ def test_numbers_that_cannot_be_meant(world):
 
 
 def test_the_choices_are_those_of_the_engine():
-    assert sorted(scorer.DTYPES) == sorted(scoring.DTYPES)
+    assert sorted(scorer.DTYPES) == sorted(score_plan.DTYPES)
     assert sorted(scorer.WAYS) == sorted(attention.WAYS)

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 from tests.training.training_runs import ArrayRows
-from workflow_scripts.training.model import GPTNeoX
-from workflow_scripts.training.optimizer import build_optimizer
 from workflow_scripts.training.recipe import Recipe
-from workflow_scripts.training.start import begin, fresh_state
-from workflow_scripts.training.trainer import Plan, Trainer
+from workflow_scripts.training.run.model import GPTNeoX
+from workflow_scripts.training.run.optimizer import build_optimizer
+from workflow_scripts.training.run.starting_point import begin, fresh_state
+from workflow_scripts.training.run.trainer import Plan, Trainer
 
 CONFIG = {
     "model_type": "gpt_neox",

@@ -9,13 +9,13 @@ import torch
 from experiment_models import random_folder
 
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
-from workflow_scripts.evaluation.encode import Encoder
-from workflow_scripts.evaluation.engine import Engine
+from workflow_scripts.evaluation.engine.engine import Engine
+from workflow_scripts.evaluation.planning.encode import Encoder
 from workflow_scripts.experiments import interventions
-from workflow_scripts.experiments.bias_items import GUARD_DATA, PAIR_DATA, gender_sign, read_guards, read_pairs
-from workflow_scripts.experiments.published_bias import TABLE, published_effects
+from workflow_scripts.experiments.bias.bias_items import GUARD_DATA, PAIR_DATA, gender_sign, read_guards, read_pairs
+from workflow_scripts.experiments.bias.published_effect import TABLE, published_effects
 from workflow_scripts.experiments.score_bias import Items
-from workflow_scripts.suite.interventions import Arm
+from workflow_scripts.suite.arms import Arm
 from workflow_scripts.suite.registry import load_suite
 
 MODEL = load_suite("pocket").model("pocket-90k")

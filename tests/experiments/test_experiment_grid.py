@@ -7,10 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from workflow_scripts.errors import ConfigError, UnknownNameError
-from workflow_scripts.suite.experiment_graph import ExperimentGraph
-from workflow_scripts.suite.experiments import EXPERIMENTS, TABLES
-from workflow_scripts.suite.graph import Graph
-from workflow_scripts.suite.interventions import (
+from workflow_scripts.suite.arms import (
     Arm,
     build_declaration,
     iteration_at,
@@ -18,9 +15,12 @@ from workflow_scripts.suite.interventions import (
     saved_iterations,
     start_iteration,
 )
+from workflow_scripts.suite.experiment_files import EXPERIMENTS, TABLES
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.workflow.experiment_graph import ExperimentGraph
+from workflow_scripts.workflow.graph import Graph
 
 LENGTHS = {"prompt": 32, "continuation": 32, "every": 1, "rows_per_job": 2000}
 PYTHIA, POCKET = load_suite("pythia"), load_suite("pocket")

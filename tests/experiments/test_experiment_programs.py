@@ -11,15 +11,15 @@ import pytest
 from experiment_models import random_folder
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from workflow_scripts.dataset.index_writer import indexed_writer
-from workflow_scripts.dataset.patched import read_patch
+from workflow_scripts.dataset.files.index_writer import indexed_writer
+from workflow_scripts.dataset.order.patched_rows import read_patch
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
 from workflow_scripts.experiments import interventions, make_patch, score_bias, score_terms
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import record_path
-from workflow_scripts.suite.interventions import Arm
+from workflow_scripts.suite.arms import Arm
 from workflow_scripts.suite.registry import load_suite
-from workflow_scripts.training.rows import open_rows
+from workflow_scripts.training.run.training_rows import open_rows
 
 TEXTS = [f"The pilot said he took his map {n}. The nurse said she took her map." for n in range(80)]
 MODEL = load_suite("pocket").model("pocket-90k")

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflow_scripts.dataset.index_writer import indexed_writer
-from workflow_scripts.dataset.order import TrainingRows
-from workflow_scripts.dataset.preshuffled import PreshuffledRows
+from workflow_scripts.dataset.files.index_writer import indexed_writer
+from workflow_scripts.dataset.order.preshuffled_rows import PreshuffledRows
+from workflow_scripts.dataset.order.training_order import TrainingRows
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.experiments.exposures import earliest_of_other_copies, second_exposures
+from workflow_scripts.experiments.memory.exposures import earliest_of_other_copies, second_exposures
 
 
 def by_walking(source, rows):

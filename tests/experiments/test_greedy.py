@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.evaluation.engine import Engine
-from workflow_scripts.experiments.greedy import (
+from workflow_scripts.evaluation.engine.engine import Engine
+from workflow_scripts.experiments.memory.greedy import (
     first_false,
     first_misses,
     generate,

@@ -13,15 +13,15 @@ from experiment_models import model_folder, random_folder, random_rows, train
 
 from tests.training.training_runs import ArrayRows
 from workflow_scripts.errors import DataError, MissingInputError
-from workflow_scripts.evaluation.engine import Engine
+from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.experiments import certify_generation, memorization
-from workflow_scripts.experiments.greedy import generate
-from workflow_scripts.experiments.memorization_rows import MemorizedRows, read_rows
+from workflow_scripts.experiments.memory.greedy import generate
+from workflow_scripts.experiments.memory.memorization_rows import MemorizedRows, read_rows
 from workflow_scripts.experiments.outputs import read_verdict
 from workflow_scripts.experiments.score_memorization import batches_of_range, row_table, score_rows
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import record_path
-from workflow_scripts.suite.experiments import row_ranges
+from workflow_scripts.suite.experiment_files import row_ranges
 from workflow_scripts.suite.registry import load_suite
 
 PORTION = 2000
@@ -224,7 +224,7 @@ def test_program_scores_a_range_and_counts_what_it_saves(tiny, tmp_path, monkeyp
 
     recipe = dataclasses.replace(tiny, train_iterations=6, checkpoint_steps=(0, 6))
     rows = ArrayRows(random_rows(48, 25, 96))
-    from workflow_scripts.training.model import GPTNeoX
+    from workflow_scripts.training.run.model import GPTNeoX
 
     model = GPTNeoX(recipe)
     for parameter in model.parameters():

@@ -14,9 +14,9 @@ import pytest
 
 from workflow_scripts.dataset import tokenize_corpus, train_tokenizer
 from workflow_scripts.experiments import make_patch, memorization, score_memorization
-from workflow_scripts.experiments.memorization_rows import MemorizedRows
+from workflow_scripts.experiments.memory.memorization_rows import MemorizedRows
 from workflow_scripts.pocket import generate_corpus
-from workflow_scripts.suite.interventions import load_declaration, saved_iterations, start_iteration
+from workflow_scripts.suite.arms import load_declaration, saved_iterations, start_iteration
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.training import publish, retrain
 from workflow_scripts.training.recipe import recipe_of

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.experiments.poisson import (
+from workflow_scripts.experiments.statistics.poisson import (
     bin_counts,
     dispersion,
     holm,

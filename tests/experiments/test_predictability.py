@@ -13,7 +13,7 @@ from test_memorization import SEEN, SETTINGS, resolved, uniform, write_scores
 
 from workflow_scripts.errors import DataError, UnknownNameError
 from workflow_scripts.experiments import predictability
-from workflow_scripts.experiments.confusion import PUBLISHED, Confusion, read_published
+from workflow_scripts.experiments.memory.confusion import PUBLISHED, Confusion, read_published
 from workflow_scripts.experiments.outputs import read_verdict
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.suite.registry import load_suite

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.experiments.resampling import (
+from workflow_scripts.experiments.statistics.resampling import (
     bootstrap_means,
     mcnemar,
     paired_difference,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from workflow_scripts.errors import ConfigError, DataError, UnknownNameError
-from workflow_scripts.evaluation.encode import Encoder
-from workflow_scripts.experiments.rewrite import (
+from workflow_scripts.evaluation.planning.encode import Encoder
+from workflow_scripts.experiments.bias.rewrite import (
     Exchange,
     Identity,
     UserFunction,
@@ -201,7 +201,7 @@ def rewrite(rows, first_row, tokenizer):
 @pytest.fixture
 def function(encoder, tmp_path, monkeypatch):
     """Function that makes a rewriting of the user's from the lines of its body."""
-    monkeypatch.setattr("workflow_scripts.suite.interventions.FOLDER", tmp_path)
+    monkeypatch.setattr("workflow_scripts.suite.arms.FOLDER", tmp_path)
 
     def make(body, name="mine"):
         (tmp_path / f"{name}.py").write_text(FUNCTION.format(body=body))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from workflow_scripts.errors import DataError
 from workflow_scripts.experiments import scaling
 from workflow_scripts.experiments.outputs import read_verdict
-from workflow_scripts.experiments.power_law import describe, fit
 from workflow_scripts.experiments.predictability import compute_of
+from workflow_scripts.experiments.statistics.power_law import describe, fit
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.suite.registry import load_suite
 

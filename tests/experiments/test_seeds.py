@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow_scripts.errors import ConfigError, DataError
-from workflow_scripts.evaluation.metrics import Answers, TaskRequests
-from workflow_scripts.experiments.agreement import kappa, predictions
+from workflow_scripts.evaluation.scoring.metrics import Answers, TaskRequests
 from workflow_scripts.experiments.seeds import over_seeds, per_model, seed_groups, verdict
-from workflow_scripts.experiments.training_map import TRAINING_MAP, map_sentence, read_training_map
-from workflow_scripts.suite.experiments import one_per_size
+from workflow_scripts.experiments.statistics.agreement import kappa, predictions
+from workflow_scripts.experiments.statistics.training_map import TRAINING_MAP, map_sentence, read_training_map
+from workflow_scripts.suite.experiment_files import one_per_size
 from workflow_scripts.suite.registry import load_suite
 
 POCKET = load_suite("pocket")

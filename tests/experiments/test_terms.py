@@ -15,17 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflow_scripts.dataset.index_writer import indexed_writer
+from workflow_scripts.dataset.files.index_writer import indexed_writer
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, UnknownNameError
-from workflow_scripts.evaluation.encode import Encoder
+from workflow_scripts.evaluation.planning.encode import Encoder
 from workflow_scripts.experiments import term_frequency
 from workflow_scripts.experiments.count_terms import count
+from workflow_scripts.experiments.frequency.questions import Question, Task, pythia_arithmetic
+from workflow_scripts.experiments.frequency.terms import Term, WordCounter, count_windows, load_terms
 from workflow_scripts.experiments.outputs import read_verdict
-from workflow_scripts.experiments.questions import Question, Task, pythia_arithmetic
-from workflow_scripts.experiments.terms import Term, WordCounter, count_windows, load_terms
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.suite.registry import load_suite
-from workflow_scripts.training.rows import open_rows
+from workflow_scripts.training.run.training_rows import open_rows
 
 NUMBERS = frozenset(str(number) for number in range(100))
 

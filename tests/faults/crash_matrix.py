@@ -134,7 +134,7 @@ class Place:
 
     def unlock(self) -> None:
         """Give the folder free as ``make unlock`` does."""
-        command = [sys.executable, "-m", "workflow_scripts.suite.unlock"]
+        command = [sys.executable, "-m", "workflow_scripts.workflow.tools.unlock"]
         done = subprocess.run(command, cwd=self.folder, env=environment(), capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RunFailedError(f"unlocking failed: {done.stderr}")

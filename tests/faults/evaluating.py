@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 
-from workflow_scripts.evaluation import plan
-from workflow_scripts.evaluation.model_folder import expected_shapes, parse_config
+from workflow_scripts.evaluation import build_plan
+from workflow_scripts.evaluation.scoring.model_folder import expected_shapes, parse_config
 
 CHECKPOINT = "pocket-90k/step4"
 CONFIG = {
@@ -40,7 +40,7 @@ def make_world(folder: Path) -> Path:
     path.parent.mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), path)
     command = ["--tasks", "pocket_agreement", "--shots", "0", "--data-dir", str(folder / "data"), "--max-length", "128"]
-    plan.main([*command, "--tokenizer", str(tokenizer), "--output", str(folder / "0-shot.plan")])
+    build_plan.main([*command, "--tokenizer", str(tokenizer), "--output", str(folder / "0-shot.plan")])
     return folder
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.storage.fault_hub import FaultHub
-from workflow_scripts.storage.catalog import open_source
-from workflow_scripts.storage.fetch import fetch_all
-from workflow_scripts.storage.listing import known_files
+from workflow_scripts.storage.fetching.fetch_files import fetch_all
+from workflow_scripts.storage.http.retry import RetryPolicy
 from workflow_scripts.storage.lockfile import FileEntry, write_lock
-from workflow_scripts.storage.retry import RetryPolicy
-from workflow_scripts.storage.sources import Repository
+from workflow_scripts.storage.sources.catalog import open_source
+from workflow_scripts.storage.sources.listing import known_files
+from workflow_scripts.storage.sources.source import Repository
 
 REPOSITORY = "org/model"
 SIZE = 1_500_007

@@ -19,11 +19,11 @@ from workflow_scripts import cli
 from workflow_scripts.errors import DataError, IntegrityError, PipelineError
 from workflow_scripts.evaluation.audit_scores import read_scores
 from workflow_scripts.experiments.outputs import read_frame
-from workflow_scripts.published.shapes import read_result
-from workflow_scripts.published.table import read_table, write_table
+from workflow_scripts.published.formats.older_layouts import read_result
+from workflow_scripts.published.results_table import read_table, write_table
 from workflow_scripts.report.build import main as build
 from workflow_scripts.report.draw import main as draw
-from workflow_scripts.report.tables import read_run
+from workflow_scripts.report.report_tables import read_run
 from workflow_scripts.storage.lockfile import checked_path, parse_lock
 from workflow_scripts.storage.verify import verify
 from workflow_scripts.suite.run import load_run

@@ -14,8 +14,8 @@ import pytest
 
 from workflow_scripts import cli
 from workflow_scripts.dataset import make_view, publish_shards, unshard_memmap, view_batches
-from workflow_scripts.dataset.index_writer import indexed_writer
-from workflow_scripts.dataset.order import TrainingRows
+from workflow_scripts.dataset.files.index_writer import indexed_writer
+from workflow_scripts.dataset.order.training_order import TrainingRows
 
 SHARDS = 4
 FIRST = "pile-00000-of-00003.bin"

@@ -17,19 +17,21 @@ from safetensors.torch import load_file, save_file
 from tests.faults.evaluating import CHECKPOINT, make_world
 from workflow_scripts.errors import DataError, EvaluationError
 from workflow_scripts.evaluation import collect, score
-from workflow_scripts.evaluation.results import read_results
+from workflow_scripts.evaluation.scoring.results import read_results
 from workflow_scripts.storage.atomic import write_bytes
 
 DIE_IN_THE_MIDDLE = """
 import os, signal, sys
-from workflow_scripts.evaluation import batches, score, unfinished
-batches.segments.__defaults__ = (60,)
-unfinished.SECONDS = 0.0
-original = unfinished.write_bytes
+from workflow_scripts.evaluation import score
+from workflow_scripts.evaluation.engine import row_tensors
+from workflow_scripts.evaluation.scoring import partial_scores
+row_tensors.segments.__defaults__ = (60,)
+partial_scores.SECONDS = 0.0
+original = partial_scores.write_bytes
 def write_then_die(path, content):
     original(path, content)
     os.kill(os.getpid(), signal.SIGKILL)
-unfinished.write_bytes = write_then_die
+partial_scores.write_bytes = write_then_die
 score.main(sys.argv[1:])
 """
 
@@ -60,7 +62,7 @@ def test_fault_44_an_evaluation_that_is_killed_half_way_goes_on(world: Path, tmp
 
 def test_fault_44_a_device_that_is_full_gets_a_smaller_batch(world: Path, tmp_path: Path, monkeypatch) -> None:
     """The device has no memory for a pass: it is tried again in smaller pieces, with the same results."""
-    from workflow_scripts.evaluation.engine import Engine
+    from workflow_scripts.evaluation.engine.engine import Engine
 
     original, sizes = Engine.try_rows, []
 

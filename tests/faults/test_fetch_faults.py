@@ -43,10 +43,12 @@ from workflow_scripts.errors import (
     TransferError,
     UnknownNameError,
 )
-from workflow_scripts.storage import download, pauses, room, verify
-from workflow_scripts.storage.catalog import open_source
-from workflow_scripts.storage.retry import RetryPolicy
-from workflow_scripts.storage.sources import Repository
+from workflow_scripts.storage import download, verify
+from workflow_scripts.storage.fetching import disk_space
+from workflow_scripts.storage.http import pauses
+from workflow_scripts.storage.http.retry import RetryPolicy
+from workflow_scripts.storage.sources.catalog import open_source
+from workflow_scripts.storage.sources.source import Repository
 
 
 def test_no_fault_fetches_each_byte_once(hub: FaultHub, tmp_path: Path) -> None:
@@ -367,7 +369,7 @@ def test_fault_18_disk_that_fills_up_on_the_way(
     hub: FaultHub, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others take the room meanwhile: a clear error, the part stays, and the next run goes on from it."""
-    monkeypatch.setattr(room, "free_bytes", lambda folder: 10**12)
+    monkeypatch.setattr(disk_space, "free_bytes", lambda folder: 10**12)
     with pytest.raises(StorageError, match=r"No space left on device.*the part is kept"):
         get(hub, small_disk)
     assert (small_disk / "big.bin.part").stat().st_size > 900_000

@@ -21,9 +21,10 @@ from tests.faults.running import ROOT, environment, error_line, file_system, run
 from tests.storage.fault_hub import Fault, FaultHub
 from workflow_scripts import cli
 from workflow_scripts.errors import StorageError
-from workflow_scripts.storage import atomic, download, leftovers, locks, pauses, verify
-from workflow_scripts.storage.http_reader import retry_after
-from workflow_scripts.suite import check
+from workflow_scripts.storage import atomic, download, leftovers, locks, verify
+from workflow_scripts.storage.http import pauses
+from workflow_scripts.storage.http.http_reader import retry_after
+from workflow_scripts.workflow.tools import check
 
 Said = Callable[[], str]
 
@@ -116,7 +117,7 @@ def test_fault_78_the_quota_is_used_up(
     """The system answers EDQUOT in the middle of a file: one line, the part is kept, the next run goes on from it."""
     with monkeypatch.context() as patch:
         patch.setattr(
-            "workflow_scripts.storage.partial.Part.write",
+            "workflow_scripts.storage.fetching.partial_file.Part.write",
             lambda self, block: (_ for _ in ()).throw(OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))),
         )
         assert "quota" in error_line(download.main, arguments(hub, tmp_path / "out"), said).lower()
@@ -137,7 +138,7 @@ def test_fault_79_results_are_a_link_to_another_disk(hub: FaultHub, small_disk: 
 def test_fault_80_nobody_reads_the_output() -> None:
     """The output goes to a program that has ended, as with `| head`: no traceback, and the code a shell expects."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "workflow_scripts.suite.check"],
+        [sys.executable, "-m", "workflow_scripts.workflow.tools.check"],
         cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     process.stdout.close()

@@ -19,10 +19,10 @@ from tests.faults.running import error_line
 from tests.storage.fault_hub import Fault, FaultHub
 from workflow_scripts.errors import ConfigError, IntegrityError, PipelineError, StorageError, TransferError
 from workflow_scripts.storage import download
-from workflow_scripts.storage.bounded import LARGEST_ANSWER
-from workflow_scripts.storage.catalog import open_source
-from workflow_scripts.storage.http_reader import Address, HttpReader
-from workflow_scripts.storage.sources import Repository
+from workflow_scripts.storage.http.bounded import LARGEST_ANSWER
+from workflow_scripts.storage.http.http_reader import Address, HttpReader
+from workflow_scripts.storage.sources.catalog import open_source
+from workflow_scripts.storage.sources.source import Repository
 
 Answer = Callable[[int, bytes], Iterable[bytes]]
 MEMORY = 700 << 20  # more than a test process has, far less than the bombs want
@@ -263,7 +263,7 @@ def test_fault_71_names_that_differ_in_case_only(
     get(hub, tmp_path / "exact")
     assert (tmp_path / "exact" / "Data.bin").read_bytes() == BIG
     assert (tmp_path / "exact" / "data.bin").read_bytes() == BIG[::-1]
-    monkeypatch.setattr("workflow_scripts.storage.fetch.tells_case_apart", lambda folder: False)
+    monkeypatch.setattr("workflow_scripts.storage.fetching.fetch_files.tells_case_apart", lambda folder: False)
     with pytest.raises(StorageError, match=r"'Data\.bin' and 'data\.bin' for one name"):
         get(hub, tmp_path / "folded")
     assert names(tmp_path / "folded") == set()

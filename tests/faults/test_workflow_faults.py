@@ -19,10 +19,10 @@ import yaml
 
 from tests.faults.running import ROOT, SMALL, error_line, make_place, run, snakemake, started
 from workflow_scripts.errors import ConfigError, PipelineError, UnknownNameError
-from workflow_scripts.suite import check
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml, parse_yaml
+from workflow_scripts.workflow.tools import check
 
 SLOW_RULE = """
 rule all:
@@ -91,7 +91,7 @@ def test_fault_47_kill_9_of_snakemake_alone(place: Path) -> None:
     (place / "go.txt").write_text("")
     wait_until(place / "done.txt")
     assert (place / "done.txt").read_text() == "whole"
-    freed = run(place, "workflow_scripts.suite.unlock")
+    freed = run(place, "workflow_scripts.workflow.tools.unlock")
     assert freed.returncode == 0, freed.stderr
     assert snakemake(place, "--rerun-incomplete").returncode == 0
     assert not list(place.glob(".done*"))
@@ -108,7 +108,7 @@ def test_fault_48_a_second_run_in_the_same_folder(place: Path) -> None:
     with started(place, "snakemake", "-c1", "--quiet", "all") as first:
         wait_until(place / "started.txt")
         for options in (["--ask"], []):
-            asked = run(place, "workflow_scripts.suite.unlock", *options)
+            asked = run(place, "workflow_scripts.workflow.tools.unlock", *options)
             assert asked.returncode == 2
             assert f"a run is alive here (process {first.pid} on " in asked.stderr
             assert "stop it first" in asked.stderr
@@ -172,7 +172,7 @@ def command_text(path: Path) -> str:
     return "".join(commands)
 
 
-@pytest.mark.parametrize("command", ["check", "plan"])
+@pytest.mark.parametrize("command", ["tools.check", "plan"])
 def test_fault_50_yaml_bomb(tmp_path: Path, command: str) -> None:
     """Nine aliases of nine aliases, nine deep: refused in under ten CPU-seconds and 1.5 GB, before anything is built.
     Make's targets read a configuration this way first; Snakemake alone, given the bomb, does not (docs/security.md)."""
@@ -181,7 +181,7 @@ def test_fault_50_yaml_bomb(tmp_path: Path, command: str) -> None:
     bomb = tmp_path / "bomb.yaml"
     bomb.write_text("\n".join(lines))
     limits = [(resource.RLIMIT_AS, 3 << 29), (resource.RLIMIT_CPU, 20)]
-    done = run(ROOT, f"workflow_scripts.suite.{command}", "--config", str(bomb), limits=limits)
+    done = run(ROOT, f"workflow_scripts.workflow.{command}", "--config", str(bomb), limits=limits)
     assert done.returncode == 2, done.stderr
     assert "once its aliases (*name) are written out" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -17,21 +17,21 @@ from typing import Any
 
 from huggingface_hub.hf_api import ModelInfo
 
-from workflow_scripts.checkpoints.defects import read_defects
+from workflow_scripts.checkpoints.defect_table import read_defects
 from workflow_scripts.checkpoints.ledger_file import parse_ledger
 from workflow_scripts.checkpoints.safetensors_header import read_header
-from workflow_scripts.dataset.corpus import read_documents
-from workflow_scripts.dataset.indexed import open_index
+from workflow_scripts.dataset.corpus.corpus_reader import read_documents
+from workflow_scripts.dataset.files.indexed import open_index
 from workflow_scripts.errors import PipelineError
-from workflow_scripts.published.shapes import read_result
-from workflow_scripts.storage.git_objects import GitFile, resolved
-from workflow_scripts.storage.http_reader import HttpReader, retry_after
-from workflow_scripts.storage.hub import HubSource
-from workflow_scripts.storage.lfs_client import parse_answer
+from workflow_scripts.published.formats.older_layouts import read_result
+from workflow_scripts.storage.http.http_reader import HttpReader, retry_after
+from workflow_scripts.storage.http.retry import RetryPolicy
 from workflow_scripts.storage.lockfile import parse_lock
-from workflow_scripts.storage.retry import RetryPolicy
-from workflow_scripts.storage.sources import Repository
-from workflow_scripts.suite.interventions import build_declaration
+from workflow_scripts.storage.sources.git_objects import GitFile, resolved
+from workflow_scripts.storage.sources.hub import HubSource
+from workflow_scripts.storage.sources.lfs_client import parse_answer
+from workflow_scripts.storage.sources.source import Repository
+from workflow_scripts.suite.arms import build_declaration
 from workflow_scripts.suite.registry import build_suite, load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml, parse_yaml

@@ -3,7 +3,7 @@
 import pytest
 
 from workflow_scripts.published.import_results import build_table, import_folder
-from workflow_scripts.published.table import read_table
+from workflow_scripts.published.results_table import read_table
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from workflow_scripts.published.claims import (
     claim_of_path,
     size_of,
 )
-from workflow_scripts.published.identity import hub_step, identify
+from workflow_scripts.published.formats.identity import hub_step, identify
 
 PATHS = {
     "pythia-v1/pythia-1b-bf16/zero-shot/1b-bf16-5shot_step128.json": ("v1", "1b", "standard", None, 128, 0),

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 
 from workflow_scripts.errors import DataError, MissingInputError
-from workflow_scripts.published.findings import DROPPED, RELABELLED, has_note, without_dropped
 from workflow_scripts.published.import_results import main
-from workflow_scripts.published.rules_content import timestamp
+from workflow_scripts.published.results_table import COLUMNS, read_table, source_of, write_table
+from workflow_scripts.published.rules.findings import DROPPED, RELABELLED, has_note, without_dropped
+from workflow_scripts.published.rules.rules_content import timestamp
 from workflow_scripts.published.summary import final_scores, final_table, suite_rows
-from workflow_scripts.published.table import COLUMNS, read_table, source_of, write_table
 
 # Accuracies at step 143000 as listed in experiments.md, made by another script; 70m ... 12b.
 ZERO_STANDARD = {

@@ -7,12 +7,12 @@ import pytest
 
 from workflow_scripts.errors import DataError
 from workflow_scripts.published.compare import COUNTERPARTS, compare, main
+from workflow_scripts.published.results_table import read_table, to_frame, write_table
 from workflow_scripts.published.summary import suite_rows
-from workflow_scripts.published.table import read_table, to_frame, write_table
-from workflow_scripts.suite.figures import PUBLISHED_TASKS
-from workflow_scripts.suite.graph import Graph
+from workflow_scripts.suite.figure_names import PUBLISHED_TASKS
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.workflow.graph import Graph
 
 
 @pytest.fixture(scope="module")

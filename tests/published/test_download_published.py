@@ -8,12 +8,12 @@ import pytest
 
 from tests.storage.git_server import GitServer, publish
 from workflow_scripts.published.import_results import main as import_results
-from workflow_scripts.published.table import read_table
+from workflow_scripts.published.results_table import read_table
 from workflow_scripts.storage.download import main as download
-from workflow_scripts.suite.graph import Graph
 from workflow_scripts.suite.layout import UPSTREAM, UPSTREAM_RECEIPT
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.workflow.graph import Graph
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 RECIPE = b'{"num-layers": 6, "hidden-size": 512, "num-attention-heads": 7}\n'

@@ -6,7 +6,7 @@ import pytest
 
 from workflow_scripts.published.compare import compare
 from workflow_scripts.published.import_results import build_table, import_folder
-from workflow_scripts.published.table import read_table, write_table
+from workflow_scripts.published.results_table import read_table, write_table
 
 # As lm-eval 0.4.13 wrote them for a tiny model: a group, two filters of one task, errors that are not defined.
 RESULTS = {

@@ -3,8 +3,8 @@
 import pytest
 
 from workflow_scripts.errors import MissingInputError
+from workflow_scripts.published.formats.recipe_files import recipe_defects
 from workflow_scripts.published.import_results import main
-from workflow_scripts.published.recipe_files import recipe_defects
 
 SOUND = """{
   # model settings

@@ -4,8 +4,8 @@ import pytest
 from synthetic_run import draw_arguments, write_run
 
 from workflow_scripts.report.draw import main as draw
-from workflow_scripts.report.registry import FIGURES as REGISTRY
-from workflow_scripts.suite.experiments import TABLES
+from workflow_scripts.report.figures.all_figures import FIGURES as REGISTRY
+from workflow_scripts.suite.experiment_files import TABLES
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from workflow_scripts.published.table import COLUMNS, to_frame, write_table
+from workflow_scripts.published.results_table import COLUMNS, to_frame, write_table
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.report.axes import TokenScale, label_line_ends, set_token_axis, spread, thin_ticks
-from workflow_scripts.report.style import house_style, ordered_sizes, parameters_of_size, size_colours
+from workflow_scripts.report.drawing.axes import TokenScale, label_line_ends, set_token_axis, spread, thin_ticks
+from workflow_scripts.report.drawing.style import house_style, ordered_sizes, parameters_of_size, size_colours
 
 STEPS = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 3000, *range(13000, 143001, 10000)]
 TOKENS = [step * 2_097_152 for step in STEPS]

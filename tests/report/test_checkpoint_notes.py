@@ -6,10 +6,10 @@ import jinja2
 import pytest
 from synthetic_run import build_arguments
 
-from workflow_scripts.checkpoints.defects import Defect, write_defects
+from workflow_scripts.checkpoints.defect_table import Defect, write_defects
 from workflow_scripts.report.build import TEMPLATES
 from workflow_scripts.report.build import main as build
-from workflow_scripts.report.checkpoint_notes import checkpoint_notes
+from workflow_scripts.report.page.checkpoint_notes import checkpoint_notes
 
 DUPLICATE = Defect("m", "step8", "duplicate", "same weights as <m> step4")
 SPIKE = Defect("m", "step16", "score-spike", "2 of 5 tasks")

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from workflow_scripts.published.compare import compare
+from workflow_scripts.published.results_table import read_table
 from workflow_scripts.published.summary import suite_rows
-from workflow_scripts.published.table import read_table
 from workflow_scripts.report.build import main as build
-from workflow_scripts.report.comparison_section import comparison_sentence, comparison_tables
+from workflow_scripts.report.page.comparison_section import comparison_sentence, comparison_tables
 
 
 @pytest.fixture(scope="module")

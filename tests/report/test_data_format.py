@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from test_own_points import own_rows
 
-from workflow_scripts.checkpoints.defects import HEADER as DEFECT_HEADER
+from workflow_scripts.checkpoints.defect_table import HEADER as DEFECT_HEADER
 from workflow_scripts.checkpoints.ledger_file import HEADER as LEDGER_HEADER
 from workflow_scripts.evaluation.collect import COLUMNS as SCORE_COLUMNS
 from workflow_scripts.published.compare import compare
-from workflow_scripts.published.findings import Defect
 from workflow_scripts.published.import_results import SourceFile
+from workflow_scripts.published.results_table import SCHEMA, read_table
+from workflow_scripts.published.rules.findings import Defect
 from workflow_scripts.published.scoreboard import scoreboard
-from workflow_scripts.published.table import SCHEMA, read_table
-from workflow_scripts.report.curves import PLOTTED
-from workflow_scripts.suite.experiments import TABLES
+from workflow_scripts.report.drawing.curve_panels import PLOTTED
+from workflow_scripts.suite.experiment_files import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 TYPES = {"text", "whole", "float", "flag"}

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_scripts.experiments.confusion import read_published
-from workflow_scripts.experiments.training_map import read_training_map
-from workflow_scripts.report.figure import save_drawing
-from workflow_scripts.report.registry import FIGURES
-from workflow_scripts.report.style import house_style
-from workflow_scripts.report.tables import Tables
-from workflow_scripts.suite.experiments import TABLES
+from workflow_scripts.experiments.memory.confusion import read_published
+from workflow_scripts.experiments.statistics.training_map import read_training_map
+from workflow_scripts.report.drawing.figure import save_drawing
+from workflow_scripts.report.drawing.style import house_style
+from workflow_scripts.report.figures.all_figures import FIGURES
+from workflow_scripts.report.report_tables import Tables
+from workflow_scripts.suite.experiment_files import TABLES
 from workflow_scripts.suite.registry import load_suite
 
 MODELS = (("pocket-90k", "90k"), ("pocket-1m", "1m"))

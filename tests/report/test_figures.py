@@ -10,22 +10,22 @@ import yaml
 from synthetic_run import LAST, draw_arguments, main_models, run_settings, score, scores_frame
 
 from workflow_scripts.errors import DataError, MissingInputError, UnknownNameError
-from workflow_scripts.published.table import read_table
+from workflow_scripts.published.results_table import read_table
 from workflow_scripts.report.draw import main as draw
-from workflow_scripts.report.figure import rendered
-from workflow_scripts.report.loss_figures import smoothed, thinned
-from workflow_scripts.report.published_figures import published_scores
-from workflow_scripts.report.registry import FIGURES as REGISTRY
-from workflow_scripts.report.score_figures import (
+from workflow_scripts.report.drawing.figure import rendered
+from workflow_scripts.report.drawing.style import house_style
+from workflow_scripts.report.figures.all_figures import FIGURES as REGISTRY
+from workflow_scripts.report.figures.loss_figures import smoothed, thinned
+from workflow_scripts.report.figures.published_figures import published_scores
+from workflow_scripts.report.figures.score_figures import (
     five_shot_minus_zero_shot,
     scores_against_parameters,
     scores_over_training,
 )
+from workflow_scripts.report.report_tables import Tables
 from workflow_scripts.report.score_rows import by_task, shot_difference
-from workflow_scripts.report.style import house_style
-from workflow_scripts.report.tables import Tables
-from workflow_scripts.suite.experiments import TABLES
-from workflow_scripts.suite.figures import figure_names
+from workflow_scripts.suite.experiment_files import TABLES
+from workflow_scripts.suite.figure_names import figure_names
 from workflow_scripts.suite.run import load_run
 
 DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())

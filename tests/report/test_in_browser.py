@@ -9,7 +9,7 @@ from browser import PROGRAM, Browser
 from synthetic_run import FIGURES, build_arguments
 
 from workflow_scripts.report.build import main as build
-from workflow_scripts.report.registry import FIGURES as REGISTRY
+from workflow_scripts.report.figures.all_figures import FIGURES as REGISTRY
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason="no browser on this machine")]
 LONGEST_LOAD = 2.0  # seconds

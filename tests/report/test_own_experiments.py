@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 
+from workflow_scripts.published.results_table import read_table
 from workflow_scripts.published.summary import suite_rows
-from workflow_scripts.published.table import read_table
-from workflow_scripts.report.own_experiments import COMPARED_ROWS, own_memorized
-from workflow_scripts.report.registry import FIGURES
-from workflow_scripts.report.style import house_style
-from workflow_scripts.report.tables import Tables, load_tables, own_scores, read_published_file
-from workflow_scripts.suite.figures import OWN_TABLES, PUBLISHED_FILES
+from workflow_scripts.report.drawing.style import house_style
+from workflow_scripts.report.figures.all_figures import FIGURES
+from workflow_scripts.report.figures.own_experiments import COMPARED_ROWS, own_memorized
+from workflow_scripts.report.report_tables import Tables, load_tables, own_scores, read_published_file
+from workflow_scripts.suite.figure_names import OWN_TABLES, PUBLISHED_FILES
 
 SHIFT, STEP = 0.05, 143000
 SIZES = ("410m", "1.4b")

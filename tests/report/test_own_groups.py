@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 
+from workflow_scripts.published.results_table import read_table
 from workflow_scripts.published.summary import final_scores, suite_rows
-from workflow_scripts.published.table import read_table
-from workflow_scripts.report.final_tables import published_final_zero_shot, score_text
-from workflow_scripts.report.published_groups import published_blimp, published_mmlu, published_wikitext
-from workflow_scripts.report.style import house_style
-from workflow_scripts.report.tables import Tables, own_scores
-from workflow_scripts.suite.figures import figure_needs
+from workflow_scripts.report.drawing.style import house_style
+from workflow_scripts.report.figures.final_tables import published_final_zero_shot, score_text
+from workflow_scripts.report.figures.published_groups import published_blimp, published_mmlu, published_wikitext
+from workflow_scripts.report.report_tables import Tables, own_scores
+from workflow_scripts.suite.figure_names import figure_needs
 
 SHIFT = 0.05
 TODAY, FAIR = "pythia-160m", "pythia-160m-deduped"

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from workflow_scripts.published.compare import compare
+from workflow_scripts.published.results_table import read_table, to_frame, write_table
 from workflow_scripts.published.scoreboard import scoreboard
-from workflow_scripts.published.table import read_table, to_frame, write_table
 from workflow_scripts.report.draw import main as draw
-from workflow_scripts.report.tables import load_tables
+from workflow_scripts.report.report_tables import load_tables
 from workflow_scripts.suite.registry import load_suite
 
 MODELS = ("pythia-160m", "pythia-160m-deduped")

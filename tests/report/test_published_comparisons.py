@@ -2,9 +2,9 @@
 
 import pytest
 
-from workflow_scripts.published.table import read_table
-from workflow_scripts.report.published_arms import gender_rows
-from workflow_scripts.report.published_comparisons import batch_rows, data_difference, final_by_family
+from workflow_scripts.published.results_table import read_table
+from workflow_scripts.report.figures.published_arms import gender_rows
+from workflow_scripts.report.figures.published_comparisons import batch_rows, data_difference, final_by_family
 
 
 @pytest.fixture(scope="module")

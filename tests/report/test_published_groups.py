@@ -9,16 +9,16 @@ import pytest
 import yaml
 from synthetic_run import draw_arguments
 
+from workflow_scripts.published.results_table import read_table
 from workflow_scripts.published.summary import LAST_STEP, final_scores, suite_rows
-from workflow_scripts.published.table import read_table
 from workflow_scripts.report.draw import main as draw
-from workflow_scripts.report.published_arithmetic import multiplication
-from workflow_scripts.report.published_arms import arm_rows
-from workflow_scripts.report.published_bias import net_bias
-from workflow_scripts.report.published_comparisons import final_by_family
-from workflow_scripts.report.published_groups import PHENOMENA, group_means, phenomenon
-from workflow_scripts.report.published_versions import version_pairs
-from workflow_scripts.suite.figures import PUBLISHED_FILES, figure_names
+from workflow_scripts.report.figures.published_arithmetic import multiplication
+from workflow_scripts.report.figures.published_arms import arm_rows
+from workflow_scripts.report.figures.published_bias import net_bias
+from workflow_scripts.report.figures.published_comparisons import final_by_family
+from workflow_scripts.report.figures.published_groups import PHENOMENA, group_means, phenomenon
+from workflow_scripts.report.figures.published_versions import version_pairs
+from workflow_scripts.suite.figure_names import PUBLISHED_FILES, figure_names
 from workflow_scripts.suite.run import load_run
 
 

@@ -11,10 +11,10 @@ from synthetic_run import FIGURES, LAST, build_arguments, score, scores_frame
 
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.report.build import main as build
-from workflow_scripts.report.explore import shown_steps
-from workflow_scripts.report.inputs import read_inputs, read_json
-from workflow_scripts.report.sections import address_of
-from workflow_scripts.report.verdicts import direction, find_verdicts
+from workflow_scripts.report.page.explorer_data import shown_steps
+from workflow_scripts.report.page.report_inputs import read_inputs, read_json
+from workflow_scripts.report.page.sections import address_of
+from workflow_scripts.report.page.verdicts import direction, find_verdicts
 
 
 class Page(HTMLParser):

@@ -11,7 +11,7 @@ import pytest
 
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.credentials import hide_secrets, public_url, refuse_tokens
-from workflow_scripts.storage.http_reader import origin
+from workflow_scripts.storage.http.http_reader import origin
 from workflow_scripts.storage.records import record_path, write_record
 
 TOKEN = "hf_" + "abcdefghijklmnopqrstuvwxyz0123"

@@ -20,10 +20,10 @@ from workflow_scripts.errors import (
     UnknownNameError,
 )
 from workflow_scripts.storage import download, make_lock
-from workflow_scripts.storage.fetch import fetch_all, fetch_file
-from workflow_scripts.storage.listing import known_files
+from workflow_scripts.storage.fetching.fetch_files import fetch_all, fetch_file
 from workflow_scripts.storage.lockfile import FileEntry, read_lock, write_lock
-from workflow_scripts.storage.sources import MirrorSource, Repository
+from workflow_scripts.storage.sources.listing import known_files
+from workflow_scripts.storage.sources.source import MirrorSource, Repository
 
 FILES = {"a-00000.bin": b"first shard" * 1000, "a-00001.bin": b"second", "sub/a.idx": b""}
 

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow_scripts.errors import IntegrityError, TransferError
-from workflow_scripts.storage.fetch import fetch_all, fetch_file
+from workflow_scripts.storage.fetching.byte_counter import Meter
+from workflow_scripts.storage.fetching.fetch_files import fetch_all, fetch_file
+from workflow_scripts.storage.http.retry import RetryableError, RetryPolicy
 from workflow_scripts.storage.lockfile import FileEntry
-from workflow_scripts.storage.meter import Meter
-from workflow_scripts.storage.retry import RetryableError, RetryPolicy
-from workflow_scripts.storage.sources import ByteStream, Repository
+from workflow_scripts.storage.sources.source import ByteStream, Repository
 
 CONTENT = bytes(hashlib.shake_256(b"properties").digest(5_000))
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -16,15 +16,15 @@ import pytest
 from tests.storage.git_server import GitServer, LfsFault, git, publish
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError, TransferError, UnknownNameError
 from workflow_scripts.storage import download
-from workflow_scripts.storage.catalog import open_source
-from workflow_scripts.storage.fetch import fetch_all
-from workflow_scripts.storage.git_objects import GitFile, checked_url, resolved
-from workflow_scripts.storage.lfs_client import lfs_url, parse_answer
-from workflow_scripts.storage.lfs_program import STORAGE, LfsProgram
-from workflow_scripts.storage.listing import known_files
+from workflow_scripts.storage.fetching.fetch_files import fetch_all
+from workflow_scripts.storage.http.retry import RetryableError, RetryPolicy
 from workflow_scripts.storage.lockfile import FileEntry
-from workflow_scripts.storage.retry import RetryableError, RetryPolicy
-from workflow_scripts.storage.sources import Repository
+from workflow_scripts.storage.sources.catalog import open_source
+from workflow_scripts.storage.sources.git_objects import GitFile, checked_url, resolved
+from workflow_scripts.storage.sources.lfs_client import lfs_url, parse_answer
+from workflow_scripts.storage.sources.lfs_program import STORAGE, LfsProgram
+from workflow_scripts.storage.sources.listing import known_files
+from workflow_scripts.storage.sources.source import Repository
 
 QUICK = RetryPolicy(attempts=3, first_wait=0.005, longest_wait=0.01)
 SHARD = bytes(hashlib.shake_256(b"lfs tests").digest(400_001))

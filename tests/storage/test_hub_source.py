@@ -10,13 +10,13 @@ import pytest
 from tests.storage.fault_hub import Fault, FaultHub, commit_of, git_blob
 from workflow_scripts.errors import ConfigError, IntegrityError, TransferError, UnknownNameError
 from workflow_scripts.storage import make_lock
-from workflow_scripts.storage.catalog import open_source
-from workflow_scripts.storage.fetch import fetch_all, fetch_file
-from workflow_scripts.storage.hub import checked_endpoint, may_have_token
-from workflow_scripts.storage.listing import known_files
+from workflow_scripts.storage.fetching.fetch_files import fetch_all, fetch_file
+from workflow_scripts.storage.http.retry import RetryPolicy
 from workflow_scripts.storage.lockfile import FileEntry, read_lock, write_lock
-from workflow_scripts.storage.retry import RetryPolicy
-from workflow_scripts.storage.sources import Repository
+from workflow_scripts.storage.sources.catalog import open_source
+from workflow_scripts.storage.sources.hub import checked_endpoint, may_have_token
+from workflow_scripts.storage.sources.listing import known_files
+from workflow_scripts.storage.sources.source import Repository
 
 QUICK = RetryPolicy(attempts=3, first_wait=0.005, longest_wait=0.01)
 SHARD = bytes(range(256)) * 20

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow_scripts.errors import TransferError
-from workflow_scripts.storage import pauses
-from workflow_scripts.storage.http_reader import retry_after
-from workflow_scripts.storage.retry import PausedError, RetryableError, RetryPolicy, retrying
+from workflow_scripts.storage.http import pauses
+from workflow_scripts.storage.http.http_reader import retry_after
+from workflow_scripts.storage.http.retry import PausedError, RetryableError, RetryPolicy, retrying
 
 
 @given(st.integers(1, 40), st.none() | st.floats(0, 900))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import errno
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -27,20 +26,23 @@ from workflow_scripts.errors import (
     TransferError,
     UnknownNameError,
 )
-from workflow_scripts.storage import git_objects, http_reader, lfs_program, make_lock, records, stale, write_run
+from workflow_scripts.provenance import stale
+from workflow_scripts.storage import make_lock, records
 from workflow_scripts.storage.atomic import write_text
-from workflow_scripts.storage.catalog import Access, open_source
 from workflow_scripts.storage.digests import ContentHash
-from workflow_scripts.storage.fetch import check_answer
+from workflow_scripts.storage.fetching.fetch_files import check_answer
+from workflow_scripts.storage.fetching.partial_file import Part
 from workflow_scripts.storage.hashing import sha256_file, sha256_text
-from workflow_scripts.storage.http_reader import byte_stream
-from workflow_scripts.storage.lfs_client import open_store
-from workflow_scripts.storage.listing import known_files, read_small
+from workflow_scripts.storage.http import http_reader
+from workflow_scripts.storage.http.http_reader import byte_stream
+from workflow_scripts.storage.http.retry import RetryableError, RetryPolicy
 from workflow_scripts.storage.lockfile import FileEntry
-from workflow_scripts.storage.partial import Part
-from workflow_scripts.storage.retry import RetryableError, RetryPolicy
 from workflow_scripts.storage.source_arguments import add_patience_arguments, policy_of
-from workflow_scripts.storage.sources import ByteStream, MirrorSource, Repository
+from workflow_scripts.storage.sources import git_objects, lfs_program
+from workflow_scripts.storage.sources.catalog import Access, open_source
+from workflow_scripts.storage.sources.lfs_client import open_store
+from workflow_scripts.storage.sources.listing import known_files, read_small
+from workflow_scripts.storage.sources.source import ByteStream, MirrorSource, Repository
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4, example "abc"
 
@@ -48,18 +50,6 @@ ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS
 def test_hashes_are_those_of_the_standard(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_file(tmp_path / "a") == sha256_text("abc") == ABC
-
-
-# The run that is written for programs
-
-
-def test_a_run_is_written_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = tmp_path / "run.json"
-    assert cli.run(write_run.main, ["--run", '{"b": 1, "a": [2]}', "--output", str(output)]) == 0
-    assert json.loads(output.read_text()) == {"a": [2], "b": 1}
-    assert cli.run(write_run.main, ["--run", "{", "--output", str(output)]) == 2
-    assert "--run: not JSON" in capsys.readouterr().err
-    assert json.loads(output.read_text()) == {"a": [2], "b": 1}
 
 
 # Answers of servers

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from workflow_scripts.errors import ConfigError, MissingInputError, PipelineError, UnknownNameError
 from workflow_scripts.suite import layout
-from workflow_scripts.suite.check import merge
-from workflow_scripts.suite.figures import figure_names, figure_needs
+from workflow_scripts.suite.figure_names import figure_names, figure_needs
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml, parse_yaml
+from workflow_scripts.workflow.tools.check import merge
 
 
 @pytest.fixture

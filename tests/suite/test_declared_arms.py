@@ -3,8 +3,8 @@
 import pytest
 
 from workflow_scripts.errors import ConfigError, UnknownNameError
-from workflow_scripts.suite import interventions
-from workflow_scripts.suite.interventions import (
+from workflow_scripts.suite import arms
+from workflow_scripts.suite.arms import (
     Arm,
     build_declaration,
     function_path,
@@ -19,7 +19,7 @@ PAIRS = [["he", "she"]]
 @pytest.fixture
 def functions(tmp_path, monkeypatch):
     (tmp_path / "to_upper.py").touch()
-    monkeypatch.setattr(interventions, "FOLDER", tmp_path)
+    monkeypatch.setattr(arms, "FOLDER", tmp_path)
     return tmp_path
 
 
@@ -59,7 +59,7 @@ def test_arms_are_chosen_by_name_or_all():
         {"declaration": "mine", "arms": {name: {"direction": "identity", "start_step": 0} for name in "ab"}}
     )
     for wanted, expected in (("all", ["a", "b"]), ("b", ["b"]), (["b", "a"], ["b", "a"])):
-        assert [arm.name for arm in interventions.chosen_arms(declaration, wanted)] == expected
+        assert [arm.name for arm in arms.chosen_arms(declaration, wanted)] == expected
 
 
 def test_an_arm_may_start_at_a_hub_step():

@@ -7,15 +7,17 @@ import pytest
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, StorageError, UnknownNameError
-from workflow_scripts.suite import check, doctor, interventions, link_profiles, pins, plan, reference, unlock
-from workflow_scripts.suite.check import load_run_file
-from workflow_scripts.suite.experiments import experiments_of, models_of
-from workflow_scripts.suite.interventions import Arm, iteration_at, start_iteration
+from workflow_scripts.suite import arms, pinned_commits
+from workflow_scripts.suite.arms import Arm, iteration_at, start_iteration
+from workflow_scripts.suite.experiment_files import experiments_of, models_of
 from workflow_scripts.suite.registry import build_suite, load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.suite.schema import check_schema, coerce_text
 from workflow_scripts.suite.steps import nearest
+from workflow_scripts.workflow import plan
+from workflow_scripts.workflow.tools import check, doctor, link_profiles, reference_page, unlock
+from workflow_scripts.workflow.tools.check import load_run_file
 
 
 @pytest.fixture(autouse=True)
@@ -137,8 +139,8 @@ def test_linking_the_profiles_is_what_the_doctor_looks_for(tmp_path, monkeypatch
 
 
 def test_the_reference_program_writes_its_page(tmp_path):
-    assert cli.run(reference.main, ["--output", str(tmp_path / "page.md")]) == 0
-    assert (tmp_path / "page.md").read_text() == reference.page()
+    assert cli.run(reference_page.main, ["--output", str(tmp_path / "page.md")]) == 0
+    assert (tmp_path / "page.md").read_text() == reference_page.page()
 
 
 # The plan
@@ -272,11 +274,11 @@ def test_tables_that_are_none(tmp_path, content, error, words):
     if content is not None:
         table.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(error, match=words):
-        pins.known_defects(str(table))
+        pinned_commits.known_defects(str(table))
 
 
 def test_without_a_ledger_nothing_is_pinned(tmp_path):
-    assert pins.pinned_commits(str(tmp_path / "absent.tsv")) == {}
+    assert pinned_commits.pinned_commits(str(tmp_path / "absent.tsv")) == {}
 
 
 @pytest.mark.parametrize(
@@ -395,9 +397,9 @@ def test_models_of_a_resolved_run_are_the_suites(settings):
 
 def test_unknown_declarations_and_arms_are_refused_by_name():
     with pytest.raises(UnknownNameError, match="did you mean 'pronouns'"):
-        interventions.load_declaration("pronoun")
+        arms.load_declaration("pronoun")
     with pytest.raises(UnknownNameError, match="did you mean 'swap-7'"):
-        interventions.chosen_arms(interventions.load_declaration("pronouns"), "swap-8")
+        arms.chosen_arms(arms.load_declaration("pronouns"), "swap-8")
 
 
 def test_an_arm_must_leave_something_to_train():

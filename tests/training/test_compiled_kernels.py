@@ -12,8 +12,8 @@ import pytest
 from training_runs import Bench, digest
 
 from workflow_scripts.training import retrain
-from workflow_scripts.training.checkpoint import STATE, RunState, step_folder
 from workflow_scripts.training.recipe import Recipe, read_recipe
+from workflow_scripts.training.run.checkpoint import STATE, RunState, step_folder
 
 pytestmark = [
     pytest.mark.slow,

@@ -17,12 +17,13 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from workflow_scripts import cli
 from workflow_scripts.errors import MissingInputError, ModelError
 from workflow_scripts.suite.registry import load_suite
-from workflow_scripts.training import convert, neox_files
-from workflow_scripts.training.conversions import ROTARY, merge, parts, split
-from workflow_scripts.training.neox_files import layer_file, load, open_neox, rank_file
+from workflow_scripts.training import convert
+from workflow_scripts.training.neox import neox_files
+from workflow_scripts.training.neox.conversions import ROTARY, merge, parts, split
+from workflow_scripts.training.neox.neox_files import layer_file, load, open_neox, rank_file
 from workflow_scripts.training.publish import model_config
 from workflow_scripts.training.recipe import recipe_of
-from workflow_scripts.training.tensors import layer_prefix, tensor_shapes
+from workflow_scripts.training.tensor_shapes import layer_prefix, tensor_shapes
 from workflow_scripts.training.weight_files import HuggingFaceWeights
 
 MODEL = load_suite("pocket").model("pocket-90k")

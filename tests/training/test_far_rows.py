@@ -12,10 +12,10 @@ from training_runs import digest, timeless, write_data
 
 from workflow_scripts import cli
 from workflow_scripts.dataset import publish_shards
-from workflow_scripts.dataset.index_writer import indexed_writer
+from workflow_scripts.dataset.files.index_writer import indexed_writer
 from workflow_scripts.training import retrain
 from workflow_scripts.training.recipe import Recipe
-from workflow_scripts.training.rows import open_rows
+from workflow_scripts.training.run.training_rows import open_rows
 
 
 @pytest.fixture

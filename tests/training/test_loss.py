@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from workflow_scripts.training.loss import chunked_cross_entropy
+from workflow_scripts.training.run.loss import chunked_cross_entropy
 
 
 def tensors(tokens: int, width: int, vocabulary: int, spread: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

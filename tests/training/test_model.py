@@ -13,10 +13,10 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from workflow_scripts.errors import ModelError
 from workflow_scripts.suite.registry import load_suite
-from workflow_scripts.training.initialisation import initialise, standard_deviation, starting_tensor
-from workflow_scripts.training.model import GPTNeoX, rotary_tables
 from workflow_scripts.training.publish import model_config
 from workflow_scripts.training.recipe import Recipe, recipe_of
+from workflow_scripts.training.run.initialisation import initialise, standard_deviation, starting_tensor
+from workflow_scripts.training.run.model import GPTNeoX, rotary_tables
 
 # Parameters, and parameters without embeddings, as EleutherAI's README and the Hub's weights have them.
 PUBLISHED_COUNTS = {

@@ -20,11 +20,11 @@ from workflow_scripts import cli
 from workflow_scripts.dataset import build_index_maps
 from workflow_scripts.training import launch_neox, prepare_neox
 from workflow_scripts.training.convert import neox_to_hugging_face
-from workflow_scripts.training.initialisation import initialise
-from workflow_scripts.training.model import GPTNeoX
+from workflow_scripts.training.neox.neox_files import load
 from workflow_scripts.training.neox_config import recipe_from_config
-from workflow_scripts.training.neox_files import load
 from workflow_scripts.training.recipe import Recipe
+from workflow_scripts.training.run.initialisation import initialise
+from workflow_scripts.training.run.model import GPTNeoX
 
 
 class Prepared:

@@ -18,10 +18,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXForCausalLM
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError, MissingInputError, ModelError
 from workflow_scripts.training import publish as program
-from workflow_scripts.training.model import GPTNeoX
 from workflow_scripts.training.publish import cast_weights, publish, read_tokenizer
 from workflow_scripts.training.recipe import Recipe
-from workflow_scripts.training.start import load_weights
+from workflow_scripts.training.run.model import GPTNeoX
+from workflow_scripts.training.run.starting_point import load_weights
 
 
 @pytest.fixture

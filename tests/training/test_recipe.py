@@ -152,7 +152,7 @@ def test_unknown_model_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("size", ["14m", "1b", "6.9b", "12b"])
 def test_known_disputes_are_told(size: str) -> None:
-    from workflow_scripts.training.provenance import disputes, sources
+    from workflow_scripts.training.recipe_sources import disputes, sources
 
     model = load_suite("pythia").model(f"pythia-{size}")
     expected = {"14m": "deduplicated folder", "1b": "2.5e-4", "6.9b": "pythia#135", "12b": "pythia#162"}

@@ -11,10 +11,11 @@ from training_runs import write_data
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ModelError
-from workflow_scripts.training import checkpoint, replay, retrain
+from workflow_scripts.training import replay, retrain
 from workflow_scripts.training.publish import cast_weights
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.replay import compare
+from workflow_scripts.training.run import checkpoint
 
 
 class Original:

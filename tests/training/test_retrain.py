@@ -14,8 +14,9 @@ import pytest
 from training_runs import digest, timeless, write_data
 
 from workflow_scripts import cli
-from workflow_scripts.training import checkpoint, retrain
+from workflow_scripts.training import retrain
 from workflow_scripts.training.recipe import Recipe
+from workflow_scripts.training.run import checkpoint
 
 
 @pytest.fixture

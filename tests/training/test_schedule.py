@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.training.recipe import Recipe, recipe_of
-from workflow_scripts.training.schedule import LossScale, learning_rate
+from workflow_scripts.training.run.schedule import LossScale, learning_rate
 
 STEPS = (0, 1, 1430, 1431, 71500, 115138, 115139, 143000)
 # Shares of the peak at STEPS, computed with 40 digits from the formulas of gpt-neox.

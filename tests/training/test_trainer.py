@@ -15,16 +15,16 @@ from training_runs import ArrayRows, digest, make_rows, make_trainer, timeless, 
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from workflow_scripts.errors import ConfigError, DataError, ModelError
-from workflow_scripts.training import checkpoint
-from workflow_scripts.training.checkpoint import RunState
-from workflow_scripts.training.metrics import read_metrics
-from workflow_scripts.training.model import GPTNeoX
-from workflow_scripts.training.optimizer import build_optimizer, clip_gradients, has_decay
 from workflow_scripts.training.publish import model_config
 from workflow_scripts.training.recipe import Recipe
-from workflow_scripts.training.rows import check_source, micro_batch_rows
-from workflow_scripts.training.schedule import learning_rate
-from workflow_scripts.training.start import begin, fresh_state
+from workflow_scripts.training.run import checkpoint
+from workflow_scripts.training.run.checkpoint import RunState
+from workflow_scripts.training.run.model import GPTNeoX
+from workflow_scripts.training.run.optimizer import build_optimizer, clip_gradients, has_decay
+from workflow_scripts.training.run.schedule import learning_rate
+from workflow_scripts.training.run.starting_point import begin, fresh_state
+from workflow_scripts.training.run.training_log import read_metrics
+from workflow_scripts.training.run.training_rows import check_source, micro_batch_rows
 
 
 def independent_losses(recipe: Recipe, rows: ArrayRows, start: dict[str, torch.Tensor]) -> list[float]:

@@ -15,11 +15,12 @@ from torch.nn import functional
 from training_runs import ArrayRows, train
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.index_writer import indexed_writer
-from workflow_scripts.training import checkpoint, validate
-from workflow_scripts.training.model import GPTNeoX
+from workflow_scripts.dataset.files.index_writer import indexed_writer
+from workflow_scripts.training import validate
 from workflow_scripts.training.recipe import Recipe
-from workflow_scripts.training.start import load_weights
+from workflow_scripts.training.run import checkpoint
+from workflow_scripts.training.run.model import GPTNeoX
+from workflow_scripts.training.run.starting_point import load_weights
 
 
 @given(st.integers(2, 90), st.integers(1, 20), st.integers(1, 5))

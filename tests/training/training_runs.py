@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 from workflow_scripts.dataset import make_view
-from workflow_scripts.dataset.index_writer import indexed_writer
-from workflow_scripts.training.checkpoint import RunState
-from workflow_scripts.training.metrics import read_metrics
-from workflow_scripts.training.model import GPTNeoX
-from workflow_scripts.training.optimizer import build_optimizer
-from workflow_scripts.training.origin import Origin
+from workflow_scripts.dataset.files.index_writer import indexed_writer
 from workflow_scripts.training.recipe import Recipe
-from workflow_scripts.training.rows import RowSource
-from workflow_scripts.training.start import begin, fresh_state
-from workflow_scripts.training.trainer import Plan, Trainer
+from workflow_scripts.training.run.checkpoint import RunState
+from workflow_scripts.training.run.model import GPTNeoX
+from workflow_scripts.training.run.optimizer import build_optimizer
+from workflow_scripts.training.run.starting_point import begin, fresh_state
+from workflow_scripts.training.run.trainer import Plan, Trainer
+from workflow_scripts.training.run.training_log import read_metrics
+from workflow_scripts.training.run.training_rows import RowSource
+from workflow_scripts.training.run.warm_start import Origin
 
 WORKER = Path(__file__).with_name("parallel_worker.py")
 PATIENCE = (

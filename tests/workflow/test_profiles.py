@@ -11,7 +11,7 @@ from snakemake.api import SnakemakeApi
 from snakemake.cli import get_argument_parser
 from snakemake.settings.types import OutputSettings, Quietness, ResourceSettings
 
-PROFILES = ("default", "local", "slurm", "slurm-offline", "kubernetes")
+PROFILES = ("local", "slurm", "slurm-offline", "kubernetes")
 PLUGIN_PREFIXES = ("slurm-", "kubernetes-")
 SCIENCE = {"config", "configfile", "configfiles"}
 
@@ -20,12 +20,16 @@ def read(root, name):
     return yte.process_yaml((root / "profiles" / name / "profile.v9+.yaml").read_text(), require_use_yte=True)
 
 
-def test_the_default_profile_holds_nothing_but_the_logger(root):
-    assert {path.name for path in (root / "profiles").iterdir()} == set(PROFILES)
-    assert read(root, "default") == {"logger": "brief"}, "it silently overrides the others key by key"
+def test_the_default_profile_holds_only_what_all_profiles_share(root):
+    """It is read beside ``--profile slurm`` and would silently override that key by key."""
+    names = {path.name for path in (root / "profiles").iterdir()}
+    assert names == {*PROFILES, "default"}
+    shared = read(root, "default")
+    assert set(shared) == {"rerun-triggers", "logger"}
+    assert all({key: read(root, name)[key] for key in shared} == shared for name in PROFILES)
 
 
-@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("name", [*PROFILES, "default"])
 def test_every_profile_has_our_logger_where_it_can_be_imported(root, name, monkeypatch):
     assert read(root, name)["logger"] == "brief"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

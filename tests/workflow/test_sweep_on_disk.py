@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from workflow_scripts.suite.registry import load_suite
-from workflow_scripts.suite.sweep import checkpoint_bytes
+from workflow_scripts.workflow.sweep import checkpoint_bytes
 
 MODEL = load_suite("pythia").model("pythia-70m")
 STEPS = MODEL.steps[:40]

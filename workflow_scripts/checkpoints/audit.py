@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts import cli
-from workflow_scripts.checkpoints.defects import write_defects
-from workflow_scripts.checkpoints.findings import Seen, all_defects
+from workflow_scripts.checkpoints.defect_table import write_defects
 from workflow_scripts.checkpoints.inspection import Observation
 from workflow_scripts.checkpoints.ledger_file import Ledger, read_ledger
+from workflow_scripts.checkpoints.revision_defects import Seen, all_defects
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.suite.registry import load_suite

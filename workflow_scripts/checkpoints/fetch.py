@@ -20,22 +20,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workflow_scripts import cli
-from workflow_scripts.checkpoints.defects import refuse_defective
-from workflow_scripts.checkpoints.files import checkpoint_files, is_trainer_repository, trainer_files
+from workflow_scripts.checkpoints.checkpoint_files import checkpoint_files, is_trainer_repository, trainer_files
+from workflow_scripts.checkpoints.content_store import STORE, Store, split_companions
+from workflow_scripts.checkpoints.defect_table import refuse_defective
 from workflow_scripts.checkpoints.ledger_file import Revision, read_ledger
-from workflow_scripts.checkpoints.store import STORE, Store, split_companions
 from workflow_scripts.errors import DataError, IntegrityError, ModelError
 from workflow_scripts.storage.atomic import write_json, write_text
-from workflow_scripts.storage.catalog import SOURCES, open_source
 from workflow_scripts.storage.credentials import refuse_tokens
 from workflow_scripts.storage.download import receipt
-from workflow_scripts.storage.fetch import fetch_all
-from workflow_scripts.storage.listing import describe, joined, known_files
+from workflow_scripts.storage.fetching.fetch_files import fetch_all
+from workflow_scripts.storage.http.retry import RetryPolicy
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.records import write_record
-from workflow_scripts.storage.retry import RetryPolicy
 from workflow_scripts.storage.source_arguments import add_patience_arguments, policy_of
-from workflow_scripts.storage.sources import OWN_LOCK, Repository, Source
+from workflow_scripts.storage.sources.catalog import SOURCES, open_source
+from workflow_scripts.storage.sources.listing import describe, joined, known_files
+from workflow_scripts.storage.sources.source import OWN_LOCK, Repository, Source
 
 log = logging.getLogger(__name__)
 

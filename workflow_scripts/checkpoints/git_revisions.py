@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from workflow_scripts.checkpoints.files import is_checkpoint_file
+from workflow_scripts.checkpoints.checkpoint_files import is_checkpoint_file
 from workflow_scripts.checkpoints.ledger_file import MAIN, Revision
 from workflow_scripts.checkpoints.revisions import is_revision
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError
-from workflow_scripts.storage.git_objects import REMOTE, GitFile, GitObjects, resolved
+from workflow_scripts.storage.http.retry import RetryPolicy, retrying
 from workflow_scripts.storage.lockfile import LARGEST_LIST, FileEntry, checked_path
-from workflow_scripts.storage.retry import RetryPolicy, retrying
-from workflow_scripts.storage.sources import Repository
+from workflow_scripts.storage.sources.git_objects import REMOTE, GitFile, GitObjects, resolved
+from workflow_scripts.storage.sources.source import Repository
 
 PLACE = "{repository}"
 FILTER = "--filter=blob:limit=1k"

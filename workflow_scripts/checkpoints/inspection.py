@@ -10,15 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workflow_scripts.checkpoints.files import checkpoint_files, is_weight_file
+from workflow_scripts.checkpoints.checkpoint_files import checkpoint_files, is_weight_file
 from workflow_scripts.checkpoints.safetensors_header import Header, Tensor, read_header
-from workflow_scripts.checkpoints.samples import Sample, chosen_tensors, read_samples
+from workflow_scripts.checkpoints.tensor_samples import Sample, chosen_tensors, read_samples
 from workflow_scripts.errors import DataError, ModelError, shorten
-from workflow_scripts.storage.listing import describe, read_small
 from workflow_scripts.storage.lockfile import FileEntry, parse_lock
-from workflow_scripts.storage.sources import OWN_LOCK, Source
+from workflow_scripts.storage.sources.listing import describe, read_small
+from workflow_scripts.storage.sources.source import OWN_LOCK, Source
 from workflow_scripts.suite.models import Model
-from workflow_scripts.training.tensors import BUFFERS, EMBED_OUT, tensor_shapes
+from workflow_scripts.training.tensor_shapes import BUFFERS, EMBED_OUT, tensor_shapes
 
 DTYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}
 OTHER_HEAD = "lm_head.weight"  # what transformers 5 calls the unembedding in code; some files have it

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from workflow_scripts import cli
-from workflow_scripts.checkpoints.files import is_weight_file
+from workflow_scripts.checkpoints.checkpoint_files import is_weight_file
 from workflow_scripts.checkpoints.ledger_file import MAIN, Ledger, Revision, order, read_ledger, write_ledger
 from workflow_scripts.checkpoints.revisions import Revisions, open_revisions
 from workflow_scripts.errors import IntegrityError, shorten

@@ -16,7 +16,7 @@ from pathlib import Path
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.lockfile import FileEntry, checked_path, checked_sha256, checked_size
-from workflow_scripts.storage.sources import COMMIT, NAME
+from workflow_scripts.storage.sources.source import COMMIT, NAME
 
 HEADER = "model\tstep\tcommit\tfile\tsize\tsha256"
 MAIN = "main"

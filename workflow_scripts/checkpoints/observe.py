@@ -29,13 +29,13 @@ from workflow_scripts.errors import ConfigError
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.credentials import public_url, refuse_tokens
-from workflow_scripts.storage.http_reader import HttpReader
-from workflow_scripts.storage.hub import DENIED, HubSource, checked_endpoint
+from workflow_scripts.storage.http.http_reader import HttpReader
+from workflow_scripts.storage.http.retry import RetryPolicy
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.records import write_record
-from workflow_scripts.storage.retry import RetryPolicy
 from workflow_scripts.storage.source_arguments import add_patience_arguments, policy_of
-from workflow_scripts.storage.sources import ByteStream, MirrorSource, Repository, Source
+from workflow_scripts.storage.sources.hub import DENIED, HubSource, checked_endpoint
+from workflow_scripts.storage.sources.source import ByteStream, MirrorSource, Repository, Source
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workflow_scripts import cli
-from workflow_scripts.checkpoints.store import STORE, Store
+from workflow_scripts.checkpoints.content_store import STORE, Store
 from workflow_scripts.errors import ConfigError, MissingInputError
 from workflow_scripts.storage.atomic import sync_folder, write_json
 from workflow_scripts.storage.hashing import sha256_file

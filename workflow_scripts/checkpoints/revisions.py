@@ -16,16 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from workflow_scripts.checkpoints.files import is_checkpoint_file
+from workflow_scripts.checkpoints.checkpoint_files import is_checkpoint_file
 from workflow_scripts.checkpoints.ledger_file import MAIN, STEP, Revision, step_text
 from workflow_scripts.errors import IntegrityError, MissingInputError, UnknownNameError
 from workflow_scripts.storage.hashing import sha256_file
-from workflow_scripts.storage.http_reader import HttpReader
-from workflow_scripts.storage.hub import DENIED, HubSource, checked_endpoint
-from workflow_scripts.storage.listing import known_files, read_small
+from workflow_scripts.storage.http.http_reader import HttpReader
+from workflow_scripts.storage.http.retry import RetryPolicy, retrying
 from workflow_scripts.storage.lockfile import LARGEST_LIST, FileEntry
-from workflow_scripts.storage.retry import RetryPolicy, retrying
-from workflow_scripts.storage.sources import OWN_LOCK, MirrorSource, Repository, Source
+from workflow_scripts.storage.sources.hub import DENIED, HubSource, checked_endpoint
+from workflow_scripts.storage.sources.listing import known_files, read_small
+from workflow_scripts.storage.sources.source import OWN_LOCK, MirrorSource, Repository, Source
 
 
 class Revisions(Protocol):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.storage.sources import RangeReader
+from workflow_scripts.storage.sources.source import RangeReader
 
 LENGTH_BYTES = 8
 # The library's own limit is 100 MB; the header of the 12b model has about 60 kB.

@@ -19,7 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.index_maps import (
+from workflow_scripts.dataset.files.index_writer import with_suffix
+from workflow_scripts.dataset.files.indexed import Array, Index, check_bin_bytes, open_index
+from workflow_scripts.dataset.files.token_view import read_view
+from workflow_scripts.dataset.order.index_maps import (
     build_maps,
     current_hashes,
     link_maps,
@@ -27,9 +30,7 @@ from workflow_scripts.dataset.index_maps import (
     same_content,
     write_map_record,
 )
-from workflow_scripts.dataset.index_writer import with_suffix
-from workflow_scripts.dataset.indexed import Array, Index, check_bin_bytes, open_index
-from workflow_scripts.dataset.set_plan import (
+from workflow_scripts.dataset.order.set_plan import (
     SETS,
     Schedule,
     SetPlan,
@@ -39,7 +40,6 @@ from workflow_scripts.dataset.set_plan import (
     split_bounds,
     tokens_between,
 )
-from workflow_scripts.dataset.view import read_view
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.hashing import sha256_file

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.corpus import Document, read_documents, write_documents
+from workflow_scripts.dataset.corpus.corpus_reader import Document, read_documents, write_documents
 from workflow_scripts.storage.records import write_record
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.corpus import Document, read_documents, write_documents
+from workflow_scripts.dataset.corpus.corpus_reader import Document, read_documents, write_documents
 from workflow_scripts.errors import DataError, UnknownNameError
 from workflow_scripts.storage.records import write_record
 

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.batch_options import (
+from workflow_scripts.dataset.corpus.tokenizer_file import open_tokenizer
+from workflow_scripts.dataset.order.batch_options import (
     RunNumbers,
     add_number_options,
     add_source_options,
@@ -32,9 +33,8 @@ from workflow_scripts.dataset.batch_options import (
     opened_order,
     opened_rows,
 )
-from workflow_scripts.dataset.batches import check_iterations
-from workflow_scripts.dataset.lookups import OrderLookup, find_ngram
-from workflow_scripts.dataset.tokenizer_file import open_tokenizer
+from workflow_scripts.dataset.order.batches import check_iterations
+from workflow_scripts.dataset.order.lookups import OrderLookup, find_ngram
 from workflow_scripts.errors import ConfigError
 
 Answers = Iterator[dict[str, Any]]

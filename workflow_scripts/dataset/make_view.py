@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.indexed import check_token_range
-from workflow_scripts.dataset.shard_names import parse_shard_name
-from workflow_scripts.dataset.view import TokenData, describe, open_pair
+from workflow_scripts.dataset.files.indexed import check_token_range
+from workflow_scripts.dataset.files.shard_names import parse_shard_name
+from workflow_scripts.dataset.files.token_view import TokenData, describe, open_pair
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_json

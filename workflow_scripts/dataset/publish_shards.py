@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.cutting import WrittenFile, copy_run, cut, sizes_by_bytes, sizes_by_count
-from workflow_scripts.dataset.index_writer import with_suffix
-from workflow_scripts.dataset.indexed import check_bin_bytes, open_index
-from workflow_scripts.dataset.shard_names import PATTERN
+from workflow_scripts.dataset.files.cutting import WrittenFile, copy_run, cut, sizes_by_bytes, sizes_by_count
+from workflow_scripts.dataset.files.index_writer import with_suffix
+from workflow_scripts.dataset.files.indexed import check_bin_bytes, open_index
+from workflow_scripts.dataset.files.shard_names import PATTERN
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.lockfile import FileEntry, write_lock
 from workflow_scripts.storage.records import write_record
-from workflow_scripts.storage.sources import OWN_LOCK
+from workflow_scripts.storage.sources.source import OWN_LOCK
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.batch_options import add_number_options, numbers_of
-from workflow_scripts.dataset.index_maps import map_paths, shuffled_documents, shuffled_samples
-from workflow_scripts.dataset.mersenne import LegacyShuffle
-from workflow_scripts.dataset.npy_stream import in_blocks, write_npy
-from workflow_scripts.dataset.set_plan import Schedule, SetPlan, plan_set, requested_in_paths_mode
+from workflow_scripts.dataset.files.npy_stream import in_blocks, write_npy
+from workflow_scripts.dataset.order.batch_options import add_number_options, numbers_of
+from workflow_scripts.dataset.order.index_maps import map_paths, shuffled_documents, shuffled_samples
+from workflow_scripts.dataset.order.mersenne import LegacyShuffle
+from workflow_scripts.dataset.order.set_plan import Schedule, SetPlan, plan_set, requested_in_paths_mode
 from workflow_scripts.storage.records import write_record
 
 log = logging.getLogger(__name__)

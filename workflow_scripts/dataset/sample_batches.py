@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.batch_options import add_number_options, add_source_options, numbers_of, opened_rows
-from workflow_scripts.dataset.batches import batches, check_iterations
-from workflow_scripts.dataset.tokenizer_file import open_tokenizer
+from workflow_scripts.dataset.corpus.tokenizer_file import open_tokenizer
+from workflow_scripts.dataset.order.batch_options import add_number_options, add_source_options, numbers_of, opened_rows
+from workflow_scripts.dataset.order.batches import batches, check_iterations
 from workflow_scripts.storage.atomic import atomic_path
 from workflow_scripts.storage.records import write_record
 

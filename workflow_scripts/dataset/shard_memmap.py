@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.cutting import sizes_by_bytes
+from workflow_scripts.dataset.files.cutting import sizes_by_bytes
 from workflow_scripts.dataset.publish_shards import publish
 from workflow_scripts.errors import ConfigError, MissingInputError
 

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.corpus import TXT_DOCUMENTS, Document, read_documents
-from workflow_scripts.dataset.index_writer import IndexedWriter, indexed_writer, with_suffix
-from workflow_scripts.dataset.indexed import dtype_for_vocabulary
-from workflow_scripts.dataset.tokenizer_file import END_OF_DOCUMENT, open_tokenizer, set_threads, token_id
+from workflow_scripts.dataset.corpus.corpus_reader import TXT_DOCUMENTS, Document, read_documents
+from workflow_scripts.dataset.corpus.tokenizer_file import END_OF_DOCUMENT, open_tokenizer, set_threads, token_id
+from workflow_scripts.dataset.files.index_writer import IndexedWriter, indexed_writer, with_suffix
+from workflow_scripts.dataset.files.indexed import dtype_for_vocabulary
 from workflow_scripts.errors import ConfigError, DataError
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.records import write_record

@@ -17,8 +17,8 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.corpus import read_documents
-from workflow_scripts.dataset.tokenizer_file import END_OF_DOCUMENT, PADDING
+from workflow_scripts.dataset.corpus.corpus_reader import read_documents
+from workflow_scripts.dataset.corpus.tokenizer_file import END_OF_DOCUMENT, PADDING
 from workflow_scripts.errors import ConfigError, DataError
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.records import write_record

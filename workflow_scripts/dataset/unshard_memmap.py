@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.cutting import WrittenFile
-from workflow_scripts.dataset.joining import Joined, JoinPlan, check_count, join, plan_join
+from workflow_scripts.dataset.files.cutting import WrittenFile
+from workflow_scripts.dataset.files.joining import Joined, JoinPlan, check_count, join, plan_join
 from workflow_scripts.dataset.publish_shards import copy_file
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.lockfile import read_lock
 from workflow_scripts.storage.records import write_record
-from workflow_scripts.storage.sources import OWN_LOCK
+from workflow_scripts.storage.sources.source import OWN_LOCK
 
 log = logging.getLogger(__name__)
 

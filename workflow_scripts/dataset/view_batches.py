@@ -24,8 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.batch_options import add_number_options, add_source_options, numbers_of, opened_rows
-from workflow_scripts.dataset.batches import (
+from workflow_scripts.dataset.corpus.tokenizer_file import open_tokenizer
+from workflow_scripts.dataset.order.batch_options import add_number_options, add_source_options, numbers_of, opened_rows
+from workflow_scripts.dataset.order.batches import (
     Batch,
     batches,
     check_batch,
@@ -34,7 +35,6 @@ from workflow_scripts.dataset.batches import (
     read_ledger,
     write_ledger,
 )
-from workflow_scripts.dataset.tokenizer_file import open_tokenizer
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import atomic_path

@@ -20,9 +20,9 @@ from pathlib import Path
 import pandas as pd
 
 from workflow_scripts import cli
-from workflow_scripts.checkpoints.defects import write_defects
+from workflow_scripts.checkpoints.defect_table import write_defects
 from workflow_scripts.errors import ConfigError, DataError, EvaluationError, MissingInputError, shorten
-from workflow_scripts.evaluation.forensics import behaviour, score_defects
+from workflow_scripts.evaluation.scoring.forensics import behaviour, score_defects
 from workflow_scripts.storage.records import write_record
 
 NEEDED = ("model", "step", "shots", "task", "metric", "value", "stderr", "n")

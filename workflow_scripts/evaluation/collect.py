@@ -20,9 +20,9 @@ from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, shorten
-from workflow_scripts.evaluation.metrics import NOT_AVAILABLE
-from workflow_scripts.evaluation.results import metric_values, read_results
-from workflow_scripts.evaluation.score_files import CURRENT, ScoreFile, expected_files, parse_path, read_run
+from workflow_scripts.evaluation.scoring.metrics import NOT_AVAILABLE
+from workflow_scripts.evaluation.scoring.results import metric_values, read_results
+from workflow_scripts.evaluation.scoring.score_files import CURRENT, ScoreFile, expected_files, parse_path, read_run
 from workflow_scripts.storage.atomic import atomic_path, write_text
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record

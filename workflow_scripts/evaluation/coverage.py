@@ -24,9 +24,9 @@ from typing import Any
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError
 from workflow_scripts.evaluation.collect import check_owner
-from workflow_scripts.evaluation.protocols import name_in
-from workflow_scripts.evaluation.results import read_results
-from workflow_scripts.evaluation.score_files import STOCK, ScoreFile, expected_files, read_run
+from workflow_scripts.evaluation.planning.protocols import name_in
+from workflow_scripts.evaluation.scoring.results import read_results
+from workflow_scripts.evaluation.scoring.score_files import STOCK, ScoreFile, expected_files, read_run
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.records import write_record
 

@@ -28,15 +28,15 @@ import torch
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, EvaluationError, UnknownNameError, shorten
-from workflow_scripts.evaluation.describe import ROLLING
-from workflow_scripts.evaluation.engine import Engine
-from workflow_scripts.evaluation.metrics import Answers, TaskRequests, document_values
-from workflow_scripts.evaluation.plan import FEWSHOT_SEED, build_plan
-from workflow_scripts.evaluation.plan_file import Plan, read_plan
-from workflow_scripts.evaluation.results import read_answers
-from workflow_scripts.evaluation.scoring import score_plan
+from workflow_scripts.evaluation.build_plan import FEWSHOT_SEED, build_plan
+from workflow_scripts.evaluation.engine.engine import Engine
+from workflow_scripts.evaluation.planning.plan_file import Plan, read_plan
+from workflow_scripts.evaluation.planning.request_descriptions import ROLLING
+from workflow_scripts.evaluation.planning.tasks import compiled_templates, load_tasks, local_manager
+from workflow_scripts.evaluation.scoring.metrics import Answers, TaskRequests, document_values
+from workflow_scripts.evaluation.scoring.results import read_answers
+from workflow_scripts.evaluation.scoring.score_plan import score_plan
 from workflow_scripts.evaluation.stock import load_stock_model
-from workflow_scripts.evaluation.tasks import compiled_templates, load_tasks, local_manager
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import write_record
 

@@ -25,11 +25,11 @@ from pathlib import Path
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, EvaluationError, PipelineError, shorten
-from workflow_scripts.evaluation.jobs import Job, arithmetic, check_origin, make_job, unpublished
-from workflow_scripts.evaluation.plan_file import read_plan
+from workflow_scripts.evaluation.planning.plan_file import read_plan
+from workflow_scripts.evaluation.scoring.scoring_job import Job, arithmetic, check_origin, make_job, unpublished
 from workflow_scripts.storage.locks import exclusive
 
-# Names in scoring.py and attention.py, which need torch; a test compares them.
+# Names in score_plan.py and attention.py, which need torch; a test compares them.
 DTYPES = ("bfloat16", "float16", "float32")
 WAYS = ("sdpa", "flex")
 
@@ -42,10 +42,10 @@ def score_jobs(jobs: Sequence[Job], options: argparse.Namespace) -> dict[Path, P
     pending = [job for job in jobs if not job.publish()]
     if not pending:
         return {}
-    from workflow_scripts.evaluation import scoring, siblings
+    from workflow_scripts.evaluation.scoring import score_plan, siblings
 
-    place = scoring.in_its_place if options.ahead == 1 else unpublished
-    failed = scoring.score_all(pending, options, place)
+    place = score_plan.in_its_place if options.ahead == 1 else unpublished
+    failed = score_plan.score_all(pending, options, place)
     if options.ahead > 1 and not failed:
         siblings.work_ahead(pending[0], options)
     for job in pending:

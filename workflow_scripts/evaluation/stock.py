@@ -23,10 +23,10 @@ import torch
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.evaluation.model_folder import read_config, weights_identity
-from workflow_scripts.evaluation.results import NOT_METRICS, check_results
-from workflow_scripts.evaluation.tasks import TaskSource, compiled_templates, local_manager
-from workflow_scripts.evaluation.weights import check_tensor_names
+from workflow_scripts.evaluation.engine.model_weights import check_tensor_names
+from workflow_scripts.evaluation.planning.tasks import TaskSource, compiled_templates, local_manager
+from workflow_scripts.evaluation.scoring.model_folder import read_config, weights_identity
+from workflow_scripts.evaluation.scoring.results import NOT_METRICS, check_results
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import write_record
 

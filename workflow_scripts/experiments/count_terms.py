@@ -21,12 +21,12 @@ import pandas as pd
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.evaluation.encode import Encoder
+from workflow_scripts.evaluation.planning.encode import Encoder
+from workflow_scripts.experiments.frequency.terms import Term, counters, load_terms
 from workflow_scripts.experiments.outputs import write_frame
-from workflow_scripts.experiments.terms import Term, counters, load_terms
 from workflow_scripts.progress import Progress
 from workflow_scripts.training.recipe import Recipe, read_recipe
-from workflow_scripts.training.rows import RowSource, open_rows
+from workflow_scripts.training.run.training_rows import RowSource, open_rows
 
 LOG = logging.getLogger(__name__)
 ROWS_AT_ONCE = 1024

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from workflow_scripts.evaluation.engine import Engine
-from workflow_scripts.evaluation.scoring import DTYPES
+from workflow_scripts.evaluation.engine.engine import Engine
+from workflow_scripts.evaluation.scoring.score_plan import DTYPES
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:

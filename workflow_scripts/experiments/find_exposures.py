@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from workflow_scripts import cli
-from workflow_scripts.experiments.exposures import second_exposures
+from workflow_scripts.experiments.memory.exposures import second_exposures
 from workflow_scripts.storage.atomic import write_bytes
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.training.recipe import read_recipe
-from workflow_scripts.training.rows import open_rows
+from workflow_scripts.training.run.training_rows import open_rows
 
 LOG = logging.getLogger(__name__)
 

@@ -20,16 +20,16 @@ from typing import Any
 import pandas as pd
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.patched import read_patch
+from workflow_scripts.dataset.order.patched_rows import read_patch
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, shorten
-from workflow_scripts.evaluation.score_files import read_run
-from workflow_scripts.experiments.bias_items import GUARD_DATA
-from workflow_scripts.experiments.memorization_rows import placed
+from workflow_scripts.evaluation.scoring.score_files import read_run
+from workflow_scripts.experiments.bias.bias_items import GUARD_DATA
+from workflow_scripts.experiments.bias.published_effect import TABLE, published_effects
+from workflow_scripts.experiments.memory.memorization_rows import placed
 from workflow_scripts.experiments.outputs import probability, read_frame, write_frame, write_verdict
-from workflow_scripts.experiments.published_bias import TABLE, published_effects
-from workflow_scripts.experiments.resampling import mcnemar, paired_difference
-from workflow_scripts.suite.experiments import arm_folder, models_of
-from workflow_scripts.suite.interventions import IDENTITY, Arm, chosen_arms, load_declaration, start_iteration
+from workflow_scripts.experiments.statistics.resampling import mcnemar, paired_difference
+from workflow_scripts.suite.arms import IDENTITY, Arm, chosen_arms, load_declaration, start_iteration
+from workflow_scripts.suite.experiment_files import arm_folder, models_of
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.patched import Patch, write_patch
+from workflow_scripts.dataset.order.patched_rows import Patch, write_patch
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.evaluation.encode import Encoder
-from workflow_scripts.experiments.rewrite import (
+from workflow_scripts.evaluation.planning.encode import Encoder
+from workflow_scripts.experiments.bias.rewrite import (
     DIRECTIONS,
     Rewriter,
     Rows,
@@ -38,9 +38,9 @@ from workflow_scripts.experiments.rewrite import (
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.records import write_record
-from workflow_scripts.suite.interventions import Declaration, function_path, load_declaration
+from workflow_scripts.suite.arms import Declaration, function_path, load_declaration
 from workflow_scripts.training.recipe import Recipe, read_recipe
-from workflow_scripts.training.rows import RowSource, open_rows
+from workflow_scripts.training.run.training_rows import RowSource, open_rows
 
 LOG = logging.getLogger(__name__)
 ROWS_AT_ONCE = 2048

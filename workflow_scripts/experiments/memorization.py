@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts import cli
-from workflow_scripts.evaluation.score_files import read_run
-from workflow_scripts.experiments.memorization_rows import MemorizedRows, read_rows
+from workflow_scripts.evaluation.scoring.score_files import read_run
+from workflow_scripts.experiments.memory.memorization_rows import MemorizedRows, read_rows
 from workflow_scripts.experiments.outputs import probability, write_frame, write_verdict
-from workflow_scripts.experiments.poisson import (
+from workflow_scripts.experiments.statistics.poisson import (
     bin_counts,
     dispersion,
     holm,
@@ -30,7 +30,7 @@ from workflow_scripts.experiments.poisson import (
     rate_interval,
     trend,
 )
-from workflow_scripts.suite.experiments import memorization_steps, models_of, one_per_size
+from workflow_scripts.suite.experiment_files import memorization_steps, models_of, one_per_size
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 

@@ -19,12 +19,12 @@ from typing import Any
 import pandas as pd
 
 from workflow_scripts import cli
-from workflow_scripts.evaluation.score_files import read_run
-from workflow_scripts.experiments.confusion import PUBLISHED, Booleans, Confusion, read_published
-from workflow_scripts.experiments.memorization_rows import read_rows
+from workflow_scripts.evaluation.scoring.score_files import read_run
+from workflow_scripts.experiments.memory.confusion import PUBLISHED, Booleans, Confusion, read_published
+from workflow_scripts.experiments.memory.memorization_rows import read_rows
 from workflow_scripts.experiments.outputs import write_frame, write_verdict
-from workflow_scripts.experiments.poisson import rate_interval
-from workflow_scripts.suite.experiments import memorization_steps, models_of, one_per_size
+from workflow_scripts.experiments.statistics.poisson import rate_interval
+from workflow_scripts.suite.experiment_files import memorization_steps, models_of, one_per_size
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 

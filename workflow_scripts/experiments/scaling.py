@@ -21,12 +21,12 @@ from typing import Any
 import pandas as pd
 
 from workflow_scripts import cli
-from workflow_scripts.evaluation.score_files import read_run
+from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.outputs import read_frame, write_frame, write_verdict
-from workflow_scripts.experiments.power_law import FEWEST_SIZES, PowerLaw, describe, fit
 from workflow_scripts.experiments.predictability import compute_of
-from workflow_scripts.experiments.resampling import rank_correlation
-from workflow_scripts.suite.experiments import models_of, one_per_size
+from workflow_scripts.experiments.statistics.power_law import FEWEST_SIZES, PowerLaw, describe, fit
+from workflow_scripts.experiments.statistics.resampling import rank_correlation
+from workflow_scripts.suite.experiment_files import models_of, one_per_size
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from workflow_scripts import cli
 from workflow_scripts.errors import UnknownNameError
-from workflow_scripts.evaluation.encode import Encoder, encode_pairs
-from workflow_scripts.evaluation.engine import Engine
-from workflow_scripts.evaluation.forest import Forest, ScoredSequence, pack
-from workflow_scripts.evaluation.model_folder import read_config, weights_identity
-from workflow_scripts.experiments.bias_items import (
+from workflow_scripts.evaluation.engine.engine import Engine
+from workflow_scripts.evaluation.planning.encode import Encoder, encode_pairs
+from workflow_scripts.evaluation.planning.prefix_trees import Forest, ScoredSequence, pack
+from workflow_scripts.evaluation.scoring.model_folder import read_config, weights_identity
+from workflow_scripts.experiments.bias.bias_items import (
     GUARD_DATA,
     PAIR_DATA,
     WINOBIAS,

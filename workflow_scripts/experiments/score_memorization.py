@@ -23,14 +23,14 @@ import pandas as pd
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.evaluation.engine import Engine
-from workflow_scripts.evaluation.model_folder import weights_identity
+from workflow_scripts.evaluation.engine.engine import Engine
+from workflow_scripts.evaluation.scoring.model_folder import weights_identity
 from workflow_scripts.experiments.engine_options import (
     add_engine_arguments,
     add_trained_checkpoint_arguments,
     open_engine,
 )
-from workflow_scripts.experiments.greedy import (
+from workflow_scripts.experiments.memory.greedy import (
     Integers,
     first_misses,
     generated_tokens,
@@ -41,7 +41,7 @@ from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import atomic_path
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.training.recipe import Recipe, read_recipe
-from workflow_scripts.training.rows import RowSource, open_rows
+from workflow_scripts.training.run.training_rows import RowSource, open_rows
 
 LOG = logging.getLogger(__name__)
 SCORES = ("exact", "partial")

@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts import cli
-from workflow_scripts.evaluation.encode import Encoder, encode_pairs
-from workflow_scripts.evaluation.engine import Engine
-from workflow_scripts.evaluation.forest import Forest, pack
-from workflow_scripts.evaluation.model_folder import read_config, weights_identity
+from workflow_scripts.evaluation.engine.engine import Engine
+from workflow_scripts.evaluation.planning.encode import Encoder, encode_pairs
+from workflow_scripts.evaluation.planning.prefix_trees import Forest, pack
+from workflow_scripts.evaluation.scoring.model_folder import read_config, weights_identity
 from workflow_scripts.experiments.engine_options import add_checkpoint_arguments, add_engine_arguments, open_engine
+from workflow_scripts.experiments.frequency.questions import Task, load_tasks
 from workflow_scripts.experiments.outputs import write_frame
-from workflow_scripts.experiments.questions import Task, load_tasks
 from workflow_scripts.experiments.score_bias import TokenScores
 from workflow_scripts.suite.steps import hub_step_of_revision
 

@@ -22,13 +22,13 @@ import pandas as pd
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.evaluation.plan_file import Plan, read_plan
-from workflow_scripts.evaluation.results import read_answers
-from workflow_scripts.evaluation.score_files import read_run
-from workflow_scripts.experiments.agreement import Integers, kappa, predictions_of
+from workflow_scripts.evaluation.planning.plan_file import Plan, read_plan
+from workflow_scripts.evaluation.scoring.results import read_answers
+from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.outputs import write_frame, write_verdict
-from workflow_scripts.experiments.training_map import TRAINING_MAP, map_sentence, read_training_map
-from workflow_scripts.suite.experiments import models_of
+from workflow_scripts.experiments.statistics.agreement import Integers, kappa, predictions_of
+from workflow_scripts.experiments.statistics.training_map import TRAINING_MAP, map_sentence, read_training_map
+from workflow_scripts.suite.experiment_files import models_of
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 

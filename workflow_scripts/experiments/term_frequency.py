@@ -21,11 +21,17 @@ import pandas as pd
 
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError
-from workflow_scripts.evaluation.score_files import read_run
-from workflow_scripts.experiments.memorization_rows import placed
+from workflow_scripts.evaluation.scoring.score_files import read_run
+from workflow_scripts.experiments.memory.memorization_rows import placed
 from workflow_scripts.experiments.outputs import read_frame, write_frame, write_verdict
-from workflow_scripts.experiments.resampling import rank_correlation, spearman
-from workflow_scripts.suite.experiments import models_of, one_per_size, term_answers_file, term_count_files, term_steps
+from workflow_scripts.experiments.statistics.resampling import rank_correlation, spearman
+from workflow_scripts.suite.experiment_files import (
+    models_of,
+    one_per_size,
+    term_answers_file,
+    term_count_files,
+    term_steps,
+)
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 

@@ -22,10 +22,10 @@ import pandas as pd
 
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError
-from workflow_scripts.published.findings import DOUBTFUL, has_note
+from workflow_scripts.published.results_table import of_protocol, read_table
+from workflow_scripts.published.rules.findings import DOUBTFUL, has_note
 from workflow_scripts.published.scoreboard import scoreboard
 from workflow_scripts.published.summary import suite_rows
-from workflow_scripts.published.table import of_protocol, read_table
 from workflow_scripts.storage.atomic import atomic_path, write_json, write_text
 from workflow_scripts.storage.records import write_record
 

@@ -23,15 +23,15 @@ import pandas as pd
 
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError, MissingInputError
-from workflow_scripts.published import audit
 from workflow_scripts.published.claims import believe, claim_of_path
-from workflow_scripts.published.findings import Defect, Result, defects_text
-from workflow_scripts.published.identity import Identity, identify
-from workflow_scripts.published.known_files import differences, known_hashes
-from workflow_scripts.published.measurements import Content, Measurement
-from workflow_scripts.published.recipe_files import recipe_defects
-from workflow_scripts.published.shapes import read_result
-from workflow_scripts.published.table import COLUMNS, read_table, source_of, to_frame, write_table
+from workflow_scripts.published.formats.identity import Identity, identify
+from workflow_scripts.published.formats.known_files import differences, known_hashes
+from workflow_scripts.published.formats.measurements import Content, Measurement
+from workflow_scripts.published.formats.older_layouts import read_result
+from workflow_scripts.published.formats.recipe_files import recipe_defects
+from workflow_scripts.published.results_table import COLUMNS, read_table, source_of, to_frame, write_table
+from workflow_scripts.published.rules import run_rules
+from workflow_scripts.published.rules.findings import Defect, Result, defects_text
 from workflow_scripts.storage.atomic import write_bytes, write_text
 from workflow_scripts.storage.records import write_record
 
@@ -107,7 +107,7 @@ def import_file(collected: Import, path: Path, relative: str) -> SourceFile:
 
 def build_table(collected: Import) -> tuple[pd.DataFrame, list[Defect]]:
     """The tidy table with its notes, and the defects that the audit found."""
-    defects = audit.find_defects(collected.results)
+    defects = run_rules.find_defects(collected.results)
     notes = {id(result): "; ".join(dict.fromkeys(result.notes)) for result in collected.results}
     columns = collected.columns | {"note": [notes[id(result)] for result in collected.columns["note"]]}
     return to_frame(columns), defects

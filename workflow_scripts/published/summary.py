@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.published.findings import CONTROL, has_note, without_dropped
+from workflow_scripts.published.rules.findings import CONTROL, has_note, without_dropped
 from workflow_scripts.suite.registry import load_suite
 
 CORE_TASKS = ("lambada_openai", "piqa", "winogrande", "wsc", "arc_easy", "arc_challenge", "sciq", "logiqa")

@@ -18,12 +18,12 @@ import jinja2
 
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError
-from workflow_scripts.report import data_sections, sections
-from workflow_scripts.report.checkpoint_notes import checkpoint_notes
-from workflow_scripts.report.comparison_section import comparison_tables
-from workflow_scripts.report.explore import explore_data
-from workflow_scripts.report.inputs import AUDIT, ReportInputs, read_inputs
-from workflow_scripts.report.verdicts import by_kind, find_verdicts
+from workflow_scripts.report.page import data_sections, sections
+from workflow_scripts.report.page.checkpoint_notes import checkpoint_notes
+from workflow_scripts.report.page.comparison_section import comparison_tables
+from workflow_scripts.report.page.explorer_data import explore_data
+from workflow_scripts.report.page.report_inputs import AUDIT, ReportInputs, read_inputs
+from workflow_scripts.report.page.verdicts import by_kind, find_verdicts
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.records import write_record
 

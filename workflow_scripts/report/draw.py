@@ -17,10 +17,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from workflow_scripts import cli
-from workflow_scripts.report.figure import save_drawing
-from workflow_scripts.report.registry import FIGURES, figure_entry
-from workflow_scripts.report.style import house_style
-from workflow_scripts.report.tables import Tables, load_tables
+from workflow_scripts.report.drawing.figure import save_drawing
+from workflow_scripts.report.drawing.style import house_style
+from workflow_scripts.report.figures.all_figures import FIGURES, figure_entry
+from workflow_scripts.report.report_tables import Tables, load_tables
 
 logger = logging.getLogger(__name__)
 

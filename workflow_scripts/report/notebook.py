@@ -19,7 +19,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from workflow_scripts.errors import DataError, MissingInputError
-from workflow_scripts.report.style import METADATA
+from workflow_scripts.report.drawing.style import METADATA
 
 PARAMETERS = "parameters"  # tag of the cell whose names may be given other values
 FORMAT = 4  # nbformat's major version

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.report.curves import select, with_band
-from workflow_scripts.report.style import ordered_sizes
+from workflow_scripts.report.drawing.curve_panels import select, with_band
+from workflow_scripts.report.drawing.style import ordered_sizes
 from workflow_scripts.suite.models import Task
 from workflow_scripts.suite.registry import load_suite
 

@@ -25,12 +25,12 @@ from typing import Any
 from workflow_scripts import cli
 from workflow_scripts.errors import IntegrityError, MissingInputError, shorten
 from workflow_scripts.storage.atomic import write_json
-from workflow_scripts.storage.fetch import fetch_all
-from workflow_scripts.storage.listing import describe, joined, known_files
+from workflow_scripts.storage.fetching.fetch_files import fetch_all
 from workflow_scripts.storage.lockfile import FileEntry, read_lock, select
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.storage.source_arguments import add_source_arguments, opened, policy_of
-from workflow_scripts.storage.sources import Source
+from workflow_scripts.storage.sources.listing import describe, joined, known_files
+from workflow_scripts.storage.sources.source import Source
 
 # How huggingface_hub reads its switches.
 OFFLINE = ("1", "ON", "YES", "TRUE")

@@ -22,11 +22,11 @@ from pathlib import Path
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, IntegrityError, MissingInputError
 from workflow_scripts.storage.digests import hash_file
-from workflow_scripts.storage.listing import describe, known_files, read_small
 from workflow_scripts.storage.lockfile import LARGEST_LIST, FileEntry, checked_path, select, write_lock
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.storage.source_arguments import add_source_arguments, opened
-from workflow_scripts.storage.sources import Source, walk
+from workflow_scripts.storage.sources.listing import describe, known_files, read_small
+from workflow_scripts.storage.sources.source import Source, walk
 
 log = logging.getLogger(__name__)
 

@@ -19,13 +19,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts import ROOT
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.credentials import hide_secrets
 from workflow_scripts.storage.hashing import sha256_file
 
 RECORD_SUFFIX = ".record.json"
 LIBRARIES = ("numpy", "torch", "lm_eval", "snakemake", "pandas", "tokenizers", "transformers")
-ROOT = Path(__file__).resolve().parents[2]
 STARTED = time.monotonic()
 
 

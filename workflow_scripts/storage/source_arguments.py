@@ -6,10 +6,10 @@ import argparse
 from contextlib import AbstractContextManager
 
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.storage.catalog import SOURCES, open_source
 from workflow_scripts.storage.credentials import refuse_tokens
-from workflow_scripts.storage.retry import RetryPolicy
-from workflow_scripts.storage.sources import KINDS, Repository, Source
+from workflow_scripts.storage.http.retry import RetryPolicy
+from workflow_scripts.storage.sources.catalog import SOURCES, open_source
+from workflow_scripts.storage.sources.source import KINDS, Repository, Source
 
 
 def add_source_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:

@@ -23,11 +23,11 @@ from workflow_scripts.errors import IntegrityError, MissingInputError
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.digests import BLOCK, ContentHash
+from workflow_scripts.storage.fetching.byte_counter import Meter
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.lockfile import FileEntry, read_lock, select
-from workflow_scripts.storage.meter import Meter
 from workflow_scripts.storage.records import record_path, write_record
-from workflow_scripts.storage.sources import OWN_LOCK, walk
+from workflow_scripts.storage.sources.source import OWN_LOCK, walk
 
 STATES = ("missing", "short", "long", "wrong", "unhashed", "extra")
 log = logging.getLogger(__name__)

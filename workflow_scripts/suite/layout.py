@@ -84,7 +84,7 @@ def score_file(model: str, step: int, shots: int, kind: str = CURRENT) -> str:
 
 def report_code() -> list[str]:
     """Code of the report: figures are cheap, so an edit draws them again; Snakemake compares contents, not dates."""
-    return sorted(str(path) for path in Path("workflow_scripts/report").glob("*.py"))
+    return sorted(str(path) for path in Path("workflow_scripts/report").rglob("*.py"))
 
 
 def run_folder(run: str) -> str:

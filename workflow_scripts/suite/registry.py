@@ -11,16 +11,15 @@ import functools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError
 from workflow_scripts.suite.models import Dataset, Model, Suite, Task
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.suite.schema import check_schema
 from workflow_scripts.suite.steps import expand_part, split_parts
 
-ROOT = Path(__file__).resolve().parents[2]
 SUITES = ROOT / "config" / "suites"
 VOCABULARY_MULTIPLE = 128  # GPT-NeoX pads the vocabulary to a multiple of 128 x tensor-parallel size
 SUFFIXES = {"standard": "", "deduped": "-deduped"}

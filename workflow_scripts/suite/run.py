@@ -15,7 +15,7 @@ from typing import Any
 
 from workflow_scripts.errors import ConfigError, MissingInputError, UnknownNameError
 from workflow_scripts.suite.models import Model, Suite, Task
-from workflow_scripts.suite.pins import known_defects
+from workflow_scripts.suite.pinned_commits import known_defects
 from workflow_scripts.suite.registry import load_suite, override, suite_names
 from workflow_scripts.suite.safe_yaml import load_yaml, refuse_what_no_run_may_hold
 from workflow_scripts.suite.schema import check_schema, coerce, load_schema

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
 
+from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError, shorten
 from workflow_scripts.suite.safe_yaml import StrictLoader
 
-SCHEMAS = Path(__file__).resolve().parents[2] / "config" / "schemas"
+SCHEMAS = ROOT / "config" / "schemas"
 
 
 @functools.cache

@@ -28,12 +28,12 @@ from workflow_scripts.storage.atomic import atomic_path, write_text
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
-from workflow_scripts.training.conversions import ROTARY, merge, parts, rotary_frequencies, split
-from workflow_scripts.training.neox_files import NeoxWriter, open_neox
+from workflow_scripts.training.neox.conversions import ROTARY, merge, parts, rotary_frequencies, split
+from workflow_scripts.training.neox.neox_files import NeoxWriter, open_neox
 from workflow_scripts.training.publish import model_config, tokenizer_files
 from workflow_scripts.training.recipe import Recipe, recipe_of
-from workflow_scripts.training.schedule import annealing_state
-from workflow_scripts.training.tensors import tensor_shapes
+from workflow_scripts.training.run.schedule import annealing_state
+from workflow_scripts.training.tensor_shapes import tensor_shapes
 from workflow_scripts.training.weight_files import HuggingFaceWeights, SafetensorsWriter
 
 WEIGHTS = "model.safetensors"

@@ -29,11 +29,11 @@ from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.lockfile import HEADER
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.suite.steps import Step
-from workflow_scripts.training import checkpoint
-from workflow_scripts.training.checkpoint import RunState
-from workflow_scripts.training.folders import whole_folder
-from workflow_scripts.training.model import DTYPES, MLP_FACTOR
 from workflow_scripts.training.recipe import Recipe
+from workflow_scripts.training.run import checkpoint
+from workflow_scripts.training.run.checkpoint import RunState
+from workflow_scripts.training.run.model import DTYPES, MLP_FACTOR
+from workflow_scripts.training.run.whole_folders import whole_folder
 
 LOG = logging.getLogger(__name__)
 PUBLISHED_DTYPES = ("float16", "float32")

@@ -279,7 +279,7 @@ def read_recipe(argument: str) -> Recipe:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print or write the recipe of one model of a suite."""
-    from workflow_scripts.training.provenance import disputes, sources
+    from workflow_scripts.training.recipe_sources import disputes, sources
 
     parser = cli.parser(__doc__)
     parser.add_argument("--suite", required=True, help="name of a file in config/suites, e.g. pythia")

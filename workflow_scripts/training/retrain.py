@@ -25,16 +25,16 @@ import torch
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.atomic import write_json
-from workflow_scripts.storage.catalog import SOURCES
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
-from workflow_scripts.training import checkpoint
-from workflow_scripts.training.allocator import keep_freed_memory
-from workflow_scripts.training.checkpoint import RunState
-from workflow_scripts.training.model import GPTNeoX
-from workflow_scripts.training.optimizer import build_optimizer
-from workflow_scripts.training.origin import Origin, read_origin
-from workflow_scripts.training.parallel import (
+from workflow_scripts.storage.sources.catalog import SOURCES
+from workflow_scripts.training.recipe import Recipe, read_recipe
+from workflow_scripts.training.run import checkpoint
+from workflow_scripts.training.run.allocator import keep_freed_memory
+from workflow_scripts.training.run.checkpoint import RunState
+from workflow_scripts.training.run.model import GPTNeoX
+from workflow_scripts.training.run.optimizer import build_optimizer
+from workflow_scripts.training.run.processes import (
     BACKENDS,
     KINDS,
     SINGLE,
@@ -45,10 +45,10 @@ from workflow_scripts.training.parallel import (
     settle,
     shard,
 )
-from workflow_scripts.training.recipe import Recipe, read_recipe
-from workflow_scripts.training.rows import RowSource, check_source, micro_batch_rows, named_rows
-from workflow_scripts.training.start import WHEN_DIFFERENT, begin, fresh_state
-from workflow_scripts.training.trainer import EAGER, KERNELS, Objective, Plan, Trainer, check_stop
+from workflow_scripts.training.run.starting_point import WHEN_DIFFERENT, begin, fresh_state
+from workflow_scripts.training.run.trainer import EAGER, KERNELS, Objective, Plan, Trainer, check_stop
+from workflow_scripts.training.run.training_rows import RowSource, check_source, micro_batch_rows, named_rows
+from workflow_scripts.training.run.warm_start import Origin, read_origin
 
 LOG = logging.getLogger(__name__)
 RECEIPT = "run.json"

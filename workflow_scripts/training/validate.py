@@ -26,19 +26,19 @@ import torch
 from torch import Tensor
 
 from workflow_scripts import cli
-from workflow_scripts.dataset.corpus import read_documents
+from workflow_scripts.dataset.corpus.corpus_reader import read_documents
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.records import write_record
-from workflow_scripts.training import checkpoint
-from workflow_scripts.training.checkpoint import RunState
-from workflow_scripts.training.loss import chunked_cross_entropy
-from workflow_scripts.training.model import GPTNeoX
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.retrain import set_threads
-from workflow_scripts.training.rows import check_tokens
-from workflow_scripts.training.start import load_weights
+from workflow_scripts.training.run import checkpoint
+from workflow_scripts.training.run.checkpoint import RunState
+from workflow_scripts.training.run.loss import chunked_cross_entropy
+from workflow_scripts.training.run.model import GPTNeoX
+from workflow_scripts.training.run.starting_point import load_weights
+from workflow_scripts.training.run.training_rows import check_tokens
 
 LOG = logging.getLogger(__name__)
 WINDOW_TOKENS = 4096
@@ -98,7 +98,7 @@ def validate(folder: Path, tokens: np.ndarray) -> Validation:
 
 def read_stream(view: Path) -> tuple[np.ndarray, list[Path]]:
     """All tokens of a data set, one after another, and the files they are in."""
-    from workflow_scripts.dataset.view import open_data
+    from workflow_scripts.dataset.files.token_view import open_data
 
     data = open_data(view)
     if data.tokens.n_tokens < 2:

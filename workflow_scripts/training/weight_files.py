@@ -20,8 +20,8 @@ from torch import Tensor
 from workflow_scripts.errors import MissingInputError, ModelError
 from workflow_scripts.storage.atomic import commit
 from workflow_scripts.storage.leftovers import temporary_name
-from workflow_scripts.training.neox_files import load, tensors_only
-from workflow_scripts.training.tensors import EMBED_OUT
+from workflow_scripts.training.neox.neox_files import load, tensors_only
+from workflow_scripts.training.tensor_shapes import EMBED_OUT
 
 NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
 OTHER_HEAD = "lm_head.weight"

@@ -25,8 +25,8 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from workflow_scripts import cli
 from workflow_scripts.errors import PipelineError
 from workflow_scripts.progress import Progress
-from workflow_scripts.suite.one_run import is_snakemake, runs_jobs
 from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.workflow.tools.one_run import is_snakemake, runs_jobs
 
 DEFAULT = Path("config") / "config.yaml"
 RESTART = re.compile(r"Trying to restart job (\d+)\.")

@@ -1,0 +1,1 @@
+"""Text and tokenizers, from which token files are made."""

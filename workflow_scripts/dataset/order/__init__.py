@@ -1,0 +1,1 @@
+"""The order of training: index maps, rows, batches and look-ups."""

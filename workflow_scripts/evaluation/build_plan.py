@@ -1,0 +1,213 @@
+r"""Make an evaluation plan: lm-eval builds the requests once, then they are tokenised and packed into one file.
+
+A plan belongs to a list of tasks, a number of shots, a tokenizer and a context length. Every checkpoint with that
+tokenizer is scored from it (workflow_scripts.evaluation.score) without lm-eval, data sets or tokenizer. Tasks whose
+definition fixes num_fewshot at 0 (BLiMP), and rolling perplexities, appear in zero-shot plans only; the header of a
+few-shot plan lists them under "left_out".
+
+    python -m workflow_scripts.evaluation.build_plan --tasks blimp lambada_openai arc_easy --shots 0 \
+        --data-dir mirror/datasets --tokenizer tokenizer.json --max-length 2048 --output plans/pythia/0-shot.plan
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import importlib.metadata
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workflow_scripts import cli
+from workflow_scripts.errors import ConfigError, EvaluationError
+from workflow_scripts.evaluation.planning.encode import Encoder, UnscorableError, encode_requests
+from workflow_scripts.evaluation.planning.plan_file import Plan, RequestTable, make_plan, write_plan
+from workflow_scripts.evaluation.planning.prefix_trees import Forest, pack
+from workflow_scripts.evaluation.planning.protocols import CURRENT, PROTOCOLS, name_in
+from workflow_scripts.evaluation.planning.request_descriptions import Collected, add_task, describe_group, set_shots
+from workflow_scripts.evaluation.planning.tasks import LoadedTasks, compiled_templates, load_tasks
+from workflow_scripts.storage.hashing import sha256_file
+from workflow_scripts.storage.records import write_record
+
+FEWSHOT_SEED = 1234  # lm-eval's own default
+LOGGER = logging.getLogger(__name__)
+
+
+def build_plan(
+    loaded: LoadedTasks, tokenizer: Path, *, shots: int, max_length: int, limit: float | None, seed: int
+) -> Plan:
+    """Plan for ``loaded`` tasks.
+
+    ``shots`` examples per prompt; ``max_length`` the models' context in tokens; ``limit`` first documents per task
+    (None: all, below 1: a share); ``seed`` of the few-shot draws. :class:`ConfigError` when no task takes that many
+    shots.
+    """
+    encoder = Encoder(tokenizer, max_length)
+    with without_collector():
+        collected, entries, left_out = collect_tasks(loaded, shots, limit, seed)
+        try:
+            forest, table = pack_requests(collected, encoder)
+        except UnscorableError as error:
+            raise EvaluationError(f"{name_of(error.document, entries)}{error}; leave the task out") from error
+    header = {
+        "lm_eval": importlib.metadata.version("lm_eval"),
+        "protocol": loaded.protocol,
+        "tokenizer_sha256": sha256_file(tokenizer),
+        "prefix_token_id": encoder.prefix_id,
+        "max_length": max_length,
+        "shots": shots,
+        "limit": limit,
+        "fewshot_seed": seed,
+        "tasks": entries,
+        "groups": [
+            describe_group(group, loaded.protocol) for name, group in loaded.groups.items() if present(group, entries)
+        ],
+        "left_out": left_out,
+        "data": {file.name: file.sha256() for file in used_files(loaded, entries)},
+    }
+    return make_plan(header, forest, table)
+
+
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """Keep Python from searching millions of living objects for garbage, which takes a sixth of a plan's time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def collect_tasks(
+    loaded: LoadedTasks, shots: int, limit: float | None, seed: int
+) -> tuple[Collected, list[dict[str, Any]], dict[str, str]]:
+    """Requests and header entries of all tasks that take ``shots``, and the others with the reason."""
+    collected, entries, left_out = Collected(), [], dict(loaded.unknown)
+    with compiled_templates():
+        for name, task in loaded.tasks.items():
+            reason = set_shots(task, shots, seed, loaded.protocol)
+            if reason is not None:
+                left_out[name_in(loaded.protocol, name)] = reason
+                continue
+            entry = add_task(collected, task, limit, loaded.protocol)
+            entries.append(entry | describe_source(loaded, name, shots))
+    if not entries:
+        raise ConfigError(f"no task takes {shots} shots: {', '.join(left_out)} are zero-shot only")
+    return collected, entries, left_out
+
+
+def name_of(document: int, entries: Sequence[dict[str, Any]]) -> str:
+    """Task to which number ``document`` of the plan belongs and its place there, as the beginning of a message."""
+    entry = next(entry for entry in entries if document < entry["documents"][1])
+    return f"task '{entry['name']}', document {document - entry['documents'][0]}: "
+
+
+def describe_source(loaded: LoadedTasks, name: str, shots: int) -> dict[str, Any]:
+    """Where a task's documents came from, for the header; warns when shots come from another split than usual."""
+    source = loaded.sources[name]
+    if shots and source.dropped_splits:
+        LOGGER.warning(
+            "task '%s': split %s is not on disk; lm-eval draws the shots from the next split instead",
+            name,
+            ", ".join(source.dropped_splits),
+        )
+    return {
+        "dataset": f"{source.dataset}/{source.config}",
+        "split": source.evaluated_split,
+        "dropped_splits": source.dropped_splits,
+    }
+
+
+def present(group: Any, entries: Sequence[dict[str, Any]]) -> bool:
+    """True when all tasks of ``group`` are in the plan."""
+    return {task.task_name for task in group.get_all_tasks()} <= {entry["lm_eval_task"] for entry in entries}
+
+
+def used_files(loaded: LoadedTasks, entries: Sequence[dict[str, Any]]) -> list[Any]:
+    """Data files that the requests of ``entries`` may depend on, by name, each once."""
+    files = {file.name: file for entry in entries for file in loaded.sources[entry["lm_eval_task"]].files.values()}
+    return [files[name] for name in sorted(files)]
+
+
+def pack_requests(collected: Collected, encoder: Encoder) -> tuple[Forest, RequestTable]:
+    """Tokenise and pack everything that was collected."""
+    pieces = encode_requests(encoder, collected.instances, collected.document)
+    forest = pack([piece.sequence for piece in pieces])
+    table = RequestTable(
+        document=np.array(collected.document, dtype=np.int32),
+        gold=np.array(collected.gold, dtype=np.bool_),
+        characters=np.array(collected.characters, dtype=np.int32),
+        bytes=np.array(collected.bytes, dtype=np.int32),
+        words=np.array(collected.words, dtype=np.int32),
+        text_bytes=np.array(collected.text_bytes, dtype=np.int32),
+        piece_request=np.array([piece.request for piece in pieces], dtype=np.int32),
+    )
+    return forest, table
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Command line of this program."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--tasks", nargs="+", required=True, metavar="TASK", help="tasks or groups by lm-eval's names")
+    parser.add_argument("--shots", type=int, required=True, help="examples in each prompt, e.g. 0 or 5")
+    parser.add_argument(
+        "--data-dir", type=Path, nargs="+", action="extend", required=True, help="folders laid out like the Hub's"
+    )
+    parser.add_argument("--protocol", default=CURRENT, choices=PROTOCOLS, help="whose prompts, draws and metrics")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the models")
+    parser.add_argument("--max-length", type=int, required=True, help="context length of the models in tokens")
+    parser.add_argument("--output", type=Path, required=True, help="plan to write")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=None,
+        help="only the first N documents of each task (below 1: that share of them)",
+    )
+    parser.add_argument("--fewshot-seed", type=int, default=FEWSHOT_SEED, help="seed of the few-shot draws")
+    options = parser.parse_args(arguments)
+    if options.shots < 0 or options.max_length < 1:
+        raise ConfigError("--shots must be 0 or more, --max-length 1 or more")
+    if options.limit is not None and (options.limit <= 0 or (options.limit > 1 and options.limit % 1)):
+        raise ConfigError(f"--limit {options.limit} is neither a whole number nor a share between 0 and 1")
+    if options.limit is not None and options.limit >= 1:
+        options.limit = int(options.limit)
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program."""
+    options = parse(arguments)
+    loaded = load_tasks(options.tasks, options.data_dir, options.protocol)
+    plan = build_plan(
+        loaded,
+        options.tokenizer,
+        shots=options.shots,
+        max_length=options.max_length,
+        limit=options.limit,
+        seed=options.fewshot_seed,
+    )
+    write_plan(options.output, plan)
+    files = {file.name: file for file in used_files(loaded, plan.header["tasks"])}
+    write_record(
+        options.output,
+        {"tokenizer": options.tokenizer, **{name: file.path for name, file in files.items()}},
+        {
+            "tasks": options.tasks,
+            "shots": options.shots,
+            "protocol": options.protocol,
+            "identity": plan.identity,
+            **plan.header["counts"],
+        },
+        known_hashes=plan.header["data"],
+    )
+    LOGGER.info("plan %s: %s", plan.identity[:12], plan.header["counts"])
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

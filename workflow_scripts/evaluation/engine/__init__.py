@@ -1,0 +1,1 @@
+"""Forward passes over packed prefix trees."""

@@ -1,0 +1,91 @@
+"""Loads the weights of a GPT-NeoX checkpoint: safetensors, or old ``.bin`` files.
+
+Every tensor that the configuration calls for must be there with its shape, and nothing else except the buffers that old
+files carry. No code from a checkpoint is ever run: ``.bin`` files are read with ``weights_only``.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from workflow_scripts.errors import ModelError, shorten
+from workflow_scripts.evaluation.scoring.model_folder import (
+    HEAD,
+    NeoxConfig,
+    expected_shapes,
+    read_config,
+    weight_files,
+)
+
+# Constants that old transformers releases saved beside the weights; they are recomputed here.
+BUFFERS = (".attention.bias", ".attention.masked_bias", ".attention.rotary_emb.inv_freq")
+OTHER_HEAD = "lm_head.weight"
+
+
+def read_tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and tensor of everything in one weight file, one by one."""
+    if path.suffix == ".safetensors":
+        yield from read_safetensors(path)
+        return
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise ModelError(f"{path}: not readable as plain weights ({first_line(error)}); fetch it again") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: holds a {type(content).__name__}, not tensors by name; fetch it again")
+    yield from content.items()
+
+
+def read_safetensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Tensors of a safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118
+                yield name, file.get_tensor(name)
+    except SafetensorError as error:
+        raise ModelError(f"{path}: damaged ({first_line(error)}); fetch it again") from error
+
+
+def first_line(error: Exception) -> str:
+    """First line of an error message."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def load_weights(folder: Path, config: NeoxConfig, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """All weights on ``device`` in ``dtype``; :class:`ModelError` names what is missing, unexpected or misshapen."""
+    wanted = expected_shapes(config)
+    found: dict[str, torch.Tensor] = {}
+    unexpected: list[str] = []
+    for file in weight_files(folder):
+        for name, tensor in read_tensors(file):
+            known = HEAD if name == OTHER_HEAD else name
+            if known in wanted:
+                check_shape(file, known, tensor, wanted[known])
+                found[known] = tensor.to(device=device, dtype=dtype)
+            elif not name.endswith(BUFFERS) and not (config.tied and known == HEAD):
+                unexpected.append(name)
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise ModelError(f"{folder}: tensors missing from the weights: {shorten(missing)}; fetch the checkpoint again")
+    if unexpected:
+        raise ModelError(f"{folder}: tensors that config.json does not call for: {shorten(sorted(unexpected))}")
+    return found
+
+
+def check_tensor_names(folder: Path) -> None:
+    """:class:`ModelError` unless the weight files hold exactly the tensors of ``config.json`` (and old buffers)."""
+    load_weights(folder, read_config(folder), torch.device("meta"), torch.float32)
+
+
+def check_shape(file: Path, name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
+    """:class:`ModelError` when a tensor has another shape than ``config.json`` says, or holds no floats."""
+    if tuple(tensor.shape) != shape or not tensor.is_floating_point():
+        raise ModelError(
+            f"{file}: {name} is {tuple(tensor.shape)} {tensor.dtype}, config.json calls for floats {shape}"
+        )

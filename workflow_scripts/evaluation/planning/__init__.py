@@ -1,0 +1,1 @@
+"""What lm-eval asks for, tokenised and packed once for all checkpoints."""

@@ -1,0 +1,1 @@
+"""Gender bias: items, rewriting, the published effect."""

@@ -1,0 +1,1 @@
+"""Term frequency: terms and questions about them."""

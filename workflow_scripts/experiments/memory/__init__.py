@@ -1,0 +1,1 @@
+"""Memorization: greedy continuation, scored rows, exposures."""

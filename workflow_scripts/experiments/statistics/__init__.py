@@ -1,0 +1,1 @@
+"""Tests and fits that the experiments share."""

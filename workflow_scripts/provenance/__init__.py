@@ -1,0 +1,1 @@
+"""Tools over the records: where a file comes from, why two differ, what is stale."""

@@ -1,0 +1,1 @@
+"""How figures look: axes, panels, style, files."""

@@ -1,0 +1,1 @@
+"""The figures themselves, one function each."""

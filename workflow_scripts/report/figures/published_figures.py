@@ -1,0 +1,186 @@
+"""Figures of the published results: 16 models over training, and their final scores."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from workflow_scripts.published.rules.findings import DOUBTFUL, has_note
+from workflow_scripts.published.summary import CORE_TASKS, suite_rows
+from workflow_scripts.report.drawing.curve_panels import (
+    PLOTTED,
+    Panel,
+    common_limits,
+    draw_panel,
+    label_sizes,
+    select,
+    with_band,
+)
+from workflow_scripts.report.drawing.figure import Drawing
+from workflow_scripts.report.drawing.panel_grid import panel_grid
+from workflow_scripts.report.drawing.style import FULL_WIDTH, size_colours
+from workflow_scripts.report.figures.own_points import (
+    REMARK,
+    draw_own,
+    joined_rows,
+    legend_of_own,
+    own_points,
+    scale_of,
+)
+from workflow_scripts.report.report_tables import Tables
+from workflow_scripts.suite.registry import load_suite
+
+# The deduplicated Pile holds 207 billion tokens (Pythia paper, section 3.1), so training goes 1.45 times over it.
+EPOCH_OF_DEDUPED = 207e9
+SOLID = {"standard": "-", "deduped": "-"}  # the panel says which data it is
+FIVE = 5
+DOUBTFUL_WORDS = (
+    " Open circles: {points} points at which the files of 2.8b and 2.8b-deduped are identical although the models saw "
+    "different data, so one of each pair is of the wrong model."
+)
+DATA_TITLES = {"standard": "the Pile", "deduped": "the deduplicated Pile"}
+
+
+def published_lambada(tables: Tables) -> Drawing:
+    """LAMBADA over training, the paper's figure 10."""
+    return published_over_training(tables, "lambada_openai")
+
+
+def published_arc_easy(tables: Tables) -> Drawing:
+    """ARC-easy over training, the paper's figure 13."""
+    return published_over_training(tables, "arc_easy")
+
+
+def published_sciq(tables: Tables) -> Drawing:
+    """SciQ over training, the paper's figure 14."""
+    return published_over_training(tables, "sciq")
+
+
+def published_wsc(tables: Tables) -> Drawing:
+    """WSC over training, the paper's figure 11."""
+    return published_over_training(tables, "wsc")
+
+
+def published_winogrande(tables: Tables) -> Drawing:
+    """WinoGrande over training, the paper's figure 12."""
+    return published_over_training(tables, "winogrande")
+
+
+def published_logiqa(tables: Tables) -> Drawing:
+    """LogiQA over training, the paper's figure 15."""
+    return published_over_training(tables, "logiqa")
+
+
+def published_piqa(tables: Tables) -> Drawing:
+    """PIQA over training, in the paper a column of its tables only."""
+    return published_over_training(tables, "piqa")
+
+
+def published_arc_challenge(tables: Tables) -> Drawing:
+    """ARC-challenge over training, in the paper a column of its tables only."""
+    return published_over_training(tables, "arc_challenge")
+
+
+def published_five_shot(tables: Tables) -> Drawing:
+    """Every task over training with five examples, standard data."""
+    return five_shot_grid(tables, "standard")
+
+
+def published_five_shot_deduped(tables: Tables) -> Drawing:
+    """Every task over training with five examples, deduplicated data."""
+    return five_shot_grid(tables, "deduped")
+
+
+def published_scores(published: pd.DataFrame, task: str, metric: str = "acc", shots: int = 0) -> pd.DataFrame:
+    """Rows of the 16 models of the suite for one task, doubtful ones marked."""
+    rows = with_band(select(suite_rows(published, shots), task=task, metric=metric))
+    return rows.assign(doubtful=has_note(rows, *DOUBTFUL))
+
+
+def published_over_training(tables: Tables, task: str) -> Drawing:
+    """One task over training, standard beside deduplicated data, as in the paper's figures 10 to 15."""
+    facts, rows = load_suite("pythia").task(task), published_scores(tables.published, task)
+    ours = own_points(tables, task, shots=0)
+    scale, colours = scale_of(rows, ours), size_colours(list(rows["size"]))
+    panels = [
+        Panel(title, rows[rows["data"] == data], facts.chance, EPOCH_OF_DEDUPED if data == "deduped" else None)
+        for data, title in DATA_TITLES.items()
+    ]
+    figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 3.1), sharey=True, layout="none")
+    figure.subplots_adjust(left=0.065, right=0.99, top=0.84, bottom=0.13, wspace=0.06)
+    axes[0].set_ylim(*common_limits([*panels, *([Panel("", ours)] if len(ours) else [])]))
+    axes[0].set_ylabel(f"{facts.title} accuracy, zero-shot")
+    for ax, panel, data in zip(axes, panels, DATA_TITLES, strict=True):
+        draw_panel(ax, panel, colours, scale, SOLID)
+        draw_own(ax, ours[ours["data"] == data] if len(ours) else ours, colours, scale)
+        label_sizes(ax, panel.rows, colours, scale)
+    legend_of_own(figure, ours)
+    return Drawing(
+        figure,
+        plotted(rows, ours),
+        f"{facts.title} over training: 16 published models",
+        caption_over_training(rows, facts.title) + (REMARK if len(ours) else ""),
+        alternative_over_training(rows, facts.title),
+    )
+
+
+def plotted(rows: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
+    """Columns of the csv of a figure over training."""
+    both = joined_rows(rows, ours)
+    return both[[*PLOTTED, "doubtful", "note", "source_file", "whose"]]
+
+
+def five_shot_grid(tables: Tables, data: str) -> Drawing:
+    """A panel per task: the models on one data set over training, five-shot."""
+    tasks = load_suite("pythia").tasks
+    parts = {name: published_scores(tables.published, name, shots=FIVE) for name in CORE_TASKS}
+    parts = {name: rows[rows["data"] == data] for name, rows in parts.items()}
+    own = {name: own_points(tables, name, shots=FIVE) for name in CORE_TASKS}
+    own = {name: rows[rows["data"] == data] if len(rows) else rows for name, rows in own.items()}
+    rows, ours = pd.concat(parts.values(), ignore_index=True), pd.concat(own.values(), ignore_index=True)
+    scale, colours = scale_of(rows, ours), size_colours(list(rows["size"]))
+    figure, axes = panel_grid(len(parts))
+    epoch = EPOCH_OF_DEDUPED if data == "deduped" else None
+    for ax, (name, of_task) in zip(axes, parts.items(), strict=True):
+        panel = Panel(tasks[name].title, of_task, tasks[name].chance, epoch)
+        ax.set_ylim(*common_limits([panel, *([Panel("", own[name])] if len(own[name]) else [])]))
+        draw_panel(ax, panel, colours, scale, SOLID)
+        draw_own(ax, own[name], colours, scale)
+        label_sizes(ax, of_task, colours, scale)
+    legend_of_own(figure, ours)
+    marked = DOUBTFUL_WORDS.format(points=int(rows["doubtful"].sum())) if rows["doubtful"].any() else ""
+    best = rows[(rows["task"] == "lambada_openai") & (rows["step"] == rows["step"].max())].sort_values("value").iloc[-1]
+    return Drawing(
+        figure,
+        plotted(rows, ours),
+        f"Five-shot scores over training: models on {DATA_TITLES[data]}",
+        f"Five-shot accuracy (acc) of {rows['model'].nunique()} models trained on {DATA_TITLES[data]} at "
+        f"{rows['step'].nunique()} checkpoints, as published in EleutherAI/pythia (evals/pythia-v1); items: "
+        + "; ".join(f"{tasks[name].title} {int(part['n'].dropna().mode()[0]):,}" for name, part in parts.items())
+        + f". Bands: 95 % from the published standard error. Dotted: chance. The y axis differs between tasks.{marked}"
+        + (REMARK if len(ours) else ""),
+        "Scores rise with training and size but for WSC, LogiQA and the small models on WinoGrande, near chance; "
+        f"at the end LAMBADA is highest for {best['model']} with {best['value']:.3f}.",
+    )
+
+
+def caption_over_training(rows: pd.DataFrame, title: str) -> str:
+    """Caption with items, metric, marks and source, computed from the rows."""
+    items, doubtful = int(rows["n"].dropna().mode()[0]), int(rows["doubtful"].sum())
+    marked = DOUBTFUL_WORDS.format(points=doubtful) if doubtful else ""
+    return (
+        f"{title}, zero-shot accuracy (acc) on {items:,} items, as published in EleutherAI/pythia (evals/pythia-v1); "
+        f"{rows['model'].nunique()} models, {rows['step'].nunique()} checkpoints. Bands: 95 % from the published "
+        "standard error. The axis is broken left of the first trained checkpoint to show step 0. Dashed line: one "
+        f"epoch of the deduplicated data (207B tokens); right of it tokens are seen again.{marked}"
+    )
+
+
+def alternative_over_training(rows: pd.DataFrame, title: str) -> str:
+    """The picture in words."""
+    last = rows[rows["step"] == rows["step"].max()]
+    best, worst = last.loc[last["value"].idxmax()], last.loc[last["value"].idxmin()]
+    return (
+        f"{title} accuracy rises with training tokens and with model size; at the last checkpoint from "
+        f"{worst['value']:.3f} ({worst['model']}) to {best['value']:.3f} ({best['model']})."
+    )

@@ -1,0 +1,31 @@
+"""What is wrong with the checkpoints of a run, as a section of the report: findings of the audit and on results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workflow_scripts.checkpoints.defect_table import Defect, read_defects
+
+SCORES = "score_defects.tsv"
+
+
+@dataclass(frozen=True)
+class CheckpointNotes:
+    """Findings on checkpoints; ``audited`` says whether the weights themselves were looked at too."""
+
+    defects: Sequence[Defect]
+    audited: bool
+
+
+def checkpoint_notes(models: Sequence[str], tables: Path, audit: Path | None) -> CheckpointNotes | None:
+    """Findings on ``models`` in ``tables`` of the run and in ``audit``; ``None`` when nothing was judged.
+
+    An audit that the run does not ask for is not looked for: the page would depend on what else was made before.
+    """
+    paths = [*([audit] if audit else []), *(path for path in (tables / SCORES,) if path.is_file())]
+    if not paths:
+        return None
+    found = [defect for path in paths for defect in read_defects(path) if defect.model in models]
+    return CheckpointNotes(found, audit is not None)

@@ -1,0 +1,130 @@
+"""Numbers for the explorer on the page: every score of this run and the published ones, compact.
+
+A series is one model on one task with one number of shots: rows of [step, tokens, value, stderr, items, file, note],
+where file (with the start of its sha256) and note are places in a list of words, because most repeat. Where a run
+scores published models, its lines stand beside the published ones too (``ours``). Values are rounded to five digits:
+the explorer is for looking, the tables beside the page are for numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts.published.summary import CORE_TASKS, suite_rows
+from workflow_scripts.report.drawing.curve_panels import select
+from workflow_scripts.report.drawing.style import ordered_sizes, size_colours
+from workflow_scripts.report.page.report_inputs import ReportInputs
+from workflow_scripts.report.score_rows import shot_words, task_rows
+from workflow_scripts.suite.models import Task
+from workflow_scripts.suite.registry import load_suite
+
+DIGITS = 5
+PUBLISHED_SHOTS = (0, 5)
+SHORT_HASH = 12
+MOST_STEPS = 40  # per source; 154 checkpoints of 16 models would make the page too large
+
+
+class Words:
+    """A list of words without repeats."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.places: dict[str, int] = {}
+
+    def place(self, word: str) -> int:
+        """Place of ``word`` in the list, added when new."""
+        return self.places.setdefault(word, len(self.places))
+
+
+def explore_data(inputs: ReportInputs) -> dict[str, Any] | None:
+    """Everything the explorer shows, None where there are no scores at all."""
+    words = Words()
+    sources = []
+    if len(inputs.scores):
+        sources.append(own_source(inputs, words))
+    if len(inputs.published):
+        sources.append(published_source(inputs.published, inputs.own, words))
+    return {"sources": sources, "words": list(words.places)} if sources else None
+
+
+def own_source(inputs: ReportInputs, words: Words) -> dict[str, Any]:
+    """Scores of this run."""
+    scores = inputs.scores[inputs.scores["step"].isin(shown_steps(inputs.scores["step"]))]
+    suites = sorted(set(scores["suite"].astype(str)))
+    parts = [part for suite in suites for part in task_rows(select(scores, suite=suite), suite)]
+    panels = [panel(part.task, part.shots, part.rows, words) for part in parts]
+    return source("this run", inputs.scores, panels)
+
+
+def shown_steps(steps: pd.Series) -> list[int]:
+    """All steps where there are few, else MOST_STEPS of them, evenly in rank, first and last included."""
+    known = sorted(int(step) for step in steps.unique())
+    if len(known) <= MOST_STEPS:
+        return known
+    last = len(known) - 1
+    return [known[round(place * last / (MOST_STEPS - 1))] for place in range(MOST_STEPS)]
+
+
+def published_source(published: pd.DataFrame, own: pd.DataFrame, words: Words) -> dict[str, Any]:
+    """Accuracies of the 16 published models on the core tasks, zero- and five-shot, and ours of the same models."""
+    tasks, panels = load_suite("pythia").tasks, []
+    for shots in PUBLISHED_SHOTS:
+        rows = select(suite_rows(published, shots), metric="acc", task=list(CORE_TASKS))
+        ours = select(own, metric="acc", shots=shots) if len(own) else own
+        for name in CORE_TASKS:
+            shown = panel(tasks[name], shots, rows[rows["task"] == name], words)
+            if len(ours):
+                shown["lines"] += [{**line, "ours": True} for line in lines_of(select(ours, task=name), words)]
+            panels.append(shown)
+    models = published[published["model"].isin({line["model"] for item in panels for line in item["lines"]})]
+    return source("published", models, panels)
+
+
+def source(name: str, rows: pd.DataFrame, panels: list[dict[str, Any]]) -> dict[str, Any]:
+    """One source with the colours of its sizes."""
+    sizes = ordered_sizes([str(size) for size in rows["size"].unique()])
+    return {"name": name, "colours": size_colours(sizes), "panels": panels}
+
+
+def panel(task: Task, shots: int, rows: pd.DataFrame, words: Words) -> dict[str, Any]:
+    """One task with one number of shots: a line per model."""
+    return {
+        "task": task.name,
+        "name": task.title,
+        "shots": shot_words(shots),
+        "title": f"{task.title}, {shot_words(shots)}",
+        "chance": task.chance,
+        "lines": lines_of(rows, words),
+    }
+
+
+def lines_of(rows: pd.DataFrame, words: Words) -> list[dict[str, Any]]:
+    """A line per model, small to large, standard data first."""
+    lines: list[dict[str, Any]] = [
+        {
+            "model": str(model),
+            "size": str(of_model["size"].iloc[0]),
+            "data": str(of_model["data"].iloc[0]),
+            "points": [point(row, words) for row in of_model.sort_values("step").itertuples()],
+        }
+        for model, of_model in rows.groupby("model", observed=True)
+    ]
+    order = ordered_sizes([line["size"] for line in lines])
+    return sorted(lines, key=lambda line: (order.index(line["size"]), line["data"] != "standard"))
+
+
+def point(row: Any, words: Words) -> list[float | int | None]:
+    """One row of a series."""
+    note = getattr(row, "note", None)
+    return [
+        int(row.step),
+        int(row.tokens),
+        round(float(row.value), DIGITS),
+        None if math.isnan(row.stderr) else round(float(row.stderr), DIGITS),
+        None if pd.isna(row.n) else int(row.n),
+        words.place(f"{row.source_file} (sha256 {str(row.source_sha256)[:SHORT_HASH]})"),
+        words.place("" if note is None or pd.isna(note) else str(note)),
+    ]

@@ -1,0 +1,190 @@
+"""Sections of the report as plain values for the template: figures, tables, defects, provenance."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from workflow_scripts.errors import DataError
+from workflow_scripts.published.summary import final_scores, final_table
+from workflow_scripts.report.figures.final_tables import DATA_TITLES, score_text, titles
+from workflow_scripts.report.page.report_inputs import ReportInputs, read_json, records_below
+from workflow_scripts.report.score_rows import TaskRows, at_last_step, by_task
+from workflow_scripts.storage.records import record_path
+
+LARGEST_SVG = 600_000  # bytes
+SVG_WIDTH = re.compile(rb'width="([0-9.]+)pt"')
+SHORT_HASH = 12
+
+
+@dataclass(frozen=True)
+class FigureBlock:
+    """One figure of the page: the picture as a data address, its words, and its numbers' place beside the page."""
+
+    name: str
+    title: str
+    caption: str
+    alternative: str
+    address: str
+    points: int
+    target: str
+    width: int  # points, as drawn
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: ``head`` are column titles, each row starts with its own title."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+def figure_block(inputs: ReportInputs, name: str) -> FigureBlock:
+    """Figure with the words of its record."""
+    stem = inputs.run_dir / "figures" / name
+    words = (read_json(record_path(stem)) or {}).get("parameters", {})
+    picture = stem.with_name(f"{name}.svg").read_bytes()
+    with stem.with_name(f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        points = sum(1 for _ in csv.reader(file)) - 1
+    return FigureBlock(
+        name=name,
+        title=words.get("title", name.replace("_", " ")),
+        caption=words.get("caption", ""),
+        alternative=words.get("alternative", name.replace("_", " ")),
+        address=address_of(stem, picture),
+        points=points,
+        width=width_of_svg(picture),
+        target=f"results/runs/{inputs.run['run']}/figures/{name}.svg",
+    )
+
+
+def address_of(stem: Path, picture: bytes) -> str:
+    """Data address of a figure: its SVG, or its PNG where the SVG would make the page heavy."""
+    kind, content = "svg+xml", picture
+    if len(picture) > LARGEST_SVG:
+        kind, content = "png", stem.with_name(f"{stem.name}.png").read_bytes()
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def width_of_svg(picture: bytes) -> int:
+    """Width in points that matplotlib writes into the head of an SVG; raises DataError where there is none."""
+    match = SVG_WIDTH.search(picture[:2000])
+    if not match:
+        raise DataError("a figure is not an SVG by this workflow: no width in points in its head")
+    return round(float(match[1]))
+
+
+def own_final_table(inputs: ReportInputs) -> Table | None:
+    """Scores of the last checkpoint of each model, with standard errors."""
+    if inputs.scores.empty:
+        return None
+    parts = list(by_task(inputs.scores))
+    models = [model["name"] for model in inputs.run["models"]]
+    rows = [[part.title, *model_scores(part, models)] for part in parts]
+    return Table(
+        "Scores of the last checkpoints",
+        ["task", *models],
+        rows,
+        "Score ± standard error; the metric is each task's own.",
+    )
+
+
+def model_scores(part: TaskRows, models: Sequence[str]) -> list[str]:
+    """Score of each model, empty where there is none."""
+    last = at_last_step(part.rows).set_index(part.rows["model"].astype(str).loc[at_last_step(part.rows).index])
+    cells = []
+    for model in models:
+        row = last.loc[model] if model in last.index else None
+        cells.append("" if row is None else f"{score_text(row['value'])} ± {score_text(row['stderr'])}")
+    return cells
+
+
+def published_tables(inputs: ReportInputs, shots: int) -> list[Table]:
+    """Published final scores for both data sets."""
+    if inputs.published.empty:
+        return []
+    scores, names = final_scores(inputs.published, shots), titles()
+    tables = []
+    for data, title in DATA_TITLES.items():
+        table = final_table(scores, data)
+        rows = [[names[str(task)], *map(score_text, values)] for task, values in table.iterrows()]
+        tables.append(Table(title, ["task", *table.columns], rows))
+    return tables
+
+
+def defect_groups(inputs: ReportInputs) -> list[tuple[str, list[Mapping[str, str]]]]:
+    """Defects of the published results by rule."""
+    groups: dict[str, list[Mapping[str, str]]] = defaultdict(list)
+    for defect in inputs.defects:
+        groups[defect["rule"]].append(defect)
+    return list(groups.items())
+
+
+def provenance(inputs: ReportInputs) -> Table:
+    """Outputs of the run with hash, inputs, code version and time, from their records."""
+    rows = []
+    for name, record in records_below(inputs.run_dir).items():
+        if name == "report.html":
+            continue
+        sha256 = record.get("output_sha256") or (record.get("parameters", {}).get("sha256") or {}).get("csv") or ""
+        rows.append([
+            name, str(sha256)[:SHORT_HASH], str(len(record.get("inputs", {}))),
+            str(record.get("code_version", "")), f"{record.get('seconds', 0):.1f} s",
+        ])  # fmt: skip
+    head = ["output", "sha256", "inputs", "code version", "time"]
+    return Table(
+        "Records of this run", head, rows, "Each output has a .record.json beside it with all inputs and their hashes."
+    )
+
+
+def versions(inputs: ReportInputs) -> dict[str, str]:
+    """Versions of the libraries that made the tables, from the newest record."""
+    found: dict[str, str] = {}
+    for record in records_below(inputs.run_dir).values():
+        found |= record.get("versions", {})
+    return dict(sorted(found.items()))
+
+
+def run_facts(inputs: ReportInputs) -> list[tuple[str, str]]:
+    """The run in numbers."""
+    models, steps = inputs.run["models"], inputs.run.get("steps", {})
+    facts = [("run", str(inputs.run["run"])), ("suite", str(inputs.run["suite"]))]
+    if models:
+        facts.append(("models", str(len(models))))
+        facts.append(("checkpoints", f"{sum(len(of_model) for of_model in steps.values()):,}"))
+        facts.append(("tasks", str(len(inputs.run.get("tasks", [])))))
+    if len(inputs.published):
+        rows = inputs.published
+        facts.append(("published numbers", f"{len(rows):,} from {rows['source_file'].nunique():,} files"))
+    return facts
+
+
+def model_table(inputs: ReportInputs) -> Table | None:
+    """Shape of each model of the run."""
+    models = inputs.run["models"]
+    if not models:
+        return None
+    keys = ("parameters", "layers", "hidden_size", "heads", "learning_rate", "train_iterations")
+    frame = pd.DataFrame(models)
+    present = [key for key in keys if key in frame]
+    rows = [[model["name"], *(fact_text(model[key]) for key in present)] for model in models]
+    return Table("Models", ["model", *(key.replace("_", " ") for key in present)], rows)
+
+
+def fact_text(value: Any) -> str:
+    """A fact for a cell.
+
+    >>> fact_text(1048576), fact_text(0.0006)
+    ('1,048,576', '0.0006')
+    """
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"

@@ -1,0 +1,221 @@
+"""The sentences at the top of the report: what this run shows, with its numbers. Computed, never typed.
+
+Each rule looks at one part of the inputs and says nothing where that part is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from workflow_scripts.published.summary import final_scores
+from workflow_scripts.report.drawing.curve_panels import Z95
+from workflow_scripts.report.drawing.style import ordered_sizes
+from workflow_scripts.report.figures.final_tables import score_text
+from workflow_scripts.report.page.comparison_section import comparison_sentence
+from workflow_scripts.report.page.report_inputs import ReportInputs
+from workflow_scripts.report.score_rows import TaskRows, at_last_step, by_task, shot_difference, shot_words
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One sentence under a heading (``kind``)."""
+
+    kind: str
+    text: str
+
+
+def find_verdicts(inputs: ReportInputs) -> list[Verdict]:
+    """All verdicts, ours first."""
+    rules = (
+        learning,
+        five_shot_effect,
+        deduplication,
+        losses,
+        held_out,
+        crosscheck,
+        comparison,
+        experiments,
+        published_range,
+        published_defects,
+    )
+    return [verdict for rule in rules for verdict in rule(inputs)]
+
+
+def comparison(inputs: ReportInputs) -> Iterator[Verdict]:
+    """Ours against the published numbers, where the run has some of the same models and tasks."""
+    if len(inputs.comparison):
+        yield Verdict("Reproduction", comparison_sentence(inputs.comparison))
+
+
+def by_kind(verdicts: Sequence[Verdict]) -> list[tuple[str, list[str]]]:
+    """Sentences under their headings, in the order of the first of each."""
+    groups: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        groups.setdefault(verdict.kind, []).append(verdict.text)
+    return list(groups.items())
+
+
+def scored(inputs: ReportInputs) -> list[TaskRows]:
+    """Scores by task and shots, none for a run without models."""
+    return list(by_task(inputs.scores)) if len(inputs.scores) else []
+
+
+def standard_line(part: TaskRows, size: str) -> pd.DataFrame:
+    """Scores of one size over training, on the standard data where there are two data sets."""
+    rows = part.rows[part.rows["size"] == size]
+    first = "standard" if (rows["data"] == "standard").any() else str(rows["data"].iloc[0])
+    return rows[rows["data"] == first].sort_values("step")
+
+
+def learning(inputs: ReportInputs) -> Iterator[Verdict]:
+    """From the first to the last checkpoint, largest beside smallest model."""
+    for part in scored(inputs):
+        sizes = ordered_sizes(list(part.rows["size"]))
+        line = standard_line(part, sizes[-1])
+        first, last = line.iloc[0], line.iloc[-1]
+        verb = direction(last["value"] - first["value"], first["stderr"], last["stderr"])
+        text = (
+            f"{part.title}: {part.task.metric} {verb} from {score_text(first['value'])} at step {first['step']} to "
+            f"{score_text(last['value'])} at step {last['step']} for {last['model']}"
+        )
+        if len(sizes) > 1:
+            small = standard_line(part, sizes[0]).iloc[-1]
+            text += f", to {score_text(small['value'])} for {small['model']}"
+        yield Verdict("Learning", f"{text}{halfway(part, sizes)}.")
+
+
+def direction(change: float, first_error: float, last_error: float) -> str:
+    """Rises, falls or stays, judged at 95 %."""
+    error = (float(first_error or 0) ** 2 + float(last_error or 0) ** 2) ** 0.5
+    if abs(change) <= Z95 * error:
+        return "stays within its error,"
+    return "rises" if change > 0 else "falls"
+
+
+def halfway(part: TaskRows, sizes: list[str]) -> str:
+    """When the largest and the smallest model pass half of the largest's rise; empty where it does not rise."""
+    line = standard_line(part, sizes[-1])
+    low, high = float(line["value"].iloc[0]), float(line["value"].iloc[-1])
+    if high - low <= Z95 * float(line["stderr"].iloc[-1] or 0) * 2 or len(sizes) < 2:
+        return ""
+    middle = (low + high) / 2
+    words = []
+    for size in (sizes[-1], sizes[0]):
+        of_size = standard_line(part, size)
+        passed = of_size[of_size["value"] >= middle]["step"]
+        words.append(f"{size} at step {passed.iloc[0]}" if len(passed) else f"{size} never")
+    return f"; halfway ({score_text(middle)}) is passed by {' and by '.join(words)}"
+
+
+def five_shot_effect(inputs: ReportInputs) -> Iterator[Verdict]:
+    """Five-shot minus zero-shot of the last checkpoints of the largest model."""
+    by_name = {(part.task.name, part.shots): part for part in scored(inputs)}
+    for (name, shots), five in by_name.items():
+        zero = by_name.get((name, 0))
+        if shots == 0 or zero is None:
+            continue
+        last = at_last_step(shot_difference(zero.rows, five.rows))
+        largest = last[last["size"] == ordered_sizes(list(last["size"]))[-1]]
+        words = [f"{row.value:+.3f} ± {Z95 * row.stderr:.3f} for {row.model}" for row in largest.itertuples()]
+        yield Verdict("Shots", f"{five.task.title}: {shot_words(shots)} minus zero-shot is {', '.join(words)} (95 %).")
+
+
+def deduplication(inputs: ReportInputs) -> Iterator[Verdict]:
+    """Deduplicated minus standard at the last checkpoint, over all tasks and sizes."""
+    differences = []
+    for part in scored(inputs):
+        last = at_last_step(part.rows).pivot_table(index="size", columns="data", values="value", observed=True)
+        if {"standard", "deduped"} <= set(last.columns):
+            differences += list((last["deduped"] - last["standard"]).dropna())
+    if differences:
+        higher = sum(difference > 0 for difference in differences)
+        mean = sum(differences) / len(differences)
+        yield Verdict(
+            "Data sets",
+            f"Deduplicated minus standard data at the last checkpoint: {mean:+.3f} on average over "
+            f"{len(differences)} scores, higher in {higher} of them.",
+        )
+
+
+def losses(inputs: ReportInputs) -> Iterator[Verdict]:
+    """Training loss at the end of each model."""
+    if inputs.metrics.empty:
+        return
+    tail = inputs.metrics[inputs.metrics["step"] > 0.9 * inputs.metrics.groupby("model")["step"].transform("max")]
+    means = tail.groupby("model", sort=False)["loss"].mean()
+    words = ", ".join(f"{model} {loss:.2f}" for model, loss in means.items())
+    yield Verdict("Loss", f"Training loss over the last tenth of the steps, nats per token: {words}.")
+
+
+def held_out(inputs: ReportInputs) -> Iterator[Verdict]:
+    """Bits per byte of held-out text, first and last checkpoint."""
+    if inputs.validation.empty:
+        return
+    words = []
+    for model, line in inputs.validation.groupby("model", sort=False):
+        ordered = line.sort_values("step")["bits_per_byte"]
+        words.append(f"{ordered.iloc[0]:.2f} to {ordered.iloc[-1]:.2f} for {model}")
+    yield Verdict("Loss", f"Bits per byte of held-out text from the first to the last checkpoint: {', '.join(words)}.")
+
+
+def crosscheck(inputs: ReportInputs) -> Iterator[Verdict]:
+    """Agreement of the fast evaluation with stock lm-eval."""
+    if inputs.crosscheck is not None:
+        tasks, largest = inputs.crosscheck.get("tasks", []), inputs.crosscheck.get("largest_difference", 0.0)
+        yield Verdict(
+            "Check",
+            f"Stock lm-eval was run beside the fast evaluation on {len(tasks)} tasks: log-likelihoods agree to "
+            f"{largest:.1g} nats and no metric differs.",
+        )
+
+
+def experiments(inputs: ReportInputs) -> Iterator[Verdict]:
+    """What each experiment concluded, in its own sentences."""
+    for content in inputs.experiments:
+        heading = str(content["experiment"]).replace("_", " ").capitalize()
+        for sentence in content["sentences"]:
+            yield Verdict(heading, str(sentence))
+
+
+def published_range(inputs: ReportInputs) -> Iterator[Verdict]:
+    """Range of the published final scores, and whether larger is always better."""
+    if inputs.published.empty:
+        return
+    final = final_scores(inputs.published, shots=0)
+    lambada = final[(final["task"] == "lambada_openai") & (final["data"] == "standard")].set_index("size")["value"]
+    ordered = lambada[ordered_sizes(list(lambada.index))]
+    monotone = "rises with every size" if ordered.is_monotonic_increasing else "does not rise with every size"
+    yield Verdict(
+        "Published",
+        f"Published LAMBADA accuracy at step 143000 {monotone}: from {score_text(ordered.iloc[0])} "
+        f"({ordered.index[0]}) to {score_text(ordered.iloc[-1])} ({ordered.index[-1]}).",
+    )
+    for shots in (0, 5):
+        yield published_deduplication(final_scores(inputs.published, shots), shots)
+
+
+def published_deduplication(final: pd.DataFrame, shots: int) -> Verdict:
+    """Deduplicated against standard over all tasks and sizes of the published final scores."""
+    wide = final.pivot_table(index=["task", "size"], columns="data", values="value")
+    difference = wide["deduped"] - wide["standard"]
+    return Verdict(
+        "Published",
+        f"Published final {shot_words(shots)} scores: deduplicated data is ahead of standard data in "
+        f"{(difference > 0).sum()} of {len(difference)} pairs and behind in {(difference < 0).sum()}, "
+        f"{difference.mean():+.3f} on average.",
+    )
+
+
+def published_defects(inputs: ReportInputs) -> Iterator[Verdict]:
+    """What the audit of the published files found."""
+    if inputs.defects:
+        rules = {defect["rule"] for defect in inputs.defects}
+        wrong = sum(int(d["files"]) for d in inputs.defects if d["rule"] == "five-shot-that-is-zero-shot")
+        yield Verdict(
+            "Doubt",
+            f"The audit of the published files has {len(inputs.defects)} findings by {len(rules)} rules, among them "
+            f"{wrong} files called five-shot that are zero-shot. Doubtful points are marked in the figures.",
+        )

@@ -1,0 +1,263 @@
+"""Reads one file over HTTP from an offset, and says of each failure whether trying again makes sense.
+
+Secrets go to the host they were meant for and no other: redirects are followed by hand, and authorisation is dropped as
+soon as scheme, host or port change. Messages name hosts and paths, never queries, where signatures stand.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any
+
+import httpx2
+
+from workflow_scripts.errors import ConfigError, TransferError
+from workflow_scripts.storage.credentials import public_url
+from workflow_scripts.storage.http import pauses
+from workflow_scripts.storage.http.bounded import read_bounded
+from workflow_scripts.storage.http.retry import RetryableError
+from workflow_scripts.storage.sources.source import ByteStream, exactly
+
+REDIRECTS = 10
+CONNECT_SECONDS = 15.0
+# Request timeout, too early, too many requests, and what servers and proxies say while they are down.
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+# What a storage host says of a signed address that has run out; nothing that the owner of a file says is among them.
+EXPIRED = frozenset({400, 401, 403, 410})
+# The same of an address that was kept from an earlier redirect: whatever it says, the owner may say otherwise.
+DETOUR = EXPIRED | {404}
+NEVER: frozenset[int] = frozenset()
+TOO_MANY = 429
+CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+# It logs every address it asks, with the signatures in their queries.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
+PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+FAILURES = (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError, httpx2.InvalidURL)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a file lies: ``secrets`` are headers for this host alone, ``expiring`` what it answers when too late."""
+
+    url: str
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    expiring: frozenset[int] = NEVER
+
+
+class HttpReader:
+    """An HTTP client for one source; may be used by several threads and is closed by its with block."""
+
+    def __init__(self, stall_seconds: float, denied: str) -> None:
+        """``stall_seconds``: longest silence of a server; ``denied``: what to do about 401 and 403, for messages."""
+        self.stall_seconds = stall_seconds
+        self.denied = denied
+        try:
+            self.client = httpx2.Client(
+                follow_redirects=False,
+                timeout=httpx2.Timeout(stall_seconds, connect=min(CONNECT_SECONDS, stall_seconds), pool=None),
+                # Content is hashed as it is stored, so no compression on the way.
+                headers={"User-Agent": "pythia-workflow", "Accept-Encoding": "identity"},
+            )
+        except ValueError as error:
+            raise ConfigError(
+                f"the proxy in {proxy_variables()} cannot be used: {error}; correct or unset it"
+            ) from None
+        except OSError as error:
+            # Only the certificates are read here; neither OpenSSL nor Python names their file.
+            raise ConfigError(
+                f"the certificates in {certificate_variables()} cannot be used: {error.strerror or error}; name a file "
+                "of certificates in PEM format, or unset it"
+            ) from None
+
+    def __enter__(self) -> HttpReader:
+        """Nothing to do; connections are made on demand."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        self.client.close()
+
+    @contextmanager
+    def stream(self, address: Address, offset: int, label: str, length: int | None = None) -> Iterator[ByteStream]:
+        """Stream of what lies at ``address`` from byte ``offset`` on, ``length`` bytes when given.
+
+        ``label`` names the file in messages. Raises RetryableError for what may pass, TransferError for what will not.
+        """
+        end = "" if length is None else str(offset + length - 1)
+        ranged = {"Range": f"bytes={offset}-{end}"} if offset or length is not None else {}
+        try:
+            response = self.follow(address, ranged, label)
+            try:
+                at_home = origin(response.url) == origin(httpx2.URL(address.url))
+                check_status(response, address.expiring if at_home else EXPIRED, label, self.denied)
+                yield replace(byte_stream(response, offset, label), url=str(response.url))
+            finally:
+                response.close()
+        except FAILURES as error:
+            raise RetryableError(f"{label}: {failure_text(error)} ({host_of(address.url)})") from error
+
+    def follow(self, address: Address, headers: Mapping[str, str], label: str) -> httpx2.Response:
+        """Response after all redirects."""
+        here, home = httpx2.URL(address.url), origin(httpx2.URL(address.url))
+        for _ in range(REDIRECTS):
+            sent = {**headers, **address.secrets} if origin(here) == home else dict(headers)
+            pauses.obey(here.host)
+            response = self.client.send(self.client.build_request("GET", here, headers=sent), stream=True)
+            if not response.has_redirect_location:
+                return response
+            target = here.join(response.headers["Location"])
+            response.close()
+            if target.scheme not in ("http", "https") or (here.scheme == "https" and target.scheme != "https"):
+                raise TransferError(f"{label}: {here.host} redirects to '{public_url(str(target))}', which is not safe")
+            here = target
+        raise RetryableError(f"{label}: more than {REDIRECTS} redirects ({host_of(address.url)})")
+
+    def read_range(self, address: Address, offset: int, length: int, label: str) -> tuple[bytes, Address]:
+        """Exactly ``length`` (>= 1) bytes from ``offset`` on, and an address that leads to them without a detour.
+
+        Raises TransferError when the server cannot give a part.
+        """
+        with self.stream(address, offset, label, length) as stream:
+            if stream.start != offset or (stream.total is None and offset):
+                host = host_of(address.url)
+                raise TransferError(f"{label}: {host} does not serve parts of files; fetch the whole file")
+            return exactly(stream, length, label), without_detour(address, stream.url)
+
+    def ask(self, url: str, question: Any, label: str, headers: Mapping[str, str]) -> Any:
+        """JSON answer to a JSON ``question`` that is posted to ``url``."""
+        pauses.obey(host_of(url))
+        try:
+            with self.client.stream("POST", url, json=question, headers=dict(headers)) as response:
+                check_status(response, NEVER, label, self.denied)
+                return json.loads(read_bounded(response))
+        except FAILURES as error:
+            raise RetryableError(f"{label}: {failure_text(error)} ({host_of(url)})") from error
+        except (ValueError, RecursionError) as error:
+            raise RetryableError(f"{label}: {host_of(url)} did not answer in JSON; a login page on the way?") from error
+
+
+def without_detour(address: Address, url: str) -> Address:
+    """Address that leads where the redirects of ``address`` led; its secrets stay with their host."""
+    if url == address.url:
+        return address
+    at_home = origin(httpx2.URL(url)) == origin(httpx2.URL(address.url))
+    return Address(url, address.secrets if at_home else {}, DETOUR)
+
+
+def byte_stream(response: httpx2.Response, offset: int, label: str) -> ByteStream:
+    """What a good response delivers."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise TransferError(f"{label}: the server compresses although asked not to; its bytes cannot be checked")
+    kind = response.headers.get("Content-Type", "")
+    match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    total = int(match[3]) if match and match[3] != "*" else None
+    if response.status_code == 416:
+        if total != offset:
+            raise RetryableError(f"{label}: the server has {total} bytes, asked from byte {offset} on")
+        return ByteStream(offset, total, iter(()), kind)
+    if response.status_code == 206:
+        if match is None or match[1] is None:
+            raise RetryableError(f"{label}: a part without a usable Content-Range")
+        return ByteStream(int(match[1]), total, response.iter_raw(), kind)
+    length = response.headers.get("Content-Length", "")
+    return ByteStream(0, int(length) if is_number(length) else None, response.iter_raw(), kind)
+
+
+def check_status(response: httpx2.Response, expiring: frozenset[int], label: str, denied: str) -> None:
+    """Raise for every status that does not bring the file; ``expiring`` are those of an address that ran out."""
+    code, host = response.status_code, response.url.host
+    if code in (200, 206, 416):
+        return
+    if code in PASSING:
+        seconds = retry_after(response.headers)
+        if code == TOO_MANY:
+            pauses.note(host, seconds)
+        raise RetryableError(f"{label}: {host} answers {code} {reason(code)}", seconds)
+    if code in expiring:
+        # The next attempt asks for a fresh address.
+        raise RetryableError(f"{label}: {host} answers {code}, the signed address may have expired")
+    if code in (401, 403):
+        raise TransferError(f"{label}: {host} answers {code}, access denied; {denied}")
+    if code in (404, 410):
+        raise TransferError(f"{label}: {host} answers {code}, there is no such file")
+    raise TransferError(f"{label}: {host} answers {code} {reason(code)}")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to wait: Retry-After as a number or a date, else the ``t=`` of a RateLimit header."""
+    value = headers.get("Retry-After", "").strip()
+    if is_number(value):
+        return float(value)
+    if value:
+        try:
+            return max(email.utils.parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
+        except (ValueError, OverflowError):
+            return None
+    match = re.search(r"\br=0\b.*?\bt=(\d+)", headers.get("RateLimit", ""))
+    return float(match[1]) if match else None
+
+
+def is_number(text: str) -> bool:
+    """True for the digits of a header's number; other alphabets' digits and endless ones are none.
+
+    >>> [is_number(text) for text in ("12", "", "\u00b3", "9" * 20)]
+    [True, False, False, False]
+    """
+    return text.isascii() and text.isdigit() and len(text) < 20
+
+
+def reason(code: int) -> str:
+    """Words for a status, where there are standard ones."""
+    return httpx2.codes.get_reason_phrase(code)
+
+
+def failure_text(error: Exception) -> str:
+    """Say what happened on the line, without addresses."""
+    if isinstance(error, httpx2.ConnectTimeout | httpx2.ConnectError):
+        proxies = proxy_variables()
+        return f"no connection, {public_reason(error)}{', the proxy is that of ' if proxies else ''}{proxies}"
+    if isinstance(error, httpx2.TimeoutException):
+        return "silent for too long"
+    return f"the line broke, {type(error).__name__}"
+
+
+def certificate_variables() -> str:
+    """The variables that say which certificates are trusted, with their values; for messages."""
+    found = (f"{name}={os.environ[name]}" for name in CERTIFICATES if os.environ.get(name))
+    return ", ".join(found) or "the package certifi"
+
+
+def proxy_variables() -> str:
+    """Names of the variables that set a proxy, for messages; their values may hold passwords."""
+    return ", ".join(name for name in PROXIES if os.environ.get(name))
+
+
+def public_reason(error: Exception) -> str:
+    """What the operating system or TLS said, which holds no address; the kind of error when it said nothing."""
+    text = " ".join(str(error).split())
+    return text[:120] if text and "://" not in text else type(error).__name__
+
+
+def host_of(url: str) -> str:
+    """Host of ``url`` for messages."""
+    try:
+        return httpx2.URL(url).host
+    except httpx2.InvalidURL:
+        return "an address that is none"
+
+
+def origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    """Scheme, host and port: the owner of a secret."""
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)

@@ -1,0 +1,1 @@
+"""Where bytes come from: the Hub, git with LFS, a local mirror."""

@@ -1,0 +1,1 @@
+"""One training: model, optimizer, schedule, processes, checkpoints."""

@@ -1,0 +1,309 @@
+r"""What a run will cost, before anything starts: jobs, requests, bytes, disk, hours, days and money, per model.
+
+Everything follows from the configuration and the registry; nothing is asked of any server and nothing is written. The
+estimates are arithmetic on the rates that suite/resources.py states, good to about a factor of two. A run that exceeds
+a number under `limits` in its configuration is refused with that number and the key to raise. With --jobs Snakemake
+counts what is left to do, rule by rule, which takes seconds for a large run.
+
+Example:
+  python -m workflow_scripts.workflow.plan --config config/runs/suite.yaml --devices 16 --price 2.5
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from workflow_scripts import cli
+from workflow_scripts.errors import ConfigError
+from workflow_scripts.suite.experiment_files import EXPERIMENTS, experiments_of, one_per_size, row_ranges
+from workflow_scripts.suite.layout import MODEL_FILES
+from workflow_scripts.suite.models import Model
+from workflow_scripts.suite.run import Run
+from workflow_scripts.workflow.experiment_costs import ExperimentCost, experiment_costs
+from workflow_scripts.workflow.measured_requests import TABLE, read_table
+from workflow_scripts.workflow.resources import (
+    CPU_RATE,
+    DOWNLOAD_RATE,
+    GPU_RATES,
+    HOUR,
+    evaluation_tokens,
+    forward_flops_per_token,
+    memorization_dtype,
+    memorization_tokens,
+    training_flops,
+)
+from workflow_scripts.workflow.tools.check import DEFAULT, load_run_file
+from workflow_scripts.workflow.training_segments import Segments
+
+BYTES_OF = {"float16": 2, "bfloat16": 2, "float32": 4}
+# A trained checkpoint keeps float32 weights, and the newest one two float32 moments as well.
+TRAINING_STATE_BYTES = 4
+OPTIMIZER_BYTES = 8
+# Of a Hub, for one checkpoint: the list of its files and each of them.
+REQUESTS_PER_CHECKPOINT = 1 + len(MODEL_FILES)
+JOB_SECONDS = 10.0  # that a Slurm job spends on starting Snakemake twice
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one model, or of everything: bytes to download and to keep, FLOPs of each kind of work."""
+
+    checkpoints: int = 0
+    download_bytes: float = 0.0
+    disk_bytes: float = 0.0
+    training_flops: float = 0.0
+    evaluation_flops: float = 0.0
+    memorization_flops: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        """Sum of two costs."""
+        return Cost(
+            self.checkpoints + other.checkpoints,
+            self.download_bytes + other.download_bytes,
+            self.disk_bytes + other.disk_bytes,
+            self.training_flops + other.training_flops,
+            self.evaluation_flops + other.evaluation_flops,
+            self.memorization_flops + other.memorization_flops,
+        )
+
+
+def model_cost(run: Run, model: Model) -> Cost:
+    """Cost of one model of ``run``."""
+    steps = run.steps[model.name]
+    fetched = len(steps) * float(model.parameters) * BYTES_OF[model.published_dtype]
+    forward = forward_flops_per_token(model)
+    evaluation = len(steps) * len(run.protocols) * evaluation_tokens(run) * forward
+    memorization = memorization_jobs(run, model) * memorization_tokens(run) * forward
+    if not run.retrains:
+        return Cost(len(steps), fetched, fetched, 0.0, evaluation, memorization)
+    published = len(model.steps) * float(model.parameters) * BYTES_OF[model.published_dtype]
+    state = float(model.parameters) * (len(model.steps) * TRAINING_STATE_BYTES + OPTIMIZER_BYTES)
+    return Cost(len(steps), 0.0, fetched + published + state, training_flops(model), evaluation, memorization)
+
+
+def dataset_bytes(run: Run) -> float:
+    """Bytes of the pretokenised data sets that the run downloads."""
+    if run.section("dataset").get("source") == "mirror" or not run.retrains:
+        return 0.0
+    sizes = [run.suite.dataset(key).bin_bytes for key in run.datasets]
+    return float(sum(size for size in sizes if size))
+
+
+def total_cost(run: Run) -> Cost:
+    """Cost of the whole run; a disk budget for checkpoints bounds what the fetched ones take together."""
+    total = Cost(download_bytes=dataset_bytes(run), disk_bytes=dataset_bytes(run))
+    for model in run.models:
+        total = total + model_cost(run, model)
+    budget = run.section("checkpoints").get("disk_budget_gb")
+    if budget is None:
+        return total
+    fetched = sum(len(run.steps[m.name]) * float(m.parameters) * BYTES_OF[m.published_dtype] for m in run.models)
+    return replace(total, disk_bytes=total.disk_bytes - max(fetched - float(budget) * 1e9, 0.0))
+
+
+def memorization_jobs(run: Run, model: Model) -> int:
+    """Jobs that score the memorization of ``model``; none where the run does not ask for it."""
+    if "memorization" not in experiments_of(run) or model not in one_per_size(run.models):
+        return 0
+    return len(row_ranges(model, run.section("memorization")))
+
+
+def device_of(run: Run) -> str:
+    """What an hour of computing is counted in: ``core`` or ``GPU``."""
+    return "GPU" if run.settings.get("device") == "cuda" else "core"
+
+
+def rates(run: Run) -> tuple[float, float]:
+    """FLOP per second of one device in training and in scoring."""
+    if device_of(run) == "core":
+        return CPU_RATE, CPU_RATE
+    return GPU_RATES["bfloat16"], GPU_RATES[str(run.section("evaluation").get("dtype", "float32"))]
+
+
+def hours(cost: Cost, run: Run) -> tuple[float, float, float]:
+    """Hours on one device of training, evaluation and memorization."""
+    training, scoring = rates(run)
+    memorizing = CPU_RATE if device_of(run) == "core" else GPU_RATES[memorization_dtype(run)]
+    flops = (cost.training_flops / training, cost.evaluation_flops / scoring, cost.memorization_flops / memorizing)
+    return flops[0] / HOUR, flops[1] / HOUR, flops[2] / HOUR
+
+
+def wall_hours(run: Run, devices: int) -> float:
+    """Hours from start to end on ``devices`` devices: work and starts of jobs shared by them, downloads by one line.
+
+    Never shorter than the longest single job.
+    """
+    total = total_cost(run)
+    starts = jobs_of(run) * JOB_SECONDS / HOUR
+    longest = max((job_hours(run, model) for model in run.models), default=0.0)
+    download = total.download_bytes / DOWNLOAD_RATE / HOUR
+    return max((sum(hours(total, run)) + experiment_hours(run) + starts) / devices, longest, download)
+
+
+def job_hours(run: Run, model: Model) -> float:
+    """Hours of the longest job of one model: a segment of its training, or one checkpoint's evaluation."""
+    training, evaluation, _ = hours(model_cost(run, model), run)
+    evaluations = len(run.steps[model.name]) * len(run.protocols)
+    return max(training * Segments(run).longest_share(model.name), evaluation / max(evaluations, 1))
+
+
+def jobs_of(run: Run) -> int:
+    """Jobs whose number grows with the run: fetching and scoring checkpoints, training, memorization."""
+    checkpoints = sum(len(steps) for steps in run.steps.values())
+    segments = Segments(run)
+    trained = sum(1 + segments.number(model.name) for model in run.models) if run.retrains else 0
+    return (1 + len(run.protocols)) * checkpoints + trained + sum(memorization_jobs(run, model) for model in run.models)
+
+
+def requests_of(run: Run) -> int:
+    """Requests to a Hub; none for models that are made here."""
+    checkpoints = sum(len(steps) for steps in run.steps.values())
+    return 0 if run.retrains else checkpoints * REQUESTS_PER_CHECKPOINT
+
+
+def check_limits(run: Run, total: Cost) -> None:
+    """Refuse a run that exceeds a limit of its configuration."""
+    amounts = {
+        "download_gb": total.download_bytes / 1e9,
+        "disk_gb": total.disk_bytes / 1e9,
+        "cpu_hours" if device_of(run) == "core" else "gpu_hours": sum(hours(total, run)) + experiment_hours(run),
+    }
+    for key, limit in run.section("limits").items():
+        if amounts.get(key, 0.0) > float(limit):
+            raise ConfigError(
+                f"run {run.name} would need {amounts[key]:,.1f} {key.replace('_', ' ')}, its limit is {limit}; raise "
+                f"limits.{key} in the configuration, or choose fewer models or steps"
+            )
+
+
+def amount(number_of_bytes: float) -> str:
+    """Bytes in the unit a disk is bought in."""
+    for scale, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if number_of_bytes >= scale:
+            return f"{number_of_bytes / scale:,.2f} {unit}"
+    return f"{number_of_bytes / 1e3:,.0f} kB"
+
+
+def time_text(number: float, device: str) -> str:
+    """Hours, or minutes and seconds when there are few."""
+    if number >= 1:
+        return f"{number:,.1f} {device}-h"
+    return f"{number * 60:,.1f} {device}-min" if number >= 1 / 60 else f"{number * HOUR:,.1f} {device}-s"
+
+
+def row(name: str, cost: Cost, run: Run, price: float | None) -> str:
+    """One line of the table."""
+    spent = hours(cost, run)
+    times = "".join(f"{time_text(number, device_of(run)):>16}" for number in spent)
+    money = "" if price is None else f"{sum(spent) * price:>12,.0f}"
+    return f"{name:28}{cost.checkpoints:>8}{amount(cost.download_bytes):>14}{amount(cost.disk_bytes):>14}{times}{money}"
+
+
+def table(run: Run, price: float | None = None) -> str:
+    """The plan as text: a line per model and a total; with a ``price`` of an hour also what each would cost."""
+    columns = f"{'download':>14}{'disk':>14}{'train':>16}{'evaluate':>16}{'memorize':>16}"
+    money = "" if price is None else f"{'money':>12}"
+    lines = [f"plan of run {run.name} (suite {run.suite.name})", f"{'model':28}{'steps':>8}{columns}{money}"]
+    lines += [row(model.name, model_cost(run, model), run, price) for model in run.models]
+    lines.append(row("total with data", total_cost(run), run, price))
+    return "\n".join(lines)
+
+
+def experiments_table(run: Run) -> str:
+    """Every experiment, asked for or not: token-forwards, time on the run's device and on cores beside it, bytes."""
+    wanted = experiments_of(run)
+    lines = [f"{'experiment':28}{'tokens':>12}{'network':>16}{'cores':>16}{'reads':>14}{'keeps':>14}"]
+    for name in EXPERIMENTS:
+        if name in wanted:
+            lines.append(f"{name:28}{experiment_columns(experiment_costs(run, [name])[0], device_of(run))}")
+        else:
+            lines.append(f"{name + ' (not asked)':28}{columns_if_possible(run, name)}")
+    return "\n".join(lines)
+
+
+def columns_if_possible(run: Run, name: str) -> str:
+    """Amounts of an experiment that the run does not ask for; its settings may name steps that these models lack."""
+    try:
+        return experiment_columns(experiment_costs(run, [name])[0], device_of(run))
+    except ConfigError as error:
+        return f"  could not run with these settings: {error}"
+
+
+def experiment_hours(run: Run) -> float:
+    """Hours on the run's device of its experiments but for memorization, which stands in the models' lines."""
+    names = [name for name in experiments_of(run) if name != "memorization"]
+    return sum(network_hours(cost, device_of(run)) for cost in experiment_costs(run, names))
+
+
+def network_hours(cost: ExperimentCost, device: str) -> float:
+    """Hours of one device that forward networks or train them."""
+    return cost.gpu_hours if device == "GPU" else cost.flops / CPU_RATE / HOUR
+
+
+def experiment_columns(cost: ExperimentCost, device: str) -> str:
+    """Amounts of one experiment; those that read tables only take seconds."""
+    if cost.reads_tables_only:
+        return f"{'-':>12}{'-':>16}{'seconds':>16}{'-':>14}{'-':>14}"
+    times = f"{time_text(network_hours(cost, device), device):>16}{time_text(cost.core_seconds / HOUR, 'core'):>16}"
+    return f"{cost.tokens:>12.3g}{times}{amount(cost.read_bytes):>14}{amount(cost.kept_bytes):>14}"
+
+
+def outlook(run: Run, devices: int, price: float | None) -> str:
+    """Jobs, requests, days and money."""
+    device, spent = device_of(run), sum(hours(total_cost(run), run)) + experiment_hours(run)
+    lines = [
+        f"{jobs_of(run):,} jobs beside a few dozen of data and figures; {requests_of(run):,} requests to a Hub",
+        f"{time_text(wall_hours(run, devices), 'wall')} on {devices} {device}s, if they are all ours",
+    ]
+    lines.append(requests_line(run))
+    if price is not None:
+        lines.append(f"{spent * price:,.0f} in money at {price:g} per {device}-hour")
+    return "\n".join(lines)
+
+
+def requests_line(run: Run) -> str:
+    """Whether jobs ask a scheduler for what was measured here or for what arithmetic says."""
+    table = read_table()
+    device = str(run.settings.get("device", "cpu"))
+    known = sum(1 for _, model, on in table if on == device and model in run.steps)
+    if not known:
+        return "requests to a scheduler: arithmetic (storage.refine_requests makes them from measured peaks)"
+    return f"requests to a scheduler: {known} of its models' stages measured ({TABLE}), the others arithmetic"
+
+
+def jobs_left(config: Path) -> str:
+    """What Snakemake would run now, rule by rule, with its reasons; an empty folder counts everything."""
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "rules", "--nolock", "--rerun-incomplete"]
+    answer = subprocess.run(
+        [*command, "--configfile", str(config)], capture_output=True, text=True, check=False, timeout=600
+    )
+    if answer.returncode != 0:
+        raise ConfigError(f"Snakemake cannot plan this run: {answer.stderr.strip().splitlines()[-1]}")
+    text = answer.stdout + answer.stderr
+    # The table of jobs stands twice when anything is left; the second is followed by the reasons.
+    return text[text.rindex("Job stats:") :].strip() if "Job stats:" in text else "nothing is left to do"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse arguments, print the plan, refuse what exceeds a limit."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--config", type=Path, default=DEFAULT, help="a configuration file, e.g. from config/runs")
+    parser.add_argument("--devices", type=int, default=1, help="GPUs, or cores of a run on the CPU, at the same time")
+    parser.add_argument("--price", type=float, help="money for one hour of one of them")
+    parser.add_argument("--jobs", action="store_true", help="let Snakemake count what is left to do, and say why")
+    options = parser.parse_args(arguments)
+    run = load_run_file(options.config)
+    cli.say(table(run, options.price))
+    cli.say(outlook(run, options.devices, options.price))
+    cli.say(experiments_table(run))
+    check_limits(run, total_cost(run))
+    if options.jobs:
+        cli.say(jobs_left(options.config))
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

@@ -1,0 +1,1 @@
+"""Programs around a run: check, doctor, unlock, profiles and generated pages."""

@@ -1,0 +1,90 @@
+r"""Check a configuration before Snakemake reads it, and say in a few lines what the run will make, or has made.
+
+Snakemake merges config/config.yaml with the file given by --configfile; this program does the same, strictly: keys that
+stand twice, alias bombs, access tokens and unknown names are refused with one line.
+
+Example:
+  python -m workflow_scripts.workflow.tools.check --config config/runs/books.yaml
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts import cli
+from workflow_scripts.errors import MissingInputError, StorageError
+from workflow_scripts.suite.layout import RESULTS, run_folder, score_files
+from workflow_scripts.suite.run import Run, load_run
+from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.workflow.graph import Graph
+
+DEFAULT = Path("config/config.yaml")
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` on top, mappings merged key by key as Snakemake merges them."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def load_run_file(path: Path) -> Run:
+    """The run described by ``path`` on top of the default configuration."""
+    base = load_yaml(DEFAULT)
+    changes = load_yaml(path) if path != DEFAULT else {}
+    return load_run(merge(base, changes))
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse to start where outputs cannot be written; creates the folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be made ({error.strerror}); run from a folder you may write to") from None
+    if not os.access(folder, os.W_OK):
+        raise StorageError(f"{folder}: is read-only; run from a folder you may write to, or change its permissions")
+
+
+def describe(run: Run) -> str:
+    """What a run is about to make."""
+    checkpoints = sum(len(steps) for steps in run.steps.values())
+    trained = "trained here" if run.retrains else f"from the {run.section('checkpoints')['source']}"
+    lines = [f"run {run.name}: suite {run.suite.name}, {len(run.models)} models, {checkpoints} checkpoints {trained}"]
+    if run.models:
+        shots = " and ".join(str(number) for number in run.shots)
+        lines.append(f"  {len(run.tasks)} tasks, {shots} shots: {len(score_files(run))} result files")
+    lines.append(f"  {len(Graph(run).figures)} figures and a report in {run_folder(run.name)}/")
+    return "\n".join(lines)
+
+
+def finished(run: Run) -> str:
+    """Where the outcome of a run lies."""
+    report = Path(run_folder(run.name)) / "report.html"
+    if not report.is_file():
+        raise MissingInputError(f"{report}: is not there, so the run is not finished; run the same command again")
+    figures = len(list((report.parent / "figures").glob("*.svg")))
+    size = report.stat().st_size / 1e6
+    return f"done. report: {report} ({size:.1f} MB, open it in a browser), {figures} figures: {report.parent}/figures/"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse arguments, check, and describe."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--config", type=Path, default=DEFAULT, help="a configuration file, e.g. from config/runs")
+    parser.add_argument("--finished", action="store_true", help="say where the finished outputs are")
+    options = parser.parse_args(arguments)
+    run = load_run_file(options.config)
+    if options.finished:
+        cli.say(finished(run))
+        return
+    require_writable(Path(RESULTS))
+    cli.say(describe(run))
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

@@ -1,0 +1,157 @@
+"""Says what this machine has and lacks for the workflow: one line per point, with the remedy where one is known.
+
+Exit code 0 when the pocket suite can run here, 2 when something it needs is missing. Tokens are never shown.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workflow_scripts import ROOT, cli
+from workflow_scripts.errors import ConfigError
+from workflow_scripts.workflow.tools.link_profiles import search_folder
+
+POCKET_DISK_GB = 2
+POCKET_MEMORY_GB = 4
+OLD_LOCK_DAYS = 180
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One point of the check: ``ok``, ``missing`` (needed for the pocket suite) or ``note``."""
+
+    state: str
+    subject: str
+    detail: str
+
+
+def check_python() -> Finding:
+    """The interpreter and whether it is the pinned environment's."""
+    inside = Path(sys.prefix).name == ".venv"
+    detail = (
+        f"{platform.python_version()} in {'the pinned environment' if inside else 'another environment than .venv'}"
+    )
+    return Finding("ok" if inside else "note", "python", detail)
+
+
+def check_torch() -> Finding:
+    """The torch build and the GPUs it sees."""
+    if importlib.util.find_spec("torch") is None:
+        return Finding("missing", "torch", "is not installed; run: python3 bootstrap.py")
+    import torch
+
+    version = importlib.metadata.version("torch")
+    if not torch.cuda.is_available():
+        return Finding("ok", "torch", f"{version}, no GPU (enough for the pocket and books runs)")
+    names = sorted({torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())})
+    return Finding("ok", "torch", f"{version}, {torch.cuda.device_count()} GPU: {', '.join(names)}")
+
+
+def check_cores_and_memory() -> Finding:
+    """Processors and memory."""
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    state = "ok" if gigabytes >= POCKET_MEMORY_GB else "note"
+    return Finding(state, "machine", f"{os.cpu_count()} cores, {gigabytes:.0f} GB memory")
+
+
+def check_disk() -> Finding:
+    """Free disk where results are written."""
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    state = "ok" if free >= POCKET_DISK_GB else "missing"
+    return Finding(state, "disk", f"{free:.0f} GB free here; the pocket run takes about {POCKET_DISK_GB} GB at most")
+
+
+def check_program(name: str, use: str) -> Callable[[], Finding]:
+    """Check for an optional program on PATH."""
+
+    def check() -> Finding:
+        found = shutil.which(name)
+        return Finding("ok" if found else "note", name, use if found else f"not on PATH; only needed for {use}")
+
+    return check
+
+
+def check_token() -> Finding:
+    """Whether a Hub token is configured; its value is never read into a message."""
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    present = "HF_TOKEN" in os.environ or (home / "token").is_file()
+    return Finding("note", "Hub token", "present" if present else "none; the Pythia repositories are public")
+
+
+def check_slurm() -> Finding:
+    """Whether this machine talks to a Slurm controller."""
+    if not shutil.which("sinfo"):
+        return Finding("note", "slurm", "not on this machine; only needed for profiles/slurm")
+    try:
+        answer = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, check=False, timeout=20)
+    except subprocess.TimeoutExpired:
+        return Finding("note", "slurm", "installed, but no controller answered within 20 seconds")
+    said = "; ".join((answer.stdout or answer.stderr).strip().splitlines())
+    return Finding("ok" if answer.returncode == 0 else "note", "slurm", said)
+
+
+def check_locks() -> Finding:
+    """Whether the environment is the locks' present state, and how old the locks are."""
+    locks = ROOT / "envs" / "base.lock"
+    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct", "--", str(locks)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    written = float(answer.stdout.strip() or locks.stat().st_mtime)
+    days = int((time.time() - written) / 86400)
+    advice = "; make lock takes newer versions" if days > OLD_LOCK_DAYS else ""
+    return Finding("note" if advice else "ok", "locks", f"{days} days old{advice}")
+
+
+def check_profiles() -> Finding:
+    """Whether ``snakemake --profile slurm`` finds the profiles of this checkout."""
+    place = search_folder() / "slurm"
+    if place.resolve() == ROOT / "profiles" / "slurm":
+        return Finding("ok", "profiles", f"linked in {place.parent}")
+    return Finding("note", "profiles", "not linked; make setup-slurm does, or use --workflow-profile profiles/slurm")
+
+
+def check_slurm_plugin() -> Finding:
+    """Whether Snakemake can submit to Slurm from this environment."""
+    found = importlib.util.find_spec("snakemake_executor_plugin_slurm") is not None
+    return Finding(
+        "ok" if found else "note", "slurm plugin", "installed" if found else "not installed: make setup-slurm"
+    )
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    check_python,
+    check_torch,
+    check_cores_and_memory,
+    check_disk,
+    check_program("git-lfs", "data sets with source git-lfs; our own client takes its place"),
+    check_program("chromium", "the browser tests"),
+    check_token,
+    check_locks,
+    check_slurm,
+    check_slurm_plugin,
+    check_profiles,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run every check and print what was found."""
+    cli.parser(__doc__).parse_args(arguments)
+    findings = [check() for check in CHECKS]
+    for finding in findings:
+        cli.say(f"{finding.state:8}{finding.subject:14}{finding.detail}")
+    missing = [finding.subject for finding in findings if finding.state == "missing"]
+    if missing:
+        raise ConfigError(f"missing for the pocket suite: {', '.join(missing)}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))

@@ -1,0 +1,132 @@
+r"""Give a working directory free after a run was killed: end the Slurm jobs it left behind, then remove its lock.
+
+A killed Snakemake leaves its jobs running on the cluster. A second run that started before they are gone would let two
+jobs write the same output, so they are cancelled first and waited for; what they had finished is kept, because every
+program writes whole files or nothing. Refuses while a Snakemake is alive in this directory, and names it.
+
+Example:
+  python -m workflow_scripts.workflow.tools.unlock
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workflow_scripts import cli
+from workflow_scripts.errors import StorageError
+from workflow_scripts.workflow.tools import one_run
+
+JOB_PREFIX = "pythia_"  # slurm-jobname-prefix of the profiles, and what the plugin puts after it
+LONGEST_WAIT = 120.0
+# Of the Snakemake inside a job of the killed run, where this machine is also a compute node; of plans.
+HARMLESS = frozenset((b"--target-jobs", b"-n", b"--dry-run", b"--dryrun", b"--lint"))
+SLURM_LOGS = "results/logs/slurm"  # slurm-logdir of the profiles: made with the first job that goes to a cluster
+FINISHED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED")
+
+
+@dataclass(frozen=True)
+class ClusterJob:
+    """A job of ours in Slurm's queue."""
+
+    number: str
+    state: str
+
+
+def read_queue(text: str, folder: Path) -> list[ClusterJob]:
+    r"""Unfinished jobs of this workflow in ``folder``, from lines "number|name|state|working directory".
+
+    >>> read_queue("7|pythia_ab|RUNNING|/a\n8|other|RUNNING|/a\n9|pythia_ab|RUNNING|/b\n", Path("/a"))
+    [ClusterJob(number='7', state='RUNNING')]
+    """
+    found = []
+    for line in text.splitlines():
+        number, name, state, place = line.split("|", 3)
+        if name.startswith(JOB_PREFIX) and Path(place) == folder and state not in FINISHED:
+            found.append(ClusterJob(number, state))
+    return found
+
+
+def queued(folder: Path) -> list[ClusterJob]:
+    """Unfinished jobs of this workflow in ``folder``; none without Slurm. Raises StorageError when squeue fails.
+
+    Where squeue fails and no job ever went from ``folder`` to a cluster, there is nothing to end: a workstation with
+    Slurm's programs and no cluster, or one whose controller is down.
+    """
+    if not shutil.which("squeue"):
+        return []
+    command = ["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%A|%j|%T|%Z"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if answer.returncode != 0 and not (folder / SLURM_LOGS).exists():
+        return []
+    if answer.returncode != 0:
+        raise StorageError(
+            f"squeue does not answer ({answer.stderr.strip()[:200]}), so jobs of a killed run may still write here; "
+            "try again when it does, or remove .snakemake/locks by hand when you are sure that there are none"
+        )
+    return read_queue(answer.stdout, folder)
+
+
+def living_run(folder: Path, processes: Path = Path("/proc")) -> str:
+    """Process number of a Snakemake that works in ``folder`` on this machine, or an empty text."""
+    for entry in processes.glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            place = (entry / "cwd").readlink()
+        except OSError:
+            continue  # it ended, or belongs to somebody else
+        names = {Path(os.fsdecode(word)).name for word in words[:3]}
+        if place == folder and "snakemake" in names and not HARMLESS & set(words):
+            return entry.name
+    return ""
+
+
+def end_jobs(folder: Path) -> int:
+    """Cancel the jobs of a killed run and wait until none is left; returns how many there were."""
+    jobs = queued(folder)
+    if not jobs:
+        return 0
+    subprocess.run(["scancel", *(job.number for job in jobs)], check=False, timeout=60)
+    deadline = time.monotonic() + LONGEST_WAIT
+    while left := queued(folder):
+        if time.monotonic() > deadline:
+            raise StorageError(f"Slurm job {left[0].number} is still {left[0].state}; wait for it and run this again")
+        time.sleep(1)
+    return len(jobs)
+
+
+def refuse_while_alive(folder: Path, processes: Path = Path("/proc")) -> None:
+    """Raise StorageError that names the run which is alive in ``folder``, if there is one.
+
+    Beside the lock, processes of this machine are looked at, for file systems that have no locks.
+    """
+    one_run.refuse_while_held(folder)
+    if number := living_run(folder, processes):
+        raise StorageError(
+            f"{folder}: a run is alive here (process {number} on {socket.gethostname()}); stop it first, or let it end"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """End what is left of a killed run and unlock."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--ask", action="store_true", help="only refuse while a run is alive here; change nothing")
+    options = parser.parse_args(arguments)
+    folder = Path.cwd()
+    refuse_while_alive(folder)
+    if options.ask:
+        return
+    ended = end_jobs(folder)
+    subprocess.run([sys.executable, "-m", "snakemake", "--unlock", "--quiet", "all"], check=True)
+    cli.say(f"unlocked; {ended} Slurm jobs of the killed run were ended" if ended else "unlocked")
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main))
