@@ -45,6 +45,8 @@ Every step of the graph is a program that works without Snakemake: `python -m wo
 top folder of the checkout, with the environment active (`. .venv/bin/activate`). `--help` shows the same and an
 example.
 Programs end with exit code 0, with 2 and one line when you can act on what went wrong, with 130 when they were stopped.
+Snakemake ends with 2 and one line when a run is refused before its first job, and with 1 when a job failed: then a
+block that begins with FAILED names the rule and shows the end of its log, whichever way Snakemake was started.
 An option in **bold** must be given.
 """
 TARGETS_HEAD = """# Targets

@@ -2,8 +2,11 @@
 import sys
 from pathlib import Path
 
+from snakemake.logging import logger
+
 from workflow_scripts.cli import USER_ERROR
 from workflow_scripts.errors import PipelineError
+from workflow_scripts.snakemake_plugins.snakemake_logger_plugin_brief import listen
 from workflow_scripts.suite import layout
 from workflow_scripts.workflow.checkpoints import commit_of, leave_out_defects
 from workflow_scripts.workflow.sweep import plan_sweep
@@ -19,6 +22,7 @@ from workflow_scripts.suite.experiment_files import experiments_of
 from workflow_scripts.suite.figure_names import figure_names
 from workflow_scripts.workflow.experiments import declaration_of
 
+listen(logger, sys.argv)  # whatever the way of starting, a failed job is reported
 use_this_interpreter()
 collect_garbage_rarely()
 try:

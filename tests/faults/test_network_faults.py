@@ -17,7 +17,7 @@ from huggingface_hub import close_session
 from tests.faults.fetching import BIG, QUICK, REPOSITORY, SIZE, arguments, get, names, rest
 from tests.faults.running import error_line
 from tests.storage.fault_hub import Fault, FaultHub
-from workflow_scripts.errors import IntegrityError, PipelineError, StorageError, TransferError
+from workflow_scripts.errors import ConfigError, IntegrityError, PipelineError, StorageError, TransferError
 from workflow_scripts.storage import download
 from workflow_scripts.storage.http.bounded import LARGEST_ANSWER
 from workflow_scripts.storage.http.http_reader import Address, HttpReader
@@ -225,6 +225,25 @@ def test_fault_69_a_proxy_that_is_none(
     )
     assert "HTTP_PROXY" in said
     assert fault_hub.requests == []
+    close_session()
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [("nowhere.pem", "No such file"), ("words.pem", "no certificate"), ("folder", "Is a directory")],
+)
+def test_certificates_that_are_none(
+    file: str, reason: str, hub: FaultHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SSL_CERT_FILE names no file, or one without a certificate: one line that names the variable and its value."""
+    (tmp_path / "words.pem").write_text("no certificate")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / file))
+    close_session()  # as in a new process
+    named = rf"the certificates in SSL_CERT_FILE={tmp_path / file}.* {reason}.* in PEM format, or unset it"
+    with pytest.raises(ConfigError, match=named):
+        download.main(arguments(hub, tmp_path / "out", "--attempts", "1"))
+    assert hub.requests == []
     close_session()
 
 

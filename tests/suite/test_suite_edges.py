@@ -308,6 +308,9 @@ def test_what_a_schema_refuses(content, words):
         ("null", {"type": "string"}, "null"),
         ("a, b", {"type": "array"}, ["a", "b"]),
         ("{a: 1}", {"type": "object"}, {"a": 1}),
+        ("1e-3", {"type": "number"}, 0.001),
+        ("1e3", {"type": ["integer", "null"]}, 1000),
+        ("1e-3", {"type": "integer"}, "1e-3"),
     ],
 )
 def test_text_from_the_command_line_becomes_what_the_schema_asks_for_or_stays(text, kind, value):

@@ -111,3 +111,14 @@ def test_a_lost_login_ends_a_run_as_sigterm_does_but_not_under_nohup(tmp_path, i
         f"one_run.claim(pathlib.Path({str(tmp_path)!r}), {RUN!r}); os.kill(os.getpid(), signal.SIGHUP)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == ending
+
+
+def test_a_folder_that_takes_no_byte_is_refused_in_one_line(tmp_path, monkeypatch):
+    """Snakemake ends in a traceback when it cannot write to .snakemake, so its folder is tried first."""
+
+    def refuse(handle, content, offset):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(StorageError, match=r"^\.snakemake: the disk is full; free some space"):
+        one_run.claim(tmp_path, RUN)

@@ -1,9 +1,11 @@
 """Profiles name options and rules that exist, and say nothing about a result."""
 
+import importlib.util
 import warnings
 
 import pytest
 import yaml
+import yte
 from snakemake.api import SnakemakeApi
 from snakemake.cli import get_argument_parser
 from snakemake.settings.types import (
@@ -21,7 +23,7 @@ SCIENCE = {"config", "configfile", "configfiles"}
 
 
 def read(root, name):
-    return yaml.safe_load((root / "profiles" / name / "profile.v9+.yaml").read_text())
+    return yte.process_yaml((root / "profiles" / name / "profile.v9+.yaml").read_text(), require_use_yte=True)
 
 
 def test_the_default_profile_holds_only_what_all_profiles_share(root):
@@ -29,8 +31,15 @@ def test_the_default_profile_holds_only_what_all_profiles_share(root):
     names = {path.name for path in (root / "profiles").iterdir()}
     assert names == {*PROFILES, "default"}
     shared = read(root, "default")
-    assert set(shared) == {"rerun-triggers"}
-    assert all(read(root, name)["rerun-triggers"] == shared["rerun-triggers"] for name in PROFILES)
+    assert set(shared) == {"rerun-triggers", "logger"}
+    assert all({key: read(root, name)[key] for key in shared} == shared for name in PROFILES)
+
+
+@pytest.mark.parametrize("name", [*PROFILES, "default"])
+def test_every_profile_has_our_logger_where_it_can_be_imported(root, name, monkeypatch):
+    assert read(root, name)["logger"] == "brief"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "logger" not in read(root, name)
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -76,6 +76,8 @@ def coerce(value: Any, schema: Mapping[str, Any]) -> Any:
     [0]
     >>> coerce(0, {"type": "array", "items": {"type": "integer"}})
     [0]
+    >>> coerce("1e-3", {"type": "number"}), coerce(1e3, {"type": ["integer", "null"]})
+    (0.001, 1000)
     """
     if isinstance(value, dict):
         properties = schema.get("properties", {})
@@ -86,6 +88,8 @@ def coerce(value: Any, schema: Mapping[str, Any]) -> Any:
         return [coerce(item, schema.get("items", {})) for item in value]
     if isinstance(value, str):
         return coerce_text(value, schema)
+    if isinstance(value, float) and value.is_integer() and "integer" in schema.get("type", []):
+        return int(value)
     return [value] if schema.get("type") == "array" and isinstance(value, int | float) else value
 
 
@@ -102,6 +106,7 @@ def coerce_text(text: str, schema: Mapping[str, Any]) -> Any:
     if not wanted or "string" in wanted:
         return text
     try:
+        # Snakemake's own reader gives 1e-3 as text, ours as a number.
         parsed = yaml.load(text, Loader=StrictLoader)  # noqa: S506 - StrictLoader is a SafeLoader
     except AmbiguousNumberError as error:
         raise ConfigError(f"config: {text!r}: {error}") from None
@@ -111,6 +116,8 @@ def coerce_text(text: str, schema: Mapping[str, Any]) -> Any:
         parsed = [part.strip() for part in text.split(",")]
     if isinstance(parsed, list):
         return coerce(parsed, schema) if "array" in wanted else text
+    if isinstance(parsed, float):
+        parsed = coerce(parsed, schema)
     kinds = {"integer": int, "number": float | int, "boolean": bool, "object": dict}
     fits = any(name in kinds and isinstance(parsed, kinds[name]) for name in wanted)
     return parsed if fits else text

@@ -41,6 +41,7 @@ CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 # It logs every address it asks, with the signatures in their queries.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 FAILURES = (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError, httpx2.InvalidURL)
 
 
@@ -70,6 +71,12 @@ class HttpReader:
         except ValueError as error:
             raise ConfigError(
                 f"the proxy in {proxy_variables()} cannot be used: {error}; correct or unset it"
+            ) from None
+        except OSError as error:
+            # Only the certificates are read here; neither OpenSSL nor Python names their file.
+            raise ConfigError(
+                f"the certificates in {certificate_variables()} cannot be used: {error.strerror or error}; name a file "
+                "of certificates in PEM format, or unset it"
             ) from None
 
     def __enter__(self) -> HttpReader:
@@ -224,6 +231,12 @@ def failure_text(error: Exception) -> str:
     if isinstance(error, httpx2.TimeoutException):
         return "silent for too long"
     return f"the line broke, {type(error).__name__}"
+
+
+def certificate_variables() -> str:
+    """The variables that say which certificates are trusted, with their values; for messages."""
+    found = (f"{name}={os.environ[name]}" for name in CERTIFICATES if os.environ.get(name))
+    return ", ".join(found) or "the package certifi"
 
 
 def proxy_variables() -> str:

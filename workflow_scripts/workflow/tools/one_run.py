@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
+from workflow_scripts import cli
 from workflow_scripts.errors import StorageError
 
 LOCK = Path(".snakemake") / "run.lock"
@@ -59,15 +60,22 @@ def runs_jobs(words: Sequence[str]) -> bool:
     >>> runs_jobs(["/env/bin/pytest"]), runs_jobs(["/env/bin/snakemake", "-n"])
     (False, False)
     """
-    program = Path(words[0])
-    if program.name != "snakemake" and program.parts[-2:] != ("snakemake", "__main__.py"):
-        return False
-    if QUICK & set(words):
+    if not is_snakemake(words) or QUICK & set(words):
         return False
     from snakemake.cli import get_argument_parser
 
     options, _ = get_argument_parser().parse_known_args(list(words[1:]))
     return not any(getattr(options, name, None) for name in LOOKING)
+
+
+def is_snakemake(words: Sequence[str]) -> bool:
+    """True when the program of the command line ``words`` is Snakemake.
+
+    >>> is_snakemake(["/env/bin/snakemake"]), is_snakemake(["/env/snakemake/__main__.py"]), is_snakemake(["pytest"])
+    (True, True, False)
+    """
+    program = Path(words[0])
+    return program.name == "snakemake" or program.parts[-2:] == ("snakemake", "__main__.py")
 
 
 def read_holder(folder: Path, lock: Path = LOCK) -> Holder | None:
@@ -114,7 +122,7 @@ def claim(folder: Path, words: Sequence[str]) -> None:
     """Take the locks of ``folder`` for the rest of this process, if ``words`` is a command that runs jobs.
 
     Raises StorageError that names the run which is alive there or writes the same results, or the killed one that left
-    Snakemake's lock.
+    Snakemake's lock; and when nothing can be written there, where Snakemake would end in a traceback.
     """
     if not runs_jobs(words):
         return
@@ -161,6 +169,10 @@ def refuse_after_a_killed_run(folder: Path, lock: int) -> None:
 def sign(lock: int, folder: Path) -> None:
     """Write who holds ``lock`` from ``folder``, and keep it open."""
     me = Holder(os.getpid(), socket.gethostname(), time.strftime("%Y-%m-%d %H:%M:%S"), str(folder))
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, json.dumps(asdict(me)).encode(), 0)
     HELD.append(lock)
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps(asdict(me)).encode(), 0)
+    except OSError as error:
+        error.filename = str(LOCK.parent)
+        raise StorageError(cli.refusal(error)) from None
