@@ -17,6 +17,7 @@ from pathlib import Path
 
 from workflow_scripts.checkpoints.files import COMPANIONS
 from workflow_scripts.storage.fetch import fetch_file
+from workflow_scripts.storage.leftovers import remove_dead, temporary_name
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.retry import RetryPolicy
 from workflow_scripts.storage.sources import Source
@@ -66,6 +67,7 @@ class Store:
 
     def sweep(self) -> int:
         """Drop weights that only the store holds; returns the bytes freed. Several sweeps at once do no harm."""
+        remove_dead(self.weights)  # a second name left by a killed link would keep its weights for ever
         freed = 0
         for path in self.weights.glob("*") if self.weights.is_dir() else ():
             try:
@@ -89,9 +91,8 @@ def key(entry: FileEntry) -> str:
 
 def link(existing: Path, target: Path) -> bool:
     """Make ``target`` a hard link to ``existing``, replacing what is there; False when that cannot be."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.link")
+    temporary = temporary_name(target)
     try:
-        temporary.unlink(missing_ok=True)
         os.link(existing, temporary)
     except FileNotFoundError:
         return False

@@ -23,7 +23,7 @@ from workflow_scripts.progress import Progress
 from workflow_scripts.storage import locks
 from workflow_scripts.storage.credentials import hide_secrets
 from workflow_scripts.storage.git_objects import REMOTE, GitFile, GitObjects
-from workflow_scripts.storage.partial import part_path
+from workflow_scripts.storage.leftovers import part_path
 from workflow_scripts.storage.retry import RetryableError
 from workflow_scripts.storage.sources import walk
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from workflow_scripts.errors import StorageError
 from workflow_scripts.progress import amount_text
+from workflow_scripts.storage.leftovers import part_path
 from workflow_scripts.storage.lockfile import FileEntry
-from workflow_scripts.storage.partial import part_path
 
 
 def missing_bytes(entry: FileEntry, *present_files: Path) -> int:

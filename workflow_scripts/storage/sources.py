@@ -22,6 +22,7 @@ from typing import BinaryIO, Protocol
 from workflow_scripts.errors import ConfigError, MissingInputError, TransferError, UnknownNameError
 from workflow_scripts.storage.digests import BLOCK
 from workflow_scripts.storage.hashing import sha256_file
+from workflow_scripts.storage.leftovers import content_names, is_working_name
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
 from workflow_scripts.storage.retry import RetryableError
 
@@ -199,10 +200,14 @@ def revision_folder(root: Path, repository: Repository) -> Path:
 
 
 def walk(folder: Path) -> list[tuple[str, int]]:
-    """Path relative to ``folder`` and size of every file under it, sorted; folders that are links are not entered."""
+    """Path relative to ``folder`` and size of every file of content under it, sorted.
+
+    What work in progress has beside its targets is no content. Folders that are links are not entered.
+    """
     found = []
-    for current, _, names in os.walk(folder):
-        for name in names:
+    for current, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_working_name(name)]
+        for name in content_names(names):
             file = Path(current) / name
             found.append((file.relative_to(folder).as_posix(), file.stat().st_size))
     return sorted(found)

@@ -85,10 +85,9 @@ def check_folder(folder: Path, entries: Sequence[FileEntry], jobs: int) -> tuple
 def extra_files(folder: Path, entries: Sequence[FileEntry], ours: Sequence[Path]) -> list[Finding]:
     """Files under ``folder`` that the list does not name.
 
-    The folder's own list and ``ours`` do not count, nor what a fetch put aside (``NAME.bad`` beside a listed NAME).
+    The folder's own list and ``ours`` do not count, nor what work in progress has beside its targets (``walk``).
     """
     known = {entry.path for entry in entries} | {OWN_LOCK}
-    known |= {f"{entry.path}.bad" for entry in entries}
     skipped = {path.resolve() for path in ours}
     return [
         Finding(path, "extra", f"{size} bytes, not listed")

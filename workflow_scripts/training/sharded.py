@@ -18,9 +18,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from workflow_scripts.errors import DataError, ModelError
+from workflow_scripts.storage.leftovers import common_name
 from workflow_scripts.training import checkpoint
 from workflow_scripts.training.checkpoint import RunState
-from workflow_scripts.training.folders import temporary_name, whole_folder
+from workflow_scripts.training.folders import whole_folder
 from workflow_scripts.training.optimizer import adopt_state, state_tensors
 from workflow_scripts.training.parallel import Processes, whole
 
@@ -57,7 +58,7 @@ def shared_folder(target: Path, processes: Processes) -> Iterator[Path]:
         if processes.is_main:
             stack.enter_context(whole_folder(target))
         processes.barrier()
-        yield temporary_name(target)
+        yield common_name(target)
         processes.barrier()
     processes.barrier()
 
