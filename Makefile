@@ -3,6 +3,8 @@ PYTHON ?= python3
 RUN = .venv/bin/snakemake --workflow-profile profiles/local
 CONFIG ?= config/config.yaml
 QUIET = --logger brief
+# The code of this folder comes first, also where .venv is a link to that of another checkout.
+export PYTHONPATH := $(CURDIR):$(CURDIR)/workflow_scripts/snakemake_plugins$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
 .PHONY: help interpreter setup setup-slurm setup-cluster-tests setup-bench setup-dev demo books test test-all test-cluster crash-matrix fuzz check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock

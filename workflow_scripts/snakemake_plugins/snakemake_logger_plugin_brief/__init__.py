@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from workflow_scripts.progress import Progress
+if TYPE_CHECKING:
+    from workflow_scripts.progress import Progress
 
 LOG_LINES = 12
 # Messages without an event that say nothing a person needs.
@@ -31,6 +32,16 @@ LEFT_BEHIND = {
     "IncompleteFilesException": "a run was killed while it made some files, or another run makes them now; when none "
     "is alive, start again with --rerun-incomplete (the profiles have it)",
 }
+
+
+def job_bar(total: float) -> Progress:
+    """A bar of jobs.
+
+    Snakemake imports each plugin that it finds, before the Snakefile says which folder's package is the right one.
+    """
+    from workflow_scripts.progress import Progress
+
+    return Progress("run", total, "jobs")
 
 
 class LogHandler(LogHandlerBase):
@@ -85,7 +96,7 @@ class LogHandler(LogHandlerBase):
         """One more job is done."""
         done, total = float(getattr(record, "done", 0)), float(getattr(record, "total", 1))
         if self.progress is None:
-            self.progress = Progress("run", total, "jobs")
+            self.progress = job_bar(total)
         self.progress.advance(done - self.progress.done, note=newest(self.labels))
 
     def report(self, record: logging.LogRecord) -> None:
@@ -109,7 +120,7 @@ class LogHandler(LogHandlerBase):
     def print(self, lines: list[str]) -> None:
         """Write lines below the bar."""
         if self.progress is None:
-            self.progress = Progress("run", 1, "jobs")
+            self.progress = job_bar(1)
         start = "\n" if self.progress.is_terminal() else ""
         self.progress.stream.write(start + "\n".join(lines) + "\n")
         self.progress.stream.flush()
