@@ -40,11 +40,14 @@ def copied(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def snakemake(folder: Path, *arguments: str, python: tuple[str, ...] = ("-m", "snakemake"), first: Path):
-    """Snakemake started in ``folder`` by an environment whose package is that of ``first``."""
+    """Snakemake started in ``folder`` by an environment whose package is that of ``first``; that of ``folder`` is last.
+
+    Where the folder is on the path already, Snakemake does not put it first.
+    """
     return subprocess.run(
         [sys.executable, "-P", *python, *arguments, "--quiet", "rules"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": f"{first}{os.pathsep}{first / PLUGINS}"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (first, first / PLUGINS, folder)))},
         capture_output=True,
         text=True,
         check=False,
