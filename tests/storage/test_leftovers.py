@@ -98,9 +98,9 @@ def leave_behind(folder: Path) -> set[str]:
     made.append(leftovers.temporary_name(target, "part"))
     for path in made:
         path.write_bytes(b"x")
-    filled = leftovers.common_name(folder / "other")
-    filled.mkdir()
-    (filled / "half").write_bytes(b"x")
+    for filled in (leftovers.common_name(folder / "other"), folder / leftovers.LFS_OBJECTS):
+        filled.mkdir()
+        (filled / "half").write_bytes(b"x")
     return {path.name for path in made}
 
 

@@ -6,6 +6,7 @@
     .<target>.lock                           who works on the target
     .<target>.part, .<target>.part.json      a target of several sources, and how far it is
     <target>.part, <target>.bad              bytes fetched so far; content with a wrong hash
+    .git-lfs-objects                         a folder of what the program git-lfs has brought
 
 None of them is content: whoever lists a folder leaves them out (:func:`content_names`), and whoever writes the same
 target again removes what no living process of this machine can still be writing. It must never touch what another
@@ -28,6 +29,7 @@ COUNTER = itertools.count()
 MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:4]
 OWNER = re.compile(r"\.([0-9a-f]{4})-([0-9]{1,8})-[0-9]+\.(tmp|part)\Z")
 HIDDEN = re.compile(r"\..+\.(lock|tmp|part|part\.json)", re.DOTALL)
+LFS_OBJECTS = ".git-lfs-objects"
 BESIDE = (".part", ".bad")
 
 
@@ -73,7 +75,7 @@ def is_working_name(name: str) -> bool:
     >>> is_working_name(".a.bin.lock"), is_working_name(".a.bin.7f2a-41-0.tmp"), is_working_name("poetry.lock")
     (True, True, False)
     """
-    return HIDDEN.fullmatch(name) is not None
+    return name == LFS_OBJECTS or HIDDEN.fullmatch(name) is not None
 
 
 def content_names(names: Collection[str]) -> list[str]:
