@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflow_scripts.checkpoints.store import Store
-from workflow_scripts.errors import IntegrityError
+from workflow_scripts.errors import IntegrityError, UnknownNameError
 from workflow_scripts.published.import_results import import_folder
 from workflow_scripts.storage import download, leftovers, make_lock, verify
 from workflow_scripts.storage.lockfile import FileEntry, write_lock
@@ -126,6 +126,17 @@ def test_a_visible_file_that_nobody_asked_for_is_still_extra(mirror: Path, tmp_p
         with pytest.raises(IntegrityError, match=f"1 extra .first {name}"):
             check(raw)
         (raw / name).unlink()
+
+
+def test_a_mirror_takes_no_leftover_for_a_revision(tmp_path: Path) -> None:
+    top = tmp_path / "models" / "pocket" / "tiny"
+    (top / ".step7.tmp").mkdir(parents=True)
+    (top / "step1").mkdir()
+    (top / ".step1.lock").touch()
+    with pytest.raises(UnknownNameError) as caught:
+        MirrorSource(tmp_path, Repository("model", "pocket/tiny", "main"))
+    assert "step1" in str(caught.value)
+    assert ".step7" not in str(caught.value)
 
 
 def test_an_import_of_results_reads_no_lock(tmp_path: Path) -> None:

@@ -193,9 +193,10 @@ def revision_folder(root: Path, repository: Repository) -> Path:
         return top / repository.revision
     if (top / repository.revision / OWN_LOCK).is_file():
         return top / repository.revision
-    if repository.revision == "main" and (repository.kind == "dataset" or any(p.is_file() for p in top.iterdir())):
+    entries = [top / name for name in sorted(content_names([path.name for path in top.iterdir()]))]
+    if repository.revision == "main" and (repository.kind == "dataset" or any(path.is_file() for path in entries)):
         return top
-    known = sorted(path.name for path in top.iterdir() if path.is_dir())
+    known = [path.name for path in entries if path.is_dir()]
     raise UnknownNameError("revision", repository.revision, known, str(top))
 
 
