@@ -3,9 +3,11 @@ PYTHON ?= python3
 RUN = .venv/bin/snakemake --workflow-profile profiles/local
 CONFIG ?= config/config.yaml
 QUIET = --logger brief
+# The code of this folder comes first, also where .venv is a link to that of another checkout.
+export PYTHONPATH := $(CURDIR):$(CURDIR)/workflow_scripts/snakemake_plugins$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help interpreter setup setup-slurm setup-cluster-tests setup-bench setup-dev demo books test test-cluster crash-matrix fuzz check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock
+.PHONY: help interpreter setup setup-slurm setup-cluster-tests setup-bench setup-dev demo books test test-all test-cluster crash-matrix fuzz check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -52,7 +54,10 @@ plan: setup ## what would be made, and what it would cost, before anything start
 doctor: interpreter ## what this machine has and lacks
 	@$(PYTHON) bootstrap.py && .venv/bin/python -m workflow_scripts.workflow.tools.doctor
 
-test: setup-dev ## all tests but those that bring up a Slurm
+test: setup-dev ## the quick tests; what this machine lacks is skipped with its reason
+	@.venv/bin/python -m pytest -q -n 2 --ignore tests/cluster -m "not slow"
+
+test-all: setup-dev ## and the slow ones: the pages of docs/ typed literally, kills, fuzzers, compiled kernels
 	@.venv/bin/python -m pytest -q -n 2 --ignore tests/cluster
 
 test-cluster: setup-cluster-tests ## the tests on a throw-away Slurm (needs root, slurm-wlm and munge; skipped without)
@@ -63,6 +68,7 @@ crash-matrix: setup-dev ## kill a pocket run KILLS times (100) and compare with 
 
 fuzz: setup-dev ## damaged bytes to every reader of foreign files, for MINUTES (10) in all
 	@.venv/bin/python -m tests.fuzz.guided --minutes $(or $(MINUTES),10)
+	@.venv/bin/python -m pytest -q tests/fuzz --hypothesis-profile random
 
 check: setup-dev ## format, lint, types
 	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .

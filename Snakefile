@@ -5,6 +5,9 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+include: "rules/checkout.smk"
+
+
 configfile: "config/config.yaml"
 
 

@@ -14,6 +14,7 @@ import argparse
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,9 @@ PYTHON = VENV / "bin" / "python"
 LOG = ROOT / ".venv.log"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 OLDEST = (3, 11)
+# A program's first line, or the three that stand for it where the interpreter's path has a space or is long.
+FIRST_LINES = re.compile(rb"#!(?:/bin/sh\n'''exec' [^\n]*\n' '''|[^\n]*)\n")
+LONGEST_SHEBANG = 120  # bytes that all kernels read
 
 
 def fail(message: str) -> None:
@@ -127,11 +131,60 @@ def install_torch(name: str, lock: str) -> None:
 
 def make_environment() -> None:
     """Create the virtual environment; make this folder and its Snakemake plugins importable from anywhere in it."""
+    if VENV.is_symlink():
+        fail(f".venv is a link to {VENV.resolve()}, which has other packages; remove the link and run this again")
     if not PYTHON.exists():
         venv.create(VENV, with_pip=True, clear=VENV.exists())
-    packages = next((VENV / "lib").glob("python3*")) / "site-packages"
+    old = made_for()
+    if old is not None and old != ROOT:
+        print(f"setup: .venv was made in {old} and is here now; its programs are adapted", flush=True)
+        adapt_programs(old)
     plugins = ROOT / "workflow_scripts" / "snakemake_plugins"
-    (packages / "pythia_workflow.pth").write_text(f"{ROOT}\n{plugins}\n")
+    replace_content(path_file(), f"{ROOT}\n{plugins}\n".encode())
+
+
+def path_file() -> Path:
+    """File of the virtual environment that makes this folder importable; its first line is the folder."""
+    return next((VENV / "lib").glob("python3*"), VENV) / "site-packages" / "pythia_workflow.pth"
+
+
+def made_for() -> Path | None:
+    """The folder that ``.venv`` was made in; not this one after a move or a copy, None where nothing says it."""
+    lines = path_file().read_text().splitlines() if path_file().is_file() else []
+    return Path(lines[0]) if lines else None
+
+
+def adapt_programs(old: Path) -> None:
+    """Make the programs in ``.venv/bin`` start with the interpreter here instead of that of the checkout ``old``."""
+    before = str(old / VENV.name / "bin").encode()
+    for program in sorted(path for path in (VENV / "bin").iterdir() if path.is_file() and not path.is_symlink()):
+        content = program.read_bytes()
+        head = FIRST_LINES.match(content)
+        if head and before in head[0]:
+            replace_content(program, first_lines() + content[head.end() :])
+    for script in (VENV / "bin").glob("[Aa]ctivate*"):
+        script.unlink()  # it may be a hard link too, and would be written in place
+    builder = venv.EnvBuilder()
+    builder.setup_scripts(builder.ensure_directories(str(VENV)))
+
+
+def first_lines() -> bytes:
+    """First lines of a program that starts with this environment's interpreter, whatever is in its path."""
+    python = str(PYTHON)
+    if " " not in python and len(python) < LONGEST_SHEBANG:
+        return f"#!{python}\n".encode()
+    # The shell takes the first word for exec, Python takes all of it for a string.
+    quoted = python.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
+    return f"#!/bin/sh\n'''exec' \"{quoted}\" \"$0\" \"$@\"\n' '''\n".encode()
+
+
+def replace_content(path: Path, content: bytes) -> None:
+    """Write a file that may be a hard link to that of the checkout this one was copied from; its mode stays."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_bytes(content)
+    if path.exists():
+        shutil.copymode(path, new)
+    new.replace(path)
 
 
 def wanted_locks(extras: list[str]) -> list[str]:
@@ -149,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--with", dest="extras", nargs="*", default=[], metavar="LOCK", help="extra locks: dev slurm")
     names = wanted_locks(parser.parse_args().extras)
-    if all(is_current(name) for name in names):
+    if all(is_current(name) for name in names) and (VENV.is_symlink() or made_for() == ROOT):
         return
     started = time.monotonic()
     try:
@@ -167,7 +220,7 @@ def bring_up_to_date(names: list[str]) -> None:
     LOG.write_bytes(b"")
     try:
         make_environment()
-    except (OSError, subprocess.CalledProcessError) as error:
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:  # ValueError: a ':' in the path
         fail(f"the virtual environment could not be made ({error}); on Debian, apt-get install python3-venv helps")
     for name in names:
         if not is_current(name):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -156,6 +157,8 @@ def option_name(action: argparse.Action) -> str:
 
 def default_text(default: object) -> str:
     """A default without anything of this machine."""
+    if default == sys.executable:
+        return ".venv/bin/python"
     return str(default).replace(f"{ROOT}/", "")
 
 

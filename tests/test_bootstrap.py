@@ -1,10 +1,13 @@
 """Set-up: nothing to do in under a second, and one clear line for each thing that can be wrong."""
 
+import importlib.util
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+import venv
 
 import pytest
 
@@ -51,6 +54,15 @@ def test_set_up_makes_an_environment_once_and_then_does_nothing(checkout):
     third = bootstrap(checkout, TORCH="cpu")
     assert third.stdout.count("installing") == 1
     assert "base.lock" in third.stdout
+    moved = checkout / "moved"
+    moved.mkdir()
+    for name in ("bootstrap.py", "envs", ".venv"):
+        shutil.move(checkout / name, moved / name)
+    fourth = bootstrap(moved, TORCH="cpu", PIP_NO_INDEX="1")
+    assert (fourth.returncode, fourth.stdout.count("installing")) == (0, 0), fourth.stderr
+    assert "its programs are adapted" in fourth.stdout
+    subprocess.run([moved / ".venv/bin/pip", "--version"], check=True, capture_output=True)
+    checkout = moved
     python = checkout / ".venv/bin/python"
     where = subprocess.run([python, "-c", "import sys; print(sys.path)"], capture_output=True, text=True, cwd="/")
     assert str(checkout) in where.stdout
@@ -64,6 +76,85 @@ def test_a_package_with_another_hash_is_refused(checkout):
     outcome = bootstrap(checkout, TORCH="cpu", PATH="/usr/bin:/bin")
     assert "base.lock could not be installed" in one_line(outcome)
     assert not (checkout / ".venv/installed/base").exists()
+
+
+def module(folder):
+    """``bootstrap.py`` of a checkout, in this process."""
+    spec = importlib.util.spec_from_file_location("bootstrap", folder / "bootstrap.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def said_by(program):
+    return subprocess.run([program], capture_output=True, text=True, check=True).stdout.strip()
+
+
+PROGRAM = "import sys\nprint(sys.prefix)\n"
+
+
+@pytest.fixture
+def with_programs(root, tmp_path):
+    """A checkout with an environment without pip: one program as pip writes it, one as it does for odd paths."""
+    folder = tmp_path / "first"
+    folder.mkdir()
+    shutil.copy(root / "bootstrap.py", folder)
+    venv.create(folder / ".venv")
+    programs = folder / ".venv/bin"
+    (programs / "plain").write_text(f"#!{programs}/python\n{PROGRAM}")
+    (programs / "odd").write_text(f"#!/bin/sh\n'''exec' '{programs}/python' \"$0\" \"$@\"\n' '''\n{PROGRAM}")
+    (programs / "path").write_text(f"#!{programs}/python\nimport json, sys\nprint(json.dumps(sys.path))\n")
+    (programs / "other").write_text("#!/bin/sh\necho other\n")
+    for name in ("plain", "odd", "path", "other"):
+        (programs / name).chmod(0o755)
+    module(folder).make_environment()
+    return folder
+
+
+@pytest.mark.parametrize("name", ["second", 'it\'s a "$HOME" `chéckout` 数据', "x" * 100])
+@pytest.mark.parametrize("copy", [shutil.move, lambda old, new: shutil.copytree(old, new, copy_function=os.link)])
+def test_a_checkout_that_was_moved_or_copied_repairs_itself(with_programs, tmp_path, capsys, copy, name):
+    capsys.readouterr()
+    second = tmp_path / name
+    copy(with_programs, second)
+    moved = module(second)
+    assert moved.made_for() == with_programs
+    moved.make_environment()
+    assert capsys.readouterr().out == (
+        f"setup: .venv was made in {with_programs} and is here now; its programs are adapted\n"
+    )
+    programs = second / ".venv/bin"
+    assert [said_by(programs / each) for each in ("plain", "odd", "other")] == [*[str(second / ".venv")] * 2, "other"]
+    assert (programs / "plain").stat().st_mode & 0o777 == 0o755
+    assert str(with_programs) not in (programs / "activate").read_text()
+    seen = json.loads(said_by(programs / "path"))
+    assert str(second) in seen
+    assert str(with_programs) not in seen
+    moved.make_environment()
+    assert capsys.readouterr().out == ""
+    if with_programs.exists():  # what was copied is as before, also where both have hard links to one file
+        assert said_by(with_programs / ".venv/bin/plain") == str(with_programs / ".venv")
+        assert str(with_programs / ".venv") in (with_programs / ".venv/bin/activate").read_text()
+        assert module(with_programs).made_for() == with_programs
+
+
+def test_an_environment_of_another_checkout_is_used_but_never_changed(checkout, with_programs):
+    (checkout / ".venv").symlink_to(with_programs / ".venv")
+    assert f".venv is a link to {with_programs / '.venv'}" in one_line(bootstrap(checkout, TORCH="cpu"))
+    for name in ("build", "base", "torch-cpu"):
+        stamp = checkout / ".venv/installed" / name
+        stamp.parent.mkdir(exist_ok=True)
+        stamp.write_text(module(checkout).digest(checkout / "envs" / f"{name}.lock"))
+    done = bootstrap(checkout, TORCH="cpu")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert module(with_programs).made_for() == with_programs
+
+
+def test_a_folder_that_no_environment_can_be_in(root, tmp_path):
+    folder = tmp_path / "a:b"
+    shutil.copytree(root / "envs", folder / "envs")
+    shutil.copy(root / "bootstrap.py", folder)
+    assert "could not be made" in one_line(bootstrap(folder, TORCH="cpu"))
 
 
 def test_wrong_torch_build(checkout):

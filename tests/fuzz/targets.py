@@ -88,9 +88,9 @@ def default_run() -> Mapping[str, Any]:
 
 
 def read_run_text(data: bytes) -> object:
-    """A run on top of the default, as check.py reads one."""
+    """A run on top of the default, as check.py reads one; a suite that reads a text gets one that is always there."""
     changes = parse_yaml(data.decode("utf-8", "replace"), "run.yaml")
-    return load_run({**default_run(), **changes})
+    return load_run({**default_run(), "corpus": {"path": __file__}, **changes})
 
 
 def read_suite_text(data: bytes) -> object:

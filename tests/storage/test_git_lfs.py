@@ -18,11 +18,12 @@ from workflow_scripts.errors import ConfigError, DataError, IntegrityError, Tran
 from workflow_scripts.storage import download
 from workflow_scripts.storage.fetching.fetch_files import fetch_all
 from workflow_scripts.storage.http.retry import RetryableError, RetryPolicy
+from workflow_scripts.storage.leftovers import LFS_OBJECTS
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.sources.catalog import open_source
 from workflow_scripts.storage.sources.git_objects import GitFile, checked_url, resolved
 from workflow_scripts.storage.sources.lfs_client import lfs_url, parse_answer
-from workflow_scripts.storage.sources.lfs_program import STORAGE, LfsProgram
+from workflow_scripts.storage.sources.lfs_program import LfsProgram
 from workflow_scripts.storage.sources.listing import known_files
 from workflow_scripts.storage.sources.source import Repository
 
@@ -169,7 +170,7 @@ def test_interrupted_git_lfs_goes_on_and_leaves_nothing(server: GitServer, tmp_p
         get(f"{server.url}/org/data.git", tmp_path / "out", "git-lfs")
     server.fault = LfsFault()
     get(f"{server.url}/org/data.git", tmp_path / "out", "git-lfs")
-    assert not (tmp_path / "out" / STORAGE).exists()
+    assert not (tmp_path / "out" / LFS_OBJECTS).exists()
     assert_all_there(tmp_path / "out")
 
 

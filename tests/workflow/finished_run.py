@@ -35,6 +35,9 @@ class FinishedRun:
         for name in COPIED:
             shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(root / "Snakefile", folder / "Snakefile")
+        # Planned in this process, whose package is that of the checkout; rules/checkout.smk looks at this file.
+        (folder / "workflow_scripts/__init__.py").unlink()
+        (folder / "workflow_scripts/__init__.py").symlink_to(root / "workflow_scripts/__init__.py")
         for job in self.jobs(forceall=True):
             for path in map(str, job.output):
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 from workflow_scripts.checkpoints.checkpoint_files import COMPANIONS
 from workflow_scripts.storage.fetching.fetch_files import fetch_file
 from workflow_scripts.storage.http.retry import RetryPolicy
+from workflow_scripts.storage.leftovers import remove_dead, temporary_name
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.sources.source import Source
 
@@ -72,6 +73,7 @@ class Store:
         Those with the inodes ``released`` go at once, others when they have been alone for a while: the workflow
         deletes the outputs of a job before it runs it again, and the fetch that is about to start takes them from here.
         """
+        remove_dead(self.weights)  # a second name left by a killed link would keep its weights for ever
         freed = 0
         for path in self.weights.glob("*") if self.weights.is_dir() else ():
             try:
@@ -96,9 +98,8 @@ def key(entry: FileEntry) -> str:
 
 def link(existing: Path, target: Path) -> bool:
     """Make ``target`` a hard link to ``existing``, replacing what is there; False when that cannot be."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.link")
+    temporary = temporary_name(target)
     try:
-        temporary.unlink(missing_ok=True)
         os.link(existing, temporary)
     except FileNotFoundError:
         return False

@@ -31,6 +31,7 @@ from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.credentials import public_url, refuse_tokens
 from workflow_scripts.storage.http.http_reader import HttpReader
 from workflow_scripts.storage.http.retry import RetryPolicy
+from workflow_scripts.storage.leftovers import journal_path
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.storage.source_arguments import add_patience_arguments, policy_of
@@ -157,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise ConfigError(f"--samples is {options.samples}; give at least 1")
     model, policy = load_suite(options.suite).model(options.model), policy_of(options)
     place = (options.source, options.location, model.repository, policy, options.stall_seconds)
-    partial = options.output.with_name(f".{options.output.name}.partial.json")
+    partial = journal_path(options.output)
     with open_revisions(*place) as revisions, opened(*place) as open_revision:
         branches = revisions.branches()
         seen, traffic = observe(model, branches, open_revision, options.samples, partial)

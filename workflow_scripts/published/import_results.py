@@ -33,6 +33,7 @@ from workflow_scripts.published.results_table import COLUMNS, read_table, source
 from workflow_scripts.published.rules import run_rules
 from workflow_scripts.published.rules.findings import Defect, Result, defects_text
 from workflow_scripts.storage.atomic import write_bytes, write_text
+from workflow_scripts.storage.leftovers import is_working_name
 from workflow_scripts.storage.records import write_record
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def constant_columns(identity: Identity, content: Content, source: str, sha256: 
 
 def import_folder(source: Path) -> Import:
     """Read all files below ``source`` in the order of their paths; raises MissingInputError when there are none."""
-    paths = sorted(path for path in source.rglob("*") if path.is_file())
+    paths = sorted(path for path in source.rglob("*") if path.is_file() and not is_working_name(path.name))
     if not paths:
         raise MissingInputError(f"{source}: no files; give a copy of the folder 'evals' of EleutherAI/pythia")
     collected = Import([], [], {name: [] for name in COLUMNS})

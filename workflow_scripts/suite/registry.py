@@ -24,6 +24,12 @@ from workflow_scripts.suite.steps import expand_part, split_parts
 SUITES = ROOT / "config" / "suites"
 VOCABULARY_MULTIPLE = 128  # GPT-NeoX pads the vocabulary to a multiple of 128 x tensor-parallel size
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,95}")
+# Numbers that some part of a suite file must give to each model; the others have defaults.
+NEEDED = (
+    *("layers", "hidden_size", "heads", "sequence_length", "batch_rows", "train_iterations", "learning_rate"),
+    *("min_learning_rate_ratio", "warmup_fraction", "lr_schedule", "initialisation"),
+    *("training_dtype", "published_dtype", "seed"),
+)
 SUFFIXES = {"standard": "", "deduped": "-deduped"}
 # Numbers of a model that a run may change from its configuration.
 OVERRIDABLE = frozenset(
@@ -93,6 +99,11 @@ def build_model(
     name = checked_name(model_name(family, size, dataset, seed))
     numbers: dict[str, Any] = {**facts["recipe"], **facts["sizes"][size], **family.get("recipe", {})}
     numbers |= family.get("by_size", {}).get(size, {}) | family.get("by_model", {}).get(name, {})
+    if missing := [key for key in NEEDED if key not in numbers]:
+        raise ConfigError(
+            f"suite {facts['suite']}: model {name} has no {missing[0]}; state it in 'recipe', in the size {size} or in "
+            "the family"
+        )
     old_sizes = numbers.get("aliases", [])
     peak = float(numbers["learning_rate"])
     weight_seed, data_seed = seeds_of(family["name"], int(numbers["seed"]), seed)

@@ -52,6 +52,16 @@ LEFT_BEHIND = {
 }
 
 
+def job_bar(total: float) -> Progress:
+    """A bar of jobs.
+
+    Snakemake imports each plugin that it finds, before the Snakefile says which folder's package is the right one.
+    """
+    from workflow_scripts.progress import Progress
+
+    return Progress("run", total, "jobs")
+
+
 class LogHandler(LogHandlerBase):
     """Turns Snakemake's log records into progress and error blocks on standard error."""
 
@@ -116,7 +126,7 @@ class LogHandler(LogHandlerBase):
         """One more job is done."""
         done, total = float(getattr(record, "done", 0)), float(getattr(record, "total", 1))
         if self.progress is None:
-            self.progress = Progress("run", total, "jobs")
+            self.progress = job_bar(total)
         self.progress.advance(done - self.progress.done, note=newest(self.labels))
 
     def report(self, record: logging.LogRecord) -> None:
@@ -148,7 +158,7 @@ class LogHandler(LogHandlerBase):
     def print(self, lines: list[str]) -> None:
         """Write lines below the bar."""
         if self.progress is None:
-            self.progress = Progress("run", 1, "jobs")
+            self.progress = job_bar(1)
         start = "\n" if self.progress.is_terminal() else ""
         self.progress.stream.write(start + "\n".join(lines) + "\n")
         self.progress.stream.flush()

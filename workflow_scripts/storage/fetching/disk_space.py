@@ -7,7 +7,7 @@ from pathlib import Path
 
 from workflow_scripts.errors import StorageError
 from workflow_scripts.progress import amount_text
-from workflow_scripts.storage.fetching.partial_file import part_path
+from workflow_scripts.storage.leftovers import part_path
 from workflow_scripts.storage.lockfile import FileEntry
 
 

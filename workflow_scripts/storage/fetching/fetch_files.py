@@ -14,10 +14,6 @@ part that could be used again, and never trusts a length that only the server to
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -30,8 +26,9 @@ from workflow_scripts.storage import locks
 from workflow_scripts.storage.digests import hash_file
 from workflow_scripts.storage.fetching.byte_counter import Meter
 from workflow_scripts.storage.fetching.disk_space import is_absent, missing_bytes, require_room
-from workflow_scripts.storage.fetching.partial_file import Part, bad_path, part_path
+from workflow_scripts.storage.fetching.partial_file import Part
 from workflow_scripts.storage.http.retry import RetryableError, RetryPolicy
+from workflow_scripts.storage.leftovers import bad_path, part_path, temporary_name
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
 from workflow_scripts.storage.sources.source import ByteStream, Source
 
@@ -77,7 +74,16 @@ def fetch_file(
     entry = FileEntry(checked_path(remote_path, source.name), size, sha256, git_blob)
     job = Job(source, remote_path, target, entry, policy or RetryPolicy(), meter or Meter())
     refuse_unhashed([entry], f"{source.name} {source.repository.name}")
-    return present(job) or fetch(job)
+    return bring(job)
+
+
+def bring(job: Job) -> FileEntry:
+    """Entry of the target, fetched unless it is there; a lock that a killed fetch left of it is removed."""
+    found = present(job)
+    if found is None:
+        return fetch(job)
+    locks.remove_abandoned(job.target)
+    return found
 
 
 def refuse_unhashed(entries: Sequence[FileEntry], where: str) -> None:
@@ -128,8 +134,7 @@ def unfinished(job: Job, proved: bool) -> Iterator[Path]:
     if proved:
         yield part_path(job.target)
         return
-    mark = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
-    own = job.target.with_name(f".{job.target.name}.{mark}.part")
+    own = temporary_name(job.target, "part")
     try:
         yield own
     finally:
@@ -240,14 +245,18 @@ def refuse_collisions(entries: Sequence[FileEntry], folder: Path) -> None:
 
 def tells_case_apart(folder: Path) -> bool:
     """True where a name in upper case is another name."""
-    with tempfile.NamedTemporaryFile(prefix="case", suffix="test", dir=folder) as probe:
-        return not Path(probe.name).with_name(Path(probe.name).name.upper()).exists()
+    probe = temporary_name(folder / "case")
+    probe.touch()
+    try:
+        return not probe.with_name(probe.name.upper()).exists()
+    finally:
+        probe.unlink()
 
 
 def run_all(jobs: Sequence[Job], parallel: int) -> list[FileEntry]:
     """Run jobs in threads; the error of the first that failed is raised after the others have stopped."""
     with ThreadPoolExecutor(max_workers=max(parallel, 1)) as pool:
-        futures = [pool.submit(lambda job: present(job) or fetch(job), job) for job in jobs]
+        futures = [pool.submit(bring, job) for job in jobs]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             failed = [error for future in done if (error := future.exception()) is not None]

@@ -22,12 +22,11 @@ from workflow_scripts.errors import TransferError
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage import locks
 from workflow_scripts.storage.credentials import hide_secrets
-from workflow_scripts.storage.fetching.partial_file import part_path
 from workflow_scripts.storage.http.retry import RetryableError
+from workflow_scripts.storage.leftovers import LFS_OBJECTS, part_path
 from workflow_scripts.storage.sources.git_objects import REMOTE, GitFile, GitObjects
 from workflow_scripts.storage.sources.source import walk
 
-STORAGE = ".git-lfs-objects"
 BRANCH = "refs/heads/fetched"
 POLL_SECONDS = 0.1
 # Characters with a meaning in the include filter of git-lfs; such names are left to our own client.
@@ -58,7 +57,7 @@ class LfsProgram:
         named = [file for file in files if not FILTER_LETTERS & set(file.path)]
         if not named:
             return
-        storage = folder / STORAGE
+        storage = folder / LFS_OBJECTS
         with locks.exclusive(storage):
             git.run("update-ref", BRANCH, git.commit())
             for start in range(0, len(named), NAMES_PER_RUN):

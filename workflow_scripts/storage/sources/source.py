@@ -23,6 +23,7 @@ from workflow_scripts.errors import ConfigError, MissingInputError, TransferErro
 from workflow_scripts.storage.digests import BLOCK
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.http.retry import RetryableError
+from workflow_scripts.storage.leftovers import content_names, is_working_name
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
 
 KINDS = ("dataset", "model")
@@ -192,17 +193,22 @@ def revision_folder(root: Path, repository: Repository) -> Path:
         return top / repository.revision
     if (top / repository.revision / OWN_LOCK).is_file():
         return top / repository.revision
-    if repository.revision == "main" and (repository.kind == "dataset" or any(p.is_file() for p in top.iterdir())):
+    entries = [top / name for name in sorted(content_names([path.name for path in top.iterdir()]))]
+    if repository.revision == "main" and (repository.kind == "dataset" or any(path.is_file() for path in entries)):
         return top
-    known = sorted(path.name for path in top.iterdir() if path.is_dir())
+    known = [path.name for path in entries if path.is_dir()]
     raise UnknownNameError("revision", repository.revision, known, str(top))
 
 
 def walk(folder: Path) -> list[tuple[str, int]]:
-    """Path relative to ``folder`` and size of every file under it, sorted; folders that are links are not entered."""
+    """Path relative to ``folder`` and size of every file of content under it, sorted.
+
+    What work in progress has beside its targets is no content. Folders that are links are not entered.
+    """
     found = []
-    for current, _, names in os.walk(folder):
-        for name in names:
+    for current, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_working_name(name)]
+        for name in content_names(names):
             file = Path(current) / name
             found.append((file.relative_to(folder).as_posix(), file.stat().st_size))
     return sorted(found)
