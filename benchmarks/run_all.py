@@ -21,6 +21,8 @@ import shlex
 import subprocess
 import sys
 import time
+
+from workflow_scripts.git_process import run_git
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +104,7 @@ def processor() -> str:
 
 def git(*words: str) -> str:
     """Answer of one git command in this checkout."""
-    return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False).stdout.strip()
+    return run_git(ROOT, *words).stdout.decode().strip()
 
 
 def shown(arguments: tuple[str, ...]) -> str:
