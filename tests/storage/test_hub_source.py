@@ -11,8 +11,9 @@ from tests.storage.fault_hub import Fault, FaultHub, commit_of, git_blob
 from workflow_scripts.errors import ConfigError, IntegrityError, TransferError, UnknownNameError
 from workflow_scripts.storage import make_lock
 from workflow_scripts.storage.catalog import open_source
+from workflow_scripts.storage.credentials import is_private
 from workflow_scripts.storage.fetch import fetch_all, fetch_file
-from workflow_scripts.storage.hub import checked_endpoint, may_have_token
+from workflow_scripts.storage.hub import checked_endpoint
 from workflow_scripts.storage.listing import known_files
 from workflow_scripts.storage.lockfile import FileEntry, read_lock, write_lock
 from workflow_scripts.storage.retry import RetryPolicy
@@ -197,9 +198,9 @@ def test_impossible_endpoints_are_refused_without_their_secrets(location: str) -
 
 
 def test_token_only_where_nobody_can_read_it() -> None:
-    assert may_have_token("https://mirror.example")
-    assert may_have_token("http://127.0.0.1:8000")
-    assert not may_have_token("http://mirror.example")
+    assert is_private("https://mirror.example")
+    assert is_private("http://127.0.0.1:8000")
+    assert not is_private("http://mirror.example")
 
 
 def test_token_from_file_is_used_and_can_be_switched_off(

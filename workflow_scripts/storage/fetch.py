@@ -7,8 +7,9 @@
     prove             wrong hash: keep as <name>.bad, try again, then fail
     publish           fsync, rename
 
-Failures count only while no byte is gained, so a line that drops every few megabytes still delivers. It never deletes a
-part that could be used again, and never trusts a length that only the server told.
+Failures count only while less than a kilobyte per second comes, so a line that drops every few megabytes still
+delivers, and a server that sends a byte now and then is given up. It never deletes a part that could be used again, and
+never trusts a length that only the server told.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -31,12 +33,14 @@ from workflow_scripts.storage.digests import hash_file
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
 from workflow_scripts.storage.meter import Meter
 from workflow_scripts.storage.partial import Part, bad_path, part_path
-from workflow_scripts.storage.retry import RetryableError, RetryPolicy
-from workflow_scripts.storage.room import is_absent, missing_bytes, require_room
+from workflow_scripts.storage.retry import SLOWEST, RetryableError, RetryPolicy
+from workflow_scripts.storage.room import missing_bytes, require_room
 from workflow_scripts.storage.sources import ByteStream, Source
 
 # Wrong content is fetched again at most so often, and less when it is the same content again.
 MISMATCHES = 3
+# Seconds in which any byte counts as progress.
+QUICK = 0.5
 HTML_STARTS = (b"<!doctype html", b"<html")
 log = logging.getLogger(__name__)
 
@@ -139,6 +143,7 @@ def unfinished(job: Job, proved: bool) -> Iterator[Path]:
 def complete(job: Job, part: Part) -> None:
     """Stream until the content is proved; raises when the policy gives up."""
     failures, furthest, wrong = 0, part.length, []
+    since = time.monotonic()
     while True:
         try:
             if not part.is_complete():
@@ -150,9 +155,17 @@ def complete(job: Job, part: Part) -> None:
         except RetryableError as error:
             if len(wrong) >= MISMATCHES or len(wrong) > len(set(wrong)):
                 raise IntegrityError(f"{error}; fetched {len(wrong)} times, retrying is no use") from error
-            failures = 0 if part.length > furthest else failures + error.counts
-            furthest = max(furthest, part.length)
+            failures = 0 if has_moved(part.length - furthest, time.monotonic() - since) else failures + error.counts
+            furthest, since = max(furthest, part.length), time.monotonic()
             job.policy.wait(failures, error, job.meter.sleep)
+
+
+def has_moved(gained: int, seconds: float) -> bool:
+    """True when ``gained`` bytes since the last failure, the wait after it included, are progress.
+
+    A server that sends a byte a second, or one byte per connection, would otherwise be asked for ever.
+    """
+    return gained > SLOWEST * max(seconds - QUICK, 0.0)
 
 
 def stream_into(job: Job, part: Part) -> None:
@@ -218,7 +231,6 @@ def fetch_all(
     needed = sum(missing_bytes(e, folder / e.path, part_path(folder / e.path)) for e in entries)
     require_room(folder, needed, where)
     total = sum(entry.size or 0 for entry in entries)
-    source.prepare([e for e in entries if is_absent(e, folder / e.path)], folder, parallel)
     with Progress(f"fetch {source.repository.name}", total, unit="B") as progress:
         # A bar towards an unknown end would only mislead.
         meter = Meter(progress if all(entry.size is not None for entry in entries) else None)

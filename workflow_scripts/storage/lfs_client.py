@@ -29,8 +29,8 @@ class LfsServer:
 
     def __init__(self, git_url: str, secret: str | None, reader: HttpReader) -> None:
         """``git_url`` is the address of the git remote; ``secret`` an Authorization header for it."""
-        self.url = lfs_url(git_url)
-        self.secret = {"Authorization": secret} if secret is not None else {}
+        secrets = {"Authorization": secret} if secret is not None else {}
+        self.batch = Address(f"{lfs_url(git_url)}/objects/batch", secrets)
         self.reader = reader
 
     @contextmanager
@@ -53,9 +53,8 @@ class LfsServer:
             "hash_algo": "sha256",
             "objects": [{"oid": oid, "size": size}],
         }
-        headers = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE, **self.secret}
-        answer = self.reader.ask(f"{self.url}/objects/batch", question, label, headers)
-        return parse_answer(answer, oid, label)
+        headers = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE}
+        return parse_answer(self.reader.ask(self.batch, label, headers, question), oid, label)
 
 
 def lfs_url(git_url: str) -> str:
@@ -115,9 +114,9 @@ class LfsFolder:
 
 
 def open_store(git_url: str, secret: str | None, reader: HttpReader) -> LfsServer | LfsFolder:
-    """LFS objects that belong to a git remote; raises ConfigError for a remote that only git-lfs itself can ask."""
+    """LFS objects that belong to a git remote; raises ConfigError for a remote over ssh."""
     if git_url.startswith(("http://", "https://")):
         return LfsServer(git_url, secret, reader)
     if git_url.startswith(("file://", "/")):
         return LfsFolder(git_url)
-    raise ConfigError(f"git address '{public_url(git_url)}': LFS over ssh needs the git-lfs program, or use https")
+    raise ConfigError(f"git address '{public_url(git_url)}': LFS objects are not read over ssh; use the https address")

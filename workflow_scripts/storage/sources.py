@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,10 +127,6 @@ class Source(RangeReader, Protocol):
         """Stream of ``path`` that should start at ``offset`` and may start at 0; raises TransferError."""
         ...
 
-    def prepare(self, entries: Sequence[FileEntry], folder: Path, parallel: int) -> None:
-        """Bring unfinished files of ``folder`` by a faster way than ``open``, where the source has one."""
-        ...
-
 
 class MirrorSource:
     """A folder laid out like the Hub; what the pocket suite publishes, and what a site downloads once for all."""
@@ -170,9 +166,6 @@ class MirrorSource:
                 f"{self.folder / path}: ends before byte {offset + length}; the range asked for starts at {offset}"
             )
         return content
-
-    def prepare(self, entries: Sequence[FileEntry], folder: Path, parallel: int) -> None:
-        """Nothing: there is no faster way than reading."""
 
     def open_file(self, path: str) -> BinaryIO:
         """Open a file of the mirror for reading; raises TransferError when it cannot be opened."""
