@@ -8,6 +8,7 @@ import os
 import resource
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from workflow_scripts.errors import IntegrityError, PipelineError, StorageError,
 from workflow_scripts.storage import download
 from workflow_scripts.storage.catalog import open_source
 from workflow_scripts.storage.http_reader import LARGEST_ANSWER, Address, HttpReader
+from workflow_scripts.storage.retry import RetryPolicy
 from workflow_scripts.storage.sources import Repository
 
 Answer = Callable[[int, bytes], Iterable[bytes]]
@@ -201,6 +203,97 @@ def test_fault_67_endless_headers(raw: Callable[[Answer], RawServer], little_mem
         reader.stream(Address(url), 0, "file"),
     ):
         pass
+
+
+def again_and_again(piece: bytes, pause: float, start: bytes = b"") -> Answer:
+    """An answer that never ends: ``start``, then ``piece`` every ``pause`` seconds."""
+
+    def answer(number: int, request: bytes) -> Iterator[bytes]:
+        yield start
+        while True:
+            yield piece
+            time.sleep(pause)
+
+    return answer
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+HINT = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        again_and_again(CONTINUE * 200, 0.01),
+        again_and_again(HINT, 0.1),
+        again_and_again(b"a", 0.1, b"HTTP/1.1 200 OK\r\nX: "),
+        again_and_again(b" ", 0.1, GOOD + b"Content-Length: 1000000\r\n\r\n{"),
+        again_and_again(b"0", 0.1, GOOD + b"Transfer-Encoding: chunked\r\n\r\n"),
+    ],
+    ids=["interim answers", "hints", "head byte by byte", "body byte by byte", "length byte by byte"],
+)
+def test_fault_67_a_server_that_never_comes_to_an_end(
+    answer: Answer, raw: Callable[[Answer], RawServer], fault_hub: FaultHub
+) -> None:
+    """Interim answers (100, 103) without end, or a byte now and then in the head or the body of an answer: the head has
+    twice the longest silence, an answer of the API four times, whatever arrives meanwhile."""
+    server, policy, started = raw(answer), RetryPolicy(attempts=1), time.monotonic()
+    with (
+        open_source("hub", server.url, Repository("model", REPOSITORY, "step1"), policy, 0.5) as source,
+        pytest.raises(TransferError, match="read timed out"),
+    ):
+        source.files()
+    assert time.monotonic() - started < 4.0
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_fault_67_a_file_byte_by_byte(
+    chunked: bool, hub: FaultHub, raw: Callable[[Answer], RawServer], tmp_path: Path
+) -> None:
+    """A file that comes slower than a kilobyte per second over the longest silence counts as a break, and an attempt
+    that brought less than that is no progress: given up after the attempts, and what came is kept."""
+    kind, piece = (b"Transfer-Encoding: chunked", b"1\r\na\r\n") if chunked else (b"Content-Length: 1500007", b"a")
+    hub.faults["big.bin"] = Fault(
+        redirect=raw(again_and_again(piece, 0.05, b"HTTP/1.1 200 OK\r\n" + kind + b"\r\n\r\n")).url
+    )
+    started = time.monotonic()
+    with pytest.raises(TransferError, match=r"read timed out.*given up after 2"):
+        get(hub, tmp_path, stall=0.8, policy=RetryPolicy(attempts=2, first_wait=0.01))
+    assert time.monotonic() - started < 8.0
+
+
+def test_fault_67_a_byte_for_each_connection(hub: FaultHub, tmp_path: Path) -> None:
+    """A server that breaks off after one byte each time, with a wait between: no progress, given up after the
+    attempts."""
+    hub.faults["big.bin"] = Fault(drop=1)
+    with pytest.raises(TransferError, match="given up after 3"):
+        get(hub, tmp_path, policy=RetryPolicy(attempts=3, first_wait=0.8))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 500\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n{}",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n{}",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nContent-Type: a/b; charset=rot13\r\nX-Error-Code: RevisionNotFound\r\n"
+        b"Content-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 400 Bad\r\nX-Error-Message: \x1b[31mevil\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+    ids=["two lengths", "negative", "huge chunk", "switch", "204", "304", "strange alphabet", "terminal commands"],
+)
+def test_fault_68_heads_that_break_the_rules(
+    head: bytes, raw: Callable[[Answer], RawServer], fault_hub: FaultHub
+) -> None:
+    """Two lengths, a negative one, a chunk longer than any file, an answer that only another question could have: one
+    line, and nothing of the server's own text in it."""
+    said = ask_hub(raw(lambda number, request: [head]).url)
+    assert "evil" not in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH\r\n", b"\0" * 100, b"HTTP/1.1 abc\r\n\r\n", b""])

@@ -204,6 +204,35 @@ def test_an_absent_repository_or_file_of_a_mirror_is_named(mirror: MirrorSource,
         mirror.read_range("a.txt", 0, 9)
 
 
+def test_links_out_of_a_mirror_are_not_followed(mirror: MirrorSource, tmp_path: Path) -> None:
+    """A mirror from a stranger may hold a link to a private file of whoever reads it; links within it are its own."""
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.mkdir()
+    (outside / "private").write_bytes(b"abc")
+    (mirror.folder / "out").symlink_to(outside / "private")
+    (mirror.folder / "sha256.txt").symlink_to(outside / "private")
+    (mirror.folder / "nowhere").symlink_to(outside / "none")
+    (mirror.folder / "within").symlink_to("a.txt")
+    os.mkfifo(mirror.folder / "pipe")
+    assert mirror.files() == [FileEntry("a.txt", 3, None), FileEntry("within", 3, None)]
+    assert mirror.commit() is None
+    assert mirror.read_range("within", 0, 3) == b"abc"
+    for path, words in (("out", "a link out of the mirror"), ("pipe", "no ordinary file"), ("nowhere", "link out")):
+        with pytest.raises(TransferError, match=words):
+            mirror.read_range(path, 0, 3)
+
+
+def test_a_mirror_may_be_laid_out_over_disks_by_links_to_folders(mirror: MirrorSource, tmp_path: Path) -> None:
+    (tmp_path / "top" / "models").mkdir(parents=True)
+    (tmp_path / "top" / "models" / "org").symlink_to(tmp_path / "models" / "org", target_is_directory=True)
+    (tmp_path / "link").symlink_to(tmp_path / "top", target_is_directory=True)
+    linked = MirrorSource(tmp_path / "link", Repository("model", "org/name", "main"))
+    assert linked.read_range("a.txt", 0, 3) == b"abc"
+    (mirror.folder / "out").symlink_to("../other")
+    with pytest.raises(TransferError, match="a link out of the mirror"):
+        linked.read_range("out", 0, 3)
+
+
 def test_a_source_without_files_is_refused(mirror: MirrorSource) -> None:
     (mirror.folder / "a.txt").unlink()
     with pytest.raises(TransferError, match="lists no file"):

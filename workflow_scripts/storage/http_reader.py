@@ -117,7 +117,7 @@ class HttpReader:
             sent = {**headers, **address.secrets} if origin(here) == home else dict(headers)
             pauses.obey(here.host)
             request = self.client.build_request(method, here, headers=sent, json=question)
-            with within(CONNECT_SECONDS + self.stall_seconds):
+            with within(min(CONNECT_SECONDS, self.stall_seconds) + self.stall_seconds):
                 response = self.client.send(request, stream=True)
             if not response.has_redirect_location or (question is not None and response.status_code not in REPEATING):
                 return response

@@ -28,6 +28,7 @@ from workflow_scripts.storage.retry import RetryableError
 KINDS = ("dataset", "model")
 # The list that a repository may carry of itself.
 OWN_LOCK = "sha256.txt"
+NOT_FOLLOWED = "it is not followed, because it may lead to anything: copy the content there, or give its own place"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -138,15 +139,21 @@ class MirrorSource:
         self.location = str(root)
         self.repository = repository
         self.folder = revision_folder(root, repository)
+        # Folders down to the revision may be links: that is how a mirror is laid out over several disks.
+        self.places = (root.resolve(), self.folder.resolve())
 
     def commit(self) -> str | None:
         """sha256 of the repository's own list of files, which changes with any of them; ``None`` without a list."""
         own = self.folder / OWN_LOCK
-        return sha256_file(own) if own.is_file() else None
+        return sha256_file(own) if own.is_file() and self.holds(OWN_LOCK) else None
 
     def files(self) -> list[FileEntry]:
-        """All files under the folder with their sizes; a folder knows no hashes."""
-        return [FileEntry(path, size, None) for path, size in walk(self.folder)]
+        """All files under the folder with their sizes; a folder knows no hashes, and links out of it are left out."""
+        return [FileEntry(path, size, None) for path, size in walk(self.folder) if self.holds(path)]
+
+    def holds(self, path: str) -> bool:
+        """True when ``path`` leads, over links or not, to a place within the mirror."""
+        return any((self.folder / path).resolve().is_relative_to(place) for place in self.places)
 
     @contextmanager
     def open(self, path: str, offset: int) -> Iterator[ByteStream]:
@@ -168,8 +175,12 @@ class MirrorSource:
         return content
 
     def open_file(self, path: str) -> BinaryIO:
-        """Open a file of the mirror for reading; raises TransferError when it cannot be opened."""
+        """Open a file of the mirror for reading; raises TransferError when it cannot be opened or leads elsewhere."""
         file = self.folder / checked_path(path, "mirror")
+        if not self.holds(path):
+            raise TransferError(f"{file}: is a link out of the mirror; {NOT_FOLLOWED}")
+        if file.exists() and not file.is_file():
+            raise TransferError(f"{file}: is no ordinary file; the mirror does not hold it")
         try:
             return file.open("rb")
         except OSError as error:
@@ -192,13 +203,12 @@ def revision_folder(root: Path, repository: Repository) -> Path:
 
 
 def walk(folder: Path) -> list[tuple[str, int]]:
-    """Path relative to ``folder`` and size of every file under it, sorted; folders that are links are not entered."""
-    found = []
-    for current, _, names in os.walk(folder):
-        for name in names:
-            file = Path(current) / name
-            found.append((file.relative_to(folder).as_posix(), file.stat().st_size))
-    return sorted(found)
+    """Path relative to ``folder`` and size of every file under it, sorted; folders that are links are not entered.
+
+    What is no file, such as a pipe or a link to nothing, is left out.
+    """
+    files = (Path(current) / name for current, _, names in os.walk(folder) for name in names)
+    return sorted((file.relative_to(folder).as_posix(), file.stat().st_size) for file in files if file.is_file())
 
 
 def blocks(file: BinaryIO) -> Iterator[bytes]:
