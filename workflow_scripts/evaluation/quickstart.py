@@ -40,8 +40,11 @@ def generate(folder: Path, prompt: str, tokens: int) -> str:
     from safetensors import SafetensorError
     from transformers import AutoTokenizer, GPTNeoXForCausalLM
 
+    from workflow_scripts.evaluation.weights import refuse_absurd
+
     if not (folder / "config.json").is_file():
         raise MissingInputError(f"{folder}: holds no checkpoint; fetch it with workflow_scripts.checkpoints.fetch")
+    refuse_absurd(folder)
     try:
         model, loading = GPTNeoXForCausalLM.from_pretrained(
             folder, output_loading_info=True, local_files_only=True, dtype=torch.float32
@@ -55,7 +58,9 @@ def generate(folder: Path, prompt: str, tokens: int) -> str:
     if room < 1:
         raise ConfigError(f"--prompt has {inputs['input_ids'].shape[1]} tokens, which leaves no room for an answer")
     with torch.inference_mode():
-        answer = model.generate(**inputs, max_new_tokens=min(tokens, room), do_sample=False, pad_token_id=0)
+        answer = model.generate(
+            **inputs, max_new_tokens=min(tokens, room), do_sample=False, num_beams=1, pad_token_id=0
+        )
     return str(tokenizer.decode(answer[0]))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -81,9 +82,9 @@ def score_checkpoint(engine: Engine, job: Job, bootstrap: int, place: Place = in
         unfinished.delete()
 
 
-def read_weights(job: Job, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def read_weights(job: Job, dtype: torch.dtype, stop: threading.Event) -> dict[str, torch.Tensor]:
     """Weights of a job on the host."""
-    return load_weights(job.checkpoint, read_config(job.checkpoint), torch.device("cpu"), dtype)
+    return load_weights(job.checkpoint, read_config(job.checkpoint), torch.device("cpu"), dtype, stop)
 
 
 def score_all(
@@ -96,7 +97,8 @@ def score_all(
     torch.set_num_threads(options.threads)
     failed: dict[Path, PipelineError] = {}
     dtype = DTYPES[options.dtype]
-    for job, weights in read_ahead(jobs, functools.partial(read_weights, dtype=dtype)):
+    stop = threading.Event()
+    for job, weights in read_ahead(jobs, functools.partial(read_weights, dtype=dtype, stop=stop), stop):
         if isinstance(weights, PipelineError):
             failed[job.checkpoint] = weights
             continue
