@@ -249,6 +249,10 @@ def test_user_of_the_address_goes_with_the_password_of_the_environment(
     assert_all_there(tmp_path / "out")
     assert from_variables("http://me@somewhere.example/org/data.git") is None
     assert from_variables("https://me@somewhere.example/org/data.git") == ("me", "s3cret")
+    monkeypatch.setenv("PYTHIA_GIT_PASSWORD", "s3cret\nhost=other.example")
+    with pytest.raises(ConfigError, match="no line ends") as caught:
+        from_variables("https://me@somewhere.example/org/data.git")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_password_stays_on_its_host_when_the_repository_has_moved(

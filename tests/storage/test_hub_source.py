@@ -218,6 +218,20 @@ def test_token_from_file_is_used_and_can_be_switched_off(
     assert {request.token for request in hub.requests} == {None}
 
 
+@pytest.mark.parametrize("end", ["\u00e4\u00f6\u00fc", " klmnopqrst", "\x01"])
+def test_token_that_is_none_is_one_line_and_not_repeated(
+    end: str, hub: FaultHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", f"hf_abcdefghijklmnopqrst{end}")
+    with (
+        open_source("hub", hub.endpoint, DATA, QUICK) as source,
+        pytest.raises(ConfigError, match="characters that no token has") as caught,
+    ):
+        source.files()
+    assert "hf_" not in str(caught.value)
+    assert hub.requests == []
+
+
 def test_lock_of_a_hub_repository_fetches_only_small_files(hub: FaultHub, tmp_path: Path) -> None:
     named = ["--source", "hub", "--location", hub.endpoint, "--kind", "dataset", "--repository", "org/data"]
     make_lock.main([*named, "--output", str(tmp_path / "lock.tsv")])

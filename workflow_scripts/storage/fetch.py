@@ -30,6 +30,7 @@ from workflow_scripts.errors import IntegrityError, StorageError
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage import locks
 from workflow_scripts.storage.digests import hash_file
+from workflow_scripts.storage.lfs_pointer import BEGINNING
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
 from workflow_scripts.storage.meter import Meter
 from workflow_scripts.storage.partial import Part, bad_path, part_path
@@ -41,6 +42,7 @@ from workflow_scripts.storage.sources import ByteStream, Source
 MISMATCHES = 3
 # Seconds in which any byte counts as progress.
 QUICK = 0.5
+TEXTS = (".md", ".txt", ".rst")
 HTML_STARTS = (b"<!doctype html", b"<html")
 log = logging.getLogger(__name__)
 
@@ -104,6 +106,7 @@ def present(job: Job) -> FileEntry | None:
         return None
     if not digest.fits(job.entry):
         return None
+    refuse_pointer(job, job.target)
     job.meter.add(length)
     return FileEntry(job.entry.path, length, digest.sha256())
 
@@ -123,6 +126,7 @@ def fetch(job: Job) -> FileEntry:
             require_room(job.target.parent, missing_bytes(job.entry, path), job.label())
             job.meter.add(part.length)
             complete(job, part)
+            refuse_pointer(job, path)
             return part.publish(job.target)
 
 
@@ -205,6 +209,21 @@ def mismatch(job: Job, part: Part) -> RetryableError:
     part.set_aside(bad)
     page = ", it is an HTML page" if is_html(bad) else ""
     return RetryableError(f"{job.label()}: sha256 is {got}, expected {expected}{page}; kept as {bad}")
+
+
+def refuse_pointer(job: Job, path: Path) -> None:
+    """Raise IntegrityError when a file of a model is a git LFS pointer, whatever hash was known of it.
+
+    A mirror that was cloned without git LFS lists the hashes of the pointers. Only a text may begin like one.
+    """
+    if job.source.repository.kind != "model" or job.remote_path.endswith(TEXTS):
+        return
+    with path.open("rb") as file:
+        if file.read(len(BEGINNING)) == BEGINNING:
+            raise IntegrityError(
+                f"{job.label()}: the source holds a git LFS pointer in place of the file; fetch it from another "
+                "source, or make the mirror again with git LFS"
+            )
 
 
 def is_html(path: Path) -> bool:

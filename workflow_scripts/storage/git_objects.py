@@ -91,6 +91,8 @@ def from_variables(location: str) -> tuple[str, str] | None:
     if not is_private(location):
         log.warning("%s: %s is not sent over http, where others could read it", public_url(location), PASSWORD)
         return None
+    if not (user.isprintable() and password.isprintable()):
+        raise ConfigError(f"{USER} and {PASSWORD} must hold no line ends or other control characters")
     return user or "git", password
 
 

@@ -10,6 +10,7 @@ machine.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from workflow_scripts.storage.sources import COMMIT, ByteStream, Repository
 DEFAULT_ENDPOINT = "https://huggingface.co"
 DENIED = "set HF_TOKEN or run `hf auth login`, and accept the terms on the repository's page where it has any"
 OK, UNAUTHORIZED, FORBIDDEN = 200, 401, 403
+TOKEN_LETTERS = re.compile(r"[!-~]+")
 # Header in which the Hub says what was wrong, and its words.
 ERROR, NO_REVISION, NO_REPOSITORY = "X-Error-Code", "RevisionNotFound", ("RepoNotFound", "GatedRepo")
 
@@ -188,6 +190,8 @@ class HubSource:
     def secrets(self) -> dict[str, str]:
         """Headers for the endpoint alone: the token from the environment or the token file, where there is one."""
         token = get_token() if self.trusted and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else None
+        if token and not TOKEN_LETTERS.fullmatch(token):
+            raise ConfigError("HF_TOKEN, or the token file, holds characters that no token has; set it anew")
         return {"Authorization": f"Bearer {token}"} if token else {}
 
     def label(self) -> str:
