@@ -96,7 +96,7 @@ def whole(raw: Mapping[str, Any], key: str) -> int:
     """A count from 1 on, at most what an array's index can hold; raises KeyError or ValueError."""
     value = raw[key]
     if type(value) is not int or not 1 <= value < LARGEST:
-        raise ValueError(f"{key} is {shown(value)}, expected a whole number from 1 on")
+        raise ValueError(f"{key} is {shown(value)}, expected a whole number from 1 to {LARGEST - 1}")
     return value
 
 
