@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,6 +217,32 @@ def indexed_files(index: Path) -> list[Path]:
     if missing:
         raise MissingInputError(f"{index.parent}: shards {shorten(missing)} are missing; fetch the checkpoint again")
     return files
+
+
+def refuse_absurd(folder: Path) -> None:
+    """Raise ModelError when ``config.json`` calls for more than twice the weights that there are.
+
+    For loaders of others, which allocate what the configuration says before they look at the files.
+    """
+    wanted, held = Shapes(read_config(folder)).elements, sum(map(elements, weight_files(folder)))
+    if wanted > 2 * held:
+        raise ModelError(
+            f"{folder}: config.json calls for {wanted:,} parameters, the weight files hold {held:,}; fetch the "
+            "checkpoint again"
+        )
+
+
+def elements(path: Path) -> int:
+    """Values that a weight file holds by its header; of a format without one, the most that it could."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != ".safetensors":
+        return path.stat().st_size
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    except SafetensorError:
+        return sys.maxsize  # damaged: whoever loads it says so
 
 
 def weights_identity(folder: Path) -> str:

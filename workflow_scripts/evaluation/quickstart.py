@@ -16,6 +16,7 @@ from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, MissingInputError, ModelError, shorten
+from workflow_scripts.evaluation.model_folder import refuse_absurd
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
@@ -36,15 +37,13 @@ def generate(folder: Path, prompt: str, tokens: int) -> str:
 
     Raises MissingInputError without a checkpoint in ``folder``, ModelError for weights that are not whole.
     """
+    if not (folder / "config.json").is_file():
+        raise MissingInputError(f"{folder}: holds no checkpoint; fetch it with workflow_scripts.checkpoints.fetch")
+    refuse_absurd(folder)
     import torch
     from safetensors import SafetensorError
     from transformers import AutoTokenizer, GPTNeoXForCausalLM
 
-    from workflow_scripts.evaluation.weights import refuse_absurd
-
-    if not (folder / "config.json").is_file():
-        raise MissingInputError(f"{folder}: holds no checkpoint; fetch it with workflow_scripts.checkpoints.fetch")
-    refuse_absurd(folder)
     try:
         model, loading = GPTNeoXForCausalLM.from_pretrained(
             folder, output_loading_info=True, local_files_only=True, dtype=torch.float32

@@ -7,9 +7,7 @@ files carry. No code from a checkpoint is ever run: ``.bin`` files are read with
 from __future__ import annotations
 
 import itertools
-import math
 import pickle
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -93,32 +91,6 @@ def some_missing(wanted: Shapes, found: Mapping[str, torch.Tensor]) -> str:
     names = list(itertools.islice((name for name in wanted if name not in found), MOST_NAMES))
     more = len(wanted) - len(found) - len(names)
     return ", ".join(names) + (f" and {more:,} more" if more else "")
-
-
-def refuse_absurd(folder: Path) -> None:
-    """:class:`ModelError` when ``config.json`` calls for more than twice the weights that there are.
-
-    For loaders of others, which allocate what the configuration says before they look at the files.
-    """
-    wanted, held = Shapes(read_config(folder)).elements, sum(map(elements, weight_files(folder)))
-    if wanted > 2 * held:
-        raise ModelError(
-            f"{folder}: config.json calls for {wanted:,} parameters, the weight files hold {held:,}; fetch the "
-            "checkpoint again"
-        )
-
-
-def elements(path: Path) -> int:
-    """Values that a weight file holds by its header; of a format without one, the most that it could."""
-    from safetensors import SafetensorError, safe_open
-
-    if path.suffix != ".safetensors":
-        return path.stat().st_size
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-    except SafetensorError:
-        return sys.maxsize  # damaged: whoever loads it says so
 
 
 def check_tensor_names(folder: Path) -> None:
