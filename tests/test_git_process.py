@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,19 @@ def test_a_child_never_waits_for_input(tmp_path: Path) -> None:
     assert run_git(tmp_path, "hash-object", "--stdin", timeout=20).stdout.strip() == (
         b"e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
     )
+
+
+@needs_git
+def test_a_git_that_takes_too_long_is_ended_with_its_helpers(tmp_path: Path) -> None:
+    """git-remote-https would otherwise go on reading from a server that never ends."""
+    script = f"alias.slow=!sleep 60 & echo $! > {tmp_path}/child; wait"
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_git(tmp_path, "-c", script, "slow", timeout=2)
+    status = Path(f"/proc/{int((tmp_path / 'child').read_text())}/stat")
+    deadline = time.monotonic() + 10
+    while status.exists() and status.read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_nothing_else_starts_git() -> None:

@@ -8,6 +8,7 @@ whatever folder it was told, so they are removed from the environment of every g
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,13 +51,21 @@ def run_git(
     """Run ``git -C folder ARGUMENTS`` and return its exit code and output, whatever the code is.
 
     ``given`` are environment variables for this call, ``question`` its standard input and ``timeout`` its longest time
-    in seconds. Raises FileNotFoundError without git and subprocess.TimeoutExpired.
+    in seconds; however the call ends, no process of it is left behind. Raises FileNotFoundError without git and
+    subprocess.TimeoutExpired.
     """
-    return subprocess.run(
+    with subprocess.Popen(
         ["git", "-C", str(folder), *arguments],
-        input=b"" if question is None else question,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**git_environment(), **(given or {})},
-        timeout=timeout,
-        check=False,
-    )
+        # A session of its own: nothing can ask at the terminal, and its helpers end with it.
+        start_new_session=True,
+    ) as process:
+        try:
+            said, complained = process.communicate(question or b"", timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, said, complained)

@@ -126,7 +126,7 @@ def test_a_git_that_never_ends_is_given_up(git, monkeypatch) -> None:
     def silent(*words, **named):
         raise subprocess.TimeoutExpired("git", 1)
 
-    monkeypatch.setattr(subprocess, "run", silent)
+    monkeypatch.setattr(git_objects, "run_git", silent)
     with pytest.raises(TransferError, match="git took more than") as caught:
         git.run("version")
     assert not isinstance(caught.value, RetryableError)
