@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -108,3 +111,38 @@ def test_who_reads_ahead_stops_with_the_process(checkpoint) -> None:
     assert time.monotonic() - started < 10
     with pytest.raises(ModelError, match="reading was interrupted"):
         load_weights(checkpoint, read_config(checkpoint), torch.device("cpu"), torch.float32, stop)
+
+
+SLOWLY = """
+import sys, time
+from workflow_scripts import cli
+from workflow_scripts.evaluation import score, weights
+original = weights.read_tensors
+def read_slowly(path):
+    print("reading", file=sys.stderr, flush=True)
+    for item in original(path):
+        time.sleep(2)
+        yield item
+weights.read_tensors = read_slowly
+raise SystemExit(cli.run(score.main, sys.argv[1:]))
+"""
+
+
+def test_sigterm_while_weights_are_read_is_obeyed(plan_file, checkpoint, tmp_path) -> None:
+    arguments = [
+        "--checkpoint",
+        str(checkpoint),
+        "--plan",
+        str(plan_file(0)),
+        "--output",
+        str(tmp_path / "0-shot.json"),
+    ]
+    program = subprocess.Popen([sys.executable, "-c", SLOWLY, *arguments], stderr=subprocess.PIPE, text=True)
+    assert program.stderr is not None
+    assert program.stderr.readline() == "reading\n"
+    started = time.monotonic()
+    program.send_signal(signal.SIGTERM)
+    said = program.communicate(timeout=50)[1]
+    assert program.returncode == cli.TERMINATED
+    assert "Traceback" not in said
+    assert time.monotonic() - started < 25  # of the minute that the tensors would take
