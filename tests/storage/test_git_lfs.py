@@ -19,7 +19,8 @@ from workflow_scripts.storage import download
 from workflow_scripts.storage.catalog import open_source
 from workflow_scripts.storage.fetch import fetch_all
 from workflow_scripts.storage.git_objects import checked_url, from_variables
-from workflow_scripts.storage.lfs_client import lfs_url, parse_answer
+from workflow_scripts.storage.http_reader import HttpReader
+from workflow_scripts.storage.lfs_client import lfs_url, open_store, parse_answer
 from workflow_scripts.storage.listing import known_files
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.retry import RetryableError, RetryPolicy
@@ -411,3 +412,53 @@ def test_answers_of_an_lfs_server_that_do_not_help(answer: object, kind: type[Tr
 def test_lfs_server_by_the_rule_of_git_lfs() -> None:
     assert lfs_url("https://h/o/n.git/") == "https://h/o/n.git/info/lfs"
     assert lfs_url("https://h/o/n") == "https://h/o/n.git/info/lfs"
+
+
+FAKE_SSH = """#!/bin/sh
+# Runs what git asks for here, and says where the LFS server is.
+[ "$1" = -G ] && exit 1
+for word; do command=$word; done
+case "$command" in
+  git-lfs-authenticate*) echo "$@" >> "$0.asked"; cat "$0.answer" ;;
+  *) exec sh -c "$command" ;;
+esac
+"""
+
+
+@pytest.fixture
+def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that stands in for ssh; the answer of git-lfs-authenticate lies beside it."""
+    program = tmp_path / "fake-ssh"
+    program.write_text(FAKE_SSH)
+    program.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(program))
+    monkeypatch.setenv("GIT_SSH_VARIANT", "ssh")
+    return program
+
+
+@pytest.mark.parametrize("form", ["git@host:{}", "ssh://git@host:2222{}", "ssh://host{}"])
+def test_whole_repository_over_ssh(form: str, ssh: Path, server: GitServer, tmp_path: Path) -> None:
+    server.password = "me:s3cret"
+    header = {"Authorization": "Basic bWU6czNjcmV0"}
+    answer = {"href": f"{server.url}/org/data.git/info/lfs", "header": header, "expires_in": 60}
+    ssh.with_name("fake-ssh.answer").write_text(json.dumps(answer))
+    path = server.root / "org" / "data.git"
+    get(form.format(path), tmp_path / "out")
+    assert_all_there(tmp_path / "out")
+    asked = ssh.with_name("fake-ssh.asked").read_text().splitlines()[0]
+    assert asked.endswith(f" git-lfs-authenticate {path} download") or asked.startswith("-p 2222 git@host ")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["", "Permission denied", "[]", "{}", '{"href": "file:///etc/passwd"}', '{"href": "http://x", "header": 1}'],
+)
+def test_answers_of_ssh_that_do_not_help(answer: str, ssh: Path, server: GitServer, tmp_path: Path) -> None:
+    ssh.with_name("fake-ssh.answer").write_text(answer)
+    with pytest.raises(TransferError, match=r"names no LFS server|is not http"):
+        get(f"git@host:{server.root}/org/data.git", tmp_path / "out")
+
+
+def test_no_host_of_ssh_is_an_option(tmp_path: Path) -> None:
+    with HttpReader(5.0, "") as reader, pytest.raises(ConfigError, match="no LFS server"):
+        open_store("ssh://-oProxyCommand=x/path", None, reader)

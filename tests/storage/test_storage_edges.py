@@ -159,9 +159,9 @@ def test_a_server_that_gives_out_branches_only_is_asked_for_them(git, monkeypatc
         git.fetch()
 
 
-def test_objects_over_ssh_are_refused_and_absent_ones_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="not read over ssh; use the https address"):
-        open_store("git@host:org/name", None, http_reader.HttpReader(5.0, ""))
+def test_objects_of_a_remote_without_a_server_and_absent_ones_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no LFS server"):
+        open_store("git://host/org/name", None, http_reader.HttpReader(5.0, ""))
     store = open_store(str(tmp_path), None, http_reader.HttpReader(5.0, ""))
     with pytest.raises(TransferError, match="does not hold object"), store.open("ab" * 32, 3, 0, "label"):
         pass

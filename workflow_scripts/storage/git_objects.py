@@ -32,6 +32,7 @@ from workflow_scripts.storage.sources import COMMIT, Repository
 
 URL = re.compile(r"(?:https?|ssh|git|file)://[^\s]+|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[^\s-][^\s]*")
 REMOTE = "origin"
+SSH_COMMAND = "ssh -oBatchMode=yes"
 log = logging.getLogger(__name__)
 # Longest time for the commit and the pointers, which are small whatever the repository holds.
 GIT_SECONDS = 1800.0
@@ -183,7 +184,7 @@ class GitObjects:
             **self.credentials(),
         }
         given = {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "LC_ALL": "C", "GIT_ASKPASS": ""}
-        given["GIT_SSH_COMMAND"] = os.environ.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
+        given["GIT_SSH_COMMAND"] = os.environ.get("GIT_SSH_COMMAND", SSH_COMMAND)
         given["GIT_CONFIG_COUNT"] = str(len(settings))
         for number, (name, value) in enumerate(settings.items()):
             given[f"GIT_CONFIG_KEY_{number}"], given[f"GIT_CONFIG_VALUE_{number}"] = name, value
