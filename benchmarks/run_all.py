@@ -21,10 +21,10 @@ import shlex
 import subprocess
 import sys
 import time
-
-from workflow_scripts.git_process import run_git
 from dataclasses import dataclass
 from pathlib import Path
+
+from workflow_scripts.git_process import run_git
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
