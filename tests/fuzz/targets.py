@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.hf_api import ModelInfo
+import httpx2
 
 from workflow_scripts.checkpoints.defect_table import read_defects
 from workflow_scripts.checkpoints.ledger_file import parse_ledger
@@ -112,12 +112,15 @@ def read_terms_text(data: bytes) -> None:
     check_schema(parse_yaml(data.decode("utf-8", "replace"), "terms.yaml"), "terms", "terms.yaml")
 
 
+ASKED = httpx2.Request("GET", "http://127.0.0.1:9/api")
+
+
 def read_hub_answer(data: bytes) -> object:
-    """What the Hub's API says of a repository, through huggingface_hub's own class."""
+    """What the Hub's API says of a repository."""
     policy = RetryPolicy(attempts=1, first_wait=0.0)
     with HttpReader(1.0, "denied") as reader:
         source = HubSource("http://127.0.0.1:9", Repository("model", "org/model", "main"), policy, reader)
-        source.ask_info = lambda: ModelInfo(**json.loads(data))  # type: ignore[method-assign]
+        source.response = lambda question: httpx2.Response(200, content=data, request=ASKED)  # type: ignore[method-assign]
         return source.files(), source.commit()
 
 
@@ -199,7 +202,7 @@ def targets() -> Mapping[str, Target]:
         "suite": Target(read_suite_text, config_texts("suites")),
         "interventions": Target(read_declaration_text, config_texts("interventions")),
         "terms": Target(read_terms_text, config_texts("terms")),
-        "lfs_pointer": Target(lambda data: resolved(file, data, "fuzz"), (pointer,)),
+        "lfs_pointer": Target(lambda data: resolved(file, data), (pointer,)),
         "lfs_batch": Target(read_batch_answer, (json.dumps(batch).encode(),)),
         "safetensors": Target(lambda data: read_header(InMemory(data), "x", len(data)), (small_header(),)),
         "hub": Target(read_hub_answer, (hub_answer(),)),

@@ -112,6 +112,24 @@ def test_tokens_are_refused_and_not_repeated(default, token):
     assert "HF_TOKEN" in message
 
 
+@pytest.mark.parametrize("scheme", ["http", "https", "ssh"])
+def test_passwords_in_addresses_are_refused_and_not_repeated(default, scheme, tmp_path):
+    address = f"{scheme}://me:s3cretpw@127.0.0.1:9/pythia.git"
+    message = refused(default, published={"source": None, "repository": address})
+    assert "the value at 'published.repository' looks like a password in an address" in message
+    assert "PYTHIA_GIT_PASSWORD" in message
+    assert "s3cretpw" not in message
+    (tmp_path / "run.yaml").write_text(f'run: urlpw\npublished: {{source: null, repository: "{address}"}}\n')
+    with pytest.raises(ConfigError, match="password in an address") as caught:
+        load_yaml(tmp_path / "run.yaml")
+    assert "s3cretpw" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["https://me@host:8080/x.git", "git@host:x.git", "https://host/a:b@c", "file:///a"])
+def test_addresses_without_a_password_are_not_secrets(address):
+    assert parse_yaml(f'a: "{address}"\n', "x.yaml") == {"a": address}
+
+
 def test_patterns_select_models(default):
     assert len(load_run({**default, "models": ["pocket-*-deduped"]}).models) == 3
     assert "unknown model pattern" in refused(default, models=["pythia-*"])

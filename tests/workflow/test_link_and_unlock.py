@@ -1,6 +1,10 @@
 """Links for profiles and what is done before a killed run's lock is removed."""
 
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workflow_scripts.errors import StorageError
 from workflow_scripts.workflow.tools import link_profiles, unlock
@@ -74,6 +78,19 @@ def test_only_unfinished_jobs_of_this_folder_are_ours(tmp_path):
         f"5|pythia_ab|RUNNING|{tmp_path}/below",
     ]
     assert [job.number for job in unlock.read_queue("\n".join(lines), tmp_path)] == ["1", "2"]
+
+
+@pytest.mark.parametrize("other", ["", "CLUSTER: alpha", "slurm_load_jobs error", "x|pythia_ab|RUNNING|{}", "6|a|b"])
+def test_lines_that_are_no_jobs_are_passed_over(other, tmp_path):
+    """squeue puts an empty line between the clusters of SLURM_CLUSTERS, and older releases a heading."""
+    job = f"1|pythia_ab|RUNNING|{tmp_path}"
+    text = f"{job}\n{other.format(tmp_path)}\n{job}\n"
+    assert [job.number for job in unlock.read_queue(text, tmp_path)] == ["1", "1"]
+
+
+@given(st.text())
+def test_no_text_of_squeue_is_a_traceback(text):
+    assert unlock.read_queue(text, Path("/none/such")) == []
 
 
 def test_without_slurm_there_are_no_jobs(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ from workflow_scripts.checkpoints.defect_table import refuse_defective
 from workflow_scripts.checkpoints.ledger_file import Revision, read_ledger
 from workflow_scripts.errors import DataError, IntegrityError, ModelError
 from workflow_scripts.storage.atomic import sync_folder, write_json, write_text
-from workflow_scripts.storage.credentials import refuse_tokens
+from workflow_scripts.storage.credentials import refuse_secrets
 from workflow_scripts.storage.download import receipt
 from workflow_scripts.storage.fetching.fetch_files import fetch_all
 from workflow_scripts.storage.http.retry import RetryPolicy
@@ -160,7 +160,7 @@ def argument_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, choose the files, fetch them, write the receipt."""
     options = argument_parser().parse_args(arguments)
-    refuse_tokens([options.location, options.repository])
+    refuse_secrets([options.location, options.repository])
     repository = Repository("model", options.repository, f"step{options.step}")
     model, policy = repository.name.partition("/")[2], policy_of(options)
     if options.defects is not None:

@@ -10,7 +10,7 @@ Only metadata and small files are read, and small files once for all revisions t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -77,10 +77,7 @@ class HubRevisions:
         """Commit of each branch, by one request."""
         source = self.source(MAIN, None)
         self.requests += 1
-        ask: Callable[[], dict[str, str]] = lambda: {  # noqa: E731 - typed for the retry
-            ref.name: ref.target_commit for ref in source.api.list_repo_refs(self.name, repo_type="model").branches
-        }
-        found = retrying(self.policy, lambda: source.translated(ask))
+        found = retrying(self.policy, lambda: source.revisions("branches"))
         return {name: commit for name, commit in found.items() if is_revision(name)}
 
     def read(self, revision: str, commit: str) -> Revision:

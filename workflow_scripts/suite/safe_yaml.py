@@ -1,7 +1,8 @@
 """YAML as a configuration language: no surprises and no bombs.
 
 Files are limited in size, nesting and aliases; a key that stands twice is an error; only plain values are built.
-Values that look like access tokens are refused wherever they stand, because configurations are logged and published.
+Values that look like access tokens, or hold a password, are refused wherever they stand, because configurations are
+logged and published.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ from typing import Any
 import yaml
 
 from workflow_scripts.errors import ConfigError, MissingInputError
+from workflow_scripts.secret_text import secret_in
 
 MOST_BYTES = 2_000_000
 MOST_NODES = 100_000  # after every alias is written out
 MOST_DEPTH = 30
-# Hugging Face, GitHub, GitLab and AWS access keys.
-TOKEN = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|glpat-[\w-]{20,}|AKIA[0-9A-Z]{16})\b")
 
 
 # YAML 1.1 reads 010 as 8, 1_0 as 10 and 1:30 as 90; readers of YAML 1.2, and most people, read something else.
@@ -133,10 +133,10 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
 
 
 def refuse_what_no_run_may_hold(value: Any, where: str) -> None:
-    """Refuse deep nesting, numbers that are none and access tokens, wherever they stand."""
+    """Refuse deep nesting, numbers that are none, access tokens and passwords, wherever they stand."""
     refuse_deep(value, where)
     refuse_nonfinite(value, where)
-    refuse_tokens(value, where)
+    refuse_secrets(value, where)
 
 
 def explain(error: Exception) -> str:
@@ -178,13 +178,14 @@ def refuse_control_characters(value: Any, where: str) -> None:
             )
 
 
-def refuse_tokens(value: Any, where: str) -> None:
-    """Refuse any text that looks like an access token; the message never repeats it."""
+def refuse_secrets(value: Any, where: str) -> None:
+    """Refuse any text that looks like an access token or holds a password; the message never repeats it."""
     for key, text in leaves(value, "", set()):
-        if isinstance(text, str) and TOKEN.search(text):
+        if isinstance(text, str) and (found := secret_in(text)):
+            what, remedy = found
             raise ConfigError(
-                f"{where}: the value at '{key}' looks like an access token; configurations are logged, so pass "
-                "tokens by the environment (HF_TOKEN) or a token file and revoke this one"
+                f"{where}: the value at '{key}' looks like {what}; configurations are logged, so {remedy} and revoke "
+                "this one"
             )
 
 

@@ -6,6 +6,7 @@ import argparse
 import functools
 import itertools
 import logging
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,9 @@ def kept_parts(target: Target, parts: Sequence[Mapping[str, Any]]) -> Iterator[t
             yield part_of(content, name), entries
 
 
-def read_weights(job: Job, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def read_weights(job: Job, dtype: torch.dtype, stop: threading.Event) -> dict[str, torch.Tensor]:
     """Weights of a job on the host."""
-    return load_weights(job.checkpoint, read_config(job.checkpoint), torch.device("cpu"), dtype)
+    return load_weights(job.checkpoint, read_config(job.checkpoint), torch.device("cpu"), dtype, stop)
 
 
 def score_all(jobs: Sequence[Job], options: argparse.Namespace) -> dict[Path, PipelineError]:
@@ -155,7 +156,8 @@ def score_all(jobs: Sequence[Job], options: argparse.Namespace) -> dict[Path, Pi
     torch.set_num_threads(options.threads)
     failed: dict[Path, PipelineError] = {}
     dtype = DTYPES[options.dtype]
-    for job, weights in read_ahead(jobs, functools.partial(read_weights, dtype=dtype)):
+    stop = threading.Event()
+    for job, weights in read_ahead(jobs, functools.partial(read_weights, dtype=dtype, stop=stop), stop):
         if isinstance(weights, PipelineError):
             failed[job.checkpoint] = weights
             continue

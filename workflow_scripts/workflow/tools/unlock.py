@@ -27,6 +27,7 @@ from workflow_scripts.errors import StorageError
 from workflow_scripts.workflow.tools import one_run
 
 JOB_PREFIX = "pythia_"  # slurm-jobname-prefix of the profiles, and what the plugin puts after it
+FIELDS = 4  # of a line of squeue
 LONGEST_WAIT = 120.0
 # Of the Snakemake inside a job of the killed run, where this machine is also a compute node; of plans.
 HARMLESS = frozenset((b"--target-jobs", b"-n", b"--dry-run", b"--dryrun", b"--lint"))
@@ -47,12 +48,17 @@ class ClusterJob:
 def read_queue(text: str, folder: Path) -> list[ClusterJob]:
     r"""Unfinished jobs of this workflow in ``folder``, from lines "number|name|state|working directory".
 
+    Other lines are passed over: with several clusters (SLURM_CLUSTERS) squeue puts empty lines and headings between.
+
     >>> read_queue("7|pythia_ab|RUNNING|/a\n8|other|RUNNING|/a\n9|pythia_ab|RUNNING|/b\n", Path("/a"))
     [ClusterJob(number='7', state='RUNNING')]
     """
     found = []
     for line in text.splitlines():
-        number, name, state, place = line.split("|", 3)
+        number, *rest = line.split("|", 3)
+        if len(rest) != FIELDS - 1 or not number.isdecimal():
+            continue
+        name, state, place = rest
         if name.startswith(JOB_PREFIX) and Path(place) == folder and state not in FINISHED:
             found.append(ClusterJob(number, state))
     return found
