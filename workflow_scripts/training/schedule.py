@@ -55,7 +55,7 @@ def neox_2026_05(taken: int, total: int, warmup: float, peak: float, floor: floa
     """
     return (
         peak * max(1, taken) / warmup
-        if 0 < warmup and taken <= warmup
+        if warmup > 0 and taken <= warmup
         else neox_2023_08(taken, total, warmup, peak, floor)
     )
 
