@@ -33,7 +33,7 @@ from workflow_scripts.training import checkpoint
 from workflow_scripts.training.checkpoint import RunState
 from workflow_scripts.training.folders import whole_folder
 from workflow_scripts.training.model import DTYPES, MLP_FACTOR
-from workflow_scripts.training.recipe import Recipe
+from workflow_scripts.training.recipe import Network, Recipe
 
 LOG = logging.getLogger(__name__)
 PUBLISHED_DTYPES = ("float16", "float32")
@@ -42,7 +42,7 @@ EOD = "<|endoftext|>"
 HASHES = "sha256.txt"
 
 
-def model_config(recipe: Recipe, dtype: str) -> dict[str, Any]:
+def model_config(recipe: Recipe | Network, dtype: str) -> dict[str, Any]:
     """``config.json`` with the keys that the Hub's Pythia folders have; old and new transformers read them."""
     return {
         "architectures": ["GPTNeoXForCausalLM"],
