@@ -37,7 +37,7 @@ class Settings:
         if value is None:
             raise ConfigError(f"{self.where}: '{hyphens(name)}' is missing")
         if type(value) is not int:
-            raise ConfigError(f"{self.where}: '{hyphens(name)}' is {value!r}; it must be a whole number")
+            raise ConfigError(f"{self.where}: {hyphens(name)} {value!r} must be a whole number")
         return value
 
 
@@ -61,7 +61,10 @@ def read_settings(paths: Path | Sequence[Path]) -> Settings:
     for file in files:
         for name, value in read_file(file).items():
             if name in merged and merged[name] != value:
-                raise ConfigError(f"{file}: {name} is {value!r}, but {places[name]} says {merged[name]!r}")
+                raise ConfigError(
+                    f"{file}: {hyphens(name)} is {value!r}, another file of the run says {merged[name]!r} "
+                    f"({places[name]})"
+                )
             merged[name], places[name] = value, file
     return Settings(merged, ", ".join(map(str, files)))
 
