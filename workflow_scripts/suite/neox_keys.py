@@ -29,9 +29,9 @@ class Fixed:
 
     def permits(self, value: Any) -> bool:
         """True for an allowed value, and where None is allowed for a section that is empty or switched off."""
-        if None in self.allowed and isinstance(value, dict):
-            return not value or value.get("enabled") is False
-        return any(value == known and isinstance(value, str) == isinstance(known, str) for known in self.allowed)
+        if any(value == known and isinstance(value, str) == isinstance(known, str) for known in self.allowed):
+            return True
+        return None in self.allowed and isinstance(value, dict) and (not value or value.get("enabled") is False)
 
 
 def fixed(areas: str, *allowed: Any, silent: tuple[Any, ...] = ()) -> Fixed:

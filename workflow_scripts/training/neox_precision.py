@@ -25,8 +25,9 @@ PRECISION_NAMES = {"fp16": "float16", "bfloat16": "bfloat16", "fp32": "float32"}
 def precision_of(settings: Settings, told: str | None, era: str) -> str:
     """Precision of the run; raises ConfigError where the files, ``told`` and the era's code do not agree.
 
-    Until May 2023 GPT-NeoX obeyed fp16.type, then fp16.enabled, and looked at ``precision`` only for bfloat16; since
-    then it obeys ``precision``, and the two sections where there is none. In the first era both versions lie.
+    Until May 2023 GPT-NeoX obeyed fp16.type, then fp16.enabled, and looked at ``precision`` only for bfloat16. Since
+    then it obeys ``precision``, and the two sections where there is none. Both versions fall into the first era, and
+    a file with fp16.type bfloat16 is of the first version, whatever era is named.
     """
     sections = {name: section(settings, name) for name in ("fp16", "bf16")}
     said = settings.get("precision")
@@ -38,7 +39,8 @@ def precision_of(settings: Settings, told: str | None, era: str) -> str:
         possible = {told}
     else:
         later = later_precision(settings.where, said, sections)
-        possible = {later, earlier_precision(said, sections)} if era == ERAS[0] else {later}
+        is_old = era == ERAS[0] or sections["fp16"].get("type") == "bfloat16"
+        possible = {later, earlier_precision(said, sections)} if is_old else {later}
     if told not in possible and (told is not None or len(possible) > 1):
         found = f"{' or '.join(sorted(possible))}{' by the version of the code' if len(possible) > 1 else ''}"
         raise ConfigError(f"{settings.where}: the precision is {found}; --compute-dtype says {told or 'nothing'}")

@@ -236,17 +236,19 @@ def grid(settings: Settings, last: int, era: str) -> list[int]:
     ConfigError where the era leaves that open.
     """
     extra = settings.get("extra_save_iters", [])
-    factor = settings.get("checkpoint_factor", settings.get("save_interval"))
+    name = "checkpoint_factor" if settings.get("checkpoint_factor") is not None else "save_interval"
+    if settings.get("save_interval") not in {None, settings.get(name)}:
+        raise ConfigError(f"{settings.where}: both checkpoint-factor and its old name save-interval; leave one")
     scale = settings.get("checkpoint_scale", "linear")
     if not isinstance(extra, list) or any(type(step) is not int for step in extra):
         raise ConfigError(f"{settings.where}: extra-save-iters is {extra!r}; it must be a list of whole numbers")
     if scale not in {"linear", "log"}:
         raise ConfigError(f"{settings.where}: checkpoint-scale is {scale!r}; known are linear, log")
     if scale == "linear":
-        interval = settings.whole("checkpoint_factor", settings.get("save_interval") or 0)
+        interval = settings.whole(name, 0)
         regular = set(range(interval, last, interval)) if interval > 0 else set()
     else:
-        regular = powers(settings, factor, last, era, with_one=1 in extra)
+        regular = powers(settings, settings.get(name), last, era, with_one=1 in extra)
     return sorted(step for step in {*extra, *regular, last} if 0 <= step <= last)
 
 
