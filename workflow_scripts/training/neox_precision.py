@@ -45,7 +45,7 @@ def precision_of(settings: Settings, told: str | None, era: str) -> str:
         found = f"{' or '.join(sorted(possible))}{' by the version of the code' if len(possible) > 1 else ''}"
         raise ConfigError(f"{settings.where}: the precision is {found}; --compute-dtype says {told or 'nothing'}")
     dtype = told or possible.pop()
-    if dtype == "float16" and any(sections.values()):
+    if dtype == "float16" and (said is not None or any(sections.values())):
         check_loss_scale(settings.where, sections["fp16"])
     return dtype
 
