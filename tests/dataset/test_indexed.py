@@ -147,7 +147,8 @@ def test_every_fault_is_one_line(tmp_path, good, spoil, message):
 
 
 @pytest.mark.shared
-def test_a_multimodal_index_is_refused_by_name(shared, tmp_path, capsys):
+def test_fault_34_a_multimodal_index(shared, tmp_path, capsys):
+    """An .idx with modes of a multimodal data set: refused as such, not as a damaged file."""
     words = ["--prefix", str(shared / "cases" / "idx" / "multimodal_modes"), "--output-dir", str(tmp_path)]
     numbers = ["--seq-length", "2", "--seed", "1", "--train-iters", "1", "--batch-size", "1"]
     assert cli.run(build_index_maps.main, [*words, *numbers]) == 2

@@ -59,13 +59,14 @@ def ids(path: Path, texts: list[str]) -> list[list[int]]:
                                   st.sampled_from(["BatchLongest", {"Fixed": 40}]), st.sampled_from(["Left", "Right"])),
 )  # fmt: skip
 @settings(deadline=None, max_examples=60)
-def test_truncation_and_padding_of_the_file_change_no_token(
+def test_fault_43_a_tokenizer_file_that_truncates_or_pads(
     tmp_path_factory: pytest.TempPathFactory,
     plain: dict[str, Any],
     texts: list[str],
     truncation: dict[str, Any] | None,
     padding: dict[str, Any] | None,
 ) -> None:
+    """A tokenizer.json switches on truncation or padding: both are switched off, every text gives all its tokens."""
     folder = tmp_path_factory.mktemp("t")
     expected = ids(written(folder, plain), texts)
     assert ids(written(folder, plain, truncation=truncation, padding=padding), texts) == expected

@@ -141,8 +141,8 @@ def test_configuration_files_of_the_original_decide_the_numbers(prefix, rows, tm
 
 
 @pytest.mark.parametrize("stored", [False, True])
-def test_a_split_data_path_gives_the_rows_that_were_trained_on(prefix, tmp_path, stored):
-    """GPT-NeoX trains on the first share of the documents of a data-path; build_index_maps reads the same file."""
+def test_fault_35_a_data_path_that_is_split(prefix, tmp_path, stored):
+    """A GPT-NeoX file cuts its data-path by a split: only the rows that it trained on are shown, by both programs."""
     conf = tmp_path / "c.yml"
     numbers = {"seq-length": 16, "train-iters": 30, "seed": 3, "train_batch_size": 8}
     conf.write_text(json.dumps({"data-path": str(prefix), "split": "50,30,20", **numbers}))

@@ -305,7 +305,8 @@ def rename(content, before, after):
         (lambda c: c.update({"mlp.linear1.weight": torch.zeros(1)}), "has unexpected mlp.linear1.weight"),
     ],
 )  # fmt: skip
-def test_other_networks_are_refused_with_the_reason(reference, tmp_path, capfd, change, message):
+def test_fault_41_weights_of_another_network(reference, tmp_path, capfd, change, message):
+    """Weights with RMSNorm or a gated MLP: refused with that reason, not with a guess at the number of layers."""
     assert damaged(tmp_path, reference, change) == 2
     error = capfd.readouterr().err
     assert message in error

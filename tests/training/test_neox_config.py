@@ -229,7 +229,8 @@ def test_the_grid_is_that_of_gpt_neox(tmp_path: Path, more: dict[str, Any], era:
         ({"precision": "fp8"}, "precision is 'fp8'"),
     ],
 )
-def test_what_decides_a_result_is_refused_by_name(tmp_path: Path, more: dict[str, Any], message: str) -> None:
+def test_fault_51_keys_of_gpt_neox_that_decide_a_result(tmp_path: Path, more: dict[str, Any], message: str) -> None:
+    """A GPT-NeoX file asks for another network, optimizer or batch, or has an unknown key: refused by its name."""
     plain(tmp_path, {})
     with pytest.raises((ConfigError, ModelError), match=message) as caught:
         plain(tmp_path, more)
