@@ -82,8 +82,10 @@ def numbers_of(options: argparse.Namespace) -> RunNumbers:
     if conf is None:
         told = (options.seq_length, options.seed, options.train_iters, options.batch_size)
         pythia = (SEQ_LENGTH, SEED, TRAIN_ITERATIONS, BATCH_ROWS)
-        chosen = (known if said is None else said for said, known in zip(told, pythia, strict=True))
-        numbers = RunNumbers(*chosen, data_path=None, split=split)
+        length, seed, iterations, rows = (
+            known if said is None else said for said, known in zip(told, pythia, strict=True)
+        )
+        numbers = RunNumbers(length, seed, iterations, rows, data_path=None, split=split)
     else:
         numbers = configured(read_configuration(conf), options)
     check_numbers(numbers)
