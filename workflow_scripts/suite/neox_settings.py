@@ -94,7 +94,7 @@ def read_file(path: Path) -> dict[str, Any]:
 
 def comma_hint(path: Path) -> str:
     """Name the first entry that lacks the comma after it, as pythia-12b.yml does (pythia#162); empty if none does."""
-    lines = [line.split("#")[0].rstrip() for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = [line.split("#")[0].rstrip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
     filled = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     for (number, line), (_, following) in itertools.pairwise(filled):
         if following.startswith(('"', "'")) and not line.endswith((",", "{", "[")):
@@ -152,10 +152,10 @@ def batch_rows(settings: Settings, gpus: int | None) -> int | None:
     accumulation x data-parallel ranks, and there are GPUs / (tensor x pipeline) of these. Raises ConfigError for
     numbers that GPT-NeoX itself refuses.
     """
-    told = settings.get("global_num_gpus")
+    told = None if settings.get("global_num_gpus") is None else settings.whole("global_num_gpus")
     if told is not None and gpus not in {None, told}:
         raise ConfigError(f"{settings.where}: global-num-gpus is {told}, --gpus is {gpus}; they must agree")
-    launch = settings.whole("global_num_gpus") if told is not None else gpus
+    launch = gpus if told is None else told
     names = ("train_batch_size", "train_micro_batch_size_per_gpu")
     batch, micro = (None if settings.get(name) is None else settings.whole(name) for name in names)
     accumulation = settings.whole("gradient_accumulation_steps", 1)
