@@ -313,6 +313,26 @@ def test_fault_41_weights_of_another_network(reference, tmp_path, capfd, change,
     assert "number of layers" not in error or "unexpected" in message
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_attention_heads": 8}, "num_attention_heads is '8', the recipe of pocket-90k has 4"),
+        ({"rotary_pct": 0.5, "rope_parameters": None}, "rotary_pct is '0.5'"),
+        ({"use_parallel_residual": False}, "use_parallel_residual is 'False'"),
+        ({"use_parallel_residual": "true"}, "use_parallel_residual is 'true'"),
+        ({"attention_bias": False}, "attention_bias is 'False'"),
+    ],
+)
+def test_a_config_that_says_another_network_is_refused(reference, tmp_path, capfd, change, message):
+    """The shapes of the weights say nothing about heads, rotary share or the residual path."""
+    reference.save_pretrained(tmp_path / "hf")
+    path = tmp_path / "hf/config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert to_neox(tmp_path / "hf", tmp_path / "neox", 1) == 2
+    assert message in capfd.readouterr().err
+    assert not (tmp_path / "neox").exists()
+
+
 def user_files(folder):
     """The shape of the model in two files, with a training that is not done here."""
     shape = {

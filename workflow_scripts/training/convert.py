@@ -39,7 +39,7 @@ from workflow_scripts.training.publish import model_config, tokenizer_files
 from workflow_scripts.training.recipe import Network, Recipe, read_recipe, recipe_of
 from workflow_scripts.training.schedule import annealing_state
 from workflow_scripts.training.tensors import tensor_shapes
-from workflow_scripts.training.weight_files import HuggingFaceWeights, SafetensorsWriter
+from workflow_scripts.training.weight_files import HuggingFaceWeights, SafetensorsWriter, refuse_other_config
 
 WEIGHTS = "model.safetensors"
 RANKS = (1, 2, 4, 8)
@@ -78,6 +78,7 @@ def hugging_face_to_neox(recipe: Recipe, source: Path, target: Path, ranks: int,
     """
     if recipe.heads % ranks:
         raise ConfigError(f"{recipe.name} has {recipe.heads} heads, which {ranks} ranks cannot share")
+    refuse_other_config(source, recipe)
     weights, writer = HuggingFaceWeights(source), NeoxWriter(target, step, ranks)
     shapes = tensor_shapes(recipe.layers, recipe.hidden_size, recipe.vocab_size)
     rotary = {ROTARY: rotary_frequencies(recipe.rotary_dims, recipe.rotary_base)}

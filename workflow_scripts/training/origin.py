@@ -23,6 +23,7 @@ from workflow_scripts.training import checkpoint
 from workflow_scripts.training.checkpoint import RunState
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.schedule import LossScale
+from workflow_scripts.training.weight_files import refuse_other_config
 
 LOG = logging.getLogger(__name__)
 SHARD_INDEX = "model.safetensors.index.json"
@@ -56,6 +57,8 @@ def read_origin(folder: Path, step: int | None, rewarm_steps: int | None, recipe
     ConfigError where these are missing, and for a step outside the recipe.
     """
     is_run = (folder / checkpoint.STATE).is_file()
+    if not is_run:
+        refuse_other_config(folder, recipe)
     if rewarm_steps is not None and rewarm_steps < 0:
         raise ConfigError(f"--rewarm-steps {rewarm_steps} is negative")
     origin = run_origin(folder, step, rewarm_steps) if is_run else published_origin(folder, step, rewarm_steps)
