@@ -23,6 +23,14 @@ HEAD = "embed_out.weight"
 # Numbers below it fit into an index of 32 bits.
 LARGEST = 1 << 31
 IN_LAYER = re.compile(r"gpt_neox\.layers\.(0|[1-9][0-9]{0,9})\.(.+)")
+# Parameters of transformers' GPTNeoXConfig that decide the numbers and may say only one thing here. The rest that is
+# not read has no effect on an evaluation; a key that transformers does not know has none either.
+ONLY: Mapping[str, Any] = {
+    "attention_bias": True,
+    "is_decoder": False,
+    "quantization_config": None,
+    "pruned_heads": None,
+}
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu")
 
 
@@ -74,6 +82,9 @@ def read_config(folder: Path) -> NeoxConfig:
 
 def parse_config(raw: Mapping[str, Any]) -> NeoxConfig:
     """Configuration from the JSON object."""
+    for key, wanted in ONLY.items():
+        if raw.get(key, wanted) is not wanted and raw[key] != {}:
+            raise ValueError(f"{key} is {str(raw[key])[:40]!r}; only {wanted!r} is scored here")
     rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
     if rope.get("rope_type", rope.get("type", "default")) != "default":
         raise ValueError(f"rotary type {rope} is not supported")
