@@ -4,23 +4,34 @@ import os
 import time
 
 import pytest
-from test_rebuilds import FinishedRun
 
+from tests.workflow.finished_run import FinishedRun, in_folder
+
+RUN = {
+    "run": "small",
+    "models": ["pocket-90k"],
+    "steps": [0, 1],
+    "shots": [0],
+    "tasks": ["pocket_agreement"],
+    "figures": ["scores_over_training", "loss_over_training"],
+}
 LARGE = 2_000_000  # bytes; Snakemake compares the contents of files below one million, and dates above
 
 
 @pytest.fixture(scope="module")
-def finished(root, tmp_path_factory, module_monkeypatch):
+def finished(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lost")
-    module_monkeypatch.chdir(folder)
-    module_monkeypatch.setenv("PATH", os.environ["PATH"])
-    return FinishedRun(folder, root)
+    for _ in in_folder(folder):
+        yield FinishedRun(folder, root, **RUN)
 
 
-@pytest.fixture(scope="module")
-def module_monkeypatch():
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
+def rebuilt_for(finished, target, **config):
+    """Jobs per rule that a plan for one file alone has."""
+    finished.targets = {target}
+    try:
+        return finished.rebuilt(**config)
+    finally:
+        finished.targets = set()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +59,7 @@ def test_a_lost_file_is_made_again_by_its_rule_alone(finished, outputs, rule):
         facts, content = path.stat(), path.read_bytes()
         path.unlink()
         try:
-            assert finished.rebuilt(targets=[name]) == {rule: 1}
+            assert rebuilt_for(finished, name) == {rule: 1}
         finally:
             path.write_bytes(content)
             os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
@@ -104,5 +115,5 @@ def test_a_shard_that_was_published_again_is_fetched_by_nobody(finished, outputs
     ids=["arms", "experiments", "neox"],
 )
 def test_choices_of_a_run_train_nothing_again(finished, choice):
-    assert "train_model" not in finished.rebuilt(targets=["results/training/pocket-90k/run.json"], **choice)
+    assert "train_model" not in rebuilt_for(finished, "results/training/pocket-90k/run.json", **choice)
     assert not {"train_model", "publish_model", "write_recipe"} & set(finished.rebuilt(**choice))
