@@ -35,8 +35,11 @@ STAGES = (
     "workflow",
 )
 PROGRAM = re.compile(r"^    raise SystemExit\(cli\.run\(main\)\)$", re.MULTILINE)
-RULE = re.compile(r'^rule (\w+):\n(?:    """(.+?)"""\n)?(.*?)(?=^\S|\Z)', re.MULTILINE | re.DOTALL)
-OUTPUT = re.compile(r"^    output:\n((?:        .*\n)+)", re.MULTILINE)
+# A rule, also one under a condition or in a loop: what follows is indented further. In a loop it is called as its log.
+RULE = re.compile(r"^( *)(?:rule *(\w*)|use rule (\w+) as (\w+) with):\n((?:\1 +.*\n|\n)*)", re.MULTILINE)
+DOCSTRING = re.compile(r'^ +"""(.+?)"""\n', re.DOTALL)
+LOG = re.compile(r'"results/logs/(\w+)/')
+OUTPUT = re.compile(r"^( *)output:\n((?:\1 +.*\n)+)", re.MULTILINE)
 
 COMMANDS_HEAD = """# Commands
 
@@ -169,10 +172,11 @@ def escape(text: str) -> str:
 
 def rules_of(path: Path) -> Iterator[tuple[str, str, list[str]]]:
     """Name, docstring and literal output files of each rule in a rule file."""
-    for name, text, body in RULE.findall(path.read_text(encoding="utf-8")):
-        block = OUTPUT.search(body)
-        outputs = re.findall(r'"(results/[^"]+)"', block[1]) if block else []
-        yield name, " ".join(text.split()), outputs
+    for _, name, original, twin, body in RULE.findall(path.read_text(encoding="utf-8")):
+        text, block = DOCSTRING.match(body), OUTPUT.search(body)
+        outputs = re.findall(r'"(results/[^"]+)"', block[2]) if block else []
+        said = " ".join(text[1].split()) if text else f"As `{original}`, for other files." if original else ""
+        yield name or twin or LOG.findall(body)[0], said, outputs
 
 
 def targets_page() -> str:

@@ -99,9 +99,9 @@ def test_crosscheck_finds_wrong_scores(checkpoint, plan_file, task_data, scored,
     copy.write_bytes(scored[0].read_bytes())
     with np.load(loglikelihoods_path(scored[0])) as file:
         arrays = dict(file)
-    arrays["loglikelihood"] = arrays["loglikelihood"].copy()
-    arrays["loglikelihood"][3] += 2e-4
-    arrays["greedy"] = ~arrays["greedy"]
+    arrays["0-shot/loglikelihood"] = arrays["0-shot/loglikelihood"].copy()
+    arrays["0-shot/loglikelihood"][3] += 2e-4
+    arrays["0-shot/greedy"] = ~arrays["0-shot/greedy"]
     np.savez(loglikelihoods_path(copy), **arrays)
     output = tmp_path / "crosscheck.json"
     with pytest.raises(EvaluationError, match="differences from lm-eval: pocket_agreement: request 3: loglikelihood"):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from workflow_scripts.evaluation.scoring import results
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
@@ -58,6 +59,10 @@ def test_files_of_scores_are_named_by_shots_and_protocol(run_of):
     assert evaluation.protocol_of(SimpleNamespace(kind=".pythia-2023")) == "pythia-2023"
     stock = evaluation.stock_tasks(run)
     assert (stock(SimpleNamespace(shots="5")), stock(SimpleNamespace(shots="0"))) == (["gsm8k"], [])
+
+
+def test_the_rules_and_the_program_call_the_loglikelihoods_alike():
+    assert layout.LOGLIKELIHOODS == results.LOGLIKELIHOODS
 
 
 def test_the_gate_needs_published_results_of_its_task(run_of):
