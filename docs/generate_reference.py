@@ -38,6 +38,7 @@ PROGRAM = re.compile(r"^    raise SystemExit\(cli\.run\(main\)\)$", re.MULTILINE
 # A rule, also one under a condition or in a loop: what follows is indented further. In a loop it is called as its log.
 RULE = re.compile(r"^( *)(?:rule *(\w*)|use rule (\w+) as (\w+) with):\n((?:\1 +.*\n|\n)*)", re.MULTILINE)
 DOCSTRING = re.compile(r'^ +"""(.+?)"""\n', re.DOTALL)
+# A rule in a loop is called as its logs are; the jobs that train are the one kind whose names are computed.
 LOG = re.compile(r'"results/logs/(\w+)/')
 OUTPUT = re.compile(r"^( *)output:\n((?:\1 +.*\n)+)", re.MULTILINE)
 
@@ -176,7 +177,7 @@ def rules_of(path: Path) -> Iterator[tuple[str, str, list[str]]]:
         text, block = DOCSTRING.match(body), OUTPUT.search(body)
         outputs = re.findall(r'"(results/[^"]+)"', block[2]) if block else []
         said = " ".join(text[1].split()) if text else f"As `{original}`, for other files." if original else ""
-        yield name or twin or LOG.findall(body)[0], said, outputs
+        yield name or twin or next(iter(LOG.findall(body)), "train_model"), said, outputs
 
 
 def targets_page() -> str:
