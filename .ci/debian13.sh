@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The checkout on a bare Debian 13 (Python 3.13): set-up from the locks, the data of the pocket suite, a published figure
-# and the quick tests of the stages before training: four minutes on two idle cores, stopped after twenty. Skipped, in one line, where no such system can be built.
+# and the quick tests of the stages before training; about four minutes on two idle cores. Skipped, in one line, where no
+# such system can be built.
 #
 # torch is installed where a source has its wheel, and the stages that need it (training, evaluation) are then run too.
 # Where none has, set-up must refuse in its one line before it downloads anything large, and the other locks are proven
@@ -19,17 +20,21 @@ fi
 command -v debootstrap >/dev/null || skip "debootstrap is not installed"
 [ -e "/usr/share/debootstrap/scripts/$suite" ] || skip "this debootstrap does not know $suite"
 
+# A mount namespace of its own: what debootstrap and the steps below mount ends with it, so that nothing of this machine is
+# under the folder when it is removed.
+if [ "${PYTHIA_NAMESPACE:-}" = "" ]; then PYTHIA_NAMESPACE=1 exec unshare --mount bash .ci/debian13.sh "$@"; fi
+
 root=$(mktemp -d "${TMPDIR:-/tmp}/debian13.XXXXXX")
-trap 'rm -rf --one-file-system "$root"' EXIT
+trap 'umount --quiet --lazy --recursive "$root/dev" "$root/proc" || true; rm -rf --one-file-system "$root"' EXIT
 # The Debian mirror that this machine uses itself; debootstrap's own where it uses none.
 mirror=$(apt-get indextargets --format '$(SITE)' 'Component: main' 2>/dev/null | grep -m1 '/debian/*$' || true)
 packages=python3,python3-venv,make,git,ca-certificates
-timeout 300 debootstrap --variant=minbase --include=$packages "$suite" "$root" ${mirror:+"$mirror"} >"$root.log" 2>&1 ||
+timeout 900 debootstrap --variant=minbase --include=$packages "$suite" "$root" ${mirror:+"$mirror"} >"$root.log" 2>&1 ||
     { reason=$(tail -n1 "$root.log"); rm -f "$root.log"; skip "$suite could not be built: $reason"; }
 rm -f "$root.log"
 mkdir "$root/srv/pythia"
 git ls-files -z | tar --null --files-from=- --create | tar --extract --directory "$root/srv/pythia"
-# The certificates that pip trusts here, and a folder of wheels where pip is given one.
+# The certificates that this machine trusts; its folders of wheels are not in the root.
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" 2>/dev/null || true
 export root PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PIP_QUIET=1 PIP_FIND_LINKS= LC_ALL=C.UTF-8 HOME=/root
 unset PYTHONPATH VIRTUAL_ENV
@@ -45,7 +50,7 @@ else
     cat setup.err
     [ "$(grep -c ^setup: setup.err)" = 1 ] && grep -q "no source served the torch" setup.err
     [ "$(du -sm .venv | cut -f1)" -lt 100 ]   # MB: nothing large came before the refusal
-    .venv/bin/python -m pip install --no-deps --require-hashes --no-build-isolation -r envs/base.lock -r envs/dev.lock
+    .venv/bin/python -c 'import bootstrap; bootstrap.install("base"); bootstrap.install("dev")'
     torch=no
 fi
 .venv/bin/snakemake --dry-run --quiet all >/dev/null
@@ -59,9 +64,6 @@ fi
 .venv/bin/python -m pytest -q -m "not slow" tests/dataset tests/storage tests/published tests/test_cli.py tests/test_layers.py
 echo "debian13: passed; torch installed: $torch"
 STEPS
-# A mount namespace of its own: the mounts end with it, so that nothing of this machine is below the folder when it is removed.
-timeout 900 unshare --mount bash -euc '
-    mount -t proc proc "$root/proc"
-    mount --rbind /dev "$root/dev"
-    exec chroot "$root" bash /srv/steps
-'
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+timeout 900 chroot "$root" bash /srv/steps

@@ -214,3 +214,45 @@ def test_the_kubernetes_profile_finds_its_plugins_in_a_lock(root):
     assert f"snakemake-executor-plugin-{profile['executor']}" in names
     assert f"snakemake-storage-plugin-{profile['default-storage-provider']}" in names
     assert f"{PLUGIN}==" in (root / "envs" / "slurm.lock").read_text()
+
+
+def test_the_images_are_built_from_the_locks_by_the_same_program(root):
+    for name in ("Dockerfile", "apptainer.def"):
+        text = (root / "envs" / name).read_text()
+        assert "bootstrap.py --with" in text
+        assert "pip install" not in text
+        assert (root / "workflow_scripts/snakemake_plugins").is_dir()
+
+
+def docker_lines(root):
+    """(instruction, arguments) of the container recipe, continued lines as one."""
+    text = re.sub(r"\\\n", " ", (root / "envs" / "Dockerfile").read_text())
+    return [tuple(line.split(" ", 1)) for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_everything_that_the_images_copy_and_install_exists(root):
+    docker = (root / "envs" / "Dockerfile").read_text()
+    apptainer = (root / "envs" / "apptainer.def").read_text()
+    copied = re.findall(r"^COPY (\S+) \S+$", docker, re.MULTILINE)
+    files = re.search(r"%files\n((?: +.*\n)+)", apptainer)
+    copied += [line.split()[0] for line in files[1].splitlines()]
+    assert len(copied) >= 6
+    assert [name for name in copied if not (root / name).exists()] == []
+    extras = re.findall(r"EXTRAS=(\w+)", docker + apptainer)
+    builds = re.findall(r"ARG TORCH=(\w+)|^ +TORCH=(\w+)", docker + apptainer, re.M)
+    locks = {*extras, *(f"torch-{a or b}" for a, b in builds), "build", "base"}
+    assert [name for name in locks if not (root / "envs" / f"{name}.lock").is_file()] == []
+    # Instructions that Docker knows, each line but continuations and comments.
+    known = {"FROM", "ARG", "ENV", "RUN", "COPY", "WORKDIR", "USER", "ENTRYPOINT"}
+    assert {instruction for instruction, _ in docker_lines(root)} == known
+
+
+def test_the_container_s_base_can_be_a_digest_and_its_user_is_not_root(root):
+    lines = docker_lines(root)
+    assert lines[0][0] == "ARG"
+    assert lines[0][1].startswith("BASE=python:3.11-")
+    assert lines[1] == ("FROM", "${BASE}")
+    users = [arguments for instruction, arguments in lines if instruction == "USER"]
+    assert users
+    assert users[-1] not in ("root", "0")
+    assert f" {users[-1]} " in next(arguments for _, arguments in lines if "useradd" in arguments)
