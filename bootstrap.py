@@ -180,10 +180,11 @@ def run(command: "list[str]") -> bool:
 
 
 def last_error() -> str:
-    """The reason of a failure: that no index answers, or else the last line of the log that looks like one."""
-    if UNREACHABLE.search(LOG.read_text(errors="replace")):
+    """The reason of the last command's failure: that no index answers, or the last line that looks like a reason."""
+    output = LOG.read_text(errors="replace").rpartition("\n$ ")[2]
+    if UNREACHABLE.search(output) and "DO NOT MATCH THE HASHES" not in output:
         return "no package index can be reached"
-    lines = [line.strip() for line in LOG.read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith(("error", "× ", "caused by"))]
     return (errors or lines or ["no output"])[-1][:300]
 
