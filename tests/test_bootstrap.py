@@ -1,8 +1,10 @@
 """Set-up: nothing to do in under a second, and one clear line for each thing that can be wrong."""
 
+import ast
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -31,6 +33,33 @@ def checkout(root, tmp_path):
     for name in ("build", "base", "torch-cpu", "torch-cuda", "dev", "slurm"):
         (tmp_path / "envs" / f"{name}.lock").write_text(f"# nothing, for {name}\n")
     return tmp_path
+
+
+def bootstrap_as(version, folder, **environment):
+    """Set-up as an interpreter of another version would run it, with no other interpreter on PATH."""
+    code = "import runpy, sys; sys.version_info = tuple(map(int, sys.argv.pop(1).split('.'))) + (0, 'final', 0); "
+    code += "sys.argv[:] = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", code, version, str(folder / "bootstrap.py")]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TORCH": "cpu", "PATH": "/nowhere", **environment},
+        timeout=60,
+    )
+
+
+def table(folder, pythons, system=None, machine=None):
+    """Write envs/platforms.tsv: every lock is for these Pythons on this platform, or on the one that is named."""
+    here = ("macosx" if sys.platform == "darwin" else sys.platform) + "_" + platform.machine()
+    floor = system or ("macOS 11.0" if sys.platform == "darwin" else "glibc 2.17")
+    rows = [f"{name}\t{machine or here}\t{floor}\t{pythons}" for name in ("build", "base", "torch-cpu", "dev")]
+    (folder / "envs" / "platforms.tsv").write_text("\n".join(["lock\tplatform\tsystem\tpython", *rows]) + "\n")
+
+
+def nothing_was_made(folder):
+    return not any((folder / name).exists() for name in (".venv", ".venv.log", ".venv.lock"))
 
 
 def one_line(outcome):
@@ -66,6 +95,12 @@ def test_set_up_makes_an_environment_once_and_then_does_nothing(checkout):
     python = checkout / ".venv/bin/python"
     where = subprocess.run([python, "-c", "import sys; print(sys.path)"], capture_output=True, text=True, cwd="/")
     assert str(checkout) in where.stdout
+    settings = checkout / ".venv/pyvenv.cfg"
+    settings.write_text(settings.read_text().replace("version = 3.", "version = 2."))
+    (checkout / "envs" / "base.lock").write_text("# changed again\n")
+    fourth = bootstrap(checkout, TORCH="cpu")
+    assert fourth.stdout.count("installing") == 3, "an environment of another Python is made anew"
+    assert "version = 3." in settings.read_text()
 
 
 @pytest.mark.slow
@@ -157,12 +192,79 @@ def test_a_folder_that_no_environment_can_be_in(root, tmp_path):
     assert "could not be made" in one_line(bootstrap(folder, TORCH="cpu"))
 
 
+@pytest.mark.parametrize("version", ["3.10", "3.15"])
+def test_a_python_without_wheels_is_refused_before_anything_is_made(checkout, root, version):
+    shutil.copy(root / "envs" / "platforms.tsv", checkout / "envs")
+    line = one_line(bootstrap_as(version, checkout))
+    assert f"no wheels for Python {version} on " in line
+    assert "it has those for Python 3.11, 3.12, 3.13, 3.14 on " in line
+    assert "make PYTHON=python3.11 demo" in line
+    assert "uv venv --python 3.11" in line
+    assert nothing_was_made(checkout)
+
+
+def test_a_platform_without_wheels_is_refused_before_anything_is_made(checkout):
+    table(checkout, "3.11 3.12 3.13 3.14", machine="linux_riscv64")
+    line = one_line(bootstrap(checkout, TORCH="cpu"))
+    assert "Python 3.11, 3.12, 3.13, 3.14 on linux_riscv64" in line
+    assert "use one of these systems, or a container" in line
+    assert nothing_was_made(checkout)
+
+
+def test_a_system_that_is_too_old_is_refused_before_anything_is_made(checkout):
+    table(checkout, "3.11 3.12 3.13 3.14", system="macOS 99.0" if sys.platform == "darwin" else "glibc 2.999")
+    line = one_line(bootstrap(checkout, TORCH="cpu"))
+    assert "2.999 or newer" in line or "99.0 or newer" in line
+    assert nothing_was_made(checkout)
+
+
+def test_a_supported_python_on_path_takes_over(checkout, tmp_path):
+    table(checkout, "3.98 3.99")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    scripts = {
+        "python3.98": "exit 127",  # a shim that stands for no interpreter
+        "python3.99": '[ "$1" = -c ] && { echo 3.99; exit; }; echo started "$@"',
+    }
+    for name, body in scripts.items():
+        (programs / name).write_text(f"#!/bin/sh\n{body}\n")
+        (programs / name).chmod(0o755)
+    outcome = bootstrap(checkout, "--with", "dev", TORCH="cpu", PATH=str(programs))
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    first, second = outcome.stdout.splitlines()
+    assert first.endswith(f"which has no wheels; using {programs}/python3.99")
+    assert second == f"started {checkout}/bootstrap.py --with dev"
+
+
+def test_an_old_python_gets_as_far_as_the_line_that_refuses_it(root):
+    text = (root / "bootstrap.py").read_text()
+    tree = ast.parse(text, feature_version=(3, 7))
+    assert "__future__" not in text  # annotations of generic types are strings, which Python 3.6 takes too
+    top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = {name.name for node in top if isinstance(node, ast.Import) for name in node.names}
+    assert modules.isdisjoint({"tomllib", "fcntl", "dataclasses", "graphlib", "zoneinfo"})
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            hints = [node.returns, *(argument.annotation for argument in node.args.args)]
+            assert not any(isinstance(hint, ast.Subscript | ast.BinOp) for hint in hints), node.name
+
+
+@pytest.mark.slow
+def test_without_an_index_set_up_says_so_in_one_line(checkout):
+    (checkout / "envs" / "build.lock").write_text("six==1.17.0 --hash=sha256:" + "0" * 64 + "\n")
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1", "PIP_CONFIG_FILE": "/dev/null"}
+    outcome = bootstrap(
+        checkout, TORCH="cpu", PATH="/usr/bin:/bin", PIP_EXTRA_INDEX_URL="", PIP_FIND_LINKS="", **nowhere
+    )
+    assert "build.lock could not be installed: no package index can be reached; " in one_line(outcome)
+
+
 def test_wrong_torch_build(checkout):
     assert "use TORCH=auto, TORCH=cpu or TORCH=cuda" in one_line(bootstrap(checkout, TORCH="gpu"))
 
 
 def test_unknown_extra(checkout):
-    assert "extras are dev and slurm" in one_line(bootstrap(checkout, "--with", "devel", TORCH="cpu"))
+    assert "extras are dev, slurm and kubernetes" in one_line(bootstrap(checkout, "--with", "devel", TORCH="cpu"))
 
 
 def test_the_real_locks_keep_their_promises(root):
@@ -172,12 +274,14 @@ def test_the_real_locks_keep_their_promises(root):
     assert "nvidia" not in base + cpu
     assert "torch==2.13.0" in cpu
     assert "torch==2.13.0" in cuda
-    # CPU and CUDA hashes must never stand in one lock: pip would take the larger wheel.
+    # CPU and CUDA hashes must never be in one lock: pip would take the larger wheel.
     assert not set(hashes(cpu)) & set(hashes(cuda))
     for lock in envs.glob("*.lock"):
         text = lock.read_text()
         assert "http" not in text.replace("httpx", "").replace("httpcore", "").replace("aiohttp", "")
-        assert text.count("==") <= len(list(hashes(text)))
+        entries = [line for line in text.replace("\\\n", " ").splitlines() if not line.startswith("#")]
+        assert entries
+        assert all("==" in entry and list(hashes(entry)) for entry in entries), lock.name
 
 
 def hashes(text):
