@@ -3,15 +3,17 @@ PYTHON ?= python3
 RUN = .venv/bin/snakemake --workflow-profile profiles/local
 CONFIG ?= config/config.yaml
 QUIET = --logger brief
+# The code of this folder comes first, also where .venv is a link to that of another checkout.
+export PYTHONPATH := $(CURDIR):$(CURDIR)/workflow_scripts/snakemake_plugins$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help interpreter setup setup-slurm setup-cluster-tests setup-bench setup-dev demo books test test-cluster crash-matrix fuzz check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock
+.PHONY: help interpreter setup setup-slurm setup-kubernetes setup-cluster-tests setup-bench setup-dev demo books test test-all test-cluster crash-matrix fuzz check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
 
 interpreter:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "setup: Python 3.11 or newer is needed, $(PYTHON) is not one; try: make PYTHON=python3.12 demo" >&2; exit 2; }
+	@command -v $(PYTHON) >/dev/null || { echo "setup: there is no $(PYTHON) on PATH; name an interpreter: make PYTHON=python3.12 demo" >&2; exit 2; }
 
 setup: interpreter ## make .venv from the locks (nothing to do when it is current)
 	@$(PYTHON) bootstrap.py
@@ -19,6 +21,9 @@ setup: interpreter ## make .venv from the locks (nothing to do when it is curren
 setup-slurm: interpreter ## make .venv with the Slurm plugin, and link the profiles where `snakemake --profile slurm` looks
 	@$(PYTHON) bootstrap.py --with slurm
 	@.venv/bin/python -m workflow_scripts.workflow.tools.link_profiles
+
+setup-kubernetes: interpreter ## make .venv with the plugins of profiles/kubernetes
+	@$(PYTHON) bootstrap.py --with kubernetes
 
 setup-cluster-tests: setup-dev ## the Slurm plugin in a folder of its own, for tests/cluster
 	@[ -d .slurm-plugins/snakemake_executor_plugin_slurm ] || .venv/bin/python -m pip install --quiet --no-deps \
@@ -52,7 +57,10 @@ plan: setup ## what would be made, and what it would cost, before anything start
 doctor: interpreter ## what this machine has and lacks
 	@$(PYTHON) bootstrap.py && .venv/bin/python -m workflow_scripts.workflow.tools.doctor
 
-test: setup-dev ## all tests but those that bring up a Slurm
+test: setup-dev ## the quick tests; what this machine lacks is skipped with its reason
+	@.venv/bin/python -m pytest -q -n 2 --ignore tests/cluster -m "not slow"
+
+test-all: setup-dev ## and the slow ones: the pages of docs/ typed literally, kills, fuzzers, compiled kernels
 	@.venv/bin/python -m pytest -q -n 2 --ignore tests/cluster
 
 test-cluster: setup-cluster-tests ## the tests on a throw-away Slurm (needs root, slurm-wlm and munge; skipped without)
@@ -63,6 +71,7 @@ crash-matrix: setup-dev ## kill a pocket run KILLS times (100) and compare with 
 
 fuzz: setup-dev ## damaged bytes to every reader of foreign files, for MINUTES (10) in all
 	@.venv/bin/python -m tests.fuzz.guided --minutes $(or $(MINUTES),10)
+	@.venv/bin/python -m pytest -q tests/fuzz --hypothesis-profile random
 
 check: setup-dev ## format, lint, types
 	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .
@@ -87,8 +96,8 @@ coverage: setup-dev ## branch coverage of all tests, held to its limits per grou
 mutants: setup-dev ## small wrong changes to suite, storage and dataset; which of them no test notices (SEED=, COUNT=, RESULTS=file to go on with)
 	@.venv/bin/python tests/tools/mutate.py --count $(or $(COUNT),150) --seed $(or $(SEED),1) $(if $(RESULTS),--results $(RESULTS))
 
-lock: setup-dev ## regenerate the locks in envs/
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python envs/compile_locks.py
+lock: setup-dev ## regenerate the locks in envs/ with new versions (KEEP=1: with the present ones)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python envs/compile_locks.py $(if $(KEEP),--keep)
 
 lock-data: setup ## fill the locks of the real data sets from the Hub's LFS pointers (needs a network, fetches nothing large)
 	@for key in standard deduped; do \
@@ -97,7 +106,7 @@ lock-data: setup ## fill the locks of the real data sets from the Hub's LFS poin
 			--include '*.bin' '*.idx' --output config/suites/locks/pile-$$key.tsv || exit 2; \
 	done
 
-unlock: ## after a run was killed: end its Slurm jobs and give the working directory free, if no run is alive
+unlock: ## after a run was killed: end its Slurm jobs and release the lock, if nothing of it is alive
 	@.venv/bin/python -m workflow_scripts.workflow.tools.unlock
 
 clean: ## remove everything that was made

@@ -5,6 +5,9 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+include: "rules/checkout.smk"
+
+
 configfile: "config/config.yaml"
 
 
@@ -18,88 +21,99 @@ include: "rules/experiments.smk"
 include: "rules/report.smk"
 
 
-rule all:
-    """Everything that the run in the configuration asks for."""
-    default_target: True
-    input:
-        GRAPH.everything(),
-
-
 rule data:
     """Data sets downloaded, verified, put into training order, with sample batches."""
     input:
-        GRAPH.data_targets(),
+        dataset.data_files(RUN),
 
 
 rule retrain:
     """Every model of the run trained; nothing where checkpoints come from elsewhere."""
     input:
-        GRAPH.trained(),
+        training.trained_files(RUN),
 
 
 rule checkpoints:
     """Every checkpoint of the run fetched and verified."""
     input:
-        GRAPH.fetched(),
+        checkpoints.fetched(RUN, SWEEP),
 
 
 rule audit:
     """Defects of what is served: duplicates, chimeras, gaps, damage."""
     input:
-        GRAPH.audited(),
+        checkpoints.audited(RUN),
 
 
 rule gate:
     """A short probe of each published model, before a long sweep."""
     input:
-        GRAPH.gate(),
+        evaluation.gate(RUN),
 
 
 rule quickstart:
     """Text that the last checkpoint of the first model generates."""
     input:
-        GRAPH.quickstarts(),
+        checkpoints.quickstarts(RUN),
 
 
 rule evaluate:
     """Every checkpoint scored on every task, in one table."""
     input:
-        GRAPH.scores(),
-        GRAPH.audited_scores(),
+        evaluation.evaluation_files(RUN),
 
 
 rule published:
     """The authors' results in one table, with what is wrong with them."""
     input:
-        f"{GRAPH.tables}/published.parquet",
+        expand(
+            f"results/runs/{RUN.name}/tables/published{{end}}",
+            end=[".parquet", "_defects.tsv", "_refused.tsv"],
+        ),
+        comparison_table(RUN),
 
 
 rule experiments:
     """The experiments that the run lists."""
     input:
-        EXPERIMENTS.targets(),
+        experiments.experiment_files(RUN),
 
 
 rule certificates:
     """Generation by the original procedure beside the teacher-forced scores, row by row."""
     input:
-        EXPERIMENTS.certificates(),
+        experiments.certificates(RUN),
 
 
 rule figures:
     """Every figure that the run has data for."""
     input:
-        GRAPH.figure_files(),
+        figure_files(RUN),
 
 
 rule report:
     """The one-page report and its figures."""
     input:
-        GRAPH.report,
-        GRAPH.figure_files(),
+        f"results/runs/{RUN.name}/run.json",
+        f"results/runs/{RUN.name}/report.html",
+        figure_files(RUN),
 
 
 rule notebook:
     """The sample notebook with its outputs."""
     input:
-        GRAPH.notebook(),
+        f"results/runs/{RUN.name}/explore.ipynb" if RUN.models else [],
+
+
+# Everything is named file by file: of an intermediate file that is gone Snakemake takes no notice on its own.
+rule all:
+    """Everything that the run in the configuration asks for."""
+    default_target: True
+    input:
+        rules.data.input if RUN.retrains else [],
+        rules.retrain.input,
+        rules.checkpoints.input,
+        rules.evaluate.input,
+        rules.published.input,
+        rules.experiments.input,
+        rules.report.input,

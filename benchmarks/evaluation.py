@@ -33,7 +33,7 @@ import torch
 from workflow_scripts.evaluation.engine.linear_layers import linear
 from workflow_scripts.evaluation.planning.plan_file import Plan, read_plan
 from workflow_scripts.evaluation.planning.tasks import leaf_names, make_manager
-from workflow_scripts.evaluation.scoring.model_folder import NeoxConfig, expected_shapes, read_config
+from workflow_scripts.evaluation.scoring.model_folder import NeoxConfig, Shapes, read_config
 
 SHAPES = {  # width, layers, heads
     "14m": (128, 6, 4), "31m": (256, 6, 8), "70m": (512, 6, 8), "160m": (768, 12, 12), "410m": (1024, 24, 16),
@@ -269,7 +269,7 @@ def compare_times(options: argparse.Namespace, one: Cost, several: Cost, stock: 
 def limits(plan: Plan, checkpoint: Path, one: Cost, marginal: float) -> None:
     """Print how near the scoring comes to the machine's matrix products, and the memory beyond the weights."""
     config = read_config(checkpoint)
-    weights = sum(math.prod(shape) for shape in expected_shapes(config).values()) * 4 / 2**30
+    weights = Shapes(config).elements * 4 / 2**30
     logits = plan.header["counts"]["longest_row"] * 16 * config.vocabulary * 4 / 2**30
     rate, other = gemm_rates()
     floor = needed_operations(plan, config) / rate

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import re
 import shutil
@@ -27,7 +26,7 @@ import torch
 from safetensors.torch import save_file
 
 from workflow_scripts.evaluation.planning.plan_file import read_plan
-from workflow_scripts.evaluation.scoring.model_folder import expected_shapes, read_config
+from workflow_scripts.evaluation.scoring.model_folder import Shapes, read_config
 
 SHAPES = {  # width, heads, vocabulary rows with their padding
     "14m": (128, 4, 50304),
@@ -51,7 +50,7 @@ def make_checkpoint(folder: Path, options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     owner: dict[str, str] = {}
     shards: dict[str, dict[str, torch.Size | tuple[int, ...]]] = {}
-    for name, size in expected_shapes(read_config(folder)).items():
+    for name, size in Shapes(read_config(folder)).items():
         part = re.match(r"gpt_neox\.layers\.\d+|gpt_neox\.\w+|\w+", name)
         owner[name] = f"model-{part[0] if part else name}.safetensors"
         shards.setdefault(owner[name], {})[name] = size
@@ -96,7 +95,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     output = ["--checkpoint", str(checkpoint), "--output", str(folder / "scores" / "step0" / "0-shot.json")]
     peak = peak_of([*score, *output], folder / "log")
     config = read_config(checkpoint)
-    weights = BYTES[options.dtype] * sum(math.prod(shape) for shape in expected_shapes(config).values())
+    weights = BYTES[options.dtype] * Shapes(config).elements
     counts = read_plan(plan).header["counts"]
     logits = 4 * counts["longest_row"] * config.vocabulary
     print(f"{options.model}, {options.layers} layers, {options.dtype}: {counts}")

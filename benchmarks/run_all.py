@@ -24,6 +24,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from workflow_scripts.git_process import run_git
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 LIBRARIES = ("torch", "numpy", "numba", "snakemake", "lm_eval", "transformers")
@@ -102,7 +104,7 @@ def processor() -> str:
 
 def git(*words: str) -> str:
     """Answer of one git command in this checkout."""
-    return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False).stdout.strip()
+    return run_git(ROOT, *words).stdout.decode().strip()
 
 
 def shown(arguments: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -34,13 +35,12 @@ STAGES = (
     "workflow",
 )
 PROGRAM = re.compile(r"^    raise SystemExit\(cli\.run\(main\)\)$", re.MULTILINE)
-# A rule under an `if`, or in a `for` loop that names it, is indented.
-RULE = re.compile(
-    r'^( *)rule(?: (\w+))?:\n(?:\1    """(.+?)"""\n)?(.*?)(?=^\1? {0,3}\S|\Z)', re.MULTILINE | re.DOTALL
-)
-NAME = re.compile(r'^ +name:\n +f"(.+)"', re.MULTILINE)
-OUTPUT = re.compile(r"^( +)output:\n((?:\1    .*\n)+)", re.MULTILINE)
-FIELD = re.compile(r"\{(?:\w+\.)?(\w+)\}")
+# A rule, also one under a condition or in a loop: what follows is indented further. In a loop it is called as its log.
+RULE = re.compile(r"^( *)(?:rule *(\w*)|use rule (\w+) as (\w+) with):\n((?:\1 +.*\n|\n)*)", re.MULTILINE)
+DOCSTRING = re.compile(r'^ +"""(.+?)"""\n', re.DOTALL)
+# A rule in a loop is called as its logs are; the jobs that train are the one kind whose names are computed.
+LOG = re.compile(r'"results/logs/(\w+)/')
+OUTPUT = re.compile(r"^( *)output:\n((?:\1 +.*\n)+)", re.MULTILINE)
 
 COMMANDS_HEAD = """# Commands
 
@@ -50,6 +50,8 @@ Every step of the graph is a program that works without Snakemake: `python -m wo
 top folder of the checkout, with the environment active (`. .venv/bin/activate`). `--help` shows the same and an
 example.
 Programs end with exit code 0, with 2 and one line when you can act on what went wrong, with 130 when they were stopped.
+Snakemake ends with 2 and one line when a run is refused before its first job, and with 1 when a job failed: then a
+block that begins with FAILED names the rule and shows the end of its log, whichever way Snakemake was started.
 An option in **bold** must be given.
 """
 TARGETS_HEAD = """# Targets
@@ -159,6 +161,8 @@ def option_name(action: argparse.Action) -> str:
 
 def default_text(default: object) -> str:
     """A default without anything of this machine."""
+    if default == sys.executable:
+        return ".venv/bin/python"
     return str(default).replace(f"{ROOT}/", "")
 
 
@@ -169,20 +173,11 @@ def escape(text: str) -> str:
 
 def rules_of(path: Path) -> Iterator[tuple[str, str, list[str]]]:
     """Name, docstring and literal output files of each rule in a rule file."""
-    for _, name, text, body in RULE.findall(path.read_text(encoding="utf-8")):
-        block, named = OUTPUT.search(body), NAME.search(body)
+    for _, name, original, twin, body in RULE.findall(path.read_text(encoding="utf-8")):
+        text, block = DOCSTRING.match(body), OUTPUT.search(body)
         outputs = re.findall(r'"(results/[^"]+)"', block[2]) if block else []
-        shown = name if named is None else FIELD.sub(lambda field: f"<{field[1].lower()}>", named[1])
-        yield shown, " ".join(text.split()), list(map(plain_pattern, outputs))
-
-
-def plain_pattern(text: str) -> str:
-    """A path as a user would write it: wildcards in single braces, without the names of loops.
-
-    >>> plain_pattern("results/training/{{model}}/{DATASET.key}")
-    'results/training/{model}/{key}'
-    """
-    return re.sub(r"\{[A-Z]+\.(\w+)\}", r"{\1}", text.replace("{{", "{").replace("}}", "}"))
+        said = " ".join(text[1].split()) if text else f"As `{original}`, for other files." if original else ""
+        yield name or twin or next(iter(LOG.findall(body)), "train_model"), said, outputs
 
 
 def targets_page() -> str:

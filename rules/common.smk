@@ -1,30 +1,37 @@
-# The run, checked; its grid; and what the wildcards may be. All logic is in workflow_scripts/suite, typed and tested.
+# The run, checked; its grid; and what the wildcards may be. All logic is in workflow_scripts/workflow, typed and tested.
 import sys
 from pathlib import Path
 
+from snakemake.logging import logger
+
 from workflow_scripts.cli import USER_ERROR
 from workflow_scripts.errors import PipelineError
+from workflow_scripts.snakemake_plugins.snakemake_logger_plugin_brief import listen
 from workflow_scripts.suite import layout
+from workflow_scripts.workflow.checkpoints import commit_of, leave_out_defects
+from workflow_scripts.workflow.sweep import plan_sweep
 from workflow_scripts.workflow.tools import one_run
-from workflow_scripts.workflow.experiment_graph import ExperimentGraph
-from workflow_scripts.workflow.graph import (
-    Graph,
+from workflow_scripts.workflow.common import (
     alternatives,
     collect_garbage_rarely,
     use_this_interpreter,
 )
 from workflow_scripts.workflow.resources import JobResources, grows, lasts
 from workflow_scripts.suite.run import CURRENT, load_run
-from workflow_scripts.workflow.allocation import going_on
-from workflow_scripts.training.recipe import recipe_of
+from workflow_scripts.suite.experiment_files import experiments_of
+from workflow_scripts.suite.figure_names import figure_names
+from workflow_scripts.workflow.experiments import declaration_of
 
+listen(logger, sys.argv)  # whatever the way of starting, a failed job is reported
 use_this_interpreter()
 collect_garbage_rarely()
 try:
-    RUN = load_run(config, workflow.configfiles)
-    GRAPH = Graph(RUN)
+    RUN = leave_out_defects(load_run(config, workflow.configfiles))
+    FIGURES = figure_names(RUN)
+    EXPERIMENTS = experiments_of(RUN)
+    SWEEP = plan_sweep(RUN)
+    PINNED_COMMIT = commit_of(RUN)
     RESOURCES = JobResources(RUN)
-    EXPERIMENTS = ExperimentGraph(GRAPH)
     one_run.claim(Path.cwd(), sys.argv)
 except PipelineError as error:
     sys.stderr.write(f"error: {error}\n")
@@ -38,7 +45,7 @@ for line in RUN.left_out:
 wildcard_constraints:
     suite=alternatives([SUITE.name]),
     dataset=alternatives(SUITE.datasets),
-    model=alternatives(GRAPH.models),
+    model=alternatives(model.name for model in RUN.models),
     organisation=alternatives([SUITE.organisation]),
     step="0|[1-9][0-9]*",
     shots=alternatives(sorted({shots for _, shots in RUN.score_kinds})),
@@ -47,14 +54,14 @@ wildcard_constraints:
         layout.kind_suffix(name) for name in RUN.protocols if name != CURRENT
     ),
     run=alternatives([RUN.name]),
-    figure=alternatives(GRAPH.figures),
-    arm=alternatives(EXPERIMENTS.arm_names()),
+    figure=alternatives(FIGURES),
+    arm=alternatives(declaration_of(RUN).arms),
 
 
 # A profile says so with a resource, because a key of the configuration would be part of the run.
-if workflow.global_resources.get("downloads_here").value is not None:
+DOWNLOADS_HERE = workflow.global_resources.get("downloads_here").value is not None
+if DOWNLOADS_HERE:
 
     localrules:
         download_published,
-        fetch_checkpoint,
         observe_model,

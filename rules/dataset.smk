@@ -4,6 +4,7 @@ from itertools import chain
 
 from workflow_scripts.suite.run import corpus_path
 from workflow_scripts.workflow import dataset
+from workflow_scripts.workflow.checkpoints import location_of, source_of
 
 # Input functions from patterns: of_data("results/data/{suite}/{dataset}/raw/{file}") is every file of the data set
 # that a job's wildcard {dataset} names, or that its {model} is trained on.
@@ -111,8 +112,8 @@ if SUITE.tokenizer["source"] == "released":
             runtime=lasts(30),
             downloads=1,
         params:
-            source=GRAPH.checkpoint_source(),
-            location=GRAPH.checkpoint_location(),
+            source=source_of(RUN),
+            location=location_of(RUN),
             repository=SUITE.tokenizer.get("repository"),
             folder=subpath(output.tokenizer, parent=True),
         shell:

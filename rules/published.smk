@@ -1,4 +1,10 @@
 # The results that the Pythia authors published: the table that is part of this project, or an import of the originals.
+from workflow_scripts.workflow.published import (
+    comparison_table,
+    published_source,
+    source_arguments,
+    upstream_arguments,
+)
 
 
 rule download_published:
@@ -16,7 +22,7 @@ rule download_published:
         runtime=lasts(60),
         downloads=1,
     params:
-        where=GRAPH.upstream_arguments(),
+        where=upstream_arguments(RUN),
         folder=layout.UPSTREAM,
     shell:
         "python -m workflow_scripts.storage.download --source git-lfs {params.where:q} --kind dataset"
@@ -27,7 +33,7 @@ rule download_published:
 rule import_published:
     """Tidy table of the published results, and the files that were refused with the reason."""
     input:
-        source=GRAPH.published_source(),
+        source=published_source(RUN),
     output:
         table="results/runs/{run}/tables/published.parquet",
         refused="results/runs/{run}/tables/published_refused.tsv",
@@ -42,7 +48,7 @@ rule import_published:
         mem_mb=grows(1500),
         runtime=lasts(10),
     params:
-        where=GRAPH.published_arguments(),
+        where=source_arguments(RUN),
     shell:
         "python -m workflow_scripts.published.import_results {params.where:q} --output {output.table:q}"
         " --refused {output.refused:q} --defects {output.defects:q} > {log:q} 2>&1"

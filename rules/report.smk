@@ -1,5 +1,14 @@
 # Figures and the report: everything on one page, readable without a network.
-from workflow_scripts.workflow.report import settings_words
+from workflow_scripts.workflow.report import (
+    figure_tables,
+    figure_files,
+    page_audit,
+    page_data,
+    page_logs,
+    page_tables,
+    report_code,
+    settings_words,
+)
 
 
 rule run_settings:
@@ -25,9 +34,10 @@ rule run_settings:
 rule draw_figure:
     """One figure: svg, pdf, png and the numbers it shows."""
     input:
-        tables=GRAPH.figure_tables,
+        tables=lambda wildcards: figure_tables(RUN, wildcards.figure),
         settings=ancient("results/runs/{run}/run.json"),
-        code=layout.report_code(),
+        figures="config/figures.yaml",
+        facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
     output:
         svg=report(
             "results/runs/{run}/figures/{figure}.svg",
@@ -48,26 +58,28 @@ rule draw_figure:
         mem_mb=grows(1500),
         runtime=lasts(10),
     params:
-        tables=lambda wildcards: f"{layout.run_folder(wildcards.run)}/tables",
-        folder=lambda wildcards: f"{layout.run_folder(wildcards.run)}/figures",
+        folder=subpath(output.svg, parent=True),
+        code=report_code(Path(workflow.basedir)),
     shell:
-        "python -m workflow_scripts.report.draw --figure {wildcards.figure} --run {input.settings:q}"
-        " --tables-dir {params.tables:q} --training-root results/training --output-dir {params.folder:q}"
-        " > {log:q} 2>&1"
+        "python -m workflow_scripts.report.draw --figure {wildcards.figure:q} --run {input.settings:q}"
+        " --tables {input.tables:q} --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule build_report:
     """The one-page report."""
     input:
         figures=expand(
-            "results/runs/{{run}}/figures/{figure}.svg", figure=GRAPH.figures
+            "results/runs/{{run}}/figures/{figure}.{kind}",
+            figure=FIGURES,
+            kind=["svg", "png", "csv"],
         ),
-        tables=GRAPH.report_tables(),
-        experiments=EXPERIMENTS.targets(),
+        tables=page_tables(RUN),
+        verdicts=experiments.verdicts(RUN),
         settings="results/runs/{run}/run.json",
-        data=GRAPH.data_targets() if RUN.retrains else [],
-        audit=GRAPH.audit_of_report(),
-        code=layout.report_code(),
+        logs=page_logs(RUN),
+        data=page_data(RUN),
+        audit=page_audit(RUN),
+        facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
     output:
         report=report(
             "results/runs/{run}/report.html",
@@ -84,35 +96,41 @@ rule build_report:
         mem_mb=grows(1500),
         runtime=lasts(10),
     params:
-        folder=lambda wildcards: layout.run_folder(wildcards.run),
-        figures=list(GRAPH.figures),
-        audit=GRAPH.audit_arguments(),
+        folder=subpath(output.report, parent=True),
+        figures=FIGURES,
+        code=report_code(Path(workflow.basedir)),
     shell:
         "python -m workflow_scripts.report.build --run {input.settings:q} --run-dir {params.folder:q}"
-        " --results-root results --figures {params.figures} {params.audit:q} --output {output.report:q} > {log:q} 2>&1"
+        " --figures {params.figures:q} --inputs {input.tables:q} {input.verdicts:q} {input.logs:q} {input.data:q}"
+        " {input.audit:q} --output {output.report:q} > {log:q} 2>&1"
 
 
-rule run_notebook:
-    """The sample notebook, run from top to bottom on this run's tables and one of its checkpoints."""
-    input:
-        notebook="notebooks/explore.ipynb",
-        scores="results/runs/{run}/tables/scores.parquet",
-        published="results/runs/{run}/tables/published.parquet",
-        fetched=[f"{folder}/fetched.json" for folder in GRAPH.sample_checkpoint()],
-    output:
-        notebook="results/runs/{run}/explore.ipynb",
-    log:
-        "results/logs/run_notebook/{run}.log",
-    benchmark:
-        "results/timings/run_notebook/{run}.tsv"
-    conda:
-        "../envs/conda.yaml"
-    resources:
-        mem_mb=grows(2000),
-        runtime=lasts(10),
-    params:
-        folder=lambda wildcards: layout.run_folder(wildcards.run),
-        checkpoint=lambda wildcards, input: str(Path(input.fetched[0]).parent),
-    shell:
-        "python -m workflow_scripts.report.run_notebook --notebook {input.notebook:q} --output {output.notebook:q}"
-        " --set root=. run_dir={params.folder:q} checkpoint={params.checkpoint:q} > {log:q} 2>&1"
+if RUN.models:
+
+    rule run_notebook:
+        """The sample notebook, run from top to bottom on this run's tables and one of its checkpoints."""
+        input:
+            notebook="notebooks/explore.ipynb",
+            tables=expand(
+                "results/runs/{{run}}/tables/{name}.parquet",
+                name=["scores", "published"],
+            ),
+            checkpoint=rules.crosscheck.input.checkpoint,
+            hashes=rules.crosscheck.input.hashes,
+        output:
+            notebook="results/runs/{run}/explore.ipynb",
+        log:
+            "results/logs/run_notebook/{run}.log",
+        benchmark:
+            "results/timings/run_notebook/{run}.tsv"
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(2000),
+            runtime=lasts(10),
+        params:
+            folder=subpath(output.notebook, parent=True),
+            checkpoint=subpath(input.hashes, parent=True),
+        shell:
+            "python -m workflow_scripts.report.run_notebook --notebook {input.notebook:q} --output {output.notebook:q}"
+            " --set root=. run_dir={params.folder:q} checkpoint={params.checkpoint:q} > {log:q} 2>&1"

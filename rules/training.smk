@@ -36,7 +36,7 @@ for JOB in training.training_jobs(RUN):
             before=expand(
                 "results/training/{{model}}/step{step}/{file}",
                 step=[] if JOB.before is None else [JOB.before],
-                file=[*training.CHECKPOINT_FILES, *training.RESUME_FILES],
+                file=[*training.SAVED_FILES, *training.RESUME_FILES],
             ),
             view=of_data("results/data/{suite}/{dataset}/view.json"),
             files=ancient(of_data("results/data/{suite}/{dataset}/raw/{file}")),
@@ -47,7 +47,7 @@ for JOB in training.training_jobs(RUN):
             checkpoints=expand(
                 "results/training/{{model}}/step{step}/{file}",
                 step=JOB.steps,
-                file=training.CHECKPOINT_FILES,
+                file=training.SAVED_FILES,
             ),
             resumable=expand(
                 "results/training/{{model}}/step{step}/{file}",
@@ -103,7 +103,7 @@ for ENDING, NAMES, REVISIONS in training.grouped(RUN.models, training.revisions_
             files=expand(
                 "results/mirror/models/{{organisation}}/{{model}}/{revision}/{file}",
                 revision=REVISIONS,
-                file=[*layout.MODEL_FILES, layout.HASH_LIST],
+                file=training.PUBLISHED_FILES,
             ),
             receipt="results/mirror/models/{organisation}/{model}/published.json",
         log:

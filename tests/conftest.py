@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.storage.fault_hub import FaultHub
 
 # Collected for their doctests, files of one name would collide; as plugins they are loaded all the same.
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+
+# One verdict for one state of the code, on machines of any speed. `--hypothesis-profile random` looks further.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("random", deadline=None)
+settings.load_profile("fixed")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -3,13 +3,19 @@
 import errno
 import io
 import os
+import re
+import resource
+import shlex
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, UnknownNameError
 from workflow_scripts.progress import Progress
+from workflow_scripts.storage import atomic
 
 
 def raising(error):
@@ -24,19 +30,133 @@ def test_an_expected_error_is_one_line(capsys):
     assert capsys.readouterr().err == "error: first second\n"
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
-def test_what_the_disk_says_is_one_line_with_a_remedy(capsys, number):
-    assert cli.run(raising(OSError(number, os.strerror(number), "results/x"))) == 2
+# A reader that has gone is no error: tests/faults/test_machine_faults.py has it with real pipes.
+REFUSALS = sorted(set(errno.errorcode) - {errno.EPIPE, errno.ESHUTDOWN})
+
+
+@pytest.mark.parametrize("number", REFUSALS, ids=errno.errorcode.get)
+@pytest.mark.parametrize("name", ["results/x", None])
+def test_whatever_the_operating_system_refuses_is_one_line(capsys, number, name):
+    """Every error number: one line that names the file where it is known, and code 2."""
+    assert cli.run(raising(OSError(number, os.strerror(number), name))) == 2
     message = capsys.readouterr().err
-    assert message.startswith("error: results/x: ")
+    assert re.fullmatch(rf"error: {name or 'output'}: \S.+\n", message)
+    said = os.strerror(number) if number not in cli.REMEDIES else cli.REMEDIES[number]
+    assert said in message
+    assert number in cli.REMEDIES or f"({errno.errorcode[number]}), in test_cli.py line " in message
+
+
+@pytest.mark.parametrize("number", REFUSALS, ids=errno.errorcode.get)
+def test_a_write_that_is_refused_names_its_file_and_leaves_nothing(capsys, tmp_path, monkeypatch, number):
+    """The file system refuses when the bytes are forced to the disk, which happens after the last write."""
+
+    def refuse(handle):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert cli.run(lambda arguments: atomic.write_text(tmp_path / "out.txt", "x")) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'out.txt'}: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (RuntimeError("Error while serializing: I/O error: File too large (os error 27)"), "ulimit -f"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), "disk may be full"),
+        (OSError("100000 requested and 125 written"), "output: a write was cut short"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"), "out of memory; "),
+        (OSError("a reason without a number"), "output: a reason without a number (OSError), in test_cli.py line "),
+        (TimeoutError(), "output: no reason given (TimeoutError), in test_cli.py line "),
+        (OSError(errno.EIO, "x", b"bytes\xff.txt"), "error: bytes"),
+    ],
+)
+def test_what_libraries_make_of_a_refusal_is_one_line_too(capsys, error, line):
+    assert cli.run(raising(error)) == 2
+    message = capsys.readouterr().err
+    assert line in message
     assert message.count("\n") == 1
 
 
-def test_a_bug_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        cli.run(raising(ZeroDivisionError()))
-    with pytest.raises(OSError, match="loop"):
-        cli.run(raising(OSError(errno.ELOOP, "loop")))
+@pytest.mark.parametrize("error", [ZeroDivisionError(), RuntimeError("shapes do not match"), KeyError("x")])
+def test_a_bug_keeps_its_traceback(error):
+    with pytest.raises(type(error)):
+        cli.run(raising(error))
+
+
+PROGRAM = """
+import os, sys
+from pathlib import Path
+from workflow_scripts import cli
+def main(arguments):
+    with Path("out.txt").open("w") as file:
+        if "library" in sys.argv:
+            os.write(1, b"from a library")
+        file.write("whole")
+    print("the answer")
+raise SystemExit(cli.run(main))
+"""
+
+
+@pytest.mark.parametrize(
+    ("streams", "code", "said"),
+    [
+        (">&-", 0, ""),
+        ("library >&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        (">/dev/full", 2, "error: output: the disk is full; free some space and run again\n"),
+        (">/dev/full 2>/dev/full", 2, ""),
+    ],
+)
+def test_standard_streams_that_are_closed_or_full(root, tmp_path, streams, code, said):
+    """Nobody wants the answer (``>&-``): the work is done, the code is 0 and no output file takes what is printed."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = f"{shlex.quote(sys.executable)} program.py {streams}"
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, said)
+    assert (tmp_path / "out.txt").read_text() == "whole"
+
+
+WRITERS = """
+import sys
+from pathlib import Path
+import numpy as np
+from workflow_scripts import cli
+from workflow_scripts.storage.atomic import atomic_path
+def main(arguments):
+    content = np.zeros(100_000)
+    with atomic_path(Path("out.bin")) as path:
+        {write}
+raise SystemExit(cli.run(main))
+"""
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "path.write_bytes(content.tobytes())",
+        "content.tofile(path)",
+        "import torch; torch.save(torch.from_numpy(content), path)",
+        "from safetensors.numpy import save_file; save_file({'a': content}, path)",
+        "import pyarrow as pa, pyarrow.parquet as pq; pq.write_table(pa.table({'a': np.random.rand(9999)}), path)",
+    ],
+)
+def test_a_file_that_grows_beyond_ulimit_is_one_line_by_every_writer(root, tmp_path, write):
+    (tmp_path / "program.py").write_text(WRITERS.replace("{write}", write))
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "program.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, preexec_fn=limit, timeout=240
+    )
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(r"error: .*\(ulimit -f\).*\n", done.stderr)
+    assert {path.name for path in tmp_path.iterdir()} == {"program.py"}
 
 
 def test_a_lack_of_memory_is_one_line(capsys):
@@ -107,3 +227,24 @@ def test_progress_on_a_terminal_is_one_moving_line():
     assert text.count("\n") == 1
     assert text.count("\r") == 10
     assert "0 s left" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_lost_login_ends_a_program_as_sigterm_does(number):
+    code = (
+        "import os, time; from workflow_scripts import cli\n"
+        f"def main(arguments):\n    os.kill(os.getpid(), {int(number)}); time.sleep(30)\n"
+        "raise SystemExit(cli.run(main))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == cli.TERMINATED
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_nohup_stays_in_force():
+    mine = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        cli.run(lambda arguments: os.kill(os.getpid(), signal.SIGHUP))
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, mine)

@@ -98,6 +98,38 @@ def test_no_rule_runs_python_of_its_own_or_switches_protection_off(path: Path) -
     assert not re.search(r"\bshell\(", text), "a shell command inside Python of a rule"
 
 
+def shell_texts(rules: str) -> Iterator[str]:
+    """The text below each ``shell:`` of a rules file."""
+    for found in re.finditer(r"(?m)^(?P<indent> *)shell:(?P<text>.*(?:\n(?:(?P=indent) +.*)?)*)", rules):
+        yield found["text"]
+
+
+def unquoted(rules: str) -> list[str]:
+    """Fields of shell commands that reach the shell as they are; ``{threads}`` is a number that Snakemake counted."""
+    fields = (field for text in shell_texts(rules) for field in re.findall(r"(?<!\{)\{([^{}]+)\}(?!\})", text))
+    return [field for field in fields if not field.endswith(":q") and field != "threads"]
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
+def test_every_field_of_a_shell_command_is_quoted(path: Path) -> None:
+    assert unquoted(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_field_that_is_not_quoted_is_seen() -> None:
+    rules = """
+rule one:
+    params:
+        folder=lambda wildcards: f"a/{wildcards.model}",
+    shell:
+        "run {wildcards.model} {input.x:q} {threads}"
+        " {params.list} {resources.gpu} {output} > {log:q}"
+
+rule two:
+    shell: "run {config[x]}"
+"""
+    assert unquoted(rules) == ["wildcards.model", "params.list", "resources.gpu", "output", "config[x]"]
+
+
 def test_no_program_takes_a_secret_as_an_argument() -> None:
     """Arguments are seen by every user of a machine."""
     asked = [

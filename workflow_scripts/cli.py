@@ -1,22 +1,27 @@
 """How every program of the pipeline starts, parses its arguments and ends.
 
 A program is a module with ``main(arguments)`` and ends with ``raise SystemExit(cli.run(main))``. Errors that the user
-can act on become one line on standard error and exit code 2; anything else is a bug and keeps its traceback. SIGTERM
-ends a program as Control-C does, so that what it began is tidied up. It must never print what could drive a terminal.
+can act on, and whatever the operating system refuses (every OSError, a lack of memory), become one line on standard
+error and exit code 2; anything else is a bug and keeps its traceback. SIGTERM and SIGHUP end a program as Control-C
+does, so that what it began is tidied up. It must never print what could drive a terminal.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import logging
 import os
+import re
 import signal
 import sys
+import traceback
 import unicodedata
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from workflow_scripts.errors import PipelineError
 
@@ -24,8 +29,9 @@ USER_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
 NOBODY_LISTENS = 141  # what a shell says of a program that SIGPIPE ended
-# What the file system says when the user, not the program, has to do something.
-DISK_ERRORS = {
+OUT_OF_MEMORY = "out of memory; give the job more (mem_mb in a profile), or let it do less at a time"
+# What to do about a refusal of the operating system. Any other is reported by its own name, see `refusal`.
+REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and run again",
     errno.EDQUOT: "the disk quota is used up; free some space and run again",
     errno.EROFS: "the file system is read-only; choose another output folder",
@@ -38,15 +44,37 @@ DISK_ERRORS = {
     errno.ENAMETOOLONG: "the name is too long for this file system; work in a folder with a shorter path",
     errno.EMFILE: "too many open files for this process; raise the limit (ulimit -n 1024) and run again",
     errno.ENFILE: "too many open files on this machine; end other programs and run again",
+    errno.EFBIG: "larger than a file may be here; raise the limit (ulimit -f) or use another file system",
+    errno.EPERM: "operation not permitted; the file may be immutable or belong to somebody else",
+    errno.ELOOP: "too many symbolic links, they may lead in a circle; correct the link",
+    errno.EBUSY: "in use by another program or mounted; end that program and run again",
+    errno.ETXTBSY: "in use by another program or mounted; end that program and run again",
+    errno.ENOMEM: OUT_OF_MEMORY,
+    errno.ESTALE: "stale handle: its server replaced or removed it; run again",
+    errno.ENOTCONN: "the network file system is not connected; mount it again, then run again",
+    errno.ETIMEDOUT: "timed out; the network or the file server does not answer; run again when it does",
+    errno.EINVAL: "the file system does not support this operation on it; choose a folder on another file system",
+    errno.EAGAIN: "a limit of this machine is reached (processes, threads or locks); end other programs and run again",
 }
+if sys.platform == "linux":
+    REMEDIES[errno.EREMOTEIO] = "the file server reports an error in reading or writing; run again when it is repaired"
+# How libraries in Rust (safetensors, tokenizers) write an error of the operating system into their messages.
+RUST_ERROR = re.compile(r"\(os error (\d+)\)")
+# What PyTorch, with an exception of its own, and NumPy, without an error number, say of the same conditions.
+CUT_SHORT = "a write was cut short; the disk may be full, or the file larger than allowed here (ulimit -f)"
+LIBRARY_ERRORS = (
+    (re.compile(r"inline_container\.cc.*(unexpected pos|write failed)|\d+ requested and \d+ written"), CUT_SHORT),
+    (re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE), OUT_OF_MEMORY),
+)
 
 
 class Terminated(KeyboardInterrupt):
-    """Somebody sent SIGTERM: a cluster at its time limit, a shutdown, or kill."""
+    """Somebody sent SIGTERM or SIGHUP: a cluster at its time limit, a shutdown, kill, or a login that was lost."""
 
 
 def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] | None = None) -> int:
     """Run ``main`` and turn expected errors into one line; returns the exit code."""
+    occupy_standard_streams()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         heed_termination()
@@ -56,41 +84,104 @@ def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] |
         return report(str(error))
     except BrokenPipeError:
         return nobody_listens()
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        return report(f"{error.filename or 'output'}: {DISK_ERRORS[error.errno]}")
-    except MemoryError:
-        return report("out of memory; give the job more (mem_mb in a profile), or let it do less at a time")
     except KeyboardInterrupt as stop:
         print("stopped; run the same command again to go on", file=sys.stderr)
         return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
+    except Exception as error:
+        # Libraries hide what the operating system said in classes of their own, so each error is looked at.
+        if (line := refusal(error)) is not None:
+            discard_if_stuck(sys.stdout)
+            return report(line)
+        raise
     return 0
 
 
+def occupy_standard_streams() -> None:
+    """Put /dev/null where a standard stream was closed, as by ``>&-``.
+
+    A flush would fail, and the next file that is opened would get the number of the stream, so that what a library
+    prints lands in an output.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # a new file gets the lowest free number, which is that of the stream
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - as long as we live
+
+
+def refusal(error: Exception) -> str | None:
+    """What the operating system refused, on which file, and what to do; None for an error that says something else.
+
+    >>> refusal(OSError(errno.ENOSPC, "No space left on device", "results/x"))
+    'results/x: the disk is full; free some space and run again'
+    >>> refusal(OSError(errno.EDOM, "Numerical argument out of domain", "results/x"))
+    'results/x: Numerical argument out of domain (EDOM)'
+    >>> refusal(RuntimeError("I/O error: File too large (os error 27)"))
+    'output: larger than a file may be here; raise the limit (ulimit -f) or use another file system'
+    """
+    if isinstance(error, MemoryError):
+        return OUT_OF_MEMORY
+    if found := RUST_ERROR.search(str(error)):
+        error = OSError(int(found[1]), os.strerror(int(found[1])))
+    remedy = next((remedy for pattern, remedy in LIBRARY_ERRORS if pattern.search(str(error))), None)
+    if not isinstance(error, OSError):
+        return remedy
+    name = "output" if error.filename is None else os.fsdecode(error.filename)
+    return f"{name}: {REMEDIES.get(error.errno or 0) or remedy or unremedied(error)}"
+
+
+def unremedied(error: OSError) -> str:
+    """The error's own words, its name and where it was raised, for what has no remedy here."""
+    kind = errno.errorcode.get(error.errno or 0, type(error).__name__)
+    return f"{error.strerror or str(error) or 'no reason given'} ({kind}){place_of(error)}"
+
+
+def place_of(error: BaseException) -> str:
+    """File and line that raised ``error``; empty for one that nobody raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f", in {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
+
+
 def heed_termination() -> None:
-    """Let SIGTERM raise Terminated, unless somebody already handles it or this is no main thread."""
+    """Let SIGTERM and SIGHUP raise Terminated, unless somebody handles them or this is no main thread.
+
+    Under nohup SIGHUP is ignored, and stays so.
+    """
     try:
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, terminate)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, terminate)
     except ValueError:
         return  # only the main thread may set handlers
 
 
 def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Handle SIGTERM."""
+    """Handle SIGTERM and SIGHUP."""
     raise Terminated
 
 
 def nobody_listens() -> int:
     """Whoever read our standard output has gone, as ``head`` does; nothing is wrong and nothing more can be said."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    discard(sys.stdout)
     return NOBODY_LISTENS
 
 
+def discard_if_stuck(stream: TextIO) -> None:
+    """Discard what ``stream`` cannot take, as on a full disk: Python would try again at its end, and exit with 120."""
+    try:
+        stream.flush()
+    except OSError:
+        discard(stream)
+
+
+def discard(stream: TextIO) -> None:
+    """Let what is still in the buffer of a standard stream go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def report(message: str) -> int:
-    """Print one error line and return the exit code for user errors."""
-    print(f"error: {one_line(message)}", file=sys.stderr)
+    """Print one error line and return the exit code for user errors, also where the line itself cannot be written."""
+    with contextlib.suppress(OSError):
+        print(f"error: {one_line(message)}", file=sys.stderr)
+    discard_if_stuck(sys.stderr)
     return USER_ERROR
 
 

@@ -11,8 +11,8 @@
     ├── ModelError               weights, recipes or checkpoints that do not fit together
     └── EvaluationError          plans, scores or results that must not be used
 
-A message is one line that says what was seen, where, what is allowed and what to do. Anything else that is raised is a
-bug and keeps its traceback.
+A message is one line that says what was seen, where, what is allowed and what to do. What the operating system refuses
+becomes such a line in ``cli.run``; anything else that is raised is a bug and keeps its traceback.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from workflow_scripts import cli
+from workflow_scripts.checkpoints.checkpoint_files import declared_files
 from workflow_scripts.checkpoints.fetch import checkpoint_files, main
 from workflow_scripts.errors import ModelError
 from workflow_scripts.storage.lockfile import FileEntry
@@ -35,11 +36,12 @@ def mirror(tmp_path):
     return tmp_path / "mirror"
 
 
-def fetch(mirror, target, step=8):
+def fetch(mirror, target, step=8, files=()):
     return cli.run(
         main,
         ["--source", "mirror", "--location", str(mirror), "--repository", "org/model", "--step", str(step)]
-        + ["--output-dir", str(target), "--receipt", str(target / "fetched.json"), "--attempts", "1"],
+        + ["--output-dir", str(target), "--receipt", str(target / "fetched.json"), "--attempts", "1"]
+        + (["--files", *files] if files else []),
     )
 
 
@@ -89,3 +91,41 @@ def test_fault_42_a_flipped_weight_bit_is_refused(mirror, tmp_path, capfd):
 def test_a_missing_step_names_the_nearest(mirror, tmp_path, capfd):
     assert fetch(mirror, tmp_path / "out", step=9) == 2
     assert "step8" in capfd.readouterr().err
+
+
+def test_declared_files_are_fetched_and_others_are_refused_by_name(mirror, tmp_path, capfd):
+    declared = ["config.json", "pytorch_model.bin", "tokenizer.json"]
+    target = tmp_path / "out"
+    assert fetch(mirror, target, files=declared) == 0
+    kept = {"fetched.json", "fetched.json.record.json", "sha256.txt"}
+    assert {path.name for path in target.iterdir()} == {*declared, *kept}
+
+    assert fetch(mirror, tmp_path / "other", files=[*declared, "special_tokens_map.json"]) == 2
+    error = capfd.readouterr().err
+    assert "does not serve special_tokens_map.json; it serves config.json, model.safetensors, pytorch" in error
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(ModelError, match="`files` lacks weights"):
+        declared_files(entries("config.json", "tokenizer.json"), ["config.json", "tokenizer.json"], "x")
+
+
+def test_a_failed_fetch_leaves_no_output_and_keeps_what_it_had(mirror, tmp_path, capfd):
+    """What the workflow would delete after a failure must not be the only copy of a finished file."""
+    folder, target = mirror / "models/org/model/step8", tmp_path / "out"
+    tokenizer = (folder / "tokenizer.json").read_bytes()
+    shard = "model-00002-of-00002.safetensors"
+    for name, content in (("model-00001-of-00002.safetensors", b"1" * 500), (shard, b"2" * 500)):
+        (folder / name).write_bytes(content)
+        with (folder / "sha256.txt").open("a") as lines:
+            lines.write(f"{name}\t{len(content)}\t{hashlib.sha256(content).hexdigest()}\n")
+    names_of = ["config.json", "model-00001-of-00002.safetensors", shard, "tokenizer.json"]
+    (folder / shard).write_bytes(b"x" * 500)
+    assert fetch(mirror, target, files=names_of) == 2
+    assert [path.name for path in target.iterdir() if not path.name.startswith(".")] == []
+    first = (target / ".incoming/model-00001-of-00002.safetensors").stat()
+
+    (folder / shard).write_bytes(b"2" * 500)
+    assert fetch(mirror, target, files=names_of) == 0
+    again = (target / "model-00001-of-00002.safetensors").stat()
+    assert (again.st_ino, again.st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
+    assert not (target / ".incoming").exists()
+    assert (target / "tokenizer.json").read_bytes() == tokenizer

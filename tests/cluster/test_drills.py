@@ -79,8 +79,8 @@ def snakefile(place):
 
 
 def blocks(output, rule):
-    """What Snakemake printed about each failure of a rule: its headline and the indented lines below."""
-    return re.findall(rf"^Error in rule {rule}:\n(?:[ \t].*\n)*", output, re.MULTILINE)
+    """What was printed about each failure of a rule: its headline and the indented lines below."""
+    return re.findall(rf"^FAILED {rule}\n(?:[ \t].*\n)*", output, re.MULTILINE)
 
 
 @pytest.mark.slow
@@ -106,7 +106,8 @@ def test_memory_time_cancelling_and_failure_are_retried_and_reported(place, slur
     reported = blocks(output, "fails")
     assert len(reported) == 2, "one block for each attempt"
     for block in reported:
-        assert "log: fails.log" in block
+        assert "  error: what went wrong\n" in block
+        assert "  whole log: fails.log\n" in block
         assert len(block.splitlines()) < 12
     assert (place / "fails.log").read_text() == "error: what went wrong\n"
 

@@ -25,7 +25,10 @@ def test_downloads_run_on_the_login_node_and_the_rest_as_jobs(place, start_snake
         shutil.copytree(place / "local" / name, place / "results" / name)
 
     quick = ("--slurm-init-seconds-before-status-checks", "2", "--rerun-triggers", "mtime")
-    process = start_snakemake(*targets, *quick, "--config", *RUN, program=("snakemake", "--profile", "slurm-offline"))
+    shown = "--printshellcmds"  # Snakemake's own lines too, which tell local jobs from others
+    process = start_snakemake(
+        *targets, *quick, shown, "--config", *RUN, program=("snakemake", "--profile", "slurm-offline")
+    )
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output[-4000:]
     assert (place / TABLE).read_text() == local

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workflow_scripts import cli
+from workflow_scripts.dataset import build_index_maps
 from workflow_scripts.dataset.files.index_writer import constant_index_bytes, indexed_writer, with_suffix, write_index
 from workflow_scripts.dataset.files.indexed import (
     CODES,
@@ -119,6 +121,7 @@ def with_header(content: bytes, offset: int, value: bytes) -> bytes:
         (lambda c: c[:20], "an .idx header alone has 34"),
         (lambda c: c[:-1], r"93 bytes, but .* need 94"),
         (lambda c: c + b"\0", r"95 bytes, but .* need 94"),
+        (lambda c: c + b"\0\1\0", "modes of Megatron-Core's multimodal data sets, which are not supported"),
         (lambda c: with_header(c, 0, b"PK"), "some other file"),
         (lambda c: with_header(c, 9, struct.pack("<Q", 2)), "version 2"),
         (lambda c: with_header(c, 17, b"\x4d"), "unknown token type code 77; known are 1 uint8"),
@@ -141,6 +144,17 @@ def test_every_fault_is_one_line(tmp_path, good, spoil, message):
         open_index(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.shared
+def test_fault_34_a_multimodal_index(shared, tmp_path, capsys):
+    """An .idx with modes of a multimodal data set: refused as such, not as a damaged file."""
+    words = ["--prefix", str(shared / "cases" / "idx" / "multimodal_modes"), "--output-dir", str(tmp_path)]
+    numbers = ["--seq-length", "2", "--seed", "1", "--train-iters", "1", "--batch-size", "1"]
+    assert cli.run(build_index_maps.main, [*words, *numbers]) == 2
+    message = capsys.readouterr().err
+    assert "multimodal" in message
+    assert "damaged" not in message
 
 
 def test_missing_index_says_how_to_get_one(tmp_path):

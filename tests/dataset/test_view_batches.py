@@ -13,7 +13,9 @@ from workflow_scripts import cli
 from workflow_scripts.dataset import build_index_maps, publish_shards, sample_batches, train_tokenizer, view_batches
 from workflow_scripts.dataset.files.cutting import cut, sizes_by_count
 from workflow_scripts.dataset.files.index_writer import indexed_writer, with_suffix
+from workflow_scripts.dataset.files.indexed import open_index
 from workflow_scripts.dataset.order.batches import read_ledger
+from workflow_scripts.dataset.order.set_plan import KINDS
 from workflow_scripts.dataset.order.training_order import TrainingRows
 
 NUMBERS = ["--seq-length", "16", "--seed", "3", "--train-iters", "30", "--batch-size", "8"]
@@ -136,6 +138,62 @@ def test_configuration_files_of_the_original_decide_the_numbers(prefix, rows, tm
     words = ["--conf_dir", str(conf), "--batch-size", "8", "--save_path", str(tmp_path / "o"), "--end_iteration", "1"]
     view_batches.main(words)
     np.testing.assert_array_equal(np.load(tmp_path / "o" / "batch0_bs8.npy"), rows.rows(0, 8))
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_fault_35_a_data_path_that_is_split(prefix, tmp_path, stored):
+    """A GPT-NeoX file cuts its data-path by a split: only the rows that it trained on are shown, by both programs."""
+    conf = tmp_path / "c.yml"
+    numbers = {"seq-length": 16, "train-iters": 30, "seed": 3, "train_batch_size": 8}
+    conf.write_text(json.dumps({"data-path": str(prefix), "split": "50,30,20", **numbers}))
+    maps, out = tmp_path / "maps", tmp_path / "o"
+    build_index_maps.main(["--conf_dir", str(conf), "--output-dir", str(maps)])
+    words = ["--conf_dir", str(conf), "--save_path", str(out), "--end_iteration", "30"]
+    view_batches.main([*words, *(["--index-maps", str(maps)] if stored else [])])
+    index = open_index(with_suffix(prefix, ".idx"))
+    summary = json.loads((maps / "index_maps.json").read_text())
+    assert [item["label"] for item in summary["sets"]] == ["train", "valid", "test"]
+    assert (summary["batch_rows"], summary["eval_iterations"]) == (8, 100)
+    stem = summary["sets"][0]["stem"]
+    doc_idx, _, shuffle_idx = (np.load(maps / f"{stem}_{name}.npy") for name in KINDS)
+    assert doc_idx.max() == index.n_sequences // 2 - 1
+    tokens = np.fromfile(with_suffix(prefix, ".bin"), index.dtype)
+    stream = np.concatenate(
+        [tokens[p // 2 : p // 2 + s] for p, s in zip(index.pointers[doc_idx], index.sizes[doc_idx], strict=True)]
+    )
+    for iteration in (0, 29):
+        samples = shuffle_idx[8 * iteration : 8 * iteration + 8]
+        expected = [stream[16 * sample : 16 * sample + 17] for sample in samples]
+        np.testing.assert_array_equal(np.load(out / f"batch{iteration}_bs8.npy"), expected)
+
+
+@pytest.mark.shared
+def test_the_case_of_a_split_data_path(shared, tmp_path, monkeypatch):
+    """Documents 0 to 49 of 100 are trained on, and token n is in document n // 3."""
+    monkeypatch.chdir(shared / "cases")
+    words = ["--conf_dir", "view/data-path-split.yml", "--batch-size", "4", "--end_iteration", "10"]
+    view_batches.main([*words, "--save_path", str(tmp_path)])
+    assert max(int(np.load(tmp_path / f"batch{k}_bs4.npy").max()) for k in range(10)) < 150
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({}, "say it with --batch-size"),
+        ({"train_batch_size": 8, "train-data-paths": ["p"]}, "both data-path and train-data-paths"),
+        ({"train_batch_size": 8, "pack-impl": "unpacked"}, "pack_impl is 'unpacked'; only 'packed'"),
+        ({"train_batch_size": 8, "weight_by_num_documents": True}, "weight_by_num_documents is True"),
+        ({"train_batch_size": 8, "datta-path": "x"}, "unknown key 'datta-path'"),
+        ({"train_batch_size": 8, "train-iters": None}, "'train-iters' is missing"),
+    ],
+)
+def test_what_a_file_leaves_open_or_asks_otherwise_is_refused(prefix, tmp_path, more, message, capsys):
+    """Both programs refuse the same files in the same words."""
+    conf = tmp_path / "c.yml"
+    conf.write_text(json.dumps({"data-path": str(prefix), "seq-length": 16, "train-iters": 30, **more}))
+    for program, words in ((view_batches, ["--save_path", "o"]), (build_index_maps, ["--output-dir", "m"])):
+        assert cli.run(program.main, ["--conf_dir", str(conf), words[0], str(tmp_path / words[1])]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

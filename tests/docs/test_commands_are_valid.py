@@ -35,7 +35,7 @@ RUN = ("docs/tutorial.md", "docs/how-to/", "docs/index.md")
 PLACEHOLDER = re.compile(r"^(TARGET|FILE|ORG/NAME|LIST|D|\.\.\.)$")
 # Commands that are checked by nothing but their name, with the reason; each must be on a page.
 ONLY_NAMED = {
-    ("make", "demo", "PYTHON=python3.11"): "another interpreter than the tests'",
+    ("make", "demo", "PYTHON=python3.12"): "another interpreter than the tests'",
     ("snakemake:", "command", "not", "found"): "what a shell says, not a command",
 }
 BUILTINS = frozenset({".", "cd", "printf", "$EDITOR"})

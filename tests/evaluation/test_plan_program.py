@@ -210,3 +210,63 @@ def test_a_changed_header_is_refused(plan_file, tmp_path):
     save_file(load_file(path), path, {"header": header})
     with pytest.raises(EvaluationError, match="content and identity differ"):
         read_plan(path)
+
+
+def make_each(folder, data, tokenizer, tasks, shots, *more):
+    """A plan of its own for each task; returns their files by task."""
+    files = {task: folder / f"{task}.plan" for task in tasks}
+    first, *others = files.values()
+    arguments = plan_arguments(tasks, shots, data, tokenizer, first)
+    planner.main([*arguments, *map(str, others), *more])
+    return files
+
+
+def test_each_task_has_a_plan_that_is_made_once(plan_file, tmp_path, task_data, tokenizer_file, monkeypatch):
+    folder = tmp_path / "plans"
+    files = make_each(folder, task_data, tokenizer_file, TASKS, 5)
+    together = read_plan(plan_file(5))
+    tasks = [task["name"] for file in files.values() for task in read_plan(file).header["tasks"]]
+    assert tasks == [task["name"] for task in together.header["tasks"]]
+    empty = read_plan(files["pocket_agreement"])
+    assert (empty.requests, empty.header["counts"]["rows"], empty.header["tasks"]) == (0, 0, [])
+    assert "pocket_agreement" in empty.header["left_out"]
+
+    loaded = []
+    original = planner.load_tasks
+    monkeypatch.setattr(planner, "load_tasks", lambda names, *rest: loaded.append(*names) or original(names, *rest))
+    before = {file: file.stat().st_mtime_ns for file in files.values()}
+    make_each(folder, task_data, tokenizer_file, TASKS, 5)
+    assert loaded == []
+    files["pocket_facts"].unlink()
+    make_each(folder, task_data, tokenizer_file, TASKS, 5)
+    assert loaded == ["pocket_facts"]
+    others = {file: at for file, at in before.items() if file != files["pocket_facts"]}
+    assert {file: file.stat().st_mtime_ns for file in others} == others
+
+
+@pytest.mark.parametrize("change", ["seed", "data", "tokenizer", "damage", "renewal", "definitions", "record"])
+def test_a_plan_is_made_again_for_whatever_decides_it(tmp_path, task_data, tokenizer_file, monkeypatch, change):
+    data, tokenizer, more = tmp_path / "data", tmp_path / "tokenizer.json", []
+    shutil.copytree(task_data, data)
+    shutil.copy(tokenizer_file, tokenizer)
+    tasks = ("pocket_facts", "pocket_arithmetic")
+    files = make_each(tmp_path, data, tokenizer, tasks, 2)
+    if change == "data":
+        shutil.copytree(
+            write_task_data(tmp_path / "other", 13) / "pocket/facts", data / "pocket/facts", dirs_exist_ok=True
+        )
+    elif change == "tokenizer":
+        tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()), indent=3))
+    elif change == "damage":
+        files["pocket_facts"].write_bytes(files["pocket_facts"].read_bytes()[:-4] + b"1234")
+    elif change == "definitions":
+        monkeypatch.setattr(planner, "PLANNER_VERSION", 99)
+    elif change == "record":
+        (tmp_path / "pocket_facts.plan.record.json").unlink()
+    else:
+        more = {"seed": ["--fewshot-seed", "7"], "renewal": ["--renewal", "1"]}[change]
+    loaded = []
+    original = planner.load_tasks
+    monkeypatch.setattr(planner, "load_tasks", lambda names, *rest: loaded.append(*names) or original(names, *rest))
+    make_each(tmp_path, data, tokenizer, tasks, 2, *more)
+    assert loaded == (["pocket_facts"] if change in ("data", "damage", "record") else list(tasks))

@@ -223,6 +223,7 @@ def test_names():
     assert name_in(PYTHIA_2023, "blimp_passive_1") == "blimp_passive_1"
     with pytest.raises(ConfigError, match="none of pocket_facts was among the published tasks of 2023"):
         select_known(PYTHIA_2023, ["pocket_facts"])
+    assert load_tasks(["pocket_facts"], [], PYTHIA_2023).unknown.keys() == {"pocket_facts"}
     with pytest.raises(ConfigError, match="unknown protocol '2022'"):
         select_known("2022", ["piqa"])
     assert request_descriptions.as_in_2023({"name": "acc"}, {}) == {"name": "acc"}

@@ -57,7 +57,8 @@ def test_what_is_scored_is_kept_and_what_changed_is_not(plan_file, copy_of, tmp_
     run([folder], [plan_file(0)], [output])
     assert output.stat().st_ino == first
     content = json.loads(output.read_text())
-    for change in ({"plan_identity": "other"}, {"config": content["config"] | {"dtype": "float16"}}):
+    other = {"plans": {"0-shot": content["plans"]["0-shot"] | {"identity": "other"}}}
+    for change in (other, {"config": content["config"] | {"dtype": "float16"}}):
         output.write_text(json.dumps(content | change))
         run([folder], [plan_file(0)], [output])
         assert json.loads(output.read_text()) == content
@@ -87,7 +88,8 @@ def test_results_have_lm_evals_shape(plan_file, checkpoint, tmp_path):
     assert content["n-shot"]["pocket_agreement"] == 0
     assert content["versions"]["pocket_facts"] == 1.0
     assert content["higher_is_better"]["pocket_last_word"] == {"perplexity": False, "acc": True}
-    assert content["plan_identity"] == read_plan(plan_file(0)).identity
+    names = sorted(content["results"])
+    assert content["plans"] == {"0-shot": {"identity": read_plan(plan_file(0)).identity, "names": names}}
     assert str(tmp_path) not in output.read_text()
 
 
@@ -144,8 +146,10 @@ def test_a_broken_checkpoint_leaves_no_output(plan_file, copy_of, tmp_path, valu
 
 
 def test_wrong_numbers_of_outputs_or_threads(plan_file, checkpoint, tmp_path):
-    with pytest.raises(ConfigError, match="2 checkpoint and plan pairs need 2 --output files, not 1"):
+    with pytest.raises(ConfigError, match="2 plans of 2 numbers of shots, but 1 --output files"):
         run([checkpoint], [plan_file(0), plan_file(5)], [tmp_path / "a.json"])
+    with pytest.raises(ConfigError, match="3 --output files cannot be shared out to 2 checkpoints"):
+        run([checkpoint, checkpoint], [plan_file(0)], [tmp_path / name for name in "abc"])
     with pytest.raises(ConfigError, match="--threads is 0"):
         run([checkpoint], [plan_file(0)], [tmp_path / "a.json"], "--threads", "0")
 

@@ -7,9 +7,10 @@ import math
 
 import numpy as np
 import pytest
-from evaluation_worlds import TASKS, save_model, train_tokenizer
+from evaluation_worlds import TASKS, plan_arguments, save_model, train_tokenizer
 
 from workflow_scripts.errors import ConfigError, EvaluationError, UnknownNameError
+from workflow_scripts.evaluation import build_plan as planner
 from workflow_scripts.evaluation import crosscheck
 from workflow_scripts.evaluation import score as scorer
 from workflow_scripts.evaluation.build_plan import build_plan
@@ -59,6 +60,24 @@ def test_pocket_tasks(checkpoint, plan_file, task_data, scored, shots):
     assert equal_metrics(json.loads(scored[shots].read_text()), stock) >= 4
 
 
+@pytest.mark.parametrize("switch", ["truncation", "padding"])
+def test_a_tokenizer_that_truncates_or_pads_changes_no_score(copy_of, task_data, tmp_path, switch):
+    """transformers writes what its last call asked for into tokenizer.json; stock lm-eval ignores it."""
+    folder = copy_of("step6")
+    path = folder / "tokenizer.json"
+    settings = {
+        "truncation": {"max_length": 3, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
+        "padding": {"strategy": {"Fixed": 60}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 1,
+                    "pad_type_id": 0, "pad_token": "<|padding|>"},
+    }  # fmt: skip
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), switch: settings[switch]}), encoding="utf-8")
+    plan_path, output = tmp_path / "0-shot.plan", tmp_path / "0-shot.json"
+    planner.main(plan_arguments(TASKS, 0, task_data, path, plan_path))
+    scorer.main(["--checkpoint", str(folder), "--plan", str(plan_path), "--output", str(output)])
+    stock = crosscheck.run_stock(folder, read_plan(plan_path), list(TASKS), [task_data], 12)
+    assert equal_metrics(json.loads(output.read_text()), stock) >= 4
+
+
 def test_crosscheck_program_by_both_doors(checkpoint, plan_file, task_data, scored, tmp_path):
     output = tmp_path / "crosscheck.json"
     common = ["--checkpoint", str(checkpoint), "--data-dir", str(task_data), "--limit", "4", "--output", str(output)]
@@ -80,9 +99,9 @@ def test_crosscheck_finds_wrong_scores(checkpoint, plan_file, task_data, scored,
     copy.write_bytes(scored[0].read_bytes())
     with np.load(loglikelihoods_path(scored[0])) as file:
         arrays = dict(file)
-    arrays["loglikelihood"] = arrays["loglikelihood"].copy()
-    arrays["loglikelihood"][3] += 2e-4
-    arrays["greedy"] = ~arrays["greedy"]
+    arrays["0-shot/loglikelihood"] = arrays["0-shot/loglikelihood"].copy()
+    arrays["0-shot/loglikelihood"][3] += 2e-4
+    arrays["0-shot/greedy"] = ~arrays["0-shot/greedy"]
     np.savez(loglikelihoods_path(copy), **arrays)
     output = tmp_path / "crosscheck.json"
     with pytest.raises(EvaluationError, match="differences from lm-eval: pocket_agreement: request 3: loglikelihood"):

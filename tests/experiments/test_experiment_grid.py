@@ -15,12 +15,22 @@ from workflow_scripts.suite.arms import (
     saved_iterations,
     start_iteration,
 )
-from workflow_scripts.suite.experiment_files import EXPERIMENTS, TABLES
+from workflow_scripts.suite.experiment_files import EXPERIMENTS, TABLES, experiments_of
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
-from workflow_scripts.workflow.experiment_graph import ExperimentGraph
-from workflow_scripts.workflow.graph import Graph
+from workflow_scripts.workflow.experiments import (
+    arm_change,
+    arm_function,
+    arm_jobs,
+    certificates,
+    chosen_arms,
+    experiment_files,
+    row_jobs,
+    term_tables,
+    verdicts,
+)
+from workflow_scripts.workflow.training import kept_iterations
 
 LENGTHS = {"prompt": 32, "continuation": 32, "every": 1, "rows_per_job": 2000}
 PYTHIA, POCKET = load_suite("pythia"), load_suite("pocket")
@@ -28,61 +38,71 @@ PYTHIA, POCKET = load_suite("pythia"), load_suite("pocket")
 
 @pytest.fixture
 def grid(root):
-    """Function that gives the grid of the default run with changed settings."""
+    """Function that gives the default run with changed settings."""
 
     def make(**changes):
         settings = load_yaml(root / "config" / "config.yaml")
-        return ExperimentGraph(Graph(load_run({**settings, **changes})))
+        return load_run({**settings, **changes})
 
     return make
 
 
 def test_certificates_are_of_the_last_measured_step_and_ask_nothing_of_other_runs(grid):
-    asked = grid(experiments=["memorization"]).certificates()
+    asked = certificates(grid(experiments=["memorization"]))
     assert asked
     assert {path.split("/")[4] for path in asked} == {"step600"}
     # Models with other checkpoints than the default's measured steps are no reason to refuse a run without them.
-    assert grid(memorization={**LENGTHS, "steps": [17]}).certificates() == []
+    assert certificates(grid(memorization={**LENGTHS, "steps": [17]})) == []
 
 
 def test_the_default_run_has_no_experiments(grid):
-    assert grid().targets() == []
-    assert grid().memorization_scores() == []
+    assert verdicts(grid()) == []
+    assert row_jobs(grid()) == []
+    assert experiment_files(grid()) == []
 
 
 def test_the_run_of_all_experiments_has_a_verdict_for_each(grid, root):
     settings = load_yaml(root / "config" / "runs" / "experiments.yaml")
     found = grid(**settings)
-    assert found.names == EXPERIMENTS
+    assert experiments_of(found) == EXPERIMENTS
     assert set(TABLES) == set(EXPERIMENTS)
-    assert found.targets() == [f"results/runs/experiments/tables/verdict_{name}.json" for name in EXPERIMENTS]
+    assert verdicts(found) == [f"results/runs/experiments/tables/verdict_{name}.json" for name in EXPERIMENTS]
 
 
 def test_predictability_needs_memorization(grid):
     with pytest.raises(ConfigError, match="ask for both"):
-        grid(experiments=["predictability"])
+        experiments_of(grid(experiments=["predictability"]))
 
 
 def test_interventions_need_training(grid):
     checkpoints = {"source": "mirror", "location": "results/mirror"}
     with pytest.raises(ConfigError, match="retrain"):
-        grid(experiments=["interventions"], checkpoints=checkpoints)
+        experiments_of(grid(experiments=["interventions"], checkpoints=checkpoints))
 
 
 def test_unknown_experiments_arms_and_declarations_are_refused(grid):
     with pytest.raises(UnknownNameError, match="did you mean 'memorization'"):
-        grid(experiments=["memorisation"])
+        experiments_of(grid(experiments=["memorisation"]))
     with pytest.raises(UnknownNameError, match="did you mean 'swap-7'"):
-        grid(interventions={"declaration": "pronouns", "models": [], "arms": ["swap-8"]}).arms()
+        chosen_arms(grid(interventions={"declaration": "pronouns", "models": [], "arms": ["swap-8"]}))
     with pytest.raises(UnknownNameError, match="did you mean 'pronouns'"):
-        grid(interventions={"declaration": "pronoun", "models": [], "arms": "all"}).arms()
+        chosen_arms(grid(interventions={"declaration": "pronoun", "models": [], "arms": "all"}))
 
 
-def test_training_keeps_the_states_that_arms_start_from(grid):
-    found = grid()
-    assert found.kept_steps(SimpleNamespace(model="pocket-1m")) == [474, 558]
-    assert found.kept_arguments(SimpleNamespace(model="pocket-90k")) == []
-    assert found.kept_arguments(SimpleNamespace(model="pocket-1m")) == ["--keep-optimizer", "474", "558"]
+def test_training_keeps_the_states_that_arms_may_start_from(grid):
+    """For every model, whichever arms and models a run chooses: these must not change what a baseline is."""
+    few = {"declaration": "pronouns", "models": [], "arms": ["identity-7"]}
+    for run in (grid(), grid(interventions=few), grid(experiments=["interventions"])):
+        assert {kept_iterations(run, model) for model in run.models} == {(474, 558)}
+
+
+def test_arms_that_start_together_are_one_rule(grid):
+    """Every declared arm has a job, whether the run chooses it or not."""
+    few = {"declaration": "pronouns", "models": ["pocket-1m"], "arms": ["identity-7"]}
+    jobs = arm_jobs(grid(experiments=["interventions"], interventions=few))
+    assert [(job.start, job.iterations[0], job.iterations[-1]) for job in jobs] == [(474, 474, 600), (558, 558, 600)]
+    assert sorted(name for job in jobs for name in job.arms) == sorted(load_declaration("pronouns").arms)
+    assert all(job.revisions[-1] == "main" for job in jobs)
 
 
 @pytest.mark.parametrize(("percent", "step"), [(93, 133000), (79, 113000), (100, 143000), (0, 0)])
@@ -146,25 +166,29 @@ def test_a_function_without_a_file_is_refused():
 def test_a_function_is_an_input_of_its_patch_and_only_of_that(grid):
     found = grid(interventions={"declaration": "repeats", "models": ["pocket-90k"], "arms": "all"})
     wildcards = SimpleNamespace(model="pocket-90k", arm="repeats-21")
-    assert found.arm_function(wildcards) == ["config/interventions/repeat_late.py"]
-    assert found.arm_arguments(wildcards) == ["--function", "repeat_late"]
+    assert arm_function(found)(wildcards) == ["config/interventions/repeat_late.py"]
+    assert arm_change(found)(wildcards) == ["--function", "repeat_late"]
     other = SimpleNamespace(model="pocket-90k", arm="identity-21")
-    assert found.arm_function(other) == []
-    assert found.arm_arguments(other) == ["--direction", "identity"]
+    assert arm_function(found)(other) == []
+    assert arm_change(found)(other) == ["--direction", "identity"]
 
 
 def test_certificates_are_of_the_last_step_in_the_same_ranges(grid):
     found = grid(experiments=["memorization"], models=["pocket-90k"], memorization={"steps": "256, last"} | LENGTHS)
-    assert [path.rpartition("/")[2] for path in found.certificates()] == [
+    assert [path.rpartition("/")[2] for path in certificates(found)] == [
         "generation-0-2000.json",
         "generation-2000-4000.json",
         "generation-4000-4800.json",
     ]
-    assert grid().certificates() == []
+    assert certificates(grid()) == []
 
 
 def test_terms_are_counted_in_ranges_up_to_the_last_asked_step(grid):
-    found = grid(models=["pocket-90k"], term_frequency={"terms": "pocket", "steps": "256, 512", "rows_per_job": 3000})
-    paths = [path for path in found.term_tables() if "/terms/" in path]
+    found = grid(
+        experiments=["term_frequency"],
+        models=["pocket-90k"],
+        term_frequency={"terms": "pocket", "steps": "256, 512", "rows_per_job": 3000},
+    )
+    paths = [path for path in term_tables(found) if "/terms/" in path]
     folder = "results/experiments/terms/pocket/standard"
     assert paths == [f"{folder}/rows-0-3000.parquet", f"{folder}/rows-3000-4096.parquet"]

@@ -21,7 +21,7 @@ from workflow_scripts.experiments.outputs import read_verdict
 from workflow_scripts.experiments.score_memorization import batches_of_range, row_table, score_rows
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import record_path
-from workflow_scripts.suite.experiment_files import row_ranges
+from workflow_scripts.suite.experiment_files import exposures_file, row_ranges
 from workflow_scripts.suite.registry import load_suite
 
 PORTION = 2000
@@ -42,6 +42,9 @@ def write_scores(root, memorized, settings=SETTINGS, model=MODEL):
         row_table(np.arange(job.first, job.stop), model.batch_rows, miss, 32).to_parquet(path)
         made = {key: settings[key] for key in ("prompt", "continuation", "every")}
         write_json(record_path(path), {"parameters": made})
+    exposures = root / exposures_file(model.suite, model.dataset).removeprefix("results/")
+    exposures.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(exposures, repeated=np.packbits(np.zeros(SEEN, dtype=bool)))
 
 
 def resolved(settings=SETTINGS):
@@ -59,7 +62,7 @@ def resolved(settings=SETTINGS):
 def run_program(tmp_path, memorized):
     write_scores(tmp_path, memorized)
     write_json(tmp_path / "run.json", resolved())
-    arguments = ["--run", tmp_path / "run.json", "--root", tmp_path, "--tables-dir", tmp_path / "tables"]
+    arguments = ["--run", tmp_path / "run.json", "--results", tmp_path, "--tables-dir", tmp_path / "tables"]
     memorization.main([str(argument) for argument in arguments])
     return pd.read_parquet(tmp_path / "tables" / "memorization.parquet")
 

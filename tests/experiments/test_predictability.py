@@ -110,7 +110,7 @@ def test_program_compares_sizes_and_steps(root, tmp_path):
     write_scores(tmp_path, {256: half, 600: half}, settings, small)
     write_scores(tmp_path, {256: half, 600: known}, settings, largest)
     write_json(tmp_path / "run.json", {**resolved(settings), "models": [{"name": small.name}, {"name": largest.name}]})
-    arguments = ["--run", tmp_path / "run.json", "--root", tmp_path, "--tables-dir", tmp_path / "tables"]
+    arguments = ["--run", tmp_path / "run.json", "--results", tmp_path, "--tables-dir", tmp_path / "tables"]
     predictability.main([*map(str, arguments), "--published", str(root / PUBLISHED)])
     table = pd.read_parquet(tmp_path / "tables" / "predictability.parquet")
     common = largest.step(256).rows

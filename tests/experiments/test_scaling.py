@@ -107,7 +107,7 @@ def test_program_writes_points_and_fits(tmp_path):
     pd.DataFrame(scores).to_parquet(tmp_path / "scores.parquet")
     run = {"run": "t", "suite": "pocket", "models": [{"name": name} for name in names], "shots": [0], "tasks": []}
     write_json(tmp_path / "run.json", {**run, "steps": dict.fromkeys(names, steps), "settings": {}})
-    arguments = ["--run", tmp_path / "run.json", "--training-root", tmp_path / "training"]
+    arguments = ["--run", tmp_path / "run.json", "--logs", *(tmp_path / "training").rglob("metrics.csv")]
     arguments += ["--scores", tmp_path / "scores.parquet", "--tables-dir", tmp_path / "tables"]
     scaling.main([str(argument) for argument in arguments])
     points = pd.read_parquet(tmp_path / "tables/scaling.parquet")
@@ -117,6 +117,9 @@ def test_program_writes_points_and_fits(tmp_path):
     assert fits.loc["N and D", "exponent_D"] == pytest.approx(0.3, abs=0.1)
     sentences = read_verdict(tmp_path / "tables/verdict_scaling.json")["sentences"]
     assert any("pocket_facts +0." in sentence for sentence in sentences)
+    pd.concat([frame[:300], frame[290:]]).to_csv(tmp_path / "training" / names[0] / "metrics.csv", index=False)
+    with pytest.raises(DataError, match="step 291 follows step 300"):
+        scaling.main([str(argument) for argument in arguments])
 
 
 def test_two_sizes_have_no_law(tmp_path):

@@ -242,7 +242,7 @@ def test_program_joins_answers_and_counts(tmp_path):
         part.to_parquet(tmp_path / f"experiments/terms/pocket/standard/rows-{first}-{stop}.parquet")
     run = {"run": "t", "suite": "pocket", "models": [{"name": "pocket-90k"}], "steps": {}, "shots": [], "tasks": []}
     write_json(tmp_path / "run.json", {**run, "settings": {"term_frequency": {"steps": "last", "rows_per_job": 3000}}})
-    arguments = ["--run", tmp_path / "run.json", "--root", tmp_path, "--tables-dir", tmp_path / "tables"]
+    arguments = ["--run", tmp_path / "run.json", "--results", tmp_path, "--tables-dir", tmp_path / "tables"]
     term_frequency.main([str(argument) for argument in arguments])
     table = pd.read_parquet(tmp_path / "tables/term_frequency.parquet")
     assert set(table["mode"]) == {"word", "window"}

@@ -82,6 +82,8 @@ MAY_DIFFER: dict[str, tuple[str, Callable[[bytes], bytes] | None]] = {
     r"timings/.*": ("seconds and memory of each job", None),
     r".*\.record\.json": ("seconds and peak memory, and hashes of files listed here; the rest is compared", drop_costs),
     r"training/.*/metrics\.csv": ("tokens and FLOPs per second; the rest is compared", drop_speeds),
+    r"\.run\.lock": ("names the run that used the folder last", None),
+    r"training/\.[^/]+\.lock": ("left by a trainer that was killed while it held its folder", None),
     r"runs/[^/]*/report\.html": ("prints the seconds of the records; the rest is compared", drop_seconds),
 }
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from workflow_scripts.evaluation import build_plan
-from workflow_scripts.evaluation.scoring.model_folder import expected_shapes, parse_config
+from workflow_scripts.evaluation.scoring.model_folder import Shapes, parse_config
 
 CHECKPOINT = "pocket-90k/step4"
 CONFIG = {
@@ -27,7 +27,7 @@ def make_world(folder: Path) -> Path:
     checkpoint.mkdir(parents=True)
     (checkpoint / "config.json").write_text(json.dumps(CONFIG))
     generator = torch.Generator().manual_seed(0)
-    shapes = expected_shapes(parse_config(CONFIG))
+    shapes = Shapes(parse_config(CONFIG))
     weights = {name: 0.2 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
     tokenizer = write_tokenizer(checkpoint / "tokenizer.json")

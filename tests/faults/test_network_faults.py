@@ -8,19 +8,19 @@ import os
 import resource
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import close_session
 
 from tests.faults.fetching import BIG, QUICK, REPOSITORY, SIZE, arguments, get, names, rest
 from tests.faults.running import error_line
 from tests.storage.fault_hub import Fault, FaultHub
-from workflow_scripts.errors import IntegrityError, PipelineError, StorageError, TransferError
+from workflow_scripts.errors import ConfigError, IntegrityError, PipelineError, StorageError, TransferError
 from workflow_scripts.storage import download
-from workflow_scripts.storage.http.bounded import LARGEST_ANSWER
-from workflow_scripts.storage.http.http_reader import Address, HttpReader
+from workflow_scripts.storage.http.http_reader import LARGEST_ANSWER, Address, HttpReader
+from workflow_scripts.storage.http.retry import RetryPolicy
 from workflow_scripts.storage.sources.catalog import open_source
 from workflow_scripts.storage.sources.source import Repository
 
@@ -167,8 +167,8 @@ def test_fault_65_an_endless_answer_of_the_api(
 def test_fault_66_an_answer_that_unpacks_to_gigabytes(
     raw: Callable[[Answer], RawServer], fault_hub: FaultHub, little_memory: None
 ) -> None:
-    """A list of files packed a thousandfold: compression is not asked for, and what comes packed all the same may have
-    32 kB on the line, so that it cannot fill the memory."""
+    """A list of files packed a thousandfold: compression is not asked for, and what comes packed all the same is
+    refused, so that it cannot fill the memory."""
     packed = gzip.compress(b"[" + b" " * (200 << 20), 9)
 
     def answer(number: int, request: bytes) -> Iterator[bytes]:
@@ -176,7 +176,7 @@ def test_fault_66_an_answer_that_unpacks_to_gigabytes(
         yield b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
         yield packed
 
-    assert "more than" in ask_hub(raw(answer).url)
+    assert "compresses although asked not to" in ask_hub(raw(answer).url)
 
 
 def test_fault_66_a_file_that_comes_packed(hub: FaultHub, tmp_path: Path) -> None:
@@ -205,6 +205,97 @@ def test_fault_67_endless_headers(raw: Callable[[Answer], RawServer], little_mem
         pass
 
 
+def again_and_again(piece: bytes, pause: float, start: bytes = b"") -> Answer:
+    """An answer that never ends: ``start``, then ``piece`` every ``pause`` seconds."""
+
+    def answer(number: int, request: bytes) -> Iterator[bytes]:
+        yield start
+        while True:
+            yield piece
+            time.sleep(pause)
+
+    return answer
+
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+HINT = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        again_and_again(CONTINUE * 200, 0.01),
+        again_and_again(HINT, 0.1),
+        again_and_again(b"a", 0.1, b"HTTP/1.1 200 OK\r\nX: "),
+        again_and_again(b" ", 0.1, GOOD + b"Content-Length: 1000000\r\n\r\n{"),
+        again_and_again(b"0", 0.1, GOOD + b"Transfer-Encoding: chunked\r\n\r\n"),
+    ],
+    ids=["interim answers", "hints", "head byte by byte", "body byte by byte", "length byte by byte"],
+)
+def test_fault_67_a_server_that_never_comes_to_an_end(
+    answer: Answer, raw: Callable[[Answer], RawServer], fault_hub: FaultHub
+) -> None:
+    """Interim answers (100, 103) without end, or a byte now and then in the head or the body of an answer: the head has
+    twice the longest silence, an answer of the API four times, whatever arrives meanwhile."""
+    server, policy, started = raw(answer), RetryPolicy(attempts=1), time.monotonic()
+    with (
+        open_source("hub", server.url, Repository("model", REPOSITORY, "step1"), policy, 0.5) as source,
+        pytest.raises(TransferError, match="read timed out"),
+    ):
+        source.files()
+    assert time.monotonic() - started < 4.0
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_fault_67_a_file_byte_by_byte(
+    chunked: bool, hub: FaultHub, raw: Callable[[Answer], RawServer], tmp_path: Path
+) -> None:
+    """A file that comes slower than a kilobyte per second over the longest silence counts as a break, and an attempt
+    that brought less than that is no progress: given up after the attempts, and what came is kept."""
+    kind, piece = (b"Transfer-Encoding: chunked", b"1\r\na\r\n") if chunked else (b"Content-Length: 1500007", b"a")
+    hub.faults["big.bin"] = Fault(
+        redirect=raw(again_and_again(piece, 0.05, b"HTTP/1.1 200 OK\r\n" + kind + b"\r\n\r\n")).url
+    )
+    started = time.monotonic()
+    with pytest.raises(TransferError, match=r"read timed out.*given up after 2"):
+        get(hub, tmp_path, stall=0.8, policy=RetryPolicy(attempts=2, first_wait=0.01))
+    assert time.monotonic() - started < 8.0
+
+
+def test_fault_67_a_byte_for_each_connection(hub: FaultHub, tmp_path: Path) -> None:
+    """A server that breaks off after one byte each time, with a wait between: no progress, given up after the
+    attempts."""
+    hub.faults["big.bin"] = Fault(drop=1)
+    with pytest.raises(TransferError, match="given up after 3"):
+        get(hub, tmp_path, policy=RetryPolicy(attempts=3, first_wait=0.8))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 500\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n{}",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n{}",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nContent-Type: a/b; charset=rot13\r\nX-Error-Code: RevisionNotFound\r\n"
+        b"Content-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 400 Bad\r\nX-Error-Message: \x1b[31mevil\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+    ids=["two lengths", "negative", "huge chunk", "switch", "204", "304", "strange alphabet", "terminal commands"],
+)
+def test_fault_68_heads_that_break_the_rules(
+    head: bytes, raw: Callable[[Answer], RawServer], fault_hub: FaultHub
+) -> None:
+    """Two lengths, a negative one, a chunk longer than any file, an answer that only another question could have: one
+    line, and nothing of the server's own text in it."""
+    said = ask_hub(raw(lambda number, request: [head]).url)
+    assert "evil" not in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH\r\n", b"\0" * 100, b"HTTP/1.1 abc\r\n\r\n", b""])
 def test_fault_68_something_that_is_no_web_server(
     said: bytes, raw: Callable[[Answer], RawServer], fault_hub: FaultHub
@@ -219,13 +310,28 @@ def test_fault_69_a_proxy_that_is_none(
 ) -> None:
     """HTTP_PROXY holds nonsense: one line that names the variable."""
     monkeypatch.setenv("HTTP_PROXY", proxy)
-    close_session()  # as in a new process
     said = error_line(
         download.main, arguments(fault_hub, tmp_path / "out", "--attempts", "1"), lambda: capfd.readouterr().err
     )
     assert "HTTP_PROXY" in said
     assert fault_hub.requests == []
-    close_session()
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [("nowhere.pem", "No such file"), ("words.pem", "no certificate"), ("folder", "Is a directory")],
+)
+def test_certificates_that_are_none(
+    file: str, reason: str, hub: FaultHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SSL_CERT_FILE names no file, or one without a certificate: one line that names the variable and its value."""
+    (tmp_path / "words.pem").write_text("no certificate")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / file))
+    named = rf"the certificates in SSL_CERT_FILE={tmp_path / file}.* {reason}.* in PEM format, or unset it"
+    with pytest.raises(ConfigError, match=named):
+        download.main(arguments(hub, tmp_path / "out", "--attempts", "1"))
+    assert hub.requests == []
 
 
 def test_fault_70_two_claims_about_one_file(hub: FaultHub, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import os
 import re
 import resource
@@ -15,12 +16,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.faults.running import ROOT, SMALL, error_line, make_place, run, snakemake, started
 from workflow_scripts.errors import ConfigError, PipelineError, UnknownNameError
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml, parse_yaml
+from workflow_scripts.training.run.training_log import read_metrics
 from workflow_scripts.workflow.tools import check
 
 SLOW_RULE = """
@@ -60,6 +63,13 @@ def wait_until(path: Path) -> None:
         time.sleep(0.01)
 
 
+def wait_until_gone(process: int) -> None:
+    deadline = time.monotonic() + 120
+    while Path(f"/proc/{process}/cwd").exists():
+        assert time.monotonic() < deadline, f"process {process} did not end"
+        time.sleep(0.01)
+
+
 def test_fault_38_step_names_of_the_4m_batch_models_are_not_taken_for_iterations() -> None:
     """The v0 models of 4M-token batches name twice the trainer's iterations: the suite's table says so per model, so
     step 1000 of one is iteration 500, its last iteration is 71,500, and a step between two iterations is refused."""
@@ -94,6 +104,28 @@ def test_fault_47_kill_9_of_snakemake_alone(place: Path) -> None:
     assert freed.returncode == 0, freed.stderr
     assert snakemake(place, "--rerun-incomplete").returncode == 0
     assert not list(place.glob(".done*"))
+
+
+@pytest.mark.slow
+def test_fault_47_a_training_that_outlives_its_snakemake(place: Path) -> None:
+    """The trainer goes on when its Snakemake is killed: unlocking refuses and names it, a second trainer in the folder
+    is refused by its lock, a lost login makes it write a checkpoint and end, and the same run then ends with every step
+    once in its metrics."""
+    run_json = "results/training/pocket-90k/run.json"
+    settings = ("--rerun-incomplete", run_json, "--config", *SMALL)
+    with started(place, "snakemake", "-c1", "--quiet", "all", *settings) as first:
+        wait_until(place / "results/training/pocket-90k/step16/state.json")
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        trainer = json.loads((place / "results/training/.pocket-90k.lock").read_text())["pid"]
+        freed = run(place, "workflow_scripts.workflow.tools.unlock")
+        assert freed.returncode == 2
+        assert f"a program of a run is alive here (process {trainer}, workflow_scripts.training.retrain" in freed.stderr
+        os.kill(trainer, signal.SIGHUP)
+        wait_until_gone(trainer)
+    assert run(place, "workflow_scripts.workflow.tools.unlock").returncode == 0
+    assert snakemake(place, *settings).returncode == 0
+    assert len(read_metrics(place / "results/training/pocket-90k/metrics.csv")) == 600
 
 
 @pytest.mark.slow
@@ -172,19 +204,28 @@ def command_text(path: Path) -> str:
     return "".join(text for _, text in commands)
 
 
-@pytest.mark.parametrize("command", ["tools.check", "plan"])
-def test_fault_50_yaml_bomb(tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["workflow_scripts.workflow.tools.check", "--config"],
+        ["workflow_scripts.workflow.plan", "--config"],
+        ["snakemake", "-n", "--configfile"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_fault_50_yaml_bomb(tmp_path: Path, command: list[str]) -> None:
     """Nine aliases of nine aliases, nine deep: refused in under ten CPU-seconds and 1.5 GB, before anything is built.
-    Make's targets read a configuration this way first; Snakemake alone, given the bomb, does not (docs/security.md)."""
+    Make's targets read a configuration this way first, and so does our logger before Snakemake reads it."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
     bomb = tmp_path / "bomb.yaml"
     bomb.write_text("\n".join(lines))
     limits = [(resource.RLIMIT_AS, 3 << 29), (resource.RLIMIT_CPU, 20)]
-    done = run(ROOT, f"workflow_scripts.workflow.{command}", "--config", str(bomb), limits=limits)
+    done = run(ROOT, *command, str(bomb), limits=limits)
     assert done.returncode == 2, done.stderr
-    assert "once its aliases (*name) are written out" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    said = [line for line in done.stderr.splitlines() if not line.startswith("Using workflow specific profile")]
+    assert "once its aliases (*name) are written out" in said[0]
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize(
@@ -193,7 +234,7 @@ def test_fault_50_yaml_bomb(tmp_path: Path, command: str) -> None:
         ("shots: [0]\nshots: [5]\n", "stands twice"),
         ("models: no\n", "expected string|is a bool"),
         ("shots: [1:30]\n", "did you mean|maximum|expected|90"),
-        ("steps: 12_000\n", "no checkpoint at step 12000"),
+        ("steps: 12_000\n", "line 1: YAML reads 12_000 as 12000; write that number in plain decimal digits"),
         ("run: !!python/object/apply:os.system [touch pwned]\n", "could not determine a constructor"),
         ("overrides: {pocket-1m: {learning_rate: .nan}}\n", "learning_rate"),
         ("overrides: {pocket-1m: {learning_rate: .inf}}\n", "learning_rate"),
@@ -208,8 +249,9 @@ def test_fault_51_traps_of_yaml(default: dict[str, object], text: str, message: 
 
 def test_fault_51_a_number_with_an_exponent_is_a_number(default: dict[str, object]) -> None:
     """`1e-3` is text in YAML 1.1; here it is the number it looks like."""
-    changes = parse_yaml("overrides: {pocket-1m: {learning_rate: 1e-3}}\n", "run.yaml")
-    assert load_run({**default, **changes}).suite.model("pocket-1m").learning_rate == 0.001
+    text = "overrides: {pocket-1m: {learning_rate: 1e-3}}\n"
+    for changes in (parse_yaml(text, "run.yaml"), yaml.safe_load(text)):  # ours and, in this, Snakemake's
+        assert load_run({**default, **changes}).suite.model("pocket-1m").learning_rate == 0.001
 
 
 @pytest.mark.slow
@@ -266,11 +308,11 @@ def test_fault_55_an_empty_file_where_an_output_should_be(
         "dataset.make_view": ["--bin", "x.bin", "--output", "out"],
         "dataset.tokenize_corpus": ["--tokenizer", "t.json", "--append-eod", "--output-prefix", "out"],
         "dataset.train_tokenizer": ["--vocab-size", "300", "--output", "out"],
-        "evaluation.collect": ["--scores-root", ".", "--output", "out"],
+        "evaluation.collect": ["--scores-dir", ".", "--output", "out"],
         "evaluation.audit_scores": ["--output", "out"],
         "storage.verify": ["--folder", ".", "--receipt", "out"],
         "report.draw": [
-            "--figure", "loss_over_training", "--tables-dir", ".", "--training-root", ".", "--output-dir", "out",
+            "--figure", "loss_over_training", "--tables", ".", "--output-dir", "out",
         ],
     }[module]  # fmt: skip
     before = Path.cwd()

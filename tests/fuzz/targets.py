@@ -6,6 +6,7 @@ that a fuzzer starts where the format is understood.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import struct
@@ -15,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub.hf_api import ModelInfo
+import httpx2
 
 from workflow_scripts.checkpoints.defect_table import read_defects
 from workflow_scripts.checkpoints.ledger_file import parse_ledger
 from workflow_scripts.checkpoints.safetensors_header import read_header
 from workflow_scripts.dataset.corpus.corpus_reader import read_documents
 from workflow_scripts.dataset.files.indexed import open_index
+from workflow_scripts.dataset.order.batch_options import configured, read_configuration
 from workflow_scripts.errors import PipelineError
 from workflow_scripts.published.formats.older_layouts import read_result
 from workflow_scripts.storage.http.http_reader import HttpReader, retry_after
@@ -36,12 +38,19 @@ from workflow_scripts.suite.registry import build_suite, load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml, parse_yaml
 from workflow_scripts.suite.schema import check_schema
+from workflow_scripts.training.neox.neox_recipe import network_from_config
 from workflow_scripts.training.neox_config import config_text, recipe_from_config
 from workflow_scripts.training.recipe import recipe_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config"
 OID = "a" * 64
+# Orders of rows in GPT-NeoX files, one for each of its two modes.
+ORDERS = (
+    b'{"data-path": "p", "split": "9,1", "seq-length": 8, "train-iters": 3, "train_batch_size": 4}',
+    b'{"train-data-paths": ["p"], "seq-length": 8, "train-iters": 3, "train_micro_batch_size_per_gpu": 2, '
+    b'"global-num-gpus": 4, "pipe-parallel-size": 2, "seed": 7, "eval-iters": 10}',
+)
 
 
 @dataclass(frozen=True)
@@ -88,9 +97,9 @@ def default_run() -> Mapping[str, Any]:
 
 
 def read_run_text(data: bytes) -> object:
-    """A run on top of the default, as check.py reads one."""
+    """A run on top of the default, as check.py reads one; a suite that reads a text gets one that is always there."""
     changes = parse_yaml(data.decode("utf-8", "replace"), "run.yaml")
-    return load_run({**default_run(), **changes})
+    return load_run({**default_run(), "corpus": {"path": __file__}, **changes})
 
 
 def read_suite_text(data: bytes) -> object:
@@ -112,12 +121,15 @@ def read_terms_text(data: bytes) -> None:
     check_schema(parse_yaml(data.decode("utf-8", "replace"), "terms.yaml"), "terms", "terms.yaml")
 
 
+ASKED = httpx2.Request("GET", "http://127.0.0.1:9/api")
+
+
 def read_hub_answer(data: bytes) -> object:
-    """What the Hub's API says of a repository, through huggingface_hub's own class."""
+    """What the Hub's API says of a repository."""
     policy = RetryPolicy(attempts=1, first_wait=0.0)
     with HttpReader(1.0, "denied") as reader:
         source = HubSource("http://127.0.0.1:9", Repository("model", "org/model", "main"), policy, reader)
-        source.ask_info = lambda: ModelInfo(**json.loads(data))  # type: ignore[method-assign]
+        source.response = lambda question: httpx2.Response(200, content=data, request=ASKED)  # type: ignore[method-assign]
         return source.files(), source.commit()
 
 
@@ -133,6 +145,13 @@ def read_batch_answer(data: bytes) -> object:
 def read_neox(path: Path) -> object:
     """A GPT-NeoX file."""
     return recipe_from_config(path, gpus=1, vocab_entries=1000, compute_dtype="float32", lr_schedule="neox_v1")
+
+
+def read_neox_order(path: Path) -> object:
+    """A GPT-NeoX file as the programs that look at batches and build index maps read it."""
+    names = ("seq_length", "seed", "train_iters", "batch_size", "split", "view")
+    options = argparse.Namespace(**dict.fromkeys(names))
+    return configured(read_configuration(path), options)
 
 
 def neox_text() -> bytes:
@@ -199,11 +218,13 @@ def targets() -> Mapping[str, Target]:
         "suite": Target(read_suite_text, config_texts("suites")),
         "interventions": Target(read_declaration_text, config_texts("interventions")),
         "terms": Target(read_terms_text, config_texts("terms")),
-        "lfs_pointer": Target(lambda data: resolved(file, data, "fuzz"), (pointer,)),
+        "lfs_pointer": Target(lambda data: resolved(file, data), (pointer,)),
         "lfs_batch": Target(read_batch_answer, (json.dumps(batch).encode(),)),
         "safetensors": Target(lambda data: read_header(InMemory(data), "x", len(data)), (small_header(),)),
         "hub": Target(read_hub_answer, (hub_answer(),)),
         "neox": Target(as_file("x.yml", read_neox), (neox_text(),)),
+        "neox_order": Target(as_file("x.yml", read_neox_order), ORDERS),
+        "neox_network": Target(as_file("x.yml", lambda path: network_from_config([path], 100)), (neox_text(),)),
         "lock": Target(
             lambda data: parse_lock(data, "lock"),
             (

@@ -12,7 +12,8 @@ from workflow_scripts.published.summary import suite_rows
 from workflow_scripts.suite.figure_names import PUBLISHED_TASKS
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
-from workflow_scripts.workflow.graph import Graph
+from workflow_scripts.workflow.published import comparison_table
+from workflow_scripts.workflow.report import page_tables
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +114,10 @@ def test_the_graph_knows_the_tasks_that_can_be_compared():
 )
 def test_only_published_models_and_tasks_are_compared(root, changes, compared):
     default, suite = (load_yaml(root / "config" / name) for name in ("config.yaml", "runs/suite.yaml"))
-    graph = Graph(load_run({**default, **suite, **changes}))
-    assert bool(graph.comparison()) == compared
-    assert set(graph.comparison()) <= set(graph.report_tables())
+    run = load_run({**default, **suite, **changes})
+    assert bool(comparison_table(run)) == compared
+    assert set(comparison_table(run)) <= set(page_tables(run))
 
 
 def test_runs_of_the_pocket_suite_are_not_compared(root):
-    assert Graph(load_run(load_yaml(root / "config" / "config.yaml"))).comparison() == []
+    assert comparison_table(load_run(load_yaml(root / "config" / "config.yaml"))) == []

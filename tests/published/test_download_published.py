@@ -13,7 +13,7 @@ from workflow_scripts.storage.download import main as download
 from workflow_scripts.suite.layout import UPSTREAM, UPSTREAM_RECEIPT
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
-from workflow_scripts.workflow.graph import Graph
+from workflow_scripts.workflow.published import published_source, source_arguments, upstream_arguments
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 RECIPE = b'{"num-layers": 6, "hidden-size": 512, "num-attention-heads": 7}\n'
@@ -46,9 +46,9 @@ def server(tmp_path, monkeypatch):
 def arguments_of_the_rule(root, location, commit):
     """What the rules would pass, from a run's configuration."""
     config = load_yaml(root / "config" / "config.yaml") | load_yaml(root / "config" / "runs" / "published.yaml")
-    graph = Graph(load_run(config | {"published": {"repository": location, "commit": commit}}))
-    assert graph.published_source() == UPSTREAM_RECEIPT
-    return graph.upstream_arguments(), graph.published_arguments()
+    run = load_run(config | {"published": {"repository": location, "commit": commit}})
+    assert published_source(run) == UPSTREAM_RECEIPT
+    return upstream_arguments(run), source_arguments(run)
 
 
 def test_results_are_downloaded_at_a_commit_and_imported(server, root, tmp_path, monkeypatch):

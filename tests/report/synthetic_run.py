@@ -114,14 +114,20 @@ def write_run(folder: Path, published: Path) -> dict[str, Path]:
 def draw_arguments(paths, figures, output_dir):
     """Command line of the drawing program."""
     return [
-        "--figure", *figures, "--run", str(paths["run"]), "--tables-dir", str(paths["tables"]),
-        "--training-root", str(paths["training"]), "--output-dir", str(output_dir),
+        "--figure", *figures, "--run", str(paths["run"]), "--tables", *map(str, inputs_below(paths)),
+        "--output-dir", str(output_dir),
     ]  # fmt: skip
+
+
+def inputs_below(paths: dict[str, Path]) -> list[Path]:
+    """Everything that lies in the folders of a run and could be given to figures and page."""
+    folders = [paths["run"].parent / "tables", paths["root"] / "training", paths["root"] / "data"]
+    return sorted(path for folder in folders for path in folder.rglob("*.*") if not path.name.endswith(".record.json"))
 
 
 def build_arguments(paths: dict[str, Path], figures: list[str], output: Path) -> list[str]:
     """Arguments of the program that builds the page."""
     return [
-        "--run", str(paths["run"]), "--run-dir", str(paths["run_dir"]), "--results-root", str(paths["root"]),
+        "--run", str(paths["run"]), "--run-dir", str(paths["run_dir"]), "--inputs", *map(str, inputs_below(paths)),
         "--figures", *figures, "--output", str(output),
     ]  # fmt: skip

@@ -32,7 +32,7 @@ def section(notes):
 
 
 def test_nothing_judged_no_section(folders):
-    assert checkpoint_notes(["m"], folders[0], None) is None
+    assert checkpoint_notes(["m"], None, None) is None
     assert section(None).strip() == ""
 
 
@@ -40,7 +40,7 @@ def test_findings_of_the_runs_models_are_shown(folders):
     tables, audit = folders
     write_defects(tables / "score_defects.tsv", [SPIKE])
     write_defects(audit, [DUPLICATE, OTHER])
-    notes = checkpoint_notes(["m"], tables, audit)
+    notes = checkpoint_notes(["m"], tables / "score_defects.tsv", audit)
     assert list(notes.defects) == [DUPLICATE, SPIKE]
     page = section(notes)
     assert "same weights as &lt;m&gt; step4" in page
@@ -51,7 +51,7 @@ def test_a_page_without_an_audit_says_so(folders):
     tables, audit = folders
     write_defects(tables / "score_defects.tsv", [])
     write_defects(audit, [DUPLICATE])  # made before, for another page: not asked for, not shown
-    page = section(checkpoint_notes(["m"], tables, None))
+    page = section(checkpoint_notes(["m"], tables / "score_defects.tsv", None))
     assert "None were found in the results." in page
     assert "The weights themselves were not audited" in page
 
@@ -61,7 +61,8 @@ def test_the_page_shows_the_audit_that_it_is_given_and_records_it(run_on_disk, d
     model = json.loads(run_on_disk["run"].read_text())["models"][0]["name"]
     write_defects(audit, [Defect(model, "step8", "chimera", "a matrix of step4")])
     arguments = build_arguments(run_on_disk, ["scores_over_training"], page)
-    build([*arguments, "--audit", str(audit)])
+    place = arguments.index("--inputs") + 1
+    build([*arguments[:place], str(audit), *arguments[place:]])
     assert "a matrix of step4" in page.read_text()
     assert json.loads((tmp_path / "report.html.record.json").read_text())["inputs"]["audit"]["path"] == str(audit)
     build(arguments)

@@ -5,6 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from synthetic_run import build_arguments
 
 from workflow_scripts.published.compare import compare
 from workflow_scripts.published.results_table import read_table
@@ -50,10 +51,10 @@ def test_the_page_shows_it(run_on_disk, drawn, comparison, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(run))
     (tmp_path / "tables").mkdir()
     shutil.copy(run_on_disk["tables"] / "published.parquet", tmp_path / "tables")
-    arguments = ["--run", str(tmp_path / "run.json"), "--run-dir", str(tmp_path), "--results-root", str(tmp_path)]
-    build([*arguments, "--output", str(tmp_path / "without.html")])
+    paths = {"run": tmp_path / "run.json", "run_dir": tmp_path, "root": tmp_path}
+    build(build_arguments(paths, [], tmp_path / "without.html"))
     comparison.to_parquet(tmp_path / "tables" / "comparison.parquet")
-    build([*arguments, "--output", str(tmp_path / "with.html")])
+    build(build_arguments(paths, [], tmp_path / "with.html"))
     assert "comparison" not in (tmp_path / "without.html").read_text()
     page = (tmp_path / "with.html").read_text()
     assert '<section id="comparison"' in page

@@ -1,6 +1,7 @@
 """Figures from a made-up run with known curves, and from the published table."""
 
 import json
+import shutil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -98,6 +99,25 @@ def test_shot_difference_by_hand():
     assert row["lower"] == pytest.approx(0.2 - 1.96 * 0.05)
 
 
+def test_shot_difference_is_paired_where_the_table_says_so():
+    columns = {"model": ["a", "a"], "size": ["1m"] * 2, "data": ["standard"] * 2, "step": [1, 2], "stderr": [0.03] * 2}
+    zero = pd.DataFrame({**columns, "shots": [0, 0], "value": [0.5, 0.5], "gain_stderr": [float("nan")] * 2})
+    five = pd.DataFrame({**columns, "shots": [5, 5], "value": [0.7, 0.6], "gain_stderr": [0.01, float("nan")]})
+    rows = shot_difference(zero, five)
+    assert rows["stderr"].tolist() == pytest.approx([0.01, 0.03 * 2**0.5])
+    assert rows["is_paired"].tolist() == [True, False]
+    assert rows["upper"].iloc[0] == pytest.approx(0.2 + 1.96 * 0.01)
+
+
+@pytest.mark.parametrize(("gain", "said"), [(0.01, "item by item"), (float("nan"), "as independent and is too long")])
+def test_the_figure_says_whether_its_bar_is_paired(gain, said):
+    frame = scores_frame().assign(gain_stderr=gain)
+    with house_style("five_shot_minus_zero_shot"):
+        drawing = five_shot_minus_zero_shot(Tables(run_settings(), scores=frame))
+    plt.close(drawing.figure)
+    assert said in drawing.caption
+
+
 def test_figure_that_needs_both_shots_says_so():
     frame = scores_frame()
     with pytest.raises(DataError, match="numbers of shots that are compared"):
@@ -144,12 +164,25 @@ def test_figures_follow_shots_and_tasks_of_the_run():
 def test_unknown_figure_and_missing_tables(run_on_disk, tmp_path):
     with pytest.raises(UnknownNameError, match="did you mean 'published_sciq'"):
         draw(draw_arguments(run_on_disk, ["published_sciqq"], tmp_path))
-    broken = {**run_on_disk, "tables": tmp_path}
-    with pytest.raises(MissingInputError, match=r"published\.parquet: no such table"):
-        draw(draw_arguments(broken, ["published_sciq"], tmp_path))
-    with pytest.raises(MissingInputError, match=r"metrics\.csv: no such file"):
-        draw(draw_arguments({**run_on_disk, "training": tmp_path}, ["loss_over_training"], tmp_path))
+    bare = ["--run", str(run_on_disk["run"]), "--output-dir", str(tmp_path)]
+    with pytest.raises(MissingInputError, match=r"published\.parquet: not among the files that were given"):
+        draw(["--figure", "published_sciq", *bare])
+    with pytest.raises(MissingInputError, match=r"pocket-90k/metrics\.csv: not among the files that were given; train"):
+        draw(["--figure", "loss_over_training", *bare])
+    with pytest.raises(MissingInputError, match=r"away/published\.parquet: no such file"):
+        draw(["--figure", "published_sciq", *bare, "--tables", "away/published.parquet"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_log_that_two_trainers_wrote_is_not_drawn(run_on_disk, tmp_path):
+    training = tmp_path / "training"
+    shutil.copytree(run_on_disk["training"], training)
+    log = next(training.glob("*/metrics.csv"))
+    head, *lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join([head, *lines[:300], *lines[290:]]))
+    with pytest.raises(DataError, match="step 291 follows step 300"):
+        draw(draw_arguments({**run_on_disk, "training": training}, ["loss_over_training"], tmp_path / "figures"))
+    assert not (tmp_path / "figures").exists()
 
 
 def test_table_figure_is_also_markdown(drawn):

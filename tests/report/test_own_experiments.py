@@ -13,6 +13,7 @@ from workflow_scripts.report.drawing.style import house_style
 from workflow_scripts.report.figures.all_figures import FIGURES
 from workflow_scripts.report.figures.own_experiments import COMPARED_ROWS, own_memorized
 from workflow_scripts.report.report_tables import Tables, load_tables, own_scores, read_published_file
+from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.suite.figure_names import OWN_TABLES, PUBLISHED_FILES
 
 SHIFT, STEP = 0.05, 143000
@@ -215,7 +216,7 @@ def test_tables_are_read_where_the_run_makes_them_of_published_models(tmp_path, 
         frame.to_parquet(tmp_path / f"{name}.parquet")
     run = {"run": "r", "suite": suite, "models": [], "settings": {"experiments": experiments}}
     (tmp_path / "run.json").write_text(json.dumps(run))
-    tables = load_tables(tmp_path / "run.json", list(OWN_TABLES), tmp_path, tmp_path)
+    tables = load_tables(tmp_path / "run.json", list(OWN_TABLES), GivenFiles(tmp_path.glob("*.parquet")))
     expected = ["predictability"] if suite == "pythia" and experiments else []
     assert list(tables.experiments) == expected
     assert set(tables.files) == {"run", *expected}

@@ -11,6 +11,7 @@ from workflow_scripts.published.results_table import read_table, to_frame, write
 from workflow_scripts.published.scoreboard import scoreboard
 from workflow_scripts.report.draw import main as draw
 from workflow_scripts.report.report_tables import load_tables
+from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.suite.registry import load_suite
 
 MODELS = ("pythia-160m", "pythia-160m-deduped")
@@ -51,7 +52,7 @@ def own_run(tmp_path_factory, compact_path):
 
 @pytest.fixture(scope="module")
 def pictures(own_run):
-    arguments = ["--run", str(own_run / "run.json"), "--tables-dir", str(own_run / "tables")]
+    arguments = ["--run", str(own_run / "run.json"), "--tables", *map(str, (own_run / "tables").iterdir())]
     draw([*arguments, "--figure", *FIGURES, "--output-dir", str(own_run / "figures")])
     return own_run / "figures"
 
@@ -93,6 +94,6 @@ def test_the_picture_says_how_they_were_asked(pictures):
 
 
 def test_a_run_of_another_suite_has_none(run_on_disk):
-    tables = load_tables(run_on_disk["run"], ["published", "own"], run_on_disk["tables"], run_on_disk["root"])
+    tables = load_tables(run_on_disk["run"], ["published", "own"], GivenFiles(run_on_disk["tables"].iterdir()))
     assert tables.own.empty
     assert "scores" not in tables.files

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from synthetic_run import FIGURES, LAST, build_arguments, score, scores_frame
+from synthetic_run import FIGURES, LAST, build_arguments, inputs_below, score, scores_frame
 
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.report.build import main as build
@@ -15,6 +15,7 @@ from workflow_scripts.report.page.explorer_data import shown_steps
 from workflow_scripts.report.page.report_inputs import read_inputs, read_json
 from workflow_scripts.report.page.sections import address_of
 from workflow_scripts.report.page.verdicts import direction, find_verdicts
+from workflow_scripts.storage.given_files import GivenFiles
 
 
 class Page(HTMLParser):
@@ -96,7 +97,7 @@ def test_every_figure_has_words_for_those_who_do_not_see_it(page):
 
 
 def test_verdicts_carry_the_numbers(run_on_disk, page_path):
-    inputs = read_inputs(run_on_disk["run"], run_on_disk["run_dir"], run_on_disk["root"], [])
+    inputs = read_inputs(run_on_disk["run"], run_on_disk["run_dir"], [], GivenFiles(inputs_below(run_on_disk)))
     texts = [verdict.text for verdict in find_verdicts(inputs)]
     end = f"{score('pocket_agreement', 2, LAST, 0):.3f}"[1:]
     start = f"Number agreement, zero-shot: acc rises from .500 at step 0 to {end} at step {LAST} for pocket-1m"

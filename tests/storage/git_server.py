@@ -1,6 +1,7 @@
 """A git server with git LFS on the loopback interface for tests: real ``git http-backend``, our own LFS batch API.
 
-Counts requests and injects faults into the LFS half. Asks for user and password when ``password`` is set.
+Counts requests and injects faults into the LFS half. Asks for user and password when ``password`` is set, and sends to
+another place what has ``moved``.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import re
 import subprocess
 import threading
@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.storage.loopback_server import LoopbackServer, QuietHandler, Served
+from workflow_scripts.git_process import git_environment
 
 JSON = {"Content-Type": "application/vnd.git-lfs+json"}
 
@@ -41,6 +42,8 @@ class GitServer(Served):
         self.root = root
         self.fault = LfsFault()
         self.password = ""
+        # Start of a path, and where its requests are sent instead.
+        self.moved: tuple[str, str] | None = None
         self.requests: list[tuple[str, str, str | None, str | None]] = []
         self.failed = 0
         self.guard = threading.Lock()
@@ -63,7 +66,11 @@ def git(folder: Path, *arguments: str) -> str:
     """Output of a git command with a fixed author."""
     who = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@e", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@e"}
     return subprocess.run(
-        ["git", "-C", str(folder), *arguments], check=True, capture_output=True, text=True, env={**os.environ, **who}
+        ["git", "-C", str(folder), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**git_environment(), **who},
     ).stdout.strip()
 
 
@@ -128,8 +135,11 @@ class Handler(QuietHandler):
             server.requests.append((self.command, self.path, self.headers.get("Range"), token))
         path = urlsplit(self.path).path
         expected = "Basic " + base64.b64encode(server.password.encode()).decode()
+        moved = server.moved
         if match := re.fullmatch(r"/objects/(.+\.git)/([0-9a-f]{64})", path):
             self.send_object(match[1], match[2])
+        elif moved and self.path.startswith(moved[0]):
+            self.reply(307, b"", {"Location": moved[1] + self.path.removeprefix(moved[0])})
         elif server.password and token != expected:
             self.reply(401, b"", {"WWW-Authenticate": 'Basic realm="git"'})
         elif match := re.fullmatch(r"/(.+\.git)/info/lfs/objects/batch", path):
@@ -198,7 +208,7 @@ class Handler(QuietHandler):
             "REMOTE_ADDR": "127.0.0.1",
         }
         done = subprocess.run(
-            ["git", "http-backend"], input=body, env={**os.environ, **gateway}, capture_output=True, check=True
+            ["git", "http-backend"], input=body, env={**git_environment(), **gateway}, capture_output=True, check=True
         )
         head, _, rest = done.stdout.partition(b"\r\n\r\n")
         pairs = [line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line]

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.storage.credentials import hide_secrets, public_url, refuse_tokens
+from workflow_scripts.storage.credentials import hide_secrets, public_url, refuse_secrets
 from workflow_scripts.storage.http.http_reader import origin
 from workflow_scripts.storage.records import record_path, write_record
 
@@ -28,12 +28,12 @@ def test_record_hides_tokens_and_passwords_of_the_command(tmp_path: Path, monkey
 @pytest.mark.parametrize("argument", [TOKEN, f"https://user:{TOKEN}@host/x", f"x={TOKEN}"])
 def test_tokens_in_arguments_are_refused_without_being_repeated(argument: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        refuse_tokens(["fine", argument])
+        refuse_secrets(["fine", argument])
     assert "abcdef" not in str(caught.value)
 
 
 def test_ordinary_names_are_not_taken_for_tokens() -> None:
-    refuse_tokens(["hf_hub", "EleutherAI/pythia-70m", "step1000", "hf_ckpt/main"])
+    refuse_secrets(["hf_hub", "EleutherAI/pythia-70m", "step1000", "hf_ckpt/main"])
 
 
 @pytest.mark.parametrize(

@@ -274,3 +274,27 @@ def test_a_list_with_all_hashes_is_taken_over_without_a_question(mirror: Path, t
     write_lock(known, [FileEntry("not/there.bin", None, None)])
     with pytest.raises(MissingInputError, match="not/there"):
         make_lock.main([*name, "--lock", str(known), "--output", str(asked)])
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12\n"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "pytorch_model.bin"])
+def test_a_pointer_in_place_of_a_models_file_is_never_a_success(name: str, tmp_path: Path) -> None:
+    """A mirror that was cloned without git LFS lists the pointers' own hashes, so nothing else would tell."""
+    folder, out = tmp_path / "mirror/models/org/m", tmp_path / "out"
+    folder.mkdir(parents=True)
+    for path in (name, "about-pointers.md"):
+        (folder / path).write_bytes(POINTER)
+    source = MirrorSource(tmp_path / "mirror", Repository("model", "org/m", "main"))
+    entries = [
+        FileEntry(path, len(POINTER), hashlib.sha256(POINTER).hexdigest()) for path in (name, "about-pointers.md")
+    ]
+    assert fetch_all(source, entries[1:], out)
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match=f"{name}: the source holds a git LFS pointer in place of the file"):
+            fetch_all(source, entries[:1], out)
+        assert not (out / name).exists()
+    (out / name).write_bytes(POINTER)
+    with pytest.raises(IntegrityError, match="git LFS pointer"):
+        fetch_all(source, entries[:1], out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,9 +49,6 @@ class Actor:
 
     def files(self) -> list[FileEntry]:
         return [FileEntry("x", len(CONTENT), SHA256)]
-
-    def prepare(self, entries: Sequence[FileEntry], folder: Path, parallel: int) -> None:
-        """Nothing."""
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         return CONTENT[offset : offset + length]

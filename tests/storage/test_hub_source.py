@@ -10,11 +10,12 @@ import pytest
 from tests.storage.fault_hub import Fault, FaultHub, commit_of, git_blob
 from workflow_scripts.errors import ConfigError, IntegrityError, TransferError, UnknownNameError
 from workflow_scripts.storage import make_lock
+from workflow_scripts.storage.credentials import is_private
 from workflow_scripts.storage.fetching.fetch_files import fetch_all, fetch_file
 from workflow_scripts.storage.http.retry import RetryPolicy
 from workflow_scripts.storage.lockfile import FileEntry, read_lock, write_lock
 from workflow_scripts.storage.sources.catalog import open_source
-from workflow_scripts.storage.sources.hub import checked_endpoint, may_have_token
+from workflow_scripts.storage.sources.hub import checked_endpoint
 from workflow_scripts.storage.sources.listing import known_files
 from workflow_scripts.storage.sources.source import Repository
 
@@ -197,9 +198,9 @@ def test_impossible_endpoints_are_refused_without_their_secrets(location: str) -
 
 
 def test_token_only_where_nobody_can_read_it() -> None:
-    assert may_have_token("https://mirror.example")
-    assert may_have_token("http://127.0.0.1:8000")
-    assert not may_have_token("http://mirror.example")
+    assert is_private("https://mirror.example")
+    assert is_private("http://127.0.0.1:8000")
+    assert not is_private("http://mirror.example")
 
 
 def test_token_from_file_is_used_and_can_be_switched_off(
@@ -215,6 +216,20 @@ def test_token_from_file_is_used_and_can_be_switched_off(
     with open_source("hub", hub.endpoint, DATA, QUICK) as source:
         source.read_range("small.json", 0, 2)
     assert {request.token for request in hub.requests} == {None}
+
+
+@pytest.mark.parametrize("end", ["\u00e4\u00f6\u00fc", " klmnopqrst", "\x01"])
+def test_token_that_is_none_is_one_line_and_not_repeated(
+    end: str, hub: FaultHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", f"hf_abcdefghijklmnopqrst{end}")
+    with (
+        open_source("hub", hub.endpoint, DATA, QUICK) as source,
+        pytest.raises(ConfigError, match="characters that no token has") as caught,
+    ):
+        source.files()
+    assert "hf_" not in str(caught.value)
+    assert hub.requests == []
 
 
 def test_lock_of_a_hub_repository_fetches_only_small_files(hub: FaultHub, tmp_path: Path) -> None:

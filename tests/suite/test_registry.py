@@ -1,9 +1,12 @@
 """The registry against the tables of the original README and the training specification."""
 
+import copy
+
 import pytest
 
 from workflow_scripts.errors import ConfigError, UnknownNameError
-from workflow_scripts.suite.registry import build_suite, load_suite, override, suite_names
+from workflow_scripts.suite.registry import NEEDED, SUITES, build_suite, load_suite, override, suite_names
+from workflow_scripts.suite.safe_yaml import load_yaml
 
 # Model table of the original README: size, layers, d_model, heads, d_head, batch in tokens, learning rate.
 README_TABLE = """
@@ -134,6 +137,17 @@ def test_every_suite_loads_and_its_models_are_whole(name):
         assert model.hidden_size % model.heads == 0
         assert model.dataset in suite.datasets
         assert model.steps[-1] == model.train_iterations * model.hub_steps_per_iteration
+
+
+@pytest.mark.parametrize("key", NEEDED)
+def test_a_number_that_no_part_of_the_file_states_is_named(key):
+    facts = copy.deepcopy(dict(load_yaml(SUITES / "pocket.yaml")))
+    facts["recipe"].pop(key, None)
+    for numbers in facts["sizes"].values():
+        numbers.pop(key, None)
+    facts["families"] = [{k: v for k, v in family.items() if "recipe" not in k} for family in facts["families"]]
+    with pytest.raises(ConfigError, match=rf"^suite pocket: model pocket-\S+ has no {key}; state it in 'recipe'"):
+        build_suite(facts)
 
 
 def test_two_families_cannot_make_one_model():

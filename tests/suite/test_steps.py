@@ -1,11 +1,13 @@
 """Steps: arithmetic against published totals, and the language of step expressions."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflow_scripts.errors import ConfigError
-from workflow_scripts.suite.steps import Step, hub_step_of_revision, parse_steps
+from workflow_scripts.errors import ConfigError, DataError
+from workflow_scripts.suite.steps import Step, hub_step_of_revision, parse_steps, require_every_step
 
 SUITE_GRID = (0, *(2**k for k in range(10)), *range(1000, 143001, 1000))
 
@@ -89,3 +91,15 @@ def test_revision_round_trip(hub):
 def test_a_list_of_known_steps_is_itself_in_order(steps):
     assert parse_steps(list(steps), SUITE_GRID) == tuple(sorted(steps))
     assert parse_steps(", ".join(map(str, steps)), SUITE_GRID) == tuple(sorted(steps))
+
+
+@given(st.integers(1, 1000), st.integers(2, 40), st.data())
+def test_a_log_of_steps_has_each_once(first, count, data):
+    steps = list(range(first, first + count))
+    require_every_step(steps, Path("m.csv"))
+    place = data.draw(st.integers(0, count - 1))
+    with pytest.raises(DataError, match=r"m\.csv: step .* follows step"):
+        require_every_step([*steps[: place + 1], *steps[place:]], Path("m.csv"))
+    if 0 < place < count - 1:
+        with pytest.raises(DataError, match="every step is expected once and in order"):
+            require_every_step([*steps[:place], *steps[place + 1 :]], Path("m.csv"))

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from workflow_scripts import cli
+from workflow_scripts.checkpoints.defect_table import known_defects
+from workflow_scripts.checkpoints.ledger_file import pinned_commits
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, StorageError, UnknownNameError
-from workflow_scripts.suite import arms, pinned_commits
+from workflow_scripts.suite import arms
 from workflow_scripts.suite.arms import Arm, iteration_at, start_iteration
 from workflow_scripts.suite.experiment_files import experiments_of, models_of
 from workflow_scripts.suite.registry import build_suite, load_suite
@@ -16,6 +18,7 @@ from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.suite.schema import check_schema, coerce_text
 from workflow_scripts.suite.steps import nearest
 from workflow_scripts.workflow import plan
+from workflow_scripts.workflow.checkpoints import leave_out_defects
 from workflow_scripts.workflow.tools import check, doctor, link_profiles, reference_page, unlock
 from workflow_scripts.workflow.tools.check import load_run_file
 
@@ -31,7 +34,7 @@ def settings(root):
 
 
 def run_with(settings, **changes):
-    return load_run(check.merge(settings, changes))
+    return leave_out_defects(load_run(check.merge(settings, changes)))
 
 
 # What the programs say
@@ -274,11 +277,11 @@ def test_tables_that_are_none(tmp_path, content, error, words):
     if content is not None:
         table.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(error, match=words):
-        pinned_commits.known_defects(str(table))
+        known_defects(str(table))
 
 
 def test_without_a_ledger_nothing_is_pinned(tmp_path):
-    assert pinned_commits.pinned_commits(str(tmp_path / "absent.tsv")) == {}
+    assert pinned_commits(str(tmp_path / "absent.tsv")) == {}
 
 
 @pytest.mark.parametrize(
@@ -305,6 +308,9 @@ def test_what_a_schema_refuses(content, words):
         ("null", {"type": "string"}, "null"),
         ("a, b", {"type": "array"}, ["a", "b"]),
         ("{a: 1}", {"type": "object"}, {"a": 1}),
+        ("1e-3", {"type": "number"}, 0.001),
+        ("1e3", {"type": ["integer", "null"]}, 1000),
+        ("1e-3", {"type": "integer"}, "1e-3"),
     ],
 )
 def test_text_from_the_command_line_becomes_what_the_schema_asks_for_or_stays(text, kind, value):

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 import torch
+import torch._dynamo.utils
 import torch.distributed.checkpoint
 import torch.distributed.fsdp
 import torch.distributed.tensor
@@ -30,12 +31,23 @@ def free_port() -> str:
         return str(listener.getsockname()[1])
 
 
+def note_compiled(run: Path) -> None:
+    """Add a line to ``<run>.compiled``: how many graphs the compiler made since the last call."""
+    stats = torch._dynamo.utils.counters["stats"]
+    with run.with_name(f"{run.name}.compiled").open("a") as file:
+        file.write(f"{stats['unique_graphs']}\n")
+    stats.clear()
+
+
 def work(rank: int, world: int, commands: list[list[str]], ports: list[str]) -> int:
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1")
     for command, port in zip(commands, ports, strict=True):
         os.environ["MASTER_PORT"] = port
+        torch._dynamo.reset()
         code = cli.run(retrain.main, command)
+        if rank == 0:
+            note_compiled(Path(command[command.index("--output-dir") + 1]))
         if code:
             return code
     return 0

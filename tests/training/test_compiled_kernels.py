@@ -43,9 +43,9 @@ def test_compiled_kernels_give_the_same_curve_alone_replicated_and_sharded(bench
 
     Alone; DDP and FSDP2 with two; stopped on two, replicated, and going on sharded..
     """
-    retrain.main(bench.command("eager"))
-    alone = bench.together(1, bench.command("alone", *COMPILED))
+    alone = bench.together(1, bench.command("eager"), bench.command("alone", *COMPILED))
     assert alone.returncode == 0, alone.stderr
+    assert bench.compiled("eager") == [0]
     ddp, fsdp = ("--parallel", "ddp", *COMPILED), ("--parallel", "fsdp", *COMPILED)
     two = bench.together(
         2,
@@ -57,7 +57,7 @@ def test_compiled_kernels_give_the_same_curve_alone_replicated_and_sharded(bench
     assert two.returncode == 0, two.stderr
     for run in ("alone", "ddp", "fsdp", "moved"):
         assert bench.curve(run) == pytest.approx(bench.curve("eager"), rel=1e-5), run
-        assert bench.curve(run).tolist() != bench.curve("eager").tolist(), f"{run} was not compiled"
+        assert min(bench.compiled(run)) > 0, f"{run} was not compiled"
         assert RunState.read(step_folder(tmp_path / run, 8) / STATE).kernels == "compiled"
 
 
@@ -76,6 +76,6 @@ def test_compiled_bfloat16_follows_the_eager_one_and_goes_on_to_the_same_bits(be
     seen, wanted = bench.curve("whole"), bench.curve("eager")
     assert seen[:, 2] == pytest.approx(wanted[:, 2], rel=5e-4)
     assert seen[:, 3] == pytest.approx(wanted[:, 3], rel=5e-3)
-    assert seen.tolist() != wanted.tolist(), "it was not compiled"
+    assert min(bench.compiled("whole") + bench.compiled("parts")) > 0, "it was not compiled"
     assert digest(tmp_path / "parts", 8) == digest(tmp_path / "whole", 8)
     assert bench.curve("parts").tolist() == seen.tolist()

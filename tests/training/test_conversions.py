@@ -278,6 +278,111 @@ def test_what_is_not_the_model_is_refused(reference, tmp_path, capfd, change, me
     assert not (tmp_path / "back/model.safetensors").exists()
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_the_names_of_todays_gpt_neox_are_read(folder, tmp_path, ranks):
+    """Since September 2024 the two matrices of the MLP are called linear1 and linear2."""
+    assert to_neox(folder, tmp_path / "neox", ranks) == 0
+    renamed = 0
+    for path in (tmp_path / "neox/global_step64").glob("layer_*.pt"):
+        content = {name: tensor.clone() for name, tensor in load(path).items()}
+        names = {name: name.replace("dense_h_to_4h", "linear1").replace("dense_4h_to_h", "linear2") for name in content}
+        renamed += sum(old != new for old, new in names.items())
+        torch.save({names[name]: tensor for name, tensor in content.items()}, path)
+    assert renamed == 4 * MODEL.layers * ranks
+    assert run("--to", "hf", "--input", tmp_path / "neox", "--output", tmp_path / "back") == 0
+    assert same(load_file(folder / "model.safetensors"), load_file(tmp_path / "back/model.safetensors"))
+
+
+def rename(content, before, after):
+    content[after] = content.pop(before)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: (rename(c, "input_layernorm.weight", "input_layernorm.scale"), c.pop("input_layernorm.bias")),
+         "RMSNorm, which has a scale and no bias"),
+        (lambda c: rename(c, "mlp.dense_h_to_4h.weight", "mlp.w1.weight"), "the gated MLP of LLaMA"),
+        (lambda c: c.update({"mlp.linear1.weight": torch.zeros(1)}), "has unexpected mlp.linear1.weight"),
+    ],
+)  # fmt: skip
+def test_fault_41_weights_of_another_network(reference, tmp_path, capfd, change, message):
+    """Weights with RMSNorm or a gated MLP: refused with that reason, not with a guess at the number of layers."""
+    assert damaged(tmp_path, reference, change) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert "number of layers" not in error or "unexpected" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_attention_heads": 8}, "num_attention_heads is '8', the recipe of pocket-90k has 4"),
+        ({"rotary_pct": 0.5, "rope_parameters": None}, "rotary_pct is '0.5'"),
+        ({"use_parallel_residual": False}, "use_parallel_residual is 'False'"),
+        ({"use_parallel_residual": "true"}, "use_parallel_residual is 'true'"),
+        ({"attention_bias": False}, "attention_bias is 'False'"),
+    ],
+)
+def test_a_config_that_says_another_network_is_refused(reference, tmp_path, capfd, change, message):
+    """The shapes of the weights say nothing about heads, rotary share or the residual path."""
+    reference.save_pretrained(tmp_path / "hf")
+    path = tmp_path / "hf/config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert to_neox(tmp_path / "hf", tmp_path / "neox", 1) == 2
+    assert message in capfd.readouterr().err
+    assert not (tmp_path / "neox").exists()
+
+
+def user_files(folder):
+    """The shape of the model in two files, with a training that is not done here."""
+    shape = {
+        "num-layers": MODEL.layers,
+        "hidden-size": MODEL.hidden_size,
+        "num-attention-heads": MODEL.heads,
+        "seq-length": MODEL.sequence_length,
+        "pos-emb": "rotary",
+        "rotary-pct": 0.25,
+        "no-weight-tying": True,
+        "gpt-j-residual": True,
+        "make_vocab_size_divisible_by": MODEL.vocab_size,
+    }
+    (folder / "mine.yml").write_text(json.dumps(shape))
+    (folder / "local.yml").write_text(json.dumps({"optimizer": {"type": "Lion"}, "hidden-dropout": 0.1, "save": "c"}))
+    return folder / "mine.yml", folder / "local.yml"
+
+
+def test_the_files_of_a_user_name_the_model(folder, tmp_path, capfd):
+    assert to_neox(folder, tmp_path / "neox", 1) == 0
+    files = user_files(tmp_path)
+    words = ["--to", "hf", "--input", tmp_path / "neox", "--output", tmp_path / "back", "--config", *files]
+    assert cli.run(convert.main, list(map(str, words))) == 2
+    assert "--config needs --vocab-entries" in capfd.readouterr().err
+    assert cli.run(convert.main, list(map(str, [*words, "--vocab-entries", MODEL.vocab_size]))) == 0
+    assert same(load_file(folder / "model.safetensors"), load_file(tmp_path / "back/model.safetensors"))
+    config = json.loads((tmp_path / "back/config.json").read_text())
+    dtype = config.pop("torch_dtype")
+    assert config == {k: v for k, v in model_config(recipe_of(MODEL), dtype).items() if k != "torch_dtype"}
+    (tmp_path / "local.yml").write_text('{"norm": "rmsnorm"}')
+    assert cli.run(convert.main, list(map(str, [*words, "--vocab-entries", MODEL.vocab_size]))) == 2
+    assert "norm is 'rmsnorm'; only 'layernorm' is done here" in capfd.readouterr().err
+
+
+def test_a_recipe_names_the_model_in_both_directions(folder, tmp_path, capfd):
+    recipe = tmp_path / "r.json"
+    recipe.write_text(json.dumps(recipe_of(MODEL).to_json()))
+    ways = {"neox": folder, "hf": tmp_path / "made-neox"}
+    for layout, source in ways.items():
+        words = ["--to", layout, "--input", source, "--output", tmp_path / f"made-{layout}", "--recipe", recipe]
+        assert cli.run(convert.main, list(map(str, words))) == 0
+    assert same(load_file(folder / "model.safetensors"), load_file(tmp_path / "made-hf/model.safetensors"))
+    words = ["--to", "neox", "--input", folder, "--output", tmp_path / "x", "--config", *user_files(tmp_path)]
+    assert cli.run(convert.main, list(map(str, [*words, "--vocab-entries", "512"]))) == 2
+    assert "give --recipe" in capfd.readouterr().err
+    assert cli.run(convert.main, list(map(str, words[:6]))) == 2
+    assert "by one of --suite with --model, --recipe, --config" in capfd.readouterr().err
+
+
 class Attack:
     def __reduce__(self):
         return os.mkdir, ("pwned",)

@@ -16,10 +16,12 @@ import pytest
 from training_runs import digest, timeless, write_data
 
 from workflow_scripts import cli
+from workflow_scripts.errors import DataError
 from workflow_scripts.training import retrain
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.run import checkpoint
 from workflow_scripts.training.run.finished_files import WORKING
+from workflow_scripts.training.run.training_log import read_metrics
 
 
 @pytest.fixture
@@ -188,7 +190,10 @@ def test_kill_minus_nine_and_resume_give_the_same_bits(view: Path, recipe_file: 
 
 
 @pytest.mark.slow
-def test_a_signal_writes_a_checkpoint_and_ends(view: Path, recipe: Recipe, recipe_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_writes_a_checkpoint_and_ends(
+    view: Path, recipe: Recipe, recipe_file: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     run = tmp_path / "run"
     long = {**recipe.to_json(), "train_iterations": 100_000, "lr_decay_iterations": 100_000}
     recipe_file.write_text(json.dumps(long))
@@ -196,13 +201,47 @@ def test_a_signal_writes_a_checkpoint_and_ends(view: Path, recipe: Recipe, recip
     with subprocess.Popen(program, stderr=subprocess.PIPE, text=True) as process:
         while not (run / WORKING / "step8").is_dir() and process.poll() is None:
             time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         _, told = process.communicate(timeout=60)
     assert process.returncode == cli.INTERRUPTED
     last = checkpoint.resumable_step(run / WORKING)
     assert last is not None
     assert f"checkpoint of step {last} is written" in told
     assert len(timeless(run / WORKING)) == last
+
+
+def test_a_second_trainer_in_the_same_folder_is_refused(
+    view: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trainer that outlived its Snakemake holds the folder; whoever comes second is told its process and machine."""
+    monkeypatch.setattr(retrain, "PATIENCE_SECONDS", 0.2)
+    run = tmp_path / "run"
+    with retrain.sole_writer(run):
+        assert cli.run(retrain.main, command(recipe_file, view, run)) == cli.USER_ERROR
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"held by process {os.getpid()} on " in error
+    assert not run.exists()
+    retrain.main(command(recipe_file, view, run))
+    assert len(timeless(run)) == 20
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".lock")] == []
+
+
+def test_of_several_processes_the_first_holds_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with retrain.sole_writer(tmp_path / "run"):
+        monkeypatch.setenv("RANK", "1")
+        with retrain.sole_writer(tmp_path / "run"):
+            pass
+
+
+@pytest.mark.parametrize("fault", ["doubled", "missing", "words"])
+def test_a_log_that_two_trainers_wrote_is_refused(view: Path, recipe_file: Path, tmp_path: Path, fault: str) -> None:
+    retrain.main(command(recipe_file, view, tmp_path / "run", "--stop-at", "8"))
+    log = tmp_path / "run" / WORKING / checkpoint.METRICS
+    head, *lines = log.read_text().splitlines(keepends=True)
+    changed = {"doubled": [*lines[:5], *lines[3:]], "missing": lines[:3] + lines[4:], "words": [*lines, "9,x\n"]}
+    log.write_text("".join([head, *changed[fault]]))
+    with pytest.raises(DataError, match=r"metrics\.csv: (step 4 follows step 5|step 5 follows step 3|line 10 is not)"):
+        read_metrics(log)
 
 
 BAD = [

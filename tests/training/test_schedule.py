@@ -82,6 +82,36 @@ def test_without_warmup_the_first_step_has_the_peak() -> None:
         assert learning_rate(recipe, 0) == pytest.approx(recipe.learning_rate, rel=1e-12)
 
 
+# (steps taken, decay iterations, warm-up share, share of the peak) with a floor of a tenth, computed by the class
+# AnnealingLR of GPT-NeoX itself at tag v1.0 and commits eda5aae4 (2023-08) and 19f294d5 (2026-05).
+OUTSIDE = {
+    "neox_v1": [(150, 100, 0.1, 0.1), (0, 50, 0.01, 0.0), (45, 100, 0.6, 0.6666666666666666)],
+    "neox_2023_08": [
+        (120, 100, 0.01, 0.18762838411102356),
+        (150, 100, 0.1, 0.6281416799501185),
+        (190, 100, 0.1, 1.0),
+        (0, 50, 0.01, 0.0),
+        (1, 50, 0.01, 0.9997734440724333),
+        (45, 100, 0.6, 0.75),
+    ],
+    "neox_2026_05": [(150, 100, 0.1, 0.6281416799501185), (0, 50, 0.01, 2.0), (1, 50, 0.01, 0.9997734440724333)],
+}
+
+
+@pytest.mark.parametrize("schedule", OUTSIDE)
+def test_rates_outside_the_range_are_those_of_the_original(schedule: str) -> None:
+    """Beyond the decay, below one iteration of warm-up, and with more warm-up than decay."""
+    for taken, total, share, expected in OUTSIDE[schedule]:
+        recipe = dataclasses.replace(
+            pythia(schedule),
+            lr_decay_iterations=total,
+            warmup_fraction=share,
+            learning_rate=1.0,
+            min_learning_rate=0.1,
+        )
+        assert learning_rate(recipe, taken) == pytest.approx(expected, rel=1e-12), (taken, total, share)
+
+
 def test_first_overflow_only_spends_hysteresis() -> None:
     scale = LossScale().after(True)
     assert (scale.scale, scale.hysteresis) == (4096.0, 1)

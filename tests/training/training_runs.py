@@ -132,5 +132,9 @@ class Bench:
                 pytest.fail(f"{world} processes did not end in {PATIENCE} s:\n{process.communicate()[1][-9000:]}")
         return subprocess.CompletedProcess(process.args, process.returncode, None, told)
 
+    def compiled(self, run: str) -> list[int]:
+        """Graphs that torch's compiler made in the first process of each command of the run."""
+        return [int(line) for line in (self.folder / f"{run}.compiled").read_text().split()]
+
     def curve(self, run: str) -> np.ndarray:
         return np.array(timeless(self.folder / run))

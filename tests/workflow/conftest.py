@@ -22,6 +22,7 @@ def plan(root, tmp_path, monkeypatch):
         (tmp_path / name).symlink_to(root / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", os.environ["PATH"])
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
 
     def make(targets=(), configfile=None, **config):
         files = [Path(root / configfile)] if configfile else []

@@ -1,5 +1,6 @@
 """The brief logger: a failing job is one readable block with the end of its log, and nothing else is lost."""
 
+import importlib
 import logging
 import os
 import subprocess
@@ -39,19 +40,36 @@ def test_a_failing_job_is_a_block_with_the_end_of_its_log(root, tmp_path):
     assert "\n".join(block) in outcome.stderr
     assert outcome.stderr.count("FAILED") == 1
     assert "run: " in outcome.stderr
+    assert "CalledProcessError" not in outcome.stderr, "the program's own line says more"
     assert len(outcome.stderr.splitlines()) < 12, outcome.stderr
 
 
 @pytest.fixture
-def handler(capsys):
+def plugin(root, monkeypatch):
+    monkeypatch.syspath_prepend(root / "workflow_scripts" / "snakemake_plugins")
+    module = importlib.import_module("snakemake_logger_plugin_brief")
+    monkeypatch.setattr(module.LogHandler, "made", False)
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    return module
+
+
+@pytest.fixture
+def make(plugin, monkeypatch, tmp_path, capsys):
+    """A handler as the command line ``snakemake *words`` gets it, in an empty folder."""
     from snakemake.settings.types import OutputSettings
 
-    sys.path.insert(0, "workflow_scripts/snakemake_plugins")
-    try:
-        from snakemake_logger_plugin_brief import LogHandler
-    finally:
-        sys.path.pop(0)
-    return LogHandler(OutputSettings(), None)
+    monkeypatch.chdir(tmp_path)
+
+    def made(*words, **settings):
+        monkeypatch.setattr(sys, "argv", ["snakemake", *words])
+        return plugin.LogHandler(OutputSettings(**settings), None)
+
+    return made
+
+
+@pytest.fixture
+def handler(make):
+    return make("-c2")
 
 
 def record(level=logging.INFO, message="", **extra):
@@ -65,6 +83,17 @@ def test_progress_names_the_newest_job(handler, capsys):
     handler.emit(record(event=LogEvent.PROGRESS, done=10, total=20))
     assert "50% 10 jobs" in (line := capsys.readouterr().err)
     assert "train_model model=pocket-1m" in line
+
+
+def test_another_attempt_is_told_and_its_failure_is_a_block_of_its_own(handler, capsys):
+    started = {"event": LogEvent.JOB_INFO, "jobid": 7, "rule_name": "train_model", "wildcards": {"model": "a"}}
+    failed = {"event": LogEvent.JOB_ERROR, "jobid": 7, "rule_name": "train_model", "log": []}
+    for events in ((started, failed, failed), (started, failed)):
+        for event in events:
+            handler.emit(record(logging.ERROR, **event))
+        handler.emit(record(logging.INFO, "Trying to restart job 7."))
+    block = ["FAILED train_model model=a", "trying again: train_model model=a"]
+    assert capsys.readouterr().err.splitlines() == block * 2
 
 
 def test_warnings_without_a_job_are_shown_and_chatter_is_not(handler, capsys):
@@ -82,6 +111,105 @@ def test_an_error_of_the_whole_run_is_shown_with_our_advice_where_snakemakes_is_
     assert "make unlock" in second
 
 
+def test_of_several_logs_the_first_with_a_text_is_shown_and_all_are_named(handler, capsys, tmp_path):
+    for name, text in (("empty", ""), ("own", "error: x\n"), ("slurm", "much else\n")):
+        (tmp_path / name).write_text(text)
+    handler.emit(record(logging.ERROR, event=LogEvent.JOB_ERROR, rule_name="x", log=["empty", "own", "slurm"]))
+    said = ["FAILED x", "  error: x", "  whole log: empty", "  whole log: own", "  whole log: slurm"]
+    assert capsys.readouterr().err.splitlines() == said
+
+
 def test_a_missing_log_is_said(handler, capsys):
     handler.emit(record(logging.ERROR, event=LogEvent.JOB_ERROR, rule_name="x", log=["no/such.log"]))
     assert "(no log: No such file or directory)" in capsys.readouterr().err
+
+
+def test_an_empty_log_on_a_full_disk_is_told_from_an_empty_log(handler, plugin, capsys, tmp_path, monkeypatch):
+    (tmp_path / "x.log").touch()
+    assert plugin.tail(tmp_path / "x.log") == ["(the log is empty)"]
+    free = os.statvfs(tmp_path)
+    full = os.statvfs_result([*free[:4], 0, *free[5:]])
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    assert plugin.tail(tmp_path / "x.log") == [f"error: {tmp_path}: the disk is full; free some space and run again"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("OSError in file x:\n[Errno 28] No space left on device\n", ".snakemake: the disk is full; free some space"),
+        ("FileNotFoundError: [Errno 2] No such file or directory: '/a b'", "/a b: no such file or folder"),
+        ("WorkflowError:\nmetadata ([Errno 122] Disk quota exceeded). Please", ".snakemake: the disk quota is used up"),
+        (
+            "PermissionError: [Errno 13] Permission denied: '/home/me/.cache'",
+            "; set HOME, which is /home/me, to a folder",
+        ),
+    ],
+)
+def test_what_the_operating_system_says_to_snakemake_is_one_line(handler, capsys, monkeypatch, text, line):
+    monkeypatch.setenv("HOME", "/home/me")
+    handler.emit(record(logging.ERROR, text, event=LogEvent.ERROR, exception="OSError"))
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert line in said
+    assert said.count("\n") == 1
+
+
+def test_a_run_with_nothing_to_do_says_so(handler, capsys):
+    handler.emit(record(logging.INFO, "Nothing to be done (all requested files are present and up to date)."))
+    assert capsys.readouterr().err.startswith("Nothing to be done")
+
+
+def test_a_quiet_run_says_only_what_fails(make, capsys):
+    from snakemake.settings.types import Quietness
+
+    handler = make("-c2", "--quiet", quiet={Quietness.PROGRESS})
+    handler.emit(record(event=LogEvent.PROGRESS, done=10, total=20))
+    assert capsys.readouterr().err == ""
+    handler.emit(record(logging.ERROR, event=LogEvent.JOB_ERROR, rule_name="x", log=[]))
+    assert capsys.readouterr().err == "FAILED x\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        (["-n"], {"dryrun": True}),
+        (["--lint"], {}),
+        (["-c1", "-p"], {"printshellcmds": True}),
+        (["-c1", "--verbose"], {"verbose": True}),
+    ],
+)
+def test_who_asks_to_see_more_gets_snakemakes_own_lines(make, capsys, words, settings):
+    handler = make(*words, **settings)
+    handler.emit(record(logging.INFO, "Job stats: ..."))
+    handler.emit(record(event=LogEvent.PROGRESS, done=10, total=20))
+    said = capsys.readouterr().err
+    assert "Job stats: ..." in said
+    assert "10 of 20 steps (50%) done" in said
+    assert "run: " not in said
+
+
+def test_a_configuration_is_read_strictly_before_snakemake_reads_it(make, capsys, tmp_path):
+    (tmp_path / "twice.yaml").write_text("run: a\nrun: b\n")
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text("run: good\n")
+    for words in (["-c1", "--configfile", "twice.yaml"], ["-n", "--configfile", "config/config.yaml", "twice.yaml"]):
+        with pytest.raises(SystemExit) as ended:
+            make(*words)
+        assert ended.value.code == 2
+        assert capsys.readouterr().err.startswith("error: twice.yaml: key 'run' ")
+    (tmp_path / "config" / "config.yaml").write_text("run: [\n")
+    with pytest.raises(SystemExit):
+        make("-c1")
+    assert capsys.readouterr().err.startswith("error: config/config.yaml: line 2: ")
+
+
+def test_a_run_without_this_logger_still_reports_failed_jobs(plugin, make, capsys, monkeypatch):
+    other, words = logging.Logger("other"), ["snakemake", "-c1"]
+    plugin.listen(other, ["snakemake", "-n"])
+    assert other.handlers == []
+    plugin.listen(other, words)
+    other.handle(record(logging.ERROR, "Snakemake's own", event=LogEvent.JOB_ERROR, rule_name="x", log=["no.log"]))
+    other.handle(record(logging.INFO, "Snakemake's own"))
+    assert capsys.readouterr().err == "FAILED x\n  (no log: No such file or directory)\n  whole log: no.log\n"
+    plugin.listen(other, words)
+    assert len(other.handlers) == 1, "one is enough"

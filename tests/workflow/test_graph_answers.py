@@ -1,14 +1,14 @@
-"""What the rules are told about a run that trains, one from a Hub and one of a mirror: inputs and arguments."""
+"""What the rules are told about data sets and published results."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
-from workflow_scripts.workflow.graph import PUBLISHED_TABLE, Graph
+from workflow_scripts.workflow.dataset import data_files
+from workflow_scripts.workflow.published import PUBLISHED_TABLE, source_arguments
 from workflow_scripts.workflow.tools import check
 
 
@@ -17,65 +17,20 @@ def in_the_checkout(root, monkeypatch):
     monkeypatch.chdir(root)
 
 
-def graph_of(file, **changes):
-    settings = load_yaml(Path("config/config.yaml"))
-    for one in (load_yaml(Path(file)) if file else {}, changes):
-        settings = check.merge(settings, one)
-    return Graph(load_run(settings))
+def run_with(**changes):
+    return load_run(check.merge(load_yaml(Path("config/config.yaml")), changes))
 
 
-@pytest.fixture
-def trained():
-    return graph_of(None, models=["pocket-90k"])
-
-
-@pytest.fixture
-def from_hub():
-    return graph_of("config/runs/one-pythia-model.yaml")
-
-
-def test_only_checkpoints_from_a_hub_are_held_to_the_ledger(tmp_path, monkeypatch):
-    ledger = tmp_path / "ledger.tsv"
-    ledger.write_text("model\tstep\tcommit\npythia-70m-deduped\t8\tabc\npocket-90k\t8\tdef\n")
-    monkeypatch.setattr(layout, "LEDGER", str(ledger))
-    from_hub = graph_of("config/runs/one-pythia-model.yaml")
-    assert from_hub.pinned_commit(SimpleNamespace(model="pythia-70m-deduped", step="8")) == "abc"
-    assert from_hub.pinned_commit(SimpleNamespace(model="pythia-70m-deduped", step="16")) == ""
-    assert from_hub.ledger_arguments() == ["--ledger", str(ledger)]
-    trained = graph_of(None, models=["pocket-90k"])
-    assert trained.pinned_commit(SimpleNamespace(model="pocket-90k", step="8")) == ""
-    assert trained.ledger_arguments() == []
-
-
-def test_only_models_that_are_trained_here_are_published_here(trained, from_hub):
-    assert trained.published_models() == ["results/mirror/models/pocket/pocket-90k/published.json"]
-    assert trained.published_model() == ["results/mirror/models/pocket/{model}/published.json"]
-    assert from_hub.published_models() == from_hub.published_model() == from_hub.trained() == []
-
-
-def test_own_tasks_are_an_argument_only_where_there_are_some(trained):
-    assert trained.task_folders() == []
-    own = graph_of(None, evaluation={"include_path": ["a", "b"]})
-    assert own.task_folders() == ["--include-path", "a", "b"]
-
-
-def test_a_limit_of_documents_is_an_argument_only_where_there_is_one(trained):
-    assert trained.limit_arguments() == []
-    assert graph_of(None, evaluation={"limit": 7}).limit_arguments() == ["--limit", "7"]
-
-
-def test_the_joined_file_is_made_when_it_is_asked_for(trained):
-    names = ["verified.json", "index_maps/index_maps.json", "batches/samples.jsonl"]
+def test_the_joined_file_is_made_when_it_is_asked_for():
     folder = layout.dataset_folder("pocket", "standard")
-    assert trained.data_targets() == [f"{folder}/{name}" for name in names]
-    joined = graph_of(None, models=["pocket-90k"], dataset={"joined": True})
-    assert joined.data_targets() == [f"{folder}/{name}" for name in (*names, "joined/pocket_text_document.bin")]
-
-
-def test_stock_lm_eval_scores_the_last_checkpoint_of_the_first_model_too(trained, from_hub):
-    assert trained.sample_checkpoint() == [layout.checkpoint_folder("pocket-90k", trained.run.steps["pocket-90k"][-1])]
-    assert from_hub.sample_checkpoint() == [layout.checkpoint_folder("pythia-70m-deduped", 143_000)]
-    assert graph_of("config/runs/published.yaml").sample_checkpoint() == []
+    plain, joined = (
+        set(data_files(run_with(models=["pocket-90k"], dataset={"joined": asked}))) for asked in (False, True)
+    )
+    assert {
+        f"{folder}/{name}" for name in ("verified.json", "index_maps/index_maps.json", "batches/samples.jsonl")
+    } <= plain
+    made = {f"{folder}/joined/pocket_text_document.{end}" for end in ("bin", "idx", "joined.json")}
+    assert joined - plain == made
 
 
 @pytest.mark.parametrize(
@@ -94,4 +49,4 @@ def test_stock_lm_eval_scores_the_last_checkpoint_of_the_first_model_too(trained
     ],
 )
 def test_published_results_come_from_the_table_a_folder_or_a_download(published, expected):
-    assert graph_of(None, published=published).published_arguments() == expected
+    assert source_arguments(run_with(published=published)) == expected

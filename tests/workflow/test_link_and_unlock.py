@@ -1,6 +1,10 @@
 """Links for profiles and what is done before a killed run's lock is removed."""
 
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workflow_scripts.errors import StorageError
 from workflow_scripts.workflow.tools import link_profiles, unlock
@@ -9,7 +13,7 @@ from workflow_scripts.workflow.tools import link_profiles, unlock
 def test_linking_twice_changes_nothing_and_names_every_profile(root, tmp_path):
     lines = list(link_profiles.link_all(root, tmp_path))
     assert {line.split(": ")[1] for line in lines} == {"linked"}
-    assert {path.name for path in tmp_path.iterdir()} >= {"local", "slurm", "slurm-offline", "kubernetes"}
+    assert {path.name for path in tmp_path.iterdir()} == {"local", "slurm", "slurm-offline", "kubernetes"}
     assert (tmp_path / "slurm" / "profile.v9+.yaml").is_file()
     assert list(link_profiles.link_all(root, tmp_path)) == []
 
@@ -76,6 +80,19 @@ def test_only_unfinished_jobs_of_this_folder_are_ours(tmp_path):
     assert [job.number for job in unlock.read_queue("\n".join(lines), tmp_path)] == ["1", "2"]
 
 
+@pytest.mark.parametrize("other", ["", "CLUSTER: alpha", "slurm_load_jobs error", "x|pythia_ab|RUNNING|{}", "6|a|b"])
+def test_lines_that_are_no_jobs_are_passed_over(other, tmp_path):
+    """squeue puts an empty line between the clusters of SLURM_CLUSTERS, and older releases a heading."""
+    job = f"1|pythia_ab|RUNNING|{tmp_path}"
+    text = f"{job}\n{other.format(tmp_path)}\n{job}\n"
+    assert [job.number for job in unlock.read_queue(text, tmp_path)] == ["1", "1"]
+
+
+@given(st.text())
+def test_no_text_of_squeue_is_a_traceback(text):
+    assert unlock.read_queue(text, Path("/none/such")) == []
+
+
 def test_without_slurm_there_are_no_jobs(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert unlock.queued(tmp_path) == []
@@ -90,3 +107,22 @@ def test_a_queue_that_does_not_answer_stops_the_unlocking_where_jobs_went_to_a_c
     (tmp_path / unlock.SLURM_LOGS).mkdir(parents=True)
     with pytest.raises(StorageError, match="no controller"):
         unlock.queued(tmp_path)
+
+
+def test_a_program_that_outlived_its_run_is_named(tmp_path):
+    place, processes = tmp_path / "place", tmp_path / "proc"
+    process(processes, "20", place, "python", "-m", "workflow_scripts.workflow.tools.unlock")
+    process(processes, "21", tmp_path, "python", "-m", "workflow_scripts.training.retrain")
+    process(processes, "22", place, "python", "-m", "workflow_scripts.training.retrain")
+    process(processes, "23", place, "vim", "workflow_scripts.training.retrain")
+    (processes / "20" / "environ").write_bytes(b"")
+    (processes / "21" / "environ").write_bytes(b"")
+    (processes / "22" / "environ").write_bytes(b"HOME=/\0SLURM_JOB_ID=7\0")  # ended with its job
+    (processes / "23" / "environ").write_bytes(b"")
+    assert unlock.living_program(place, processes) == ""
+    unlock.refuse_while_alive(place, processes)
+    process(processes, "24", place, "python", "-u", "-m", "torch.distributed.run", "--module",
+            "workflow_scripts.training.retrain")  # fmt: skip
+    (processes / "24" / "environ").write_bytes(b"HOME=/\0")
+    with pytest.raises(StorageError, match=r"alive here .process 24, workflow_scripts\.training\.retrain, on"):
+        unlock.refuse_while_alive(place, processes)

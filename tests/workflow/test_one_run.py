@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def test_who_runs_no_job_is_let_through(tmp_path, words):
     one_run.claim(tmp_path, RUN)
     one_run.claim(tmp_path, ["/env/lib/snakemake/__main__.py", *words])
     one_run.claim(tmp_path, ["/env/bin/pytest"])
-    assert len(one_run.HELD) == 1
+    assert len(one_run.HELD) == 2  # of the folder and of its results, by the first
 
 
 def test_the_lock_ends_with_its_process_and_a_killed_run_is_named(tmp_path):
@@ -83,3 +84,41 @@ def test_a_file_that_says_nothing_is_no_obstacle(tmp_path):
     assert one_run.read_holder(tmp_path) is None
     one_run.claim(tmp_path, RUN)
     assert one_run.read_holder(tmp_path).process == os.getpid()
+
+
+def test_two_checkouts_that_share_one_results_folder_exclude_each_other(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    (first / "results").mkdir(parents=True)
+    second.mkdir()
+    (second / "results").symlink_to(first / "results")
+    one_run.claim(first, RUN)
+    with pytest.raises(StorageError) as caught:
+        one_run.claim(second, RUN)
+    assert f"{first / 'results'}: a run is alive here (process {os.getpid()} on " in str(caught.value)
+    assert f", in {first})" in re.sub(r"started [-0-9]+ [:0-9]+ in", "started, in", str(caught.value))
+    with pytest.raises(StorageError, match="alive"):
+        one_run.refuse_while_held(second)
+    while one_run.HELD:
+        os.close(one_run.HELD.pop())
+    one_run.claim(second, RUN)
+
+
+@pytest.mark.parametrize(("ignored", "ending"), [(False, -signal.SIGTERM), (True, 0)])
+def test_a_lost_login_ends_a_run_as_sigterm_does_but_not_under_nohup(tmp_path, ignored, ending):
+    code = (
+        "import os, signal, pathlib; from workflow_scripts.workflow.tools import one_run;"
+        f"{ignored} and signal.signal(signal.SIGHUP, signal.SIG_IGN);"
+        f"one_run.claim(pathlib.Path({str(tmp_path)!r}), {RUN!r}); os.kill(os.getpid(), signal.SIGHUP)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == ending
+
+
+def test_a_folder_that_takes_no_byte_is_refused_in_one_line(tmp_path, monkeypatch):
+    """Snakemake ends in a traceback when it cannot write to .snakemake, so its folder is tried first."""
+
+    def refuse(handle, content, offset):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(StorageError, match=r"^\.snakemake: the disk is full; free some space"):
+        one_run.claim(tmp_path, RUN)

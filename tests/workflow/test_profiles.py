@@ -1,12 +1,21 @@
 """Profiles name options and rules that exist, and say nothing about a result."""
 
+import importlib.util
 import warnings
 
 import pytest
 import yaml
+import yte
 from snakemake.api import SnakemakeApi
 from snakemake.cli import get_argument_parser
-from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
+from snakemake.settings.types import (
+    ConfigSettings,
+    DAGSettings,
+    GroupSettings,
+    OutputSettings,
+    Quietness,
+    ResourceSettings,
+)
 
 PROFILES = ("local", "slurm", "slurm-offline", "kubernetes")
 PLUGIN_PREFIXES = ("slurm-", "kubernetes-")
@@ -14,7 +23,7 @@ SCIENCE = {"config", "configfile", "configfiles"}
 
 
 def read(root, name):
-    return yaml.safe_load((root / "profiles" / name / "profile.v9+.yaml").read_text())
+    return yte.process_yaml((root / "profiles" / name / "profile.v9+.yaml").read_text(), require_use_yte=True)
 
 
 def test_the_default_profile_holds_only_what_all_profiles_share(root):
@@ -22,8 +31,15 @@ def test_the_default_profile_holds_only_what_all_profiles_share(root):
     names = {path.name for path in (root / "profiles").iterdir()}
     assert names == {*PROFILES, "default"}
     shared = read(root, "default")
-    assert set(shared) == {"rerun-triggers"}
-    assert all(read(root, name)["rerun-triggers"] == shared["rerun-triggers"] for name in PROFILES)
+    assert set(shared) == {"rerun-triggers", "logger"}
+    assert all({key: read(root, name)[key] for key in shared} == shared for name in PROFILES)
+
+
+@pytest.mark.parametrize("name", [*PROFILES, "default"])
+def test_every_profile_has_our_logger_where_it_can_be_imported(root, name, monkeypatch):
+    assert read(root, name)["logger"] == "brief"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "logger" not in read(root, name)
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -85,8 +101,29 @@ def test_downloads_stay_on_the_login_node_where_the_profile_says_so(plan, root, 
         assert "score_checkpoint" not in workflow._workflow._localrules
 
 
-@pytest.mark.parametrize("name", ["slurm", "slurm-offline"])
-def test_a_process_scores_as_many_checkpoints_as_an_allocation_holds(root, name):
-    profile = read(root, name)
-    asked = profile["set-resources"]["score_checkpoint"]["checkpoints_per_process"]
-    assert asked == profile["group-components"][profile["groups"]["score_checkpoint"]]
+@pytest.mark.parametrize("budget", [None, 1], ids=["all", "sweep"])
+def test_an_allocation_scores_several_checkpoints_of_one_model_and_downloads_none(root, tmp_path, monkeypatch, budget):
+    """With a disk budget each is alone: the third would wait for a checkpoint of its own allocation to be released."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").symlink_to(root / "config")
+    components = read(root, "slurm")["group-components"]
+    assert components == read(root, "slurm-offline")["group-components"]
+    settings = {"run": "groups", "models": ["pythia-70m", "pythia-160m"], "suite": "pythia", "steps": [0, 1, 2, 4, 8]}
+    settings |= {"tasks": ["sciq"], "checkpoints": {"source": "hub", "disk_budget_gb": budget}, "figures": []}
+    with warnings.catch_warnings(), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        warnings.simplefilter("ignore")
+        workflow = api.workflow(
+            resource_settings=ResourceSettings(cores=2, nodes=2),
+            config_settings=ConfigSettings(config=settings),
+            snakefile=root / "Snakefile",
+            workdir=tmp_path,
+        )
+        dag = workflow.dag(DAGSettings(targets={"evaluate"}))
+        dag.execute_workflow(executor="dryrun", group_settings=GroupSettings(group_components=components))
+        groups = {id(group): group for group in workflow._workflow.dag._group.values()}.values()
+    found = sorted(sorted((job.rule.name, job.wildcards.model) for job in group.jobs) for group in groups)
+    if budget:
+        assert found == []
+        return
+    one = [[("score_checkpoint", name)] for name in ("pythia-160m", "pythia-70m")]
+    assert found == sorted([*one, *(4 * group for group in one)])

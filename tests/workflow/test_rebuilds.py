@@ -4,9 +4,13 @@ A finished run is fabricated in an empty folder: every output exists, and Snakem
 Then each edit is made, planned and taken back.
 """
 
+import contextlib
+import os
+
 import pytest
 
-from tests.workflow.finished_run import FinishedRun, in_folder
+from tests.workflow.finished_run import FinishedRun, archive_of, in_folder
+from workflow_scripts.suite.models import CHECKPOINT_FILES
 
 RUN = {
     "run": "small",
@@ -91,3 +95,81 @@ def test_a_figures_style_draws_figures_and_report(finished):
 )
 def test_exactly_what_depends_on_a_choice_runs_again(finished, change, expected):
     assert finished.rebuilt(**change) == expected
+
+
+# Jobs that run again because the run itself, and so its table, is another one; none of them is expensive.
+AGGREGATES = {"run_settings", "collect_scores", "audit_scores", "draw_figure", "build_report", "all", "crosscheck"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": [0]},
+        {"evaluation": {"fewshot_seed": 7}},
+        {"figures": ["scores_over_training"], "steps": [1]},
+        {"models": []},
+    ],
+    ids=["fewer-steps", "fewshot-seed", "fewer-figures-and-steps", "no-model"],
+)
+def test_less_of_a_run_or_another_draw_of_examples_computes_nothing(finished, change):
+    assert not finished.rebuilt(**change).keys() - AGGREGATES - {"import_published"}
+
+
+@contextlib.contextmanager
+def written(folder, files):
+    """``files`` by path with other contents, and the times they had; as before afterwards."""
+    before = {folder / path: ((folder / path).read_bytes(), (folder / path).stat()) for path in files}
+    for path, content in files.items():
+        (folder / path).write_bytes(content)
+    for path, (_, facts) in before.items():
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    try:
+        yield
+    finally:
+        for path, (content, facts) in before.items():
+            path.write_bytes(content)
+            os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def test_a_task_that_results_lack_is_scored_though_its_plan_is_old(finished):
+    """Another run made the plan before these results: no time and no missing file says that the task is lacking."""
+    plan = finished.folder / "results/plans/pocket/0-shot/pocket_facts.plan"
+    scores = [f"results/scores/pocket-90k/step{step}/0-shot.json.loglikelihoods.npz" for step in (0, 1)]
+    plan.write_text("older")
+    os.utime(plan, (1, 1))
+    both = {"tasks": ["pocket_agreement", "pocket_facts"]}
+    lacking = archive_of("pocket_agreement")
+    try:
+        with written(finished.folder, {scores[0]: lacking, scores[1]: lacking}):
+            assert finished.rebuilt() == {}
+            assert finished.rebuilt(**both)["score_checkpoint"] == 2
+    finally:
+        plan.unlink()
+
+
+FILES_OF = {
+    "fetch_checkpoint": [
+        *(f"results/checkpoints/pocket-90k/step1/{name}" for name in CHECKPOINT_FILES),
+        "results/checkpoints/pocket-90k/step1/sha256.txt",
+        "results/checkpoints/pocket-90k/step1/fetched.json",
+    ],
+    "plan_evaluation": ["results/plans/pocket/0-shot/pocket_agreement.plan"],
+    "score_checkpoint": [
+        "results/scores/pocket-90k/step1/0-shot.json",
+        "results/scores/pocket-90k/step1/0-shot.json.loglikelihoods.npz",
+    ],
+    "collect_scores": ["results/runs/small/tables/scores.parquet", "results/runs/small/tables/scores.csv"],
+    "audit_scores": ["results/runs/small/tables/score_defects.tsv"],
+    "crosscheck": ["results/runs/small/tables/crosscheck.json"],
+}
+
+
+@pytest.mark.parametrize(("rule", "path"), [(rule, path) for rule, paths in FILES_OF.items() for path in paths])
+def test_a_deleted_file_is_made_by_its_own_job(finished, rule, path):
+    """And by it alone: asked for by name, exactly the one job of its rule runs."""
+    place, hidden = finished.folder / path, finished.folder / "hidden"
+    place.replace(hidden)
+    try:
+        assert finished.rebuilt(targets=[path]) == {rule: 1}
+    finally:
+        hidden.replace(place)

@@ -23,13 +23,14 @@ include: "{root}/rules/common.smk"
 include: "{root}/rules/checkpoints.smk"
 
 rule score_checkpoint:
-    input: fetched="results/checkpoints/{{model}}/step{{step}}/fetched.json"
+    input:
+        checkpoint=ancient(each_file("results/checkpoints/{{model}}/step{{step}}/{{file}}")),
+        hashes="results/checkpoints/{{model}}/step{{step}}/sha256.txt",
     output: scores="results/scores/{{model}}/step{{step}}/0-shot.json"
-    params: weights="results/checkpoints/{{model}}/step{{step}}/model.safetensors"
-    shell: "sha256sum {{params.weights:q}} > {{output.scores:q}} && sleep 0.05"
+    shell: "sha256sum {{input.checkpoint:q}} > {{output.scores:q}} && sleep 0.05"
 
 rule sweep:
-    input: layout.score_files(RUN), GRAPH.released()
+    input: layout.score_files(RUN), checkpoints.released(SWEEP)
 """
 
 
@@ -39,13 +40,14 @@ class Watcher(threading.Thread):
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
         self.folder, self.most, self.over = folder, 0, threading.Event()
-        self.seen: dict[str, set[tuple[int, int]]] = {}
+        # By inode alone: Snakemake sets the time of a job's outputs when it has ended.
+        self.seen: dict[str, set[int]] = {}
 
     def scan(self) -> set[str]:
         found = set()
         for path in self.folder.glob("step*"):
             try:
-                files = list(path.iterdir())
+                files = [*path.iterdir(), *path.glob(".incoming/*")]
             except FileNotFoundError:
                 continue  # the folder was released since it was listed
             for weights in (file for file in files if file.name.startswith("model.safetensors")):
@@ -55,7 +57,7 @@ class Watcher(threading.Thread):
                 except FileNotFoundError:
                     continue
                 if weights.suffix == ".safetensors":
-                    self.seen.setdefault(path.name, set()).add((facts.st_ino, facts.st_mtime_ns))
+                    self.seen.setdefault(path.name, set()).add(facts.st_ino)
         return found
 
     def run(self) -> None:
@@ -72,6 +74,7 @@ def place(root, tmp_path):
 
     for step in STEPS:
         files = {"model.safetensors": os.urandom(30_000), "config.json": b"{}", "tokenizer.json": TOKENIZER}
+        files |= dict.fromkeys(("special_tokens_map.json", "tokenizer_config.json"), b"{}")
         write_revision(tmp_path / "mirror", MODEL.repository, f"step{step}", files)
     (tmp_path / "Snakefile").write_text(SNAKEFILE.format(root=root))
     return tmp_path

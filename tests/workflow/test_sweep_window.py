@@ -11,6 +11,7 @@ from workflow_scripts.errors import ConfigError, MissingInputError
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.workflow.checkpoints import leave_out_defects
 from workflow_scripts.workflow.sweep import bisection_order, checkpoint_bytes, plan_sweep, window
 
 QUICK = settings(deadline=None, max_examples=150)
@@ -96,7 +97,7 @@ def test_the_suite_is_a_curve_at_any_interruption():
 
 def run_with(root, **checkpoints):
     config = load_yaml(root / "config/config.yaml")
-    return load_run({**config, "checkpoints": {**config["checkpoints"], **checkpoints}})
+    return leave_out_defects(load_run({**config, "checkpoints": {**config["checkpoints"], **checkpoints}}))
 
 
 def test_no_budget_no_window(root):

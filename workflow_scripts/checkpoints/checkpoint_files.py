@@ -78,6 +78,24 @@ def checkpoint_files(entries: Sequence[FileEntry], where: str) -> list[FileEntry
     raise ModelError(f"{where}: holds no weights; expected one of {known}")
 
 
+def declared_files(entries: Sequence[FileEntry], names: Sequence[str], where: str) -> list[FileEntry]:
+    """The files called ``names``, which a suite declares for a model; raises ModelError when one is not served."""
+    by_path = {entry.path: entry for entry in entries}
+    absent = [name for name in names if name not in by_path]
+    if absent:
+        served = [path for path in by_path if is_checkpoint_file(path) and not is_trainer_file(path)]
+        raise ModelError(
+            f"{where}: does not serve {', '.join(absent)}; it serves {', '.join(sorted(served)) or 'no checkpoint'}. "
+            "Write the names it serves under `files` of the model's size (or its family's by_model) in config/suites"
+        )
+    missing = [name for name in NEEDED if name not in names]
+    if missing or not any(is_weight_file(name) for name in names):
+        raise ModelError(f"{where}: `files` lacks {', '.join(missing) or 'weights'}; a checkpoint needs them")
+    chosen = [by_path[name] for name in names]
+    refuse_gaps(names, where)
+    return chosen
+
+
 def trainer_files(entries: Sequence[FileEntry], where: str) -> list[FileEntry]:
     """The files to take of a revision of optimizer states; raises ModelError when it holds none."""
     chosen = [entry for entry in entries if is_trainer_file(entry.path)]

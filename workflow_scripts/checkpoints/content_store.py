@@ -12,16 +12,19 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from workflow_scripts.checkpoints.checkpoint_files import COMPANIONS
 from workflow_scripts.storage.fetching.fetch_files import fetch_file
 from workflow_scripts.storage.http.retry import RetryPolicy
+from workflow_scripts.storage.leftovers import remove_dead, temporary_name
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.sources.source import Source
 
 STORE = ".store"
+ORPHAN_SECONDS = 3600.0
 # What file systems without hard links, or with too many of one file, answer.
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK, errno.ENOSYS, errno.EACCES)
 
@@ -64,13 +67,19 @@ class Store:
         for entry in entries:
             link(folder / entry.path, self.weights / key(entry))
 
-    def sweep(self) -> int:
-        """Drop weights that only the store holds; returns the bytes freed. Several sweeps at once do no harm."""
+    def sweep(self, released: Collection[int] = ()) -> int:
+        """Drop weights that only the store holds; returns the bytes freed. Several sweeps at once do no harm.
+
+        Those with the inodes ``released`` go at once, others when they have been alone for a while: the workflow
+        deletes the outputs of a job before it runs it again, and the fetch that is about to start takes them from here.
+        """
+        remove_dead(self.weights)  # a second name left by a killed link would keep its weights for ever
         freed = 0
         for path in self.weights.glob("*") if self.weights.is_dir() else ():
             try:
                 facts = path.stat()
-                if facts.st_nlink == 1:
+                alone = time.time() - facts.st_ctime  # the removal of the other name was the last change of the inode
+                if facts.st_nlink == 1 and (facts.st_ino in released or alone > ORPHAN_SECONDS):
                     path.unlink()
                     freed += facts.st_size
             except FileNotFoundError:  # another sweep was faster
@@ -89,9 +98,8 @@ def key(entry: FileEntry) -> str:
 
 def link(existing: Path, target: Path) -> bool:
     """Make ``target`` a hard link to ``existing``, replacing what is there; False when that cannot be."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.link")
+    temporary = temporary_name(target)
     try:
-        temporary.unlink(missing_ok=True)
         os.link(existing, temporary)
     except FileNotFoundError:
         return False

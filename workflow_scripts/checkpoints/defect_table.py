@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from workflow_scripts.checkpoints.ledger_file import order
+from workflow_scripts.checkpoints.ledger_file import order, read_columns
 from workflow_scripts.errors import DataError, MissingInputError, ModelError
 from workflow_scripts.storage.atomic import write_text
 
@@ -61,3 +61,11 @@ def refuse_defective(path: Path, model: str, revision: str) -> None:
     if found:
         said = "; ".join(f"{defect.kind}: {defect.detail}" for defect in found)
         raise ModelError(f"{model} {revision}: refused because {path} lists it as defective ({said})")
+
+
+def known_defects(path: str) -> dict[tuple[str, str], list[str]]:
+    """Kinds of defects by (model, revision) in the table at ``path``; raises MissingInputError or DataError."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for model, revision, kind in read_columns(Path(path), HEADER[:3]):
+        found.setdefault((model, revision), []).append(kind)
+    return found

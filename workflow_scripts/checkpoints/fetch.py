@@ -2,8 +2,10 @@ r"""Fetch one checkpoint: exactly one weight format, its configuration and its t
 
 With --ledger the commit, sizes and sha256 are known beforehand: a branch that has moved, or a file that is another one,
 is refused by name. With --defects a checkpoint that the audit found defective is refused. Contents that revisions share
-(tokenizer, configuration, equal weights) lie on the disk once. For repositories of optimizer states (neox-ckpt-*) the
-trainer's own files are taken. Run again after any interruption: it goes on where it stopped.
+(tokenizer, configuration, equal weights) are stored once. With --files exactly these are fetched, and a revision that
+serves others is refused. For repositories of optimizer states (neox-ckpt-*) the trainer's own files are taken. Files
+appear in the folder when all of them are verified; until then they are in its hidden .incoming. Rerun after any
+interruption: the download resumes.
 
 Example:
   python -m workflow_scripts.checkpoints.fetch --source mirror --location results/mirror \
@@ -16,27 +18,35 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from workflow_scripts import cli
-from workflow_scripts.checkpoints.checkpoint_files import checkpoint_files, is_trainer_repository, trainer_files
-from workflow_scripts.checkpoints.content_store import STORE, Store, split_companions
+from workflow_scripts.checkpoints.checkpoint_files import (
+    checkpoint_files,
+    declared_files,
+    is_trainer_repository,
+    trainer_files,
+)
+from workflow_scripts.checkpoints.content_store import STORE, Store, link, split_companions
 from workflow_scripts.checkpoints.defect_table import refuse_defective
 from workflow_scripts.checkpoints.ledger_file import Revision, read_ledger
 from workflow_scripts.errors import DataError, IntegrityError, ModelError
-from workflow_scripts.storage.atomic import write_json, write_text
-from workflow_scripts.storage.credentials import refuse_tokens
+from workflow_scripts.storage.atomic import sync_folder, write_json, write_text
+from workflow_scripts.storage.credentials import refuse_secrets
 from workflow_scripts.storage.download import receipt
 from workflow_scripts.storage.fetching.fetch_files import fetch_all
 from workflow_scripts.storage.http.retry import RetryPolicy
 from workflow_scripts.storage.lockfile import FileEntry
+from workflow_scripts.storage.locks import exclusive
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.storage.source_arguments import add_patience_arguments, policy_of
 from workflow_scripts.storage.sources.catalog import SOURCES, open_source
 from workflow_scripts.storage.sources.listing import describe, joined, known_files
 from workflow_scripts.storage.sources.source import OWN_LOCK, Repository, Source
 
+INCOMING = ".incoming"
 log = logging.getLogger(__name__)
 
 
@@ -64,8 +74,10 @@ def known_beforehand(source: Source, pinned: Revision | None, ledger: Path | Non
     return joined(pinned.files, source, str(ledger))
 
 
-def chosen_files(entries: Sequence[FileEntry], source: Source) -> list[FileEntry]:
-    """The files to take: the trainer's in a repository of optimizer states, else one weight format."""
+def chosen_files(entries: Sequence[FileEntry], source: Source, names: Sequence[str] = ()) -> list[FileEntry]:
+    """The files to take: ``names``; without them the trainer's in a repository of optimizer states, else one format."""
+    if names:
+        return declared_files(entries, names, describe(source))
     choose = trainer_files if is_trainer_repository(source.repository.name) else checkpoint_files
     return choose(entries, describe(source))
 
@@ -73,13 +85,42 @@ def chosen_files(entries: Sequence[FileEntry], source: Source) -> list[FileEntry
 def bring(
     source: Source, entries: Sequence[FileEntry], folder: Path, store: Store, policy: RetryPolicy
 ) -> list[FileEntry]:
-    """Fetch companions through the store and weights into ``folder``; returns all with size and sha256."""
+    """Fetch companions through the store and weights into ``folder``; returns all with size and sha256.
+
+    The workflow deletes the outputs of a job that failed or was killed, finished files of it included. So everything
+    arrives in a hidden folder, which the workflow does not know, and moves when it is complete.
+    """
+    incoming = folder / INCOMING
+    incoming.mkdir(parents=True, exist_ok=True)
     companions, weights = split_companions(entries)
-    small = store.fetch_companions(source, companions, folder, policy)
-    store.lend(weights, folder)
-    large = fetch_all(source, weights, folder, 2, policy)
-    store.keep(large, folder)
+    small = store.fetch_companions(source, companions, incoming, policy)
+    for entry in weights:
+        keep_verified(folder / entry.path, incoming / entry.path)
+    store.lend(weights, incoming)
+    large = fetch_all(source, weights, incoming, 2, policy)
+    store.keep(large, incoming)
+    publish(entries, incoming, folder)
     return sorted([*small, *large])
+
+
+def keep_verified(present: Path, incoming: Path) -> None:
+    """Take a file that is there already to where it is verified; it is not fetched again when its hash is right."""
+    if present.is_file() and not incoming.exists():
+        incoming.parent.mkdir(parents=True, exist_ok=True)
+        if not link(present, incoming):
+            present.replace(incoming)
+
+
+def publish(entries: Sequence[FileEntry], incoming: Path, folder: Path) -> None:
+    """Move the verified files of ``incoming`` to their places in ``folder`` and remove what is left of it."""
+    for entry in entries:
+        target = folder / entry.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (incoming / entry.path).replace(target)
+        # Between two names of one content a rename does nothing, by POSIX.
+        (incoming / entry.path).unlink(missing_ok=True)
+        sync_folder(target.parent)
+    shutil.rmtree(incoming)
 
 
 def refuse_foreign_code(folder: Path) -> None:
@@ -109,6 +150,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--step", required=True, type=int, help="Hub step, the N of branch stepN")
     parser.add_argument("--ledger", type=Path, help="ledger to hold the fetch to")
     parser.add_argument("--defects", type=Path, help="table of defective checkpoints to refuse")
+    parser.add_argument("--files", nargs="+", default=[], metavar="NAME", help="fetch exactly these files")
     parser.add_argument("--output-dir", required=True, type=Path, help="folder to fetch into")
     parser.add_argument("--receipt", required=True, type=Path, help="JSON file that says what was fetched")
     add_patience_arguments(parser)
@@ -118,7 +160,7 @@ def argument_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, choose the files, fetch them, write the receipt."""
     options = argument_parser().parse_args(arguments)
-    refuse_tokens([options.location, options.repository])
+    refuse_secrets([options.location, options.repository])
     repository = Repository("model", options.repository, f"step{options.step}")
     model, policy = repository.name.partition("/")[2], policy_of(options)
     if options.defects is not None:
@@ -129,8 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         Store(options.output_dir.parent / STORE),
     )
     with open_source(options.source, location, repository, policy, options.stall_seconds) as source:
-        entries = chosen_files(known_beforehand(source, pinned, options.ledger), source)
-        files = bring(source, entries, options.output_dir, store, policy)
+        entries = chosen_files(known_beforehand(source, pinned, options.ledger), source, options.files)
+        with exclusive(options.output_dir / INCOMING):
+            files = bring(source, entries, options.output_dir, store, policy)
         refuse_foreign_code(options.output_dir)
         write_hashes(options.output_dir, files)
         write_json(options.receipt, receipt(source, files))

@@ -14,12 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workflow_scripts.checkpoints.checkpoint_files import is_checkpoint_file
-from workflow_scripts.checkpoints.ledger_file import MAIN, Revision
-from workflow_scripts.checkpoints.revisions import is_revision
+from workflow_scripts.checkpoints.ledger_file import MAIN, Revision, is_revision
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError
 from workflow_scripts.storage.http.retry import RetryPolicy, retrying
 from workflow_scripts.storage.lockfile import LARGEST_LIST, FileEntry, checked_path
-from workflow_scripts.storage.sources.git_objects import REMOTE, GitFile, GitObjects, resolved
+from workflow_scripts.storage.sources.git_objects import EXTENDED, REMOTE, GitFile, GitObjects, resolved
 from workflow_scripts.storage.sources.source import Repository
 
 PLACE = "{repository}"
@@ -80,7 +79,9 @@ class GitRevisions:
 
     def entry(self, path: str, blob: str, content: bytes) -> FileEntry:
         """Size and sha256 of what ``content`` is or points to."""
-        file = resolved(GitFile(path, blob, len(content)), content, self.git.label())
+        file = resolved(GitFile(path, blob, len(content)), content)
+        if file.extended:
+            raise DataError(f"{self.git.label()}: {path} {EXTENDED}")
         if file.oid is not None:
             return FileEntry(path, file.real_size, file.oid)
         if len(content) > LARGEST_LIST:

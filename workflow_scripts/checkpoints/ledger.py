@@ -27,7 +27,7 @@ from workflow_scripts.checkpoints.ledger_file import MAIN, Ledger, Revision, ord
 from workflow_scripts.checkpoints.revisions import Revisions, open_revisions
 from workflow_scripts.errors import IntegrityError, shorten
 from workflow_scripts.progress import Progress
-from workflow_scripts.storage.credentials import public_url, refuse_tokens
+from workflow_scripts.storage.credentials import public_url, refuse_secrets
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.storage.source_arguments import add_patience_arguments, policy_of
 from workflow_scripts.suite.models import Model, Suite
@@ -124,7 +124,7 @@ def argument_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, update model by model, report; moved branches that were not accepted end with an error."""
     options = argument_parser().parse_args(arguments)
-    refuse_tokens([options.location])
+    refuse_secrets([options.location])
     models = models_of(load_suite(options.suite), options.models)
     ledger = read_ledger(options.ledger) if options.ledger.is_file() else Ledger()
     policy, moved, requests = policy_of(options), 0, 0

@@ -8,6 +8,7 @@ ledger may come from a stranger and are checked before they name anything. Nothi
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -59,6 +60,15 @@ def step_text(revision: str) -> str:
     ('512', 'main')
     """
     return revision.removeprefix("step")
+
+
+def is_revision(name: str) -> bool:
+    """True for the branches that a ledger lists.
+
+    >>> is_revision("step1000"), is_revision("main"), is_revision("step01"), is_revision("test")
+    (True, True, False, False)
+    """
+    return name == MAIN or (name.startswith("step") and STEP.fullmatch(step_text(name)) is not None)
 
 
 def revision_of(step: str, where: str) -> str:
@@ -153,3 +163,29 @@ def parse_line(line: str, where: str) -> tuple[tuple[str, str], str, FileEntry]:
     if entry.size is None or entry.sha256 is None:
         raise DataError(f"{where}: {path} has no size or no sha256; a ledger without them pins nothing")
     return (model, revision_of(step, where)), commit, entry
+
+
+def read_columns(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The first columns of a tab-separated table, called ``names``; lines that start with ``#`` are passed over."""
+    try:
+        lines = [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+    except FileNotFoundError:
+        raise MissingInputError(
+            f"{path}: there is no such table; expected the columns {', '.join(names)} ..."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text at byte {error.start}") from None
+    rows = csv.reader(lines, delimiter="\t")
+    if tuple(next(rows, [])[: len(names)]) != names:
+        raise DataError(f"{path}: does not start with the columns {', '.join(names)}")
+    for row in rows:
+        if len(row) < len(names):
+            raise DataError(f"{path}: a line has {len(row)} fields, expected at least {len(names)}")
+        yield tuple(row[: len(names)])
+
+
+def pinned_commits(path: str) -> dict[tuple[str, str], str]:
+    """Commit by (model, step as text) in the ledger at ``path``; empty when there is no ledger."""
+    if not Path(path).is_file():
+        return {}
+    return {(model, step): commit for model, step, commit in read_columns(Path(path), ("model", "step", "commit"))}

@@ -28,9 +28,10 @@ from workflow_scripts.checkpoints.revisions import open_revisions
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_json
-from workflow_scripts.storage.credentials import public_url, refuse_tokens
+from workflow_scripts.storage.credentials import public_url, refuse_secrets
 from workflow_scripts.storage.http.http_reader import HttpReader
 from workflow_scripts.storage.http.retry import RetryPolicy
+from workflow_scripts.storage.leftovers import journal_path
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.storage.source_arguments import add_patience_arguments, policy_of
@@ -84,9 +85,6 @@ class Counted:
         self.traffic.requests += 1
         self.traffic.bytes += length
         return self.source.read_range(path, offset, length)
-
-    def prepare(self, entries: Sequence[FileEntry], folder: Path, parallel: int) -> None:
-        """Nothing is fetched here."""
 
 
 @contextmanager
@@ -152,12 +150,12 @@ def argument_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, look, write."""
     options = argument_parser().parse_args(arguments)
-    refuse_tokens([options.location])
+    refuse_secrets([options.location])
     if options.samples < 1:
         raise ConfigError(f"--samples is {options.samples}; give at least 1")
     model, policy = load_suite(options.suite).model(options.model), policy_of(options)
     place = (options.source, options.location, model.repository, policy, options.stall_seconds)
-    partial = options.output.with_name(f".{options.output.name}.partial.json")
+    partial = journal_path(options.output)
     with open_revisions(*place) as revisions, opened(*place) as open_revision:
         branches = revisions.branches()
         seen, traffic = observe(model, branches, open_revision, options.samples, partial)

@@ -40,11 +40,12 @@ def release(folder: Path, scores: Sequence[Path]) -> int:
         )
     if not FOLDER.fullmatch(folder.name) or folder.is_symlink():
         raise ConfigError(f"{folder}: not the folder of a checkpoint (step<N>, no link); nothing was deleted")
+    held = {path.stat().st_ino for path in folder.rglob("*") if path.is_file()}
     if folder.is_dir():
         (folder / RECEIPT).unlink(missing_ok=True)
         sync_folder(folder)
         shutil.rmtree(folder)
-    return Store(folder.parent / STORE).sweep()
+    return Store(folder.parent / STORE).sweep(held)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

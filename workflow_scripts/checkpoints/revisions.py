@@ -10,14 +10,15 @@ Only metadata and small files are read, and small files once for all revisions t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from workflow_scripts.checkpoints.checkpoint_files import is_checkpoint_file
-from workflow_scripts.checkpoints.ledger_file import MAIN, STEP, Revision, step_text
+from workflow_scripts.checkpoints.git_revisions import open_git
+from workflow_scripts.checkpoints.ledger_file import MAIN, Revision, is_revision
 from workflow_scripts.errors import IntegrityError, MissingInputError, UnknownNameError
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.http.http_reader import HttpReader
@@ -40,15 +41,6 @@ class Revisions(Protocol):
     def read(self, revision: str, commit: str) -> Revision:
         """Files of one revision at ``commit``; raises TransferError or IntegrityError."""
         ...
-
-
-def is_revision(name: str) -> bool:
-    """True for the branches that a ledger lists.
-
-    >>> is_revision("step1000"), is_revision("main"), is_revision("step01"), is_revision("test")
-    (True, True, False, False)
-    """
-    return name == MAIN or (name.startswith("step") and STEP.fullmatch(step_text(name)) is not None)
 
 
 class MirrorRevisions:
@@ -85,10 +77,7 @@ class HubRevisions:
         """Commit of each branch, by one request."""
         source = self.source(MAIN, None)
         self.requests += 1
-        ask: Callable[[], dict[str, str]] = lambda: {  # noqa: E731 - typed for the retry
-            ref.name: ref.target_commit for ref in source.api.list_repo_refs(self.name, repo_type="model").branches
-        }
-        found = retrying(self.policy, lambda: source.translated(ask))
+        found = retrying(self.policy, lambda: source.revisions("branches"))
         return {name: commit for name, commit in found.items() if is_revision(name)}
 
     def read(self, revision: str, commit: str) -> Revision:
@@ -140,8 +129,6 @@ def open_revisions(
         with HttpReader(stall_seconds, DENIED) as reader:
             yield HubRevisions(checked_endpoint(location), name, policy, reader)
     elif kind == "git-lfs":
-        from workflow_scripts.checkpoints.git_revisions import open_git
-
         with open_git(location, name, policy, stall_seconds) as revisions:
             yield revisions
     else:

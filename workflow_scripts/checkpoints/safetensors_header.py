@@ -21,7 +21,10 @@ LENGTH_BYTES = 8
 LARGEST_HEADER = 10_000_000
 # One request fetches length and header of all but the largest files.
 FIRST_READ = 1 << 16
-ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+ITEM_BYTES = {
+    **{"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "BOOL": 1},
+    **{f"{sign}{8 * size}": size for sign in "IU" for size in (1, 2, 4, 8)},
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def parse_header(text: bytes, where: str) -> Header:
         content = json.loads(text)
         named = {str(name): value for name, value in content.items() if name != "__metadata__"}
         start = LENGTH_BYTES + len(text)
-        tensors = {name: parse_tensor(value, start) for name, value in named.items()}
+        tensors = {name: parse_tensor(value, start, where) for name, value in named.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{where}: not a safetensors header ({type(error).__name__}: {error})") from None
     end = start
@@ -79,10 +82,17 @@ def parse_header(text: bytes, where: str) -> Header:
     return Header(tensors, end)
 
 
-def parse_tensor(value: Any, start: int) -> Tensor:
-    """One entry of the header; ``start`` is where the data begin. Raises KeyError, TypeError or ValueError."""
+def parse_tensor(value: Any, start: int, where: str) -> Tensor:
+    """One entry of the header; ``start`` is where the data begin.
+
+    Raises DataError for a type that is not supported, KeyError, TypeError or ValueError for what is no entry.
+    """
     dtype, shape, (begin, end) = value["dtype"], tuple(value["shape"]), value["data_offsets"]
     numbers = (*shape, begin, end)
-    if dtype not in ITEM_BYTES or not all(type(number) is int and number >= 0 for number in numbers):
-        raise ValueError(f"type {str(dtype)[:20]} or numbers that are not whole")
+    if not isinstance(dtype, str):
+        raise TypeError("a tensor type that is no text")
+    if dtype not in ITEM_BYTES:
+        raise DataError(f"{where}: tensor type {dtype[:20]} is not supported; supported are {', '.join(ITEM_BYTES)}")
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError("a shape or place in numbers that are not whole")
     return Tensor(dtype, shape, start + begin, start + end)

@@ -7,6 +7,7 @@ Writes {P}_{set}_indexmap_{samples}ns_{L}sl_{seed}s_{doc_idx,sample_idx,shuffle_
 a record beside each set, and index_maps.json, the list of what belongs to this run. Maps that are there and were made
 from the same sequence lengths are kept, all others are built again. Only X.idx is read; --view or --idx may name it.
 With --split, one data set is cut into train, valid and test by documents; without it each --prefix serves all three.
+--conf_dir takes the numbers, the data set and its split from GPT-NeoX configuration files, as view_batches does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from workflow_scripts import cli
 from workflow_scripts.dataset.files.index_writer import with_suffix
 from workflow_scripts.dataset.files.indexed import Array, Index, check_bin_bytes, open_index
 from workflow_scripts.dataset.files.token_view import read_view
+from workflow_scripts.dataset.order.batch_options import RunNumbers, configured, read_configuration
 from workflow_scripts.dataset.order.index_maps import (
     build_maps,
     current_hashes,
@@ -44,6 +46,7 @@ from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
+from workflow_scripts.suite.neox_settings import Settings
 
 log = logging.getLogger(__name__)
 MANIFEST = "index_maps.json"
@@ -164,14 +167,42 @@ def build_index_maps(data: Sequence[tuple[str, Index]], recipe: Recipe, folder: 
     write_record(summary, {name: index.path for name, index in data}, parameters)
 
 
-def opened(options: argparse.Namespace) -> list[tuple[str, Index]]:
-    """The data sets named on the command line."""
+def numbers_of(options: argparse.Namespace) -> RunNumbers:
+    """The numbers of the run: command line first, then --conf_dir; raises ConfigError for one that neither says."""
+    if options.conf_dir is not None:
+        settings = read_configuration(options.conf_dir)
+        refuse_other_sets(settings)
+        numbers = configured(settings, options)
+    else:
+        required = {name: getattr(options, name) for name in ("seq_length", "seed", "train_iters", "batch_size")}
+        missing = [f"--{name.replace('_', '-')}" for name, value in required.items() if value is None]
+        if missing:
+            raise ConfigError(f"{', '.join(missing)} missing; give the numbers of the run, or --conf_dir")
+        length, seed, iterations, rows = required.values()
+        numbers = RunNumbers(length, seed, iterations, rows, data_path=None, split=options.split)
+    said = {"eval_interval": options.eval_interval, "eval_iterations": options.eval_iters}
+    return replace(numbers, **{name: value for name, value in said.items() if value is not None})
+
+
+def refuse_other_sets(settings: Settings) -> None:
+    """Each data set serves train, valid and test here; raises ConfigError where the files have others for two."""
+    for name in ("valid_data_paths", "test_data_paths"):
+        if settings.get(name, settings.get("train_data_paths")) != settings.get("train_data_paths"):
+            raise ConfigError(
+                f"{settings.where}: {name.replace('_', '-')} are not the train-data-paths; build the maps of each data "
+                "set by itself, with --prefix and the numbers of the run"
+            )
+
+
+def opened(options: argparse.Namespace, data_path: Path | None) -> list[tuple[str, Index]]:
+    """The data sets named on the command line, or the one of the configuration files."""
     if options.view or options.idx:
         return [opened_alone(options)]
-    if not options.prefix:
-        raise ConfigError("no data set named; give --prefix, --view or --idx")
+    prefixes = options.prefix or ([data_path] if data_path else [])
+    if not prefixes:
+        raise ConfigError("no data set named; give --prefix, --view, --idx, or --conf_dir with a data path")
     found = []
-    for prefix in options.prefix:
+    for prefix in prefixes:
         index = open_index(with_suffix(prefix, ".idx"))
         tokens = with_suffix(prefix, ".bin")
         if tokens.is_file():
@@ -199,12 +230,13 @@ def arguments_parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--view", type=Path, help="view.json of dataset.make_view")
     source.add_argument("--idx", type=Path, help="an .idx alone; the tokens are not needed")
-    parser.add_argument("--seq-length", type=int, required=True, help="tokens predicted per row")
-    parser.add_argument("--seed", type=int, required=True, help="seed of the run, 0 to 2**32 - 1")
-    parser.add_argument("--train-iters", type=int, required=True, help="iterations (optimizer steps) of the whole run")
-    parser.add_argument("--batch-size", type=int, required=True, help="rows per iteration over all devices")
-    parser.add_argument("--eval-interval", type=int, default=1000, help="iterations between evaluations")
-    parser.add_argument("--eval-iters", type=int, default=10, help="iterations of each evaluation")
+    parser.add_argument("--seq-length", type=int, help="tokens predicted per row")
+    parser.add_argument("--seed", type=int, help="seed of the run, 0 to 2**32 - 1")
+    parser.add_argument("--train-iters", type=int, help="iterations (optimizer steps) of the whole run")
+    parser.add_argument("--batch-size", type=int, help="rows per iteration over all devices")
+    parser.add_argument("--eval-interval", type=int, help="iterations between evaluations (default: 1000)")
+    parser.add_argument("--eval-iters", type=int, help="iterations of each evaluation (default: 10)")
+    parser.add_argument("--conf_dir", type=Path, help="GPT-NeoX configuration file, or folder of .yml files")
     parser.add_argument("--split", help="cut one data set by documents, such as '969, 30, 1'")
     parser.add_argument("--weights", type=float, nargs="+", default=(), help="share of each prefix; default: equal")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the maps")
@@ -215,10 +247,11 @@ def arguments_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments and build the maps."""
     options = arguments_parser().parse_args(arguments)
-    schedule = Schedule(options.train_iters, options.batch_size, options.eval_interval, options.eval_iters)
-    recipe = Recipe(schedule, options.seq_length, options.seed, options.split, tuple(options.weights))
+    numbers = numbers_of(options)
+    schedule = Schedule(numbers.train_iterations, numbers.batch_rows, numbers.eval_interval, numbers.eval_iterations)
+    recipe = Recipe(schedule, numbers.seq_length, numbers.seed, numbers.split, tuple(options.weights))
     summary = options.summary or options.output_dir / MANIFEST
-    build_index_maps(opened(options), recipe, options.output_dir, summary)
+    build_index_maps(opened(options, numbers.data_path), recipe, options.output_dir, summary)
     log.info("wrote %s", summary)
 
 

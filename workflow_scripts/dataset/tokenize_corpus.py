@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING
 
 from workflow_scripts import cli
 from workflow_scripts.dataset.corpus.corpus_reader import TXT_DOCUMENTS, Document, read_documents
-from workflow_scripts.dataset.corpus.tokenizer_file import END_OF_DOCUMENT, open_tokenizer, set_threads, token_id
+from workflow_scripts.dataset.corpus.tokenizer_file import (
+    END_OF_DOCUMENT,
+    id_bound,
+    open_tokenizer,
+    set_threads,
+    token_id,
+)
 from workflow_scripts.dataset.files.index_writer import IndexedWriter, indexed_writer, with_suffix
 from workflow_scripts.dataset.files.indexed import dtype_for_vocabulary
 from workflow_scripts.errors import ConfigError, DataError
@@ -88,7 +94,7 @@ def tokenize_corpus(
     """
     tokenizer = open_tokenizer(tokenizer_path)
     eod = None if eod_token is None else token_id(tokenizer, eod_token, tokenizer_path)
-    vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
+    vocabulary = id_bound(tokenizer)
     # Characters are at most bytes: the total is a bound, good enough for a progress bar.
     total = sum(path.stat().st_size for path in corpora if path.is_file())
     with indexed_writer(prefix, dtype_for_vocabulary(vocabulary)) as writer, Progress("tokenise", total) as progress:

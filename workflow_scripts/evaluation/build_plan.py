@@ -1,12 +1,13 @@
-r"""Make an evaluation plan: lm-eval builds the requests once, then they are tokenised and packed into one file.
+r"""Make evaluation plans: lm-eval builds the requests once, then they are tokenised and packed into a file.
 
-A plan belongs to a list of tasks, a number of shots, a tokenizer and a context length. Every checkpoint with that
+A plan belongs to one or more tasks, a number of shots, a tokenizer and a context length. Every checkpoint with that
 tokenizer is scored from it (workflow_scripts.evaluation.score) without lm-eval, data sets or tokenizer. Tasks whose
 definition fixes num_fewshot at 0 (BLiMP), and rolling perplexities, appear in zero-shot plans only; the header of a
-few-shot plan lists them under "left_out".
+few-shot plan lists them under "left_out". With as many --output files as tasks each task has a plan of its own, and a
+plan whose record shows that it was made from the same files in the same way is kept.
 
-    python -m workflow_scripts.evaluation.build_plan --tasks blimp lambada_openai arc_easy --shots 0 \
-        --data-dir mirror/datasets --tokenizer tokenizer.json --max-length 2048 --output plans/pythia/0-shot.plan
+    python -m workflow_scripts.evaluation.build_plan --tasks blimp lambada_openai --shots 0 --data-dir mirror/datasets \
+        --tokenizer tokenizer.json --max-length 2048 --output plans/0-shot/blimp.plan plans/0-shot/lambada_openai.plan
 """
 
 from __future__ import annotations
@@ -15,36 +16,46 @@ import argparse
 import contextlib
 import gc
 import importlib.metadata
+import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from workflow_scripts import cli
-from workflow_scripts.errors import ConfigError, EvaluationError
+from workflow_scripts.errors import ConfigError, EvaluationError, PipelineError
 from workflow_scripts.evaluation.planning.encode import Encoder, UnscorableError, encode_requests
-from workflow_scripts.evaluation.planning.plan_file import Plan, RequestTable, make_plan, write_plan
+from workflow_scripts.evaluation.planning.plan_file import Plan, RequestTable, make_plan, read_plan, write_plan
 from workflow_scripts.evaluation.planning.prefix_trees import Forest, pack
-from workflow_scripts.evaluation.planning.protocols import CURRENT, PROTOCOLS, name_in
+from workflow_scripts.evaluation.planning.protocols import CURRENT, PROTOCOLS, name_in, select_known
 from workflow_scripts.evaluation.planning.request_descriptions import Collected, add_task, describe_group, set_shots
-from workflow_scripts.evaluation.planning.tasks import LoadedTasks, compiled_templates, load_tasks
-from workflow_scripts.storage.hashing import sha256_file
-from workflow_scripts.storage.records import write_record
+from workflow_scripts.evaluation.planning.tasks import OWN_TASKS, LoadedTasks, compiled_templates, load_tasks
+from workflow_scripts.storage.hashing import sha256_file, sha256_text
+from workflow_scripts.storage.records import record_path, write_record
 
 FEWSHOT_SEED = 1234  # lm-eval's own default
+# Raise it when this program makes other plans than before; plans of another version are not kept.
+PLANNER_VERSION = 1
 LOGGER = logging.getLogger(__name__)
 
 
 def build_plan(
-    loaded: LoadedTasks, tokenizer: Path, *, shots: int, max_length: int, limit: float | None, seed: int
+    loaded: LoadedTasks,
+    tokenizer: Path,
+    *,
+    shots: int,
+    max_length: int,
+    limit: float | None,
+    seed: int,
+    renewal: int | None = None,
 ) -> Plan:
     """Plan for ``loaded`` tasks.
 
     ``shots`` examples per prompt; ``max_length`` the models' context in tokens; ``limit`` first documents per task
-    (None: all, below 1: a share); ``seed`` of the few-shot draws. :class:`ConfigError` when no task takes that many
-    shots.
+    (None: all, below 1: a share); ``seed`` of the few-shot draws; a ``renewal`` gives the plan another identity. A plan
+    is empty when no task takes that many shots.
     """
     encoder = Encoder(tokenizer, max_length)
     with without_collector():
@@ -69,6 +80,8 @@ def build_plan(
         "left_out": left_out,
         "data": {file.name: file.sha256() for file in used_files(loaded, entries)},
     }
+    if renewal is not None:
+        header["renewal"] = renewal
     return make_plan(header, forest, table)
 
 
@@ -97,8 +110,6 @@ def collect_tasks(
                 continue
             entry = add_task(collected, task, limit, loaded.protocol)
             entries.append(entry | describe_source(loaded, name, shots))
-    if not entries:
-        raise ConfigError(f"no task takes {shots} shots: {', '.join(left_out)} are zero-shot only")
     return collected, entries, left_out
 
 
@@ -162,7 +173,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--protocol", default=CURRENT, choices=PROTOCOLS, help="whose prompts, draws and metrics")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the models")
     parser.add_argument("--max-length", type=int, required=True, help="context length of the models in tokens")
-    parser.add_argument("--output", type=Path, required=True, help="plan to write")
+    parser.add_argument(
+        "--output", type=Path, nargs="+", required=True, help="one plan of all tasks, or a plan for each"
+    )
     parser.add_argument(
         "--limit",
         type=float,
@@ -170,9 +183,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="only the first N documents of each task (below 1: that share of them)",
     )
     parser.add_argument("--fewshot-seed", type=int, default=FEWSHOT_SEED, help="seed of the few-shot draws")
+    parser.add_argument("--renewal", type=int, help="make anew what was made under another number or none")
     options = parser.parse_args(arguments)
     if options.shots < 0 or options.max_length < 1:
         raise ConfigError("--shots must be 0 or more, --max-length 1 or more")
+    if len(options.output) not in (1, len(options.tasks)):
+        raise ConfigError(
+            f"{len(options.output)} --output files for {len(options.tasks)} tasks; give one for all or one for each"
+        )
     if options.limit is not None and (options.limit <= 0 or (options.limit > 1 and options.limit % 1)):
         raise ConfigError(f"--limit {options.limit} is neither a whole number nor a share between 0 and 1")
     if options.limit is not None and options.limit >= 1:
@@ -180,10 +198,53 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
-    options = parse(arguments)
-    loaded = load_tasks(options.tasks, options.data_dir, options.protocol)
+def parameters_of(options: argparse.Namespace, tasks: Sequence[str]) -> dict[str, Any]:
+    """Everything beside the files that decides the plan of ``tasks``, as its record has it."""
+    names = ("shots", "protocol", "max_length", "limit", "fewshot_seed", "renewal")
+    definitions = [sha256_file(path) for path in sorted(OWN_TASKS.rglob("*")) if path.suffix in (".py", ".yaml")]
+    return {
+        "tasks": list(tasks),
+        **{name: getattr(options, name) for name in names},
+        "planner": PLANNER_VERSION,
+        "lm_eval": importlib.metadata.version("lm_eval"),
+        "definitions": sha256_text("".join(definitions)),
+    }
+
+
+def kept_plan(output: Path, parameters: Mapping[str, Any], options: argparse.Namespace) -> Plan | None:
+    """The plan at ``output`` when its record shows that making it again would give the same; else ``None``.
+
+    A plan that had to do without a split is made again, since the split may be there now.
+    """
+    try:
+        plan, record = read_plan(output), json.loads(record_path(output).read_text("utf-8"))
+        said, inputs = record["parameters"], {name: entry["sha256"] for name, entry in record["inputs"].items()}
+    except (PipelineError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if {name: said.get(name) for name in parameters} != parameters or said.get("identity") != plan.identity:
+        return None
+    if any(task["dropped_splits"] for task in plan.header["tasks"]):
+        return None
+    found = {name: locate(name, options) for name in inputs}
+    same = all(path is not None and sha256_file(path) == inputs[name] for name, path in found.items())
+    return plan if same else None
+
+
+def locate(name: str, options: argparse.Namespace) -> Path | None:
+    """File that an input of a plan's record stands for now."""
+    if name == "tokenizer":
+        return Path(options.tokenizer)
+    return next((folder / name for folder in options.data_dir if (folder / name).is_file()), None)
+
+
+def make(tasks: Sequence[str], output: Path, options: argparse.Namespace) -> Plan:
+    """The plan of ``tasks``, written to ``output`` unless it is there."""
+    parameters = parameters_of(options, tasks)
+    kept = kept_plan(output, parameters, options)
+    if kept is not None:
+        LOGGER.info("%s is up to date", output)
+        return kept
+    loaded = load_tasks(tasks, options.data_dir, options.protocol)
     plan = build_plan(
         loaded,
         options.tokenizer,
@@ -191,22 +252,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         max_length=options.max_length,
         limit=options.limit,
         seed=options.fewshot_seed,
+        renewal=options.renewal,
     )
-    write_plan(options.output, plan)
+    if len(options.output) == 1:
+        refuse_empty([plan], options.shots)
+    write_plan(output, plan)
     files = {file.name: file for file in used_files(loaded, plan.header["tasks"])}
     write_record(
-        options.output,
+        output,
         {"tokenizer": options.tokenizer, **{name: file.path for name, file in files.items()}},
-        {
-            "tasks": options.tasks,
-            "shots": options.shots,
-            "protocol": options.protocol,
-            "identity": plan.identity,
-            **plan.header["counts"],
-        },
+        {**parameters, "identity": plan.identity, **plan.header["counts"]},
         known_hashes=plan.header["data"],
     )
-    LOGGER.info("plan %s: %s", plan.identity[:12], plan.header["counts"])
+    LOGGER.info("plan %s of %s: %s", plan.identity[:12], ", ".join(tasks), plan.header["counts"])
+    return plan
+
+
+def refuse_empty(plans: Sequence[Plan], shots: int) -> None:
+    """:class:`ConfigError` when none of ``plans`` has a task."""
+    if not any(plan.header["tasks"] for plan in plans):
+        left_out = [name for plan in plans for name in plan.header["left_out"]]
+        raise ConfigError(f"no task takes {shots} shots: {', '.join(left_out)} are zero-shot only")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program."""
+    options = parse(arguments)
+    select_known(options.protocol, options.tasks)
+    if len(options.output) == 1:
+        make(options.tasks, options.output[0], options)
+        return
+    plans = [make([task], output, options) for task, output in zip(options.tasks, options.output, strict=True)]
+    refuse_empty(plans, options.shots)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ failed   the file is there and must not be used; the reason is in the column "re
 absent   the file is sound but does not hold the task
 left out the task takes no shots, so the few-shot plan leaves it out on purpose
 
-    python -m workflow_scripts.evaluation.coverage --run results/runs/pocket/run.json --scores-root results/scores \
+    python -m workflow_scripts.evaluation.coverage --run results/runs/pocket/run.json --scores-dir results/scores \
         --output results/runs/pocket/tables/coverage.csv
 """
 
@@ -82,7 +82,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line of this program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--run", type=Path, required=True, help="run.json of the run")
-    parser.add_argument("--scores-root", type=Path, required=True, help="folder of the run's results files")
+    parser.add_argument("--scores-dir", type=Path, required=True, help="folder of the run's results files")
     parser.add_argument("--output", type=Path, required=True, help="table to write, .csv")
     return parser.parse_args(arguments)
 
@@ -90,7 +90,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program."""
     options = parse(arguments)
-    rows = list(coverage(read_run(options.run), options.scores_root))
+    rows = list(coverage(read_run(options.run), options.scores_dir))
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -182,17 +182,16 @@ def fresh_scores(options: argparse.Namespace) -> Iterator[tuple[Plan, Answers]]:
     engine = Engine(options.checkpoint)
     for shots in options.shots:
         loaded = load_tasks(options.tasks, options.data_dir)
-        try:
-            plan = build_plan(
-                loaded,
-                options.checkpoint / "tokenizer.json",
-                shots=shots,
-                max_length=engine.config.context,
-                limit=options.limit,
-                seed=FEWSHOT_SEED,
-            )
-        except ConfigError as error:
-            LOGGER.info("%s", error)
+        plan = build_plan(
+            loaded,
+            options.checkpoint / "tokenizer.json",
+            shots=shots,
+            max_length=engine.config.context,
+            limit=options.limit,
+            seed=FEWSHOT_SEED,
+        )
+        if not plan.header["tasks"]:
+            LOGGER.info("none of the tasks takes %d shots", shots)
             continue
         yield plan, score_plan(engine, plan)
 

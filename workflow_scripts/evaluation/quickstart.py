@@ -16,6 +16,7 @@ from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, MissingInputError, ModelError, shorten
+from workflow_scripts.evaluation.scoring.model_folder import refuse_absurd
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
@@ -36,12 +37,13 @@ def generate(folder: Path, prompt: str, tokens: int) -> str:
 
     Raises MissingInputError without a checkpoint in ``folder``, ModelError for weights that are not whole.
     """
+    if not (folder / "config.json").is_file():
+        raise MissingInputError(f"{folder}: holds no checkpoint; fetch it with workflow_scripts.checkpoints.fetch")
+    refuse_absurd(folder)
     import torch
     from safetensors import SafetensorError
     from transformers import AutoTokenizer, GPTNeoXForCausalLM
 
-    if not (folder / "config.json").is_file():
-        raise MissingInputError(f"{folder}: holds no checkpoint; fetch it with workflow_scripts.checkpoints.fetch")
     try:
         model, loading = GPTNeoXForCausalLM.from_pretrained(
             folder, output_loading_info=True, local_files_only=True, dtype=torch.float32
@@ -55,7 +57,9 @@ def generate(folder: Path, prompt: str, tokens: int) -> str:
     if room < 1:
         raise ConfigError(f"--prompt has {inputs['input_ids'].shape[1]} tokens, which leaves no room for an answer")
     with torch.inference_mode():
-        answer = model.generate(**inputs, max_new_tokens=min(tokens, room), do_sample=False, pad_token_id=0)
+        answer = model.generate(
+            **inputs, max_new_tokens=min(tokens, room), do_sample=False, num_beams=1, pad_token_id=0
+        )
     return str(tokenizer.decode(answer[0]))
 
 

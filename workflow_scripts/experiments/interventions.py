@@ -1,6 +1,6 @@
 r"""What changing the last part of the data did: each arm against the identity arm, item by item, at the same steps.
 
-    python -m workflow_scripts.experiments.interventions --run results/runs/pocket/run.json --root results \
+    python -m workflow_scripts.experiments.interventions --run results/runs/pocket/run.json --results results \
         --tables-dir results/runs/pocket/tables
 
 writes interventions.parquet (model, arm, benchmark, measure and step: both values, their difference with a paired
@@ -12,7 +12,6 @@ An identity arm whose last weights differ from the baseline's by a bit is an err
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,13 @@ from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.bias.bias_items import GUARD_DATA
 from workflow_scripts.experiments.bias.published_effect import TABLE, published_effects
 from workflow_scripts.experiments.memory.memorization_rows import placed
-from workflow_scripts.experiments.outputs import probability, read_frame, write_frame, write_verdict
+from workflow_scripts.experiments.outputs import Outcome, analysis_parser, probability, read_frame
 from workflow_scripts.experiments.statistics.resampling import mcnemar, paired_difference
 from workflow_scripts.suite.arms import IDENTITY, Arm, chosen_arms, load_declaration, start_iteration
 from workflow_scripts.suite.experiment_files import arm_folder, models_of
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
-LOG = logging.getLogger(__name__)
 POOLED = "pooled"
 COLUMNS = ("step", "benchmark", "item", "outcome", "score", "log_odds")
 MEASURES = ("outcome", "log_odds", "score")
@@ -208,24 +206,21 @@ def collect(resolved: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, pd.D
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program."""
-    parser = cli.parser(__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
-    parser.add_argument("--root", type=Path, default=Path("results"), help="folder of all results")
+    parser = analysis_parser(__doc__)
     parser.add_argument("--published", type=Path, default=TABLE, help="table of published results")
-    parser.add_argument("--tables-dir", type=Path, required=True, help="folder for the tables")
     options = parser.parse_args(arguments)
-    table, patches, files = collect(read_run(options.run), options.root)
+    table, patches, files = collect(read_run(options.run), options.results)
     published = published_effects(options.published)
-    folder: Path = options.tables_dir
-    write_frame(folder / "interventions.parquet", table, files, {})
-    write_frame(folder / "interventions_patches.parquet", patches, files, {})
-    write_frame(folder / "interventions_published.parquet", published, {"published": options.published}, {})
-    sentences = sentences_of(table, patches, published)
     numbers = {"lines": table.to_dict(orient="records"), "published": published.to_dict(orient="records")}
-    sources = {"table": folder / "interventions.parquet", "published": folder / "interventions_published.parquet"}
-    write_verdict(folder / "verdict_interventions.json", "interventions", sentences, numbers, sources)
-    for line in sentences:
-        LOG.info("%s", line)
+    tables = {
+        "interventions": (table, files),
+        "interventions_patches": (patches, files),
+        "interventions_published": (published, {"published": options.published}),
+    }
+    sources = ["interventions", "interventions_published"]
+    Outcome(tables, sentences_of(table, patches, published), numbers, sources).write(
+        options.tables_dir, "interventions"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 r"""Does the place of a sequence in the order of training decide whether it is memorized? Tables and a verdict.
 
-    python -m workflow_scripts.experiments.memorization --run results/runs/pocket/run.json --root results \
+    python -m workflow_scripts.experiments.memorization --run results/runs/pocket/run.json --results results \
         --tables-dir results/runs/pocket/tables
 
 reads the row scores of every model and step of the run and writes memorization.parquet (one row per model, step,
@@ -10,7 +10,6 @@ and verdict_memorization.json. Rows whose text was met before through another ep
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import pandas as pd
 from workflow_scripts import cli
 from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.memory.memorization_rows import MemorizedRows, read_rows
-from workflow_scripts.experiments.outputs import probability, write_frame, write_verdict
+from workflow_scripts.experiments.outputs import Outcome, analysis_parser, probability
 from workflow_scripts.experiments.statistics.poisson import (
     bin_counts,
     dispersion,
@@ -34,7 +33,6 @@ from workflow_scripts.suite.experiment_files import memorization_steps, models_o
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
-LOG = logging.getLogger(__name__)
 DECILES = 10
 LEVEL = 0.05
 FEWEST_BINS = 4
@@ -191,22 +189,15 @@ def collect(resolved: Mapping[str, Any], root: Path) -> tuple[dict[str, pd.DataF
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program."""
-    parser = cli.parser(__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
-    parser.add_argument("--root", type=Path, default=Path("results"), help="folder of all results")
-    parser.add_argument("--tables-dir", type=Path, required=True, help="folder for the tables")
-    options = parser.parse_args(arguments)
+    options = analysis_parser(__doc__).parse_args(arguments)
     resolved = read_run(options.run)
-    tables, files = collect(resolved, options.root)
+    found, files = collect(resolved, options.results)
     settings = resolved["settings"]["memorization"]
-    for name, frame in tables.items():
-        stem = "memorization" if name == "memorization" else f"memorization_{name}"
-        write_frame(options.tables_dir / f"{stem}.parquet", frame, files, {"settings": dict(settings)})
-    sentences, numbers = verdict(tables["memorization"], int(settings["bin_rows"]))
-    target = options.tables_dir / "verdict_memorization.json"
-    write_verdict(target, "memorization", sentences, numbers, {"table": options.tables_dir / "memorization.parquet"})
-    for sentence in sentences:
-        LOG.info("%s", sentence)
+    names = {name: "memorization" if name == "memorization" else f"memorization_{name}" for name in found}
+    sentences, numbers = verdict(found["memorization"], int(settings["bin_rows"]))
+    tables = {names[name]: (frame, files) for name, frame in found.items()}
+    outcome = Outcome(tables, sentences, numbers, ["memorization"], {"settings": dict(settings)})
+    outcome.write(options.tables_dir, "memorization")
 
 
 if __name__ == "__main__":

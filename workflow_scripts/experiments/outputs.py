@@ -6,17 +6,23 @@ in them. Nothing here may round a number that goes into a table.
 
 from __future__ import annotations
 
+import argparse
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
 from workflow_scripts.storage.atomic import atomic_path, write_json, write_text
 from workflow_scripts.storage.records import write_record
+
+LOG = logging.getLogger(__name__)
 
 
 def write_frame(path: Path, frame: pd.DataFrame, inputs: Mapping[str, Path], parameters: Mapping[str, Any]) -> None:
@@ -62,6 +68,38 @@ def read_verdict(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or {"experiment", "sentences", "numbers"} - content.keys():
         raise DataError(f"{path}: not a verdict; it lacks experiment, sentences or numbers")
     return dict(content)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an experiment found: ``tables`` by name, each with the files it was made from; sentences and their numbers.
+
+    ``verdict_from`` names the tables that the sentences are about, ``parameters`` go into the record of each table.
+    """
+
+    tables: Mapping[str, tuple[pd.DataFrame, Mapping[str, Path]]]
+    sentences: Sequence[str]
+    numbers: Mapping[str, Any]
+    verdict_from: Sequence[str]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, folder: Path, experiment: str) -> None:
+        """Write ``<table>.parquet`` (and csv) for each table and ``verdict_<experiment>.json``; log the sentences."""
+        for name, (frame, files) in self.tables.items():
+            write_frame(folder / f"{name}.parquet", frame, files, self.parameters)
+        sources = {name: folder / f"{name}.parquet" for name in self.verdict_from}
+        write_verdict(folder / f"verdict_{experiment}.json", experiment, self.sentences, self.numbers, sources)
+        for sentence in self.sentences:
+            LOG.info("%s", sentence)
+
+
+def analysis_parser(description: str | None) -> argparse.ArgumentParser:
+    """Command line of a program that joins the files of a run: the run, the folder of results, the folder of tables."""
+    parser = cli.parser(description)
+    parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json); it names the files")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all results")
+    parser.add_argument("--tables-dir", type=Path, required=True, help="folder for the tables")
+    return parser
 
 
 def finite(value: Any) -> Any:

@@ -1,6 +1,6 @@
 r"""How well small models and early checkpoints tell what the largest model memorizes at the end of training.
 
-    python -m workflow_scripts.experiments.predictability --run results/runs/pocket/run.json --root results \
+    python -m workflow_scripts.experiments.predictability --run results/runs/pocket/run.json --results results \
         --tables-dir results/runs/pocket/tables
 
 writes predictability.parquet (a row per prediction and truth: cells, precision, recall and correlation by name, against
@@ -10,7 +10,6 @@ verdict_predictability.json. All comparisons are made on the rows that the earli
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,13 +21,12 @@ from workflow_scripts import cli
 from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.memory.confusion import PUBLISHED, Booleans, Confusion, read_published
 from workflow_scripts.experiments.memory.memorization_rows import read_rows
-from workflow_scripts.experiments.outputs import write_frame, write_verdict
+from workflow_scripts.experiments.outputs import Outcome, analysis_parser
 from workflow_scripts.experiments.statistics.poisson import rate_interval
 from workflow_scripts.suite.experiment_files import memorization_steps, models_of, one_per_size
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
-LOG = logging.getLogger(__name__)
 FEWEST_EVENTS = 10  # memorized rows below which precision and recall say nothing
 CHEAP = 0.5  # share of the largest model's compute up to which a prediction is worth something
 Flags = dict[tuple[str, int], Booleans]
@@ -149,26 +147,22 @@ def verdict(table: pd.DataFrame, published: pd.DataFrame) -> tuple[list[str], di
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program."""
-    parser = cli.parser(__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
-    parser.add_argument("--root", type=Path, default=Path("results"), help="folder of all results")
+    parser = analysis_parser(__doc__)
     parser.add_argument("--published", type=Path, default=PUBLISHED, help="published confusions, .csv")
-    parser.add_argument("--tables-dir", type=Path, required=True, help="folder for the tables")
     options = parser.parse_args(arguments)
     resolved = read_run(options.run)
     models = one_per_size(models_of(load_suite(resolved["suite"]), resolved))
     settings = resolved["settings"]["memorization"]
-    flags, files = read_flags(models, settings, options.root)
+    flags, files = read_flags(models, settings, options.results)
     table = pd.DataFrame([compare(flags, pair) for pair in comparisons(models, flags)])
     published = read_published(options.published, load_suite("pythia"))
-    folder: Path = options.tables_dir
-    write_frame(folder / "predictability.parquet", table, files, {"settings": dict(settings)})
-    write_frame(folder / "predictability_published.parquet", published, {"published": options.published}, {})
     sentences, numbers = verdict(table, published)
-    sources = {"table": folder / "predictability.parquet", "published": folder / "predictability_published.parquet"}
-    write_verdict(folder / "verdict_predictability.json", "predictability", sentences, numbers, sources)
-    for line in sentences:
-        LOG.info("%s", line)
+    tables = {
+        "predictability": (table, files),
+        "predictability_published": (published, {"published": options.published}),
+    }
+    outcome = Outcome(tables, sentences, numbers, list(tables), {"settings": dict(settings)})
+    outcome.write(options.tables_dir, "predictability")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 r"""Loss and scores against parameters, tokens and compute, with a power law where there are three or more sizes.
 
     python -m workflow_scripts.experiments.scaling --run results/runs/pocket/run.json \
-        --training-root results/training --scores results/runs/pocket/tables/scores.parquet \
+        --logs results/training/*/metrics.csv --scores results/runs/pocket/tables/scores.parquet \
         --tables-dir results/runs/pocket/tables
 
 writes scaling.parquet (model, step, parameters, tokens, compute 6 N D, and the training loss or a score),
@@ -12,7 +12,6 @@ are not what a shorter run would have reached: exponents in D are descriptions o
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,15 +21,16 @@ import pandas as pd
 
 from workflow_scripts import cli
 from workflow_scripts.evaluation.scoring.score_files import read_run
-from workflow_scripts.experiments.outputs import read_frame, write_frame, write_verdict
+from workflow_scripts.experiments.outputs import Outcome, analysis_parser, read_frame
 from workflow_scripts.experiments.predictability import compute_of
 from workflow_scripts.experiments.statistics.power_law import FEWEST_SIZES, PowerLaw, describe, fit
 from workflow_scripts.experiments.statistics.resampling import rank_correlation
+from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.suite.experiment_files import models_of, one_per_size
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.steps import require_every_step
 
-LOG = logging.getLogger(__name__)
 AVERAGED = 0.1
 EARLIEST = 0.1  # share of training before which losses are left out of fits: warm-up and the first fall
 LOSS = "training loss"
@@ -131,33 +131,27 @@ def verdict(points: pd.DataFrame, fits: pd.DataFrame) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program."""
-    parser = cli.parser(__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
-    parser.add_argument("--training-root", type=Path, help="folder of trained models, where there are training logs")
+    parser = analysis_parser(__doc__)
+    parser.add_argument("--logs", type=Path, nargs="*", default=[], help="training logs, <model>/metrics.csv")
     parser.add_argument("--scores", type=Path, help="table of scores (evaluation.collect)")
-    parser.add_argument("--tables-dir", type=Path, required=True, help="folder for the tables")
     options = parser.parse_args(arguments)
-    resolved = read_run(options.run)
+    resolved, logs = read_run(options.run), GivenFiles(options.logs)
     models = {model.name: model for model in one_per_size(models_of(load_suite(resolved["suite"]), resolved))}
     rows: list[dict[str, Any]] = []
     files: dict[str, Path] = {}
-    for name, model in models.items() if options.training_root else ():
-        files[name] = options.training_root / name / "metrics.csv"
-        rows += losses_of(model, resolved["steps"][name], read_frame(files[name], ("step", "loss")))
+    for name, model in models.items() if options.logs else ():
+        files[name] = logs.need(f"{name}/metrics.csv", "train the model first (snakemake retrain)")
+        metrics = read_frame(files[name], ("step", "loss"))
+        require_every_step(metrics["step"], files[name])
+        rows += losses_of(model, resolved["steps"][name], metrics)
     if options.scores:
         files["scores"] = options.scores
         rows += scores_of(models, read_frame(options.scores, ("model", "step", "task", "metric", "shots", "value")))
     points = pd.DataFrame(rows)
     fits = pd.DataFrame(list(fits_of(points)), columns=None)
-    folder: Path = options.tables_dir
-    write_frame(folder / "scaling.parquet", points, files, {})
-    write_frame(folder / "scaling_fits.parquet", fits, files, {})
-    sentences = verdict(points, fits)
-    source = {"table": folder / "scaling.parquet"}
+    tables = {"scaling": (points, files), "scaling_fits": (fits, files)}
     numbers = {"fits": fits.to_dict(orient="records")}
-    write_verdict(folder / "verdict_scaling.json", "scaling", sentences, numbers, source)
-    for line in sentences:
-        LOG.info("%s", line)
+    Outcome(tables, verdict(points, fits), numbers, ["scaling"]).write(options.tables_dir, "scaling")
 
 
 if __name__ == "__main__":

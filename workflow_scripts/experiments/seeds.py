@@ -1,7 +1,7 @@
 r"""How much do results depend on the seed? Median and spread over seeds, agreement with the own last step and across.
 
-    python -m workflow_scripts.experiments.seeds --run results/runs/pocket/run.json --root results \
-        --plans results/plans/pocket/0-shot.plan --tables-dir results/runs/pocket/tables
+    python -m workflow_scripts.experiments.seeds --run results/runs/pocket/run.json --results results \
+        --plans results/plans/pocket/0-shot/pocket_facts.plan --tables-dir results/runs/pocket/tables
 
 Models of one size and data set that differ in their seeds form a group. Writes seeds.parquet (a row per group, task,
 shots and step: median, quartiles and range of the accuracy, median kappa with the own last step, median kappa between
@@ -11,7 +11,6 @@ published map of hidden states over training, PolyPythias) and verdict_seeds.jso
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -25,14 +24,13 @@ from workflow_scripts.errors import ConfigError
 from workflow_scripts.evaluation.planning.plan_file import Plan, read_plan
 from workflow_scripts.evaluation.scoring.results import read_answers
 from workflow_scripts.evaluation.scoring.score_files import read_run
-from workflow_scripts.experiments.outputs import write_frame, write_verdict
+from workflow_scripts.experiments.outputs import Outcome, analysis_parser
 from workflow_scripts.experiments.statistics.agreement import Integers, kappa, predictions_of
 from workflow_scripts.experiments.statistics.training_map import TRAINING_MAP, map_sentence, read_training_map
 from workflow_scripts.suite.experiment_files import models_of
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
-LOG = logging.getLogger(__name__)
 OUTLIER = 2.0  # standard deviations from the mean of the seeds, PolyPythias' rule
 FEWEST_FOR_OUTLIERS = 4
 SAME = 1e-12  # accuracies that differ by rounding alone
@@ -55,14 +53,15 @@ def seed_groups(models: Sequence[Model]) -> dict[tuple[str, str], list[Model]]:
 
 
 def read_predictions(
-    models: Sequence[Model], steps: Mapping[str, Sequence[int]], plans: Mapping[int, Plan], root: Path
+    models: Sequence[Model], steps: Mapping[str, Sequence[int]], plans: Sequence[Plan], root: Path
 ) -> tuple[Predictions, dict[str, Path]]:
     """Predictions and accuracy by (model, step, task, shots), and the files they came from."""
     found: Predictions = {}
     files: dict[str, Path] = {}
     for model in models:
         for step in steps[model.name]:
-            for shots, plan in plans.items():
+            for plan in plans:
+                shots = int(plan.header["shots"])
                 path = root / "scores" / model.name / f"step{step}" / f"{shots}-shot.json"
                 files[f"{model.name}/step{step}/{shots}"] = path
                 for task, value in predictions_of(plan, read_answers(path, plan)).items():
@@ -144,34 +143,28 @@ def verdict(table: pd.DataFrame) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program."""
-    parser = cli.parser(__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
-    parser.add_argument("--root", type=Path, default=Path("results"), help="folder of all results")
-    parser.add_argument("--plans", type=Path, nargs="+", required=True, help="plans of the scores, <k>-shot.plan")
+    parser = analysis_parser(__doc__)
+    parser.add_argument("--plans", type=Path, nargs="+", required=True, help="plans of the scores")
     parser.add_argument("--training-map", type=Path, default=TRAINING_MAP, help="published map of hidden states, .csv")
-    parser.add_argument("--tables-dir", type=Path, required=True, help="folder for the tables")
     options = parser.parse_args(arguments)
     resolved = read_run(options.run)
-    plans = {int(path.name.removesuffix("-shot.plan")): read_plan(path) for path in options.plans}
-    tables: list[pd.DataFrame] = []
-    models: list[pd.DataFrame] = []
+    plans = [read_plan(path) for path in options.plans]
+    found: list[tuple[pd.DataFrame, pd.DataFrame]] = []
     files: dict[str, Path] = {}
     for group in seed_groups(models_of(load_suite(resolved["suite"]), resolved)).values():
-        found, read = read_predictions(group, resolved["steps"], plans, options.root)
-        rows = pd.DataFrame(list(per_model(group, found)))
-        tables.append(pd.DataFrame(list(over_seeds(group, rows, found))))
-        models.append(rows)
+        predictions, read = read_predictions(group, resolved["steps"], plans, options.results)
+        rows = pd.DataFrame(list(per_model(group, predictions)))
+        found.append((pd.DataFrame(list(over_seeds(group, rows, predictions))), rows))
         files |= read
-    table, published = pd.concat(tables, ignore_index=True), read_training_map(options.training_map)
-    folder: Path = options.tables_dir
-    write_frame(folder / "seeds.parquet", table, files, {})
-    write_frame(folder / "seeds_models.parquet", pd.concat(models, ignore_index=True), files, {})
-    write_frame(folder / "seeds_training_map.parquet", published, {"published": options.training_map}, {})
-    sentences = [*verdict(table), map_sentence(published)]
-    source = {"table": folder / "seeds.parquet"}
-    write_verdict(folder / "verdict_seeds.json", "seeds", sentences, {"lines": table.to_dict(orient="records")}, source)
-    for line in sentences:
-        LOG.info("%s", line)
+    table, models = (pd.concat(parts, ignore_index=True) for parts in zip(*found, strict=True))
+    published = read_training_map(options.training_map)
+    tables = {
+        "seeds": (table, files),
+        "seeds_models": (models, files),
+        "seeds_training_map": (published, {"published": options.training_map}),
+    }
+    numbers = {"lines": table.to_dict(orient="records")}
+    Outcome(tables, [*verdict(table), map_sentence(published)], numbers, ["seeds"]).write(options.tables_dir, "seeds")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,19 @@
 r"""Accuracy on a question against how often its term was met in training, per checkpoint.
 
-    python -m workflow_scripts.experiments.term_frequency --run results/runs/pocket/run.json --root results \
+    python -m workflow_scripts.experiments.term_frequency --run results/runs/pocket/run.json --results results \
         --tables-dir results/runs/pocket/tables
 
 writes term_frequency.parquet (a row per model, step, task, shots and way of counting: rank correlation over terms with
 its interval, the same with operand size held fixed, and the gap between the most and the least frequent terms),
 term_frequency_terms.parquet (accuracy and count of each term) and verdict_term_frequency.json. Small operands are both
-frequent and easy, so the correlation alone says little about frequency; the partial one is the answer.
+frequent and easy, so the correlation alone says little about frequency; the partial one is the answer. Where fewer than
+ten independent terms are left once size is held fixed, no interval of it would hold what it promises: it stays empty
+and the verdict says that frequency cannot be told from size.
 """
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from workflow_scripts import cli
 from workflow_scripts.errors import DataError
 from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.memory.memorization_rows import placed
-from workflow_scripts.experiments.outputs import read_frame, write_frame, write_verdict
+from workflow_scripts.experiments.outputs import Outcome, analysis_parser, read_frame
 from workflow_scripts.experiments.statistics.resampling import rank_correlation, spearman
 from workflow_scripts.suite.experiment_files import (
     models_of,
@@ -35,11 +37,12 @@ from workflow_scripts.suite.experiment_files import (
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
-LOG = logging.getLogger(__name__)
 EXTREMES = 10  # terms at either end of the gap, as in the paper's table 4; at most a third of all
 ANSWERS = ("step", "task", "shots", "item", "term", "control", "is_right")
 COUNTS = ("term", "kind", "mode", "iteration", "count")
-INSEPARABLE = 0.95  # rank correlation of count and operand size from which the partial one is mostly noise
+# Below so many independent terms up to half of the 95 % intervals exclude 0 where there is no effect; from here on
+# about 5 % do, as asked (tests/experiments/test_term_intervals.py has the simulation).
+LEAST_INDEPENDENT = 10
 KIND_OF_TASK = {"facts": "fact"}
 
 
@@ -82,10 +85,14 @@ def statistics(terms: pd.DataFrame) -> Iterator[dict[str, Any]]:
         has_control = bool(part["control"].notna().all())
         plain = rank_correlation(count, accuracy, seed=0)
         control = part["control"].to_numpy(dtype=float)
-        partial = rank_correlation(count, accuracy, seed=0, control=control) if has_control else None
+        alike = float(spearman(np.stack([count, control]))) if has_control else float("nan")
+        independent = independent_terms(plain.items, alike)
+        can_tell = has_control and independent >= LEAST_INDEPENDENT
+        partial = rank_correlation(count, accuracy, seed=0, control=control) if can_tell else None
         yield {
             **dict(zip(keys, names, strict=True)),
             "terms": plain.items,
+            "independent_terms": independent,
             "questions": int(part["questions"].sum()),
             "accuracy": float((part["accuracy"] * part["questions"]).sum() / part["questions"].sum()),
             "rho": plain.rho,
@@ -94,9 +101,20 @@ def statistics(terms: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "partial_rho": partial.rho if partial else float("nan"),
             "partial_rho_lower": partial.lower if partial else float("nan"),
             "partial_rho_upper": partial.upper if partial else float("nan"),
-            "count_control_rho": float(spearman(np.stack([count, control]))) if has_control else float("nan"),
+            "count_control_rho": alike,
             "gap": gap(part),
         }
+
+
+def independent_terms(terms: int, alike: float) -> float:
+    """Terms that are left when a control is held fixed whose rank correlation with the count is ``alike``; NaN: none.
+
+    What the control explains of the counts, the share ``alike`` squared, says nothing about the counts themselves.
+
+    >>> independent_terms(100, 0.8), independent_terms(20, float("nan")), round(independent_terms(20, -0.997), 2)
+    (36.0, 20.0, 0.12)
+    """
+    return float(terms) if math.isnan(alike) else round(terms * (1 - alike**2), 9)
 
 
 def gap(part: pd.DataFrame) -> float:
@@ -115,10 +133,11 @@ def sentence(row: pd.Series) -> str:
         f"rank correlation with the count of the term ({row['mode']}) {row['rho']:+.2f} "
         f"({row['rho_lower']:+.2f} to {row['rho_upper']:+.2f}) over {row['terms']} terms"
     )
-    if abs(row["count_control_rho"]) >= INSEPARABLE:
+    if pd.notna(row["count_control_rho"]) and row["independent_terms"] < LEAST_INDEPENDENT:
         text += (
-            f"; count and operand size correlate with {row['count_control_rho']:+.3f}, so frequency can hardly be told "
-            "from size here (the table has the correlation with size held fixed)"
+            f"; count and operand size correlate with {row['count_control_rho']:+.3f}, which leaves "
+            f"{row['independent_terms']:.1f} independent terms where {LEAST_INDEPENDENT} are needed, so frequency can "
+            "hardly be told from size here: this is no effect of frequency"
         )
     elif pd.notna(row["partial_rho"]):
         text += (
@@ -161,22 +180,12 @@ def collect(resolved: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, dict
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program."""
-    parser = cli.parser(__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
-    parser.add_argument("--root", type=Path, default=Path("results"), help="folder of all results")
-    parser.add_argument("--tables-dir", type=Path, required=True, help="folder for the tables")
-    options = parser.parse_args(arguments)
-    terms, files = collect(read_run(options.run), options.root)
+    options = analysis_parser(__doc__).parse_args(arguments)
+    terms, files = collect(read_run(options.run), options.results)
     table = pd.DataFrame(list(statistics(terms)))
-    folder: Path = options.tables_dir
-    write_frame(folder / "term_frequency.parquet", table, files, {})
-    write_frame(folder / "term_frequency_terms.parquet", terms, files, {})
-    sentences = verdict(table)
-    source = {"table": folder / "term_frequency.parquet"}
-    target = folder / "verdict_term_frequency.json"
-    write_verdict(target, "term_frequency", sentences, {"lines": table.to_dict(orient="records")}, source)
-    for line in sentences:
-        LOG.info("%s", line)
+    tables = {"term_frequency": (table, files), "term_frequency_terms": (terms, files)}
+    numbers = {"lines": table.to_dict(orient="records")}
+    Outcome(tables, verdict(table), numbers, ["term_frequency"]).write(options.tables_dir, "term_frequency")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 import ast
 import functools
 import json
-import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from workflow_scripts import ROOT, cli
 from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.git_process import run_git
 from workflow_scripts.storage.records import RECORD_SUFFIX, lock_hashes
 
 PACKAGE = "workflow_scripts"
@@ -77,9 +77,8 @@ def module_files(path: Path, root: Path) -> list[Path]:
 @functools.cache
 def changed_since(version: str, root: Path = ROOT) -> frozenset[str] | None:
     """Files of the checkout that differ from ``version``, relative to ``root``; None where git does not know it."""
-    command = ["git", "-C", str(root), "diff", "--name-only", "--relative", version.removesuffix(DIRTY), "--", PACKAGE]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    return frozenset(answer.stdout.split()) if answer.returncode == 0 else None
+    answer = run_git(root, "diff", "--name-only", "--relative", version.removesuffix(DIRTY), "--", PACKAGE, timeout=60)
+    return frozenset(answer.stdout.decode().split()) if answer.returncode == 0 else None
 
 
 def reasons_of(record: dict[str, object], program: Path | None, root: Path = ROOT) -> tuple[str, ...]:

@@ -16,6 +16,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from workflow_scripts.errors import DataError
+from workflow_scripts.published.model_arguments import given_arguments, remade_by
+from workflow_scripts.published.released_names import (
+    NEUTRAL_FOLDERS,
+    Released,
+    is_authors_folder,
+    released,
+    without_step,
+)
 from workflow_scripts.suite.registry import load_suite
 
 # "0.5MtokBS" is a batch size and "1bf16" does not occur, so a size must not go on with a letter.
@@ -23,6 +31,8 @@ SIZE = re.compile(r"(?<![0-9.a-z])([0-9]+(?:\.[0-9]+)?[mb])(?![a-z0-9])", re.IGN
 BATCH = re.compile(r"([0-9.]+)MtokBS", re.IGNORECASE)
 STEP = re.compile(r"step_?([0-9]+)", re.IGNORECASE)
 TRAILING_STEP = re.compile(r"_([0-9]+)\.json$")
+OTHER_REPOSITORY = re.compile(r"(?:facebook/|bigscience/)(opt|bloom)-([0-9][0-9a-z.]*)")
+OLD_REPOSITORY = re.compile(r"EleutherAI/pythia-([0-9.]+[mb])(-deduped)?")
 OTHER_FAMILY = re.compile(r"(?:facebook/|bigscience/|^|/)(opt|bloom)-([0-9a-z.]+?)(?:\.json|,|$)")
 SHOTS = ((re.compile(r"\b(?:zero-?shot|0-?shot)\b"), 0), (re.compile(r"\b(?:five-?shot|5-?shot)\b"), 5))
 DEFAULT_BATCH = "2"  # millions of tokens in one Hub step
@@ -46,7 +56,7 @@ class Claim:
 
     ``family`` is pythia, opt, bloom or other; ``version`` v0, v1 or v2; ``size`` in today's names; ``data`` standard or
     deduped; ``arm`` baseline, intervention or intervention-long; ``batch`` the tokens per step in millions, as text;
-    ``raw_step`` the trainer's step as written; ``name`` the model's name where the family is other.
+    ``raw_step`` the trainer's step as written; ``name`` the model's name where it is released or the family is other.
     """
 
     family: str | None = None
@@ -165,49 +175,81 @@ def other_size(written: str) -> str:
     return re.sub(r"^([0-9]+)b([0-9]+)$", r"\1.\2b", written)
 
 
-def arguments_of(text: str) -> dict[str, str]:
-    """Arguments of lm-eval's ``model_args`` text.
+def claim_of_hub_arguments(arguments: str | Mapping[str, Any]) -> Claim:
+    """Claim of lm-eval's ``model_args``, e.g. ``pretrained=EleutherAI/pythia-v1.1-70m,revision=step3000``.
 
-    >>> arguments_of("pretrained=EleutherAI/pythia-70m,revision=step3000")
-    {'pretrained': 'EleutherAI/pythia-70m', 'revision': 'step3000'}
+    An argument that makes another model of the one named (an adapter, quantised weights) makes it another here.
     """
-    pairs = (part.partition("=") for part in text.split(",") if "=" in part)
-    return {key.strip(): value.strip() for key, _, value in pairs}
+    given = given_arguments(arguments)
+    claim = claim_of_hub_name(given.get("pretrained") or given.get("model", ""), given.get("revision", ""))
+    remade = remade_by(given)
+    if claim.family is None or not remade:
+        return claim
+    named = given.get("pretrained") or given["model"]
+    return Claim(family=OTHER, name="+".join([named, *remade]), raw_step=claim.raw_step)
 
 
-def claim_of_hub_arguments(arguments: str) -> Claim:
-    """Claim of lm-eval's ``model_args``, e.g. ``pretrained=EleutherAI/pythia-v1.1-70m,revision=step3000``."""
-    given = arguments_of(arguments)
-    return claim_of_hub_name(given.get("pretrained", ""), given.get("revision", ""))
+def claim_of_old_name(repository: str, step: int) -> Claim:
+    """Claim of a repository as the term-frequency tables name it: before the names of v0 and v1 were told apart.
+
+    >>> claim = claim_of_old_name("EleutherAI/pythia-1.3b-deduped", 13000)
+    >>> claim.version, claim.size, claim.data
+    ('v0', '1.4b', 'deduped')
+    """
+    found = OLD_REPOSITORY.fullmatch(repository)
+    size, version = size_of(found[1]) if found else (None, None)
+    if found is None or size is None:
+        return Claim(family=OTHER, name=repository, raw_step=step)
+    data = "deduped" if found[2] else "standard"
+    return Claim("pythia", version, size, data, "baseline", DEFAULT_BATCH, step)
 
 
 def claim_of_hub_name(pretrained: str, revision: str) -> Claim:
-    """Claim of a name on the Hub and its revision; the name may be a folder that ends in ``<model>/step<N>``.
+    """Claim of a name on the Hub and its revision, or of a folder that ends in ``EleutherAI/<model>/step<N>``.
+
+    Only the exact name of a released model makes a claim of Pythia; a fine-tune, another owner's copy or a folder
+    without its owner is a model of its own. Raises DataError for a step at which the released model has no checkpoint.
 
     >>> claim = claim_of_hub_name("mirror/EleutherAI/pythia-70m-deduped/step512", "main")
     >>> claim.size, claim.data, claim.raw_step
     ('70m', 'deduped', 512)
+    >>> claim_of_hub_name("/scratch/u/pythia-70m-step512", "main")
+    Claim(family='other', version=None, size=None, data=None, arm=None, batch=None, raw_step=512, shots=None, \
+name='u/pythia-70m')
     >>> claim_of_hub_name("gpt2", "main").name
     'gpt2'
     """
-    path = PurePosixPath(pretrained)
-    step = STEP.fullmatch(revision) or STEP.fullmatch(path.name)
-    name = path.parent.name if STEP.fullmatch(path.name) else path.name
-    other = OTHER_FAMILY.search(pretrained)
+    if not pretrained:
+        return Claim()
+    other = OTHER_REPOSITORY.fullmatch(pretrained)
     if other:
         return Claim(family=other[1], size=other_size(other[2]))
-    size = size_of(name)[0]
-    raw_step, batch = int(step[1]) if step else None, BATCH.search(name)
-    if size is None or "pythia" not in name:
-        return Claim(family=OTHER, name="/".join(path.parts[-2:]), raw_step=raw_step) if pretrained else Claim()
+    path, step = without_step(pretrained)
+    if step is None and STEP.fullmatch(revision):
+        step = int(revision.removeprefix("step").lstrip("_"))
+    repository = "/".join(path.split("/")[-2:])
+    found = released().get(repository)
+    # A longer path is a folder; without its step nothing tells a mirror of a checkpoint from what was trained on it.
+    if found is None or pretrained == path != repository:
+        return Claim(family=OTHER, name="/".join(PurePosixPath(path).parts[-2:]), raw_step=step)
+    return claim_of_released(found, step)
+
+
+def claim_of_released(found: Released, step: int | None) -> Claim:
+    """Claim of a released model at a Hub step; raises DataError for a step that it does not have."""
+    model = found.model
+    if step is not None and found.batch is None and step not in model.steps:
+        raise DataError(f"{model.repository} has no checkpoint at step {step}")
+    is_variant = found.batch is not None
     return Claim(
         family="pythia",
-        version="v0" if name.endswith("-v0") else "v2" if "pythia-v2" in name else "v1",
-        size=size,
-        data="deduped" if "dedup" in name else "standard",
-        arm=arm_of(name) or "baseline",
-        batch=batch[1] if batch else DEFAULT_BATCH,
-        raw_step=raw_step,
+        version="v1" if model.version == "intervention" else model.version,
+        size=model.size,
+        data=model.dataset,
+        arm=model.arm,
+        batch=found.batch or DEFAULT_BATCH,
+        raw_step=step,
+        name=None if is_variant else model.name,
     )
 
 
@@ -220,15 +262,18 @@ def claim_of_neox(config: Mapping[str, Any]) -> Claim:
     """Claim of a GPT-NeoX configuration (187 keys).
 
     The shape gives the size, the folder of the weights gives version, data and arm; where the weights were staged
-    under a neutral name, the prefix of the result file does.
+    under a neutral name, the prefix of the result file does. A folder that the authors' words do not explain, or a
+    shape that is none of theirs, is another model.
     """
-    load = PurePosixPath(str(config.get("load") or "")).name
+    folder = PurePosixPath(str(config.get("load") or ""))
     prefix = PurePosixPath(str(config.get("eval_results_prefix") or "")).name
-    source = load if size_of(load)[0] else prefix
+    source = prefix if folder.name in NEUTRAL_FOLDERS else folder.name
     named_size, version = size_of(source)
-    shape = [value if isinstance(value, int) else 0 for value in (config.get("num_layers"), config.get("hidden_size"))]
-    size = sizes_by_shape().get((shape[0], shape[1]), named_size)
+    size = size_of_shape(config, named_size)
     iteration = config.get("iteration")
+    if not is_authors_folder(source) or (named_size and not size):
+        name = "/".join(folder.parts[-2:]) if source == folder.name else source
+        return Claim(family=OTHER, name=name, raw_step=iteration if isinstance(iteration, int) else None)
     return Claim(
         family="pythia" if size else None,
         version="v2" if "pythia-v2" in source else version,
@@ -238,6 +283,14 @@ def claim_of_neox(config: Mapping[str, Any]) -> Claim:
         batch=batch_of(config.get("train_iters")),
         raw_step=iteration if isinstance(iteration, int) else None,
     )
+
+
+def size_of_shape(config: Mapping[str, Any], named: str | None) -> str | None:
+    """Size of a GPT-NeoX configuration by its shape, ``named`` where it states none, None for an unknown shape."""
+    layers, width = config.get("num_layers"), config.get("hidden_size")
+    if not isinstance(layers, int) or not isinstance(width, int):
+        return named
+    return sizes_by_shape().get((layers, width))
 
 
 def batch_of(iterations: Any) -> str:
@@ -275,5 +328,7 @@ def claim_of_config_name(arguments: Mapping[str, Any]) -> Claim:
     name = next(iter(files), "") if isinstance(files, dict) else ""
     size, version = size_of(name)
     step = iteration if isinstance(iteration, int) else None
+    if not is_authors_folder(name):
+        return Claim(family=OTHER, name=name, raw_step=step)
     claim = Claim(family="pythia" if size else None, version=version, size=size, raw_step=step)
     return replace(claim, data="deduped" if "dedup" in name else None, batch=DEFAULT_BATCH)

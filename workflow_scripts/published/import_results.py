@@ -3,11 +3,11 @@
     python -m workflow_scripts.published.import_results --source pythia/evals --output published.parquet
 
 Reads every file below --source (a copy of the folder ``evals`` of EleutherAI/pythia, a whole checkout of it, or any
-folder with results of lm-eval). Each file ends in the table or, with a reason, in <output>.refused.tsv;
-<output>.files.tsv lists all of them with size and sha256, and <output>.defects.tsv what the audit found. Where a name
-contradicts the content of its file, the content is believed and the row carries a note. No number is changed. --source
-may also be a table that was imported before, such as the one in config/suites/published; it is checked and copied with
-its lists.
+folder with results of lm-eval). Each file ends in the table or, with a reason, in <output>.refused.tsv, which also
+names single metrics that were left out because they cannot be results; <output>.files.tsv lists all files with size and
+sha256, and <output>.defects.tsv what the audit found. Where a name contradicts the content of its file, the content is
+believed and the row carries a note. No number is changed. --source may also be a table that was imported before, such
+as the one in config/suites/published; it is checked and copied with its lists.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from workflow_scripts.published.results_table import COLUMNS, read_table, source
 from workflow_scripts.published.rules import run_rules
 from workflow_scripts.published.rules.findings import Defect, Result, defects_text
 from workflow_scripts.storage.atomic import write_bytes, write_text
+from workflow_scripts.storage.leftovers import is_working_name
 from workflow_scripts.storage.records import write_record
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file that was looked at: ``reason`` is empty where it was read."""
+    """One file that was looked at: ``reason`` says what of it was refused; with ``rows`` it is some metrics only."""
 
     source_file: str
     bytes: int
@@ -82,7 +83,7 @@ def constant_columns(identity: Identity, content: Content, source: str, sha256: 
 
 def import_folder(source: Path) -> Import:
     """Read all files below ``source`` in the order of their paths; raises MissingInputError when there are none."""
-    paths = sorted(path for path in source.rglob("*") if path.is_file())
+    paths = sorted(path for path in source.rglob("*") if path.is_file() and not is_working_name(path.name))
     if not paths:
         raise MissingInputError(f"{source}: no files; give a copy of the folder 'evals' of EleutherAI/pythia")
     collected = Import([], [], {name: [] for name in COLUMNS})
@@ -100,6 +101,7 @@ def import_file(collected: Import, path: Path, relative: str) -> SourceFile:
         for content in contents:
             identify(believe(content.claim, claim_of_path(relative))[0])  # all or nothing of a file
         rows = sum(collected.add(relative, sha256, content) for content in contents)
+        reason = "; ".join(fault for content in contents for fault in content.refused)
     except DataError as error:
         reason = str(error)
     return SourceFile(relative, len(raw), sha256, rows, reason)
@@ -139,7 +141,7 @@ class Beside:
 
     def defects(self, files: Sequence[SourceFile]) -> list[Defect]:
         """What is found in the config files, and the read files that are not the expected ones."""
-        seen = {file.source_file: file.sha256 for file in files if not file.reason}
+        seen = {file.source_file: file.sha256 for file in files if file.rows}
         unexpected = differences(seen, known_hashes(self.expected)) if self.expected else []
         return [*unexpected, *(recipe_defects(self.recipes) if self.recipes else ())]
 
@@ -156,8 +158,9 @@ def import_to(source: Path, source_name: str, outputs: Outputs, beside: Beside) 
     write_text(outputs.defects, defects_text(defects))
     parameters = {"source": source_name, "files": len(collected.files), "refused": len(refused)}
     write_record(outputs.table, {"files": outputs.files}, parameters | {"rows": len(frame), "defects": len(defects)})
-    read = len(collected.files) - len(refused)
-    logger.info("%d rows from %d files, %d refused, %d defects", len(frame), read, len(refused), len(defects))
+    read, partly = (sum(file.rows > 0 for file in files) for files in (collected.files, refused))
+    numbers = len(frame), read, len(refused) - partly, partly, len(defects)
+    logger.info("%d rows from %d files, %d refused, %d in part, %d defects", *numbers)
 
 
 def folders_of(source: Path, recipes: Path | None) -> tuple[Path, Path | None]:

@@ -1,10 +1,11 @@
 r"""Build the report: one HTML file with every figure, table and finding of a run, readable without a network.
 
     python -m workflow_scripts.report.build --run results/runs/pocket/run.json --run-dir results/runs/pocket \
-        --results-root results --figures published_lambada scores_over_training --output report.html
+        --figures published_lambada scores_over_training --inputs results/runs/pocket/tables/* --output report.html
 
-Reads tables/, figures/ and records below --run-dir, receipts of the data and training logs below --results-root.
-What a run does not have is left out; a figure that is named and not drawn is an error.
+Reads figures/ and records below --run-dir and, of the files in --inputs, the tables, verdicts, receipts of the data
+and training logs that it knows by their names. What was not given is left out; a figure that is named and not drawn is
+an error.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from workflow_scripts.report.page.explorer_data import explore_data
 from workflow_scripts.report.page.report_inputs import AUDIT, ReportInputs, read_inputs
 from workflow_scripts.report.page.verdicts import by_kind, find_verdicts
 from workflow_scripts.storage.atomic import write_text
+from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.storage.records import write_record
 
 logger = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).parent / "templates"
+SCORE_DEFECTS = "score_defects.tsv"
 LARGEST_PAGE = 6_000_000  # bytes; a page that a phone still opens
 
 
@@ -62,7 +65,9 @@ def page_content(inputs: ReportInputs) -> dict[str, Any]:
         "data": data_sections.data_blocks(inputs),
         "defects": sections.defect_groups(inputs),
         "checkpoint_notes": checkpoint_notes(
-            [model["name"] for model in inputs.run["models"]], inputs.run_dir / "tables", inputs.files.get(AUDIT)
+            [model["name"] for model in inputs.run["models"]],
+            inputs.given.find(SCORE_DEFECTS),
+            inputs.files.get(AUDIT),
         ),
         "provenance": sections.provenance(inputs),
         "versions": sections.versions(inputs),
@@ -73,13 +78,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments, read, render, write."""
     parser = cli.parser(__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
-    parser.add_argument("--run-dir", type=Path, required=True, help="folder with tables/ and figures/ of the run")
-    parser.add_argument("--results-root", type=Path, default=Path("results"), help="folder with data/ and training/")
+    parser.add_argument("--run-dir", type=Path, required=True, help="folder with figures/ of the run and its records")
     parser.add_argument("--figures", nargs="*", default=[], help="figures to show, in this order")
-    parser.add_argument("--audit", type=Path, help="defects.tsv of an audit of the checkpoints; none is shown without")
+    parser.add_argument(
+        "--inputs",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="tables, verdicts, receipts, training logs; defects.tsv of an audit of the checkpoints",
+    )
     parser.add_argument("--output", type=Path, required=True, help="the page (.html)")
     options = parser.parse_args(arguments)
-    inputs = read_inputs(options.run, options.run_dir, options.results_root, options.figures, options.audit)
+    inputs = read_inputs(options.run, options.run_dir, options.figures, GivenFiles(options.inputs))
     page = render(inputs)
     size = len(page.encode("utf-8"))
     if size > LARGEST_PAGE:

@@ -22,12 +22,15 @@ from workflow_scripts.experiments.statistics.training_map import read_training_m
 from workflow_scripts.published.compare import KEY, renamed
 from workflow_scripts.published.results_table import of_protocol, read_table
 from workflow_scripts.report.figures.own_groups import todays_groups
+from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.suite.experiment_files import TABLES
 from workflow_scripts.suite.figure_names import OWN_TABLES, PUBLISHED_FILES, is_compared, own_table
 from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.steps import require_every_step
 
-METRICS_COLUMNS = ("step", "tokens", "loss")
-VALIDATION_COLUMNS = ("step", "bits_per_byte")
+TRAINING_LOG = "metrics.csv"
+# Logs of a training by name, with the columns that are shown.
+LOGS = {"metrics": ("step", "tokens", "loss"), "validation": ("step", "bits_per_byte")}
 TABLE_OF_FILE = {"published_memorization": "predictability_published", "published_training_map": "seeds_training_map"}
 
 
@@ -59,33 +62,43 @@ def read_run(path: Path) -> dict[str, Any]:
     return dict(run)
 
 
-def load_tables(run_file: Path, needs: Sequence[str], tables_dir: Path, training_root: Path) -> Tables:
+def load_tables(run_file: Path, needs: Sequence[str], given: GivenFiles) -> Tables:
     """Read what ``needs`` names (scores, published, own, metrics, validation, or an experiment) and nothing else.
 
     ``own`` are our scores that have a published counterpart, under the names of 2023, and ``own_<experiment>`` is the
-    experiment's table that lies over published numbers; none where a run has no such.
+    experiment's table that lies over published numbers; none where a run has no such. Files are among ``given``.
     """
     run = read_run(run_file)
-    own_file = tables_dir / "scores.parquet"
     has_own = "own" in needs and is_compared_run(run)
-    tidy = {name: tables_dir / f"{name}.parquet" for name in ("scores", "published") if name in needs}
+    tidy = {name: table_file(given, name) for name in ("scores", "published") if name in needs}
     frames = {name: of_protocol(read_table(path), "current") for name, path in tidy.items()}
-    files: dict[str, Path] = {"run": run_file, **tidy, **({"scores": own_file} if has_own else {})}
-    per_model = {"metrics": METRICS_COLUMNS, "validation": VALIDATION_COLUMNS}
-    for name, columns in per_model.items():
+    files: dict[str, Path] = {"run": run_file, **tidy}
+    if has_own:
+        files["scores"] = table_file(given, "scores")
+    for name, columns in LOGS.items():
         if name in needs:
-            paths = {model["name"]: training_root / model["name"] / f"{name}.csv" for model in run["models"]}
+            paths = logs_of(run, name, given)
             frames[name] = join_models(run, paths, columns)
             files |= {f"{name} {model}": path for model, path in paths.items()}
-    made = {table: tables_dir / f"{table}.parquet" for need in needs for table in TABLES.get(need, ())}
     asked = run.get("settings", {}).get("experiments", [])
     over = [table for need in needs if need in OWN_TABLES for table in own_table(need, run["suite"], asked)]
-    made |= {table: tables_dir / f"{table}.parquet" for table in over}
+    made = {name: table_file(given, name) for name in [*(t for need in needs for t in TABLES.get(need, ())), *over]}
     experiments = {table: read_frame(path, ()) for table, path in made.items()}
-    part_of_project = {name: Path(path) for name, path in PUBLISHED_FILES.items() if name in needs}
+    part_of_project = {name: given.find(path) or Path(path) for name, path in PUBLISHED_FILES.items() if name in needs}
     experiments |= {TABLE_OF_FILE[name]: read_published_file(name, path) for name, path in part_of_project.items()}
-    own = own_scores(read_table(own_file)) if has_own else pd.DataFrame()
+    own = own_scores(read_table(files["scores"])) if has_own else pd.DataFrame()
     return Tables(run, files=files | made | part_of_project, experiments=experiments, own=own, **frames)
+
+
+def table_file(given: GivenFiles, name: str) -> Path:
+    """File of the tidy table ``name``; raises MissingInputError."""
+    return given.need(f"{name}.parquet", f"snakemake makes it as results/runs/<run>/tables/{name}.parquet")
+
+
+def logs_of(run: Mapping[str, Any], name: str, given: GivenFiles) -> dict[str, Path]:
+    """Training logs (metrics or validation) of the run's models by model; raises MissingInputError."""
+    remedy = "train the model first (snakemake retrain)"
+    return {model["name"]: given.need(f"{model['name']}/{name}.csv", remedy) for model in run["models"]}
 
 
 def own_scores(scores: pd.DataFrame) -> pd.DataFrame:
@@ -115,6 +128,8 @@ def join_models(run: Mapping[str, Any], paths: Mapping[str, Path], columns: Sequ
     frames = []
     for name, path in paths.items():
         frame = read_csv(path, columns)
+        if path.name == TRAINING_LOG:
+            require_every_step(frame["step"], path)
         frame.insert(0, "model", name)
         frame.insert(1, "size", facts[name]["size"])
         frame.insert(2, "data", facts[name]["dataset"])

@@ -80,11 +80,17 @@ def of_largest(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def shot_difference(zero: pd.DataFrame, five: pd.DataFrame) -> pd.DataFrame:
-    """Rows of five-shot minus zero-shot at the same checkpoints, with the error of a difference."""
+    """Rows of five-shot minus zero-shot at the same checkpoints, with the error of the difference.
+
+    The table of scores has it paired by document; where it has none, it is that of two independent scores: too large.
+    """
     merged = five.merge(zero[["model", "step", "value", "stderr"]], on=["model", "step"], suffixes=("", "_zero"))
+    independent = np.sqrt(merged["stderr"].astype(float) ** 2 + merged["stderr_zero"].astype(float) ** 2)
+    paired = merged["gain_stderr"] if "gain_stderr" in merged else pd.Series(np.nan, index=merged.index)
     difference = merged.assign(
         value=merged["value"] - merged["value_zero"],
-        stderr=np.sqrt(merged["stderr"].astype(float) ** 2 + merged["stderr_zero"].astype(float) ** 2),
+        stderr=paired.astype(float).fillna(independent),
+        is_paired=paired.notna(),
     )
     return with_band(difference.drop(columns=["value_zero", "stderr_zero"]))
 

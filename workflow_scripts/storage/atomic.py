@@ -24,12 +24,24 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(target)
-    temporary.touch(0o600, exist_ok=False)
+    with told_of(target, temporary):
+        temporary.touch(0o600, exist_ok=False)
+        try:
+            yield temporary
+            commit(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def told_of(target: Path, temporary: Path) -> Iterator[None]:
+    """Let an OSError of the block name ``target``: a failed write names no file, a failed rename the temporary one."""
     try:
-        yield temporary
-        commit(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(temporary)):
+            error.filename = str(target)
         raise
 
 

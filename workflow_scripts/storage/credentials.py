@@ -11,15 +11,24 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit, urlunsplit
 
 from workflow_scripts.errors import ConfigError
+from workflow_scripts.secret_text import TOKEN, secret_in
 
-TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
 HIDDEN = "<hidden>"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def refuse_tokens(arguments: Iterable[str]) -> None:
-    """Raise ConfigError when an argument holds something that looks like a Hub token; it is not repeated."""
-    if any(TOKEN.search(argument) for argument in arguments):
-        raise ConfigError("an argument holds what looks like a Hub token; set HF_TOKEN or use `hf auth login` instead")
+def refuse_secrets(arguments: Iterable[str]) -> None:
+    """Raise ConfigError when an argument holds what looks like a token or a password; it is not repeated."""
+    for argument in arguments:
+        if found := secret_in(argument):
+            what, remedy = found
+            raise ConfigError(f"an argument looks like {what}; arguments are seen by all users, so {remedy}")
+
+
+def is_private(url: str) -> bool:
+    """True when a secret that is sent to ``url`` cannot be read on the way."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in LOOPBACK
 
 
 def public_url(url: str) -> str:

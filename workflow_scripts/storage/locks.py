@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts.errors import StorageError
+from workflow_scripts.storage.leftovers import lock_path
 
 POLL_SECONDS = 0.1
 # What file systems without locks answer.
@@ -33,11 +34,6 @@ class Holding:
 
     path: Path
     proved: bool
-
-
-def lock_path(target: Path) -> Path:
-    """Where the lock of ``target`` lies."""
-    return target.with_name(f".{target.name}.lock")
 
 
 @contextmanager
@@ -59,6 +55,20 @@ def exclusive(
     finally:
         # Unlinked while it is held: whoever opened the old file finds out in is_current and opens the new one.
         path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def remove_abandoned(target: Path) -> None:
+    """Delete the lock file of ``target`` where its holder was killed; a lock that is held stays."""
+    path = lock_path(target)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if try_lock(handle) and is_current(handle, path):
+            path.unlink(missing_ok=True)
+    finally:
         os.close(handle)
 
 

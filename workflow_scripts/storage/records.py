@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts import ROOT
+from workflow_scripts.git_process import run_git
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.credentials import hide_secrets
 from workflow_scripts.storage.hashing import sha256_file
@@ -78,12 +79,11 @@ def peak_memory_bytes() -> int:
 @functools.cache
 def code_version() -> str:
     """Commit of this checkout, with ``-dirty`` when files differ from it; ``unknown`` outside git."""
-    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--match=v[0-9]*"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
+        answer = run_git(ROOT, "describe", "--always", "--dirty", "--abbrev=12", "--match=v[0-9]*", timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    return answer.stdout.strip()
+    return answer.stdout.decode().strip() if answer.returncode == 0 else "unknown"
 
 
 @functools.cache

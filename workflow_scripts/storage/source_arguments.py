@@ -6,7 +6,7 @@ import argparse
 from contextlib import AbstractContextManager
 
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.storage.credentials import refuse_tokens
+from workflow_scripts.storage.credentials import refuse_secrets
 from workflow_scripts.storage.http.retry import RetryPolicy
 from workflow_scripts.storage.sources.catalog import SOURCES, open_source
 from workflow_scripts.storage.sources.source import KINDS, Repository, Source
@@ -21,9 +21,6 @@ def add_source_arguments(parser: argparse.ArgumentParser, *, required: bool = Tr
     parser.add_argument("--revision", default="main", help="branch, tag or commit")
     parser.add_argument("--commit", help="commit to read even when the revision has moved on")
     add_patience_arguments(parser)
-    parser.add_argument(
-        "--lfs-client", default="auto", help="for git-lfs: the program (git-lfs), our own (builtin), or auto"
-    )
 
 
 def add_patience_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +38,7 @@ def policy_of(options: argparse.Namespace) -> RetryPolicy:
 
 def opened(options: argparse.Namespace) -> AbstractContextManager[Source]:
     """Source that the arguments name; raises ConfigError for names that could be taken for something else."""
-    refuse_tokens([options.location, options.repository or "", options.revision])
+    refuse_secrets([options.location, options.repository or "", options.revision])
     if options.kind is None or options.repository is None:
         raise ConfigError("--source needs --kind and --repository")
     return open_source(
@@ -50,5 +47,4 @@ def opened(options: argparse.Namespace) -> AbstractContextManager[Source]:
         Repository(options.kind, options.repository, options.revision, options.commit),
         policy_of(options),
         options.stall_seconds,
-        lfs_client=options.lfs_client,
     )

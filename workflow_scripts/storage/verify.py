@@ -85,11 +85,11 @@ def check_folder(folder: Path, entries: Sequence[FileEntry], jobs: int) -> tuple
 def extra_files(folder: Path, entries: Sequence[FileEntry], ours: Sequence[Path]) -> list[Finding]:
     """Files under ``folder`` that the list does not name.
 
-    The folder's own list and ``ours`` do not count, nor what a fetch leaves beside a listed NAME: its record, and
-    ``NAME.bad`` that it put aside.
+    The folder's own list and ``ours`` do not count, nor what work in progress has beside its targets (``walk``), nor
+    the records of listed files.
     """
     known = {entry.path for entry in entries} | {OWN_LOCK}
-    known |= {f"{entry.path}{ending}" for entry in entries for ending in (".bad", RECORD_SUFFIX)}
+    known |= {f"{entry.path}{RECORD_SUFFIX}" for entry in entries}
     skipped = {path.resolve() for path in ours}
     return [
         Finding(path, "extra", f"{size} bytes, not listed")

@@ -6,17 +6,17 @@ here, so that a path is spelt in one place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-from workflow_scripts.suite.models import Model
+from workflow_scripts.suite.models import CHECKPOINT_FILES, Model
 from workflow_scripts.suite.run import CURRENT, Run
 
 RESULTS = "results"
 MIRROR = f"{RESULTS}/mirror"
 TASK_DATA = f"{MIRROR}/datasets"
-MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 HASH_LIST = "sha256.txt"
+FETCHED = "fetched.json"
+LOGLIKELIHOODS = ".loglikelihoods.npz"
 # Original result files and configs of EleutherAI/pythia, as downloaded.
 UPSTREAM = f"{RESULTS}/published/upstream"
 UPSTREAM_RECEIPT = f"{RESULTS}/published/downloaded.json"
@@ -43,6 +43,11 @@ def checkpoint_folder(model: str, step: int) -> str:
     return f"{RESULTS}/checkpoints/{model}/step{step}"
 
 
+def checkpoint_files(folder: str, names: Sequence[str] = CHECKPOINT_FILES) -> list[str]:
+    """Everything that is in the ``folder`` of a fetched checkpoint: its files, their hashes, the receipt."""
+    return [f"{folder}/{name}" for name in (*names, HASH_LIST, FETCHED)]
+
+
 def released_marker(model: str, step: int) -> str:
     """Says that a checkpoint was scored and deleted; only runs with a disk budget make it."""
     return f"{RESULTS}/checkpoints/{model}/released/step{step}.json"
@@ -62,9 +67,9 @@ def kind_suffix(kind: str) -> str:
     return "" if kind == CURRENT else f".{kind}"
 
 
-def plan_file(suite: str, shots: int, protocol: str = CURRENT) -> str:
-    """Evaluation plan of a suite for a number of shots."""
-    return f"{RESULTS}/plans/{suite}/{shots}-shot{kind_suffix(protocol)}.plan"
+def plan_file(suite: str, shots: int, task: str, protocol: str = CURRENT) -> str:
+    """Evaluation plan of one task of a suite for a number of shots."""
+    return f"{RESULTS}/plans/{suite}/{shots}-shot{kind_suffix(protocol)}/{task}.plan"
 
 
 def score_file(model: str, step: int, shots: int, kind: str = CURRENT) -> str:
@@ -72,9 +77,9 @@ def score_file(model: str, step: int, shots: int, kind: str = CURRENT) -> str:
     return f"{RESULTS}/scores/{model}/step{step}/{shots}-shot{kind_suffix(kind)}.json"
 
 
-def report_code() -> list[str]:
-    """Code of the report: figures are cheap, so an edit draws them again; Snakemake compares contents, not dates."""
-    return sorted(str(path) for path in Path("workflow_scripts/report").rglob("*.py"))
+def loglikelihoods_file(scores: str) -> str:
+    """Loglikelihoods of each request beside a results file."""
+    return f"{scores}{LOGLIKELIHOODS}"
 
 
 def run_folder(run: str) -> str:

@@ -13,6 +13,15 @@ from typing import Any
 from workflow_scripts.errors import UnknownNameError
 from workflow_scripts.suite.steps import Step, parse_steps
 
+# Files of one published checkpoint where a suite says nothing else: small weights lie in one file.
+CHECKPOINT_FILES = (
+    "config.json",
+    "model.safetensors",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+
 
 @dataclass(frozen=True)
 class Model:
@@ -21,6 +30,7 @@ class Model:
     ``learning_rate`` is the peak, ``min_learning_rate`` the floor of the cosine; ``batch_rows`` is the global batch in
     rows of ``sequence_length`` predicted tokens; ``vocab_size`` is padded. ``dataset`` is a key of the suite's data
     sets, ``steps`` are the Hub steps with a checkpoint, ``arm`` is ``baseline`` or the name of an intervention.
+    ``files`` are those of a checkpoint that are fetched: configuration, tokenizer, one format of weights.
     """
 
     name: str
@@ -51,6 +61,7 @@ class Model:
     data_seed: int
     tensor_parallel: int
     steps: tuple[int, ...] = field(repr=False)
+    files: tuple[str, ...] = field(default=CHECKPOINT_FILES, repr=False)
 
     @property
     def head_size(self) -> int:

@@ -9,19 +9,27 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError
-from workflow_scripts.suite.models import Dataset, Model, Suite, Task
+from workflow_scripts.suite.models import CHECKPOINT_FILES, Dataset, Model, Suite, Task
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.suite.schema import check_schema
 from workflow_scripts.suite.steps import expand_part, split_parts
 
 SUITES = ROOT / "config" / "suites"
 VOCABULARY_MULTIPLE = 128  # GPT-NeoX pads the vocabulary to a multiple of 128 x tensor-parallel size
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,95}")
+# Numbers that some part of a suite file must give to each model; the others have defaults.
+NEEDED = (
+    *("layers", "hidden_size", "heads", "sequence_length", "batch_rows", "train_iterations", "learning_rate"),
+    *("min_learning_rate_ratio", "warmup_fraction", "lr_schedule", "initialisation"),
+    *("training_dtype", "published_dtype", "seed"),
+)
 SUFFIXES = {"standard": "", "deduped": "-deduped"}
 # Numbers of a model that a run may change from its configuration.
 OVERRIDABLE = frozenset(
@@ -88,9 +96,14 @@ def build_model(
     facts: Mapping[str, Any], family: Mapping[str, Any], size: str, dataset: str, seed: int | None
 ) -> Model:
     """One model, its numbers merged in the order the module docstring gives."""
-    name = model_name(family, size, dataset, seed)
+    name = checked_name(model_name(family, size, dataset, seed))
     numbers: dict[str, Any] = {**facts["recipe"], **facts["sizes"][size], **family.get("recipe", {})}
     numbers |= family.get("by_size", {}).get(size, {}) | family.get("by_model", {}).get(name, {})
+    if missing := [key for key in NEEDED if key not in numbers]:
+        raise ConfigError(
+            f"suite {facts['suite']}: model {name} has no {missing[0]}; state it in 'recipe', in the size {size} or in "
+            "the family"
+        )
     old_sizes = numbers.get("aliases", [])
     peak = float(numbers["learning_rate"])
     weight_seed, data_seed = seeds_of(family["name"], int(numbers["seed"]), seed)
@@ -102,7 +115,7 @@ def build_model(
         dataset=dataset,
         arm=family.get("arm", "baseline"),
         repository=f"{facts['organisation']}/{name}",
-        aliases=tuple(model_name(family, old, dataset, seed) for old in old_sizes),
+        aliases=tuple(checked_name(model_name(family, old, dataset, seed)) for old in old_sizes),
         layers=numbers["layers"],
         hidden_size=numbers["hidden_size"],
         heads=numbers["heads"],
@@ -123,12 +136,24 @@ def build_model(
         data_seed=data_seed,
         tensor_parallel=numbers.get("tensor_parallel", 1),
         steps=grid_steps(facts, family["steps"]),
+        files=tuple(sorted(numbers.get("files", CHECKPOINT_FILES))),
     )
 
 
 def model_name(family: Mapping[str, Any], size: str, dataset: str, seed: int | None) -> str:
     """Name of a model by its family's pattern, e.g. ``pythia-410m-deduped``."""
     return str(family["name"]).format(size=size, suffix=SUFFIXES[dataset], seed=seed)
+
+
+def checked_name(name: str) -> str:
+    """``name`` of a model when it can be a part of paths and commands; raises ConfigError.
+
+    The schema holds each part of a name to this; a name is more than its parts.
+    """
+    if not NAME.fullmatch(name):
+        allowed = "letters, digits, dot, dash and underscore, a letter or digit first"
+        raise ConfigError(f"{name!r} cannot be the name of a model; allowed are {allowed}")
+    return name
 
 
 def seeds_of(pattern: str, default: int, seed: int | None) -> tuple[int, int]:

@@ -15,9 +15,8 @@ from typing import Any
 
 from workflow_scripts.errors import ConfigError, MissingInputError, UnknownNameError
 from workflow_scripts.suite.models import Model, Suite, Task
-from workflow_scripts.suite.pinned_commits import known_defects
 from workflow_scripts.suite.registry import load_suite, override, suite_names
-from workflow_scripts.suite.safe_yaml import load_yaml, refuse_what_no_run_may_hold
+from workflow_scripts.suite.safe_yaml import load_yaml, refuse_control_characters, refuse_what_no_run_may_hold
 from workflow_scripts.suite.schema import check_schema, coerce, load_schema
 
 CURRENT, STOCK = "current", "stock"  # the protocol of lm-eval's present tasks; what stock lm-eval itself runs
@@ -99,6 +98,7 @@ def load_run(config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Run
         key: value for key, value in config.items() if value is not None or key in load_schema("run")["properties"]
     }
     refuse_what_no_run_may_hold(plain, "config")
+    refuse_control_characters(plain, "config")
     settings = coerce(plain, load_schema("run"))
     check_schema(settings, "run", "config")
     return resolve(settings)
@@ -109,15 +109,11 @@ def resolve(settings: Mapping[str, Any]) -> Run:
     suite = override(load_suite(settings["suite"]), settings.get("overrides", {}))
     models = select_models(suite, settings["models"])
     refuse_untrainable(suite, settings, models)
-    steps, left_out = leave_out_defects(
-        {model.name: select_steps(model, settings["steps"]) for model in models}, settings["checkpoints"].get("defects")
-    )
     return Run(
         name=settings["run"],
         suite=suite,
         models=models,
-        steps=steps,
-        left_out=left_out,
+        steps={model.name: select_steps(model, settings["steps"]) for model in models},
         shots=tuple(settings["shots"]),
         tasks=select_tasks(suite, settings["tasks"]),
         settings=settings,
@@ -170,27 +166,6 @@ def select_steps(model: Model, expression: Any) -> tuple[int, ...]:
         return model.select_steps(expression)
     except ConfigError as error:
         raise ConfigError(f"{model.name}: {error}") from None
-
-
-def leave_out_defects(
-    steps: Mapping[str, tuple[int, ...]], table: str | None
-) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
-    """Steps without those that the table of defects lists, and a line for each that was left out."""
-    defects = known_defects(table) if table else {}
-    listed = {
-        (name, step): kinds
-        for name, wanted in steps.items()
-        for step in wanted
-        if (kinds := defects.get((name, f"step{step}")))
-    }
-    good = {name: tuple(s for s in wanted if (name, s) not in listed) for name, wanted in steps.items()}
-    empty = [name for name, wanted in good.items() if not wanted]
-    if empty:
-        raise ConfigError(f"{empty[0]}: every step of the run is listed as defective in {table}; choose other steps")
-    lines = (
-        f"{name} step{step}: left out, {table} lists it: {', '.join(kinds)}" for (name, step), kinds in listed.items()
-    )
-    return good, tuple(lines)
 
 
 def select_tasks(suite: Suite, wanted: str | Sequence[str]) -> tuple[Task, ...]:

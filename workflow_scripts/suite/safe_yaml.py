@@ -1,7 +1,8 @@
 """YAML as a configuration language: no surprises and no bombs.
 
 Files are limited in size, nesting and aliases; a key that stands twice is an error; only plain values are built.
-Values that look like access tokens are refused wherever they stand, because configurations are logged and published.
+Values that look like access tokens, or hold a password, are refused wherever they stand, because configurations are
+logged and published.
 """
 
 from __future__ import annotations
@@ -16,12 +17,31 @@ from typing import Any
 import yaml
 
 from workflow_scripts.errors import ConfigError, MissingInputError
+from workflow_scripts.secret_text import secret_in
 
 MOST_BYTES = 2_000_000
 MOST_NODES = 100_000  # after every alias is written out
 MOST_DEPTH = 30
-# Hugging Face, GitHub, GitLab and AWS access keys.
-TOKEN = re.compile(r"\b(hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|glpat-[\w-]{20,}|AKIA[0-9A-Z]{16})\b")
+
+
+# YAML 1.1 reads 010 as 8, 1_0 as 10 and 1:30 as 90; readers of YAML 1.2, and most people, read something else.
+DECIMAL_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+DECIMAL_FLOAT = re.compile(r"[-+]?(([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|\.(inf|Inf|INF))|\.(nan|NaN|NAN)")
+CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+class AmbiguousNumberError(yaml.YAMLError):
+    """A number that readers of YAML do not agree on."""
+
+
+def plain_number(node: yaml.ScalarNode, decimal: re.Pattern[str], number: float) -> float:
+    """``number``, when ``node`` writes it as ``decimal``; raises AmbiguousNumberError with the line."""
+    if not decimal.fullmatch(str(node.value)):
+        raise AmbiguousNumberError(
+            f"line {node.start_mark.line + 1}: YAML reads {node.value} as {number}; write that number in plain decimal "
+            "digits, or put the text in quotes"
+        )
+    return number
 
 
 class StrictLoader(yaml.SafeLoader):
@@ -33,6 +53,14 @@ class StrictLoader(yaml.SafeLoader):
         if node is not None and expanded_size(node, {}) > MOST_NODES:
             raise yaml.YAMLError(f"more than {MOST_NODES:,} values once its aliases (*name) are written out")
         return node
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number in decimal digits; other notations are refused."""
+        return int(plain_number(node, DECIMAL_INTEGER, super().construct_yaml_int(node)))
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        """A number in decimal digits; other notations are refused."""
+        return float(plain_number(node, DECIMAL_FLOAT, super().construct_yaml_float(node)))
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping after checking that each key stands once."""
@@ -49,6 +77,8 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+StrictLoader.add_constructor("tag:yaml.org,2002:int", StrictLoader.construct_yaml_int)
+StrictLoader.add_constructor("tag:yaml.org,2002:float", StrictLoader.construct_yaml_float)
 # A number such as 1e-3, which YAML 1.1 would read as text because the dot is missing.
 StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
@@ -103,10 +133,10 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
 
 
 def refuse_what_no_run_may_hold(value: Any, where: str) -> None:
-    """Refuse deep nesting, numbers that are none and access tokens, wherever they stand."""
+    """Refuse deep nesting, numbers that are none, access tokens and passwords, wherever they stand."""
     refuse_deep(value, where)
     refuse_nonfinite(value, where)
-    refuse_tokens(value, where)
+    refuse_secrets(value, where)
 
 
 def explain(error: Exception) -> str:
@@ -139,13 +169,23 @@ def refuse_nonfinite(value: Any, where: str) -> None:
             raise ConfigError(f"{where}: the value at '{key}' is {item}, a finite number is expected")
 
 
-def refuse_tokens(value: Any, where: str) -> None:
-    """Refuse any text that looks like an access token; the message never repeats it."""
+def refuse_control_characters(value: Any, where: str) -> None:
+    """Refuse line breaks and other control characters in any text: they end up in paths, commands and messages."""
     for key, text in leaves(value, "", set()):
-        if isinstance(text, str) and TOKEN.search(text):
+        if isinstance(text, str) and CONTROL.search(text):
             raise ConfigError(
-                f"{where}: the value at '{key}' looks like an access token; configurations are logged, so pass "
-                "tokens by the environment (HF_TOKEN) or a token file and revoke this one"
+                f"{where}: the value at {key!r} holds a line break or another control character: {text!r}"
+            )
+
+
+def refuse_secrets(value: Any, where: str) -> None:
+    """Refuse any text that looks like an access token or holds a password; the message never repeats it."""
+    for key, text in leaves(value, "", set()):
+        if isinstance(text, str) and (found := secret_in(text)):
+            what, remedy = found
+            raise ConfigError(
+                f"{where}: the value at '{key}' looks like {what}; configurations are logged, so {remedy} and revoke "
+                "this one"
             )
 
 

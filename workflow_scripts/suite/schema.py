@@ -14,8 +14,20 @@ import yaml
 
 from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError, shorten
+from workflow_scripts.suite.safe_yaml import AmbiguousNumberError, StrictLoader
 
 SCHEMAS = ROOT / "config" / "schemas"
+
+
+def is_whole(_checker: Any, value: Any) -> bool:
+    """True for a whole number; JSON Schema itself takes 5.0 for one, which no range and no file name does."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+STRICT = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine("integer", is_whole),
+)
 
 
 @functools.cache
@@ -27,7 +39,7 @@ def load_schema(name: str) -> dict[str, Any]:
 
 def check_schema(value: Mapping[str, Any], name: str, where: str) -> None:
     """Raise ConfigError for the first violation of schema ``name``, by position in the file."""
-    validator = jsonschema.Draft202012Validator(load_schema(name))
+    validator = STRICT(load_schema(name))
     errors = sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path])
     if errors:
         raise explain(jsonschema.exceptions.best_match([errors[0]]), where)
@@ -64,6 +76,8 @@ def coerce(value: Any, schema: Mapping[str, Any]) -> Any:
     [0]
     >>> coerce(0, {"type": "array", "items": {"type": "integer"}})
     [0]
+    >>> coerce("1e-3", {"type": "number"}), coerce(1e3, {"type": ["integer", "null"]})
+    (0.001, 1000)
     """
     if isinstance(value, dict):
         properties = schema.get("properties", {})
@@ -74,6 +88,8 @@ def coerce(value: Any, schema: Mapping[str, Any]) -> Any:
         return [coerce(item, schema.get("items", {})) for item in value]
     if isinstance(value, str):
         return coerce_text(value, schema)
+    if isinstance(value, float) and value.is_integer() and "integer" in schema.get("type", []):
+        return int(value)
     return [value] if schema.get("type") == "array" and isinstance(value, int | float) else value
 
 
@@ -90,13 +106,18 @@ def coerce_text(text: str, schema: Mapping[str, Any]) -> Any:
     if not wanted or "string" in wanted:
         return text
     try:
-        parsed = yaml.safe_load(text)
-    except yaml.YAMLError:
+        # Snakemake's own reader gives 1e-3 as text, ours as a number.
+        parsed = yaml.load(text, Loader=StrictLoader)  # noqa: S506 - StrictLoader is a SafeLoader
+    except AmbiguousNumberError as error:
+        raise ConfigError(f"config: {text!r}: {error}") from None
+    except (yaml.YAMLError, RecursionError, ValueError):
         return text
     if "array" in wanted and not isinstance(parsed, list):
         parsed = [part.strip() for part in text.split(",")]
     if isinstance(parsed, list):
         return coerce(parsed, schema) if "array" in wanted else text
+    if isinstance(parsed, float):
+        parsed = coerce(parsed, schema)
     kinds = {"integer": int, "number": float | int, "boolean": bool, "object": dict}
     fits = any(name in kinds and isinstance(parsed, kinds[name]) for name in wanted)
     return parsed if fits else text

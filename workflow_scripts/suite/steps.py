@@ -8,11 +8,13 @@ steps.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from workflow_scripts.errors import ConfigError
+from workflow_scripts.errors import ConfigError, DataError
 
 REVISION = re.compile(r"step(0|[1-9][0-9]{0,8})", re.ASCII)
 MOST_PARTS = 10_000
@@ -170,3 +172,16 @@ def nearest(step: int, known: set[int]) -> str:
         return "the model has none"
     closest = sorted(sorted(known, key=lambda other: (abs(other - step), other))[:2])
     return f"nearest are {' and '.join(str(other) for other in closest)}"
+
+
+def require_every_step(steps: Iterable[float], where: Path) -> None:
+    """Refuse a training log in which a step is doubled or missing: two trainings wrote it, or it was cut.
+
+    >>> require_every_step([5, 6, 7], Path("metrics.csv"))
+    """
+    for before, step in itertools.pairwise(steps):
+        if step != before + 1:
+            raise DataError(
+                f"{where}: step {step:g} follows step {before:g}, every step is expected once and in order; two "
+                "trainings wrote this file, or it was edited: delete the training's folder and train the model again"
+            )

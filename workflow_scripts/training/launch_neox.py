@@ -21,6 +21,7 @@ from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, ModelError
+from workflow_scripts.git_process import run_git
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.hard_links import copy_whole, link_file
 from workflow_scripts.storage.hashing import sha256_file
@@ -59,10 +60,8 @@ def check_checkout(folder: Path) -> None:
             f"{folder}: no {lost[0]}, so no checkout of GPT-NeoX; git clone https://github.com/EleutherAI/gpt-neox and "
             "check out v1.0"
         )
-    answer = subprocess.run(
-        ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    seen = answer.stdout.strip() if answer.returncode == 0 else "no git checkout"
+    answer = run_git(folder, "rev-parse", "HEAD")
+    seen = answer.stdout.decode().strip() if answer.returncode == 0 else "no git checkout"
     if seen != VERSION:
         raise ConfigError(f"{folder}: is {seen[:15]}, not GPT-NeoX v1.0 ({VERSION[:9]}); git checkout v1.0 there")
 

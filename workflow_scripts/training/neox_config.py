@@ -1,64 +1,34 @@
 """GPT-NeoX configuration files: read into a recipe, written from one, and recipes compared.
 
     python -m workflow_scripts.training.neox_config read pythia-410m.yml --gpus 32 --vocab-entries 50277 \
-        --compute-dtype float16 --output recipe.json
+        --output recipe.json
     python -m workflow_scripts.training.neox_config write recipe.json --gpus 32 --micro-batch 32 \
         --data-path /data/pile_text_document --save /data/checkpoints --output pythia-410m.yml
     python -m workflow_scripts.training.neox_config diff mine.json theirs.json
 
-Keys may be written with hyphens or underscores. A file that gpt-neox itself would misread, or whose network this
-project does not have, is refused with the reason; keys that decide no weight (logging, kernels, partitions) are passed
-over. The schedule is not in such files: it is the version of gpt-neox's code, see --lr-schedule.
+Settings may be spread over several files, and keys written with hyphens or underscores. A file that gpt-neox itself
+would misread, whose network or training step this project does not have, or with a key that nobody here knows, is
+refused by the name of the key; keys that decide no weight (logging, kernels, partitions) are passed over. Two things
+are not in such files: the tokenizer's entries, and the version of gpt-neox's code, see --lr-schedule; where a file is
+silent, that version's defaults count.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts import cli
-from workflow_scripts.errors import ConfigError, ModelError
+from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.atomic import write_json, write_text
-from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.suite.neox_keys import FIXED
+from workflow_scripts.suite.neox_settings import hyphens
+from workflow_scripts.training.neox.neox_recipe import INIT_PAIRS, recipe_from_config
 from workflow_scripts.training.recipe import LR_SCHEDULES, PRECISIONS, Recipe, read_recipe
 
-# What gpt-neox v1.0 assumes where a file is silent.
-DEFAULTS: dict[str, Any] = {
-    "rotary_pct": 1.0,
-    "rotary_emb_base": 10000,
-    "layernorm_epsilon": 1e-5,
-    "init_method": "normal",
-    "output_layer_init_method": "scaled_normal",
-    "seed": 1234,
-    "weight_decay": 0.01,
-    "gradient_clipping": 1.0,
-    "warmup": 0.01,
-    "min_lr": 0.0,
-    "model_parallel_size": 1,
-    "gradient_accumulation_steps": 1,
-    "make_vocab_size_divisible_by": 128,
-    "extra_save_iters": [],
-}
-# The one network that this project trains; a file that says otherwise is refused.
-NETWORK: dict[str, tuple[Any, Any]] = {  # key: (gpt-neox's default, what it must be)
-    "pos_emb": ("learned", "rotary"),
-    "no_weight_tying": (False, True),
-    "gpt_j_residual": (False, True),
-    "gpt_j_tied": (False, False),
-    "norm": ("layernorm", "layernorm"),
-    "activation": ("gelu", "gelu"),
-    "bias_gelu_fusion": (False, True),
-    "hidden_dropout": (0, 0),
-    "attention_dropout": (0, 0),
-    "lr_decay_style": ("linear", "cosine"),
-}
-INIT_PAIRS = {("small_init", "wang_init"): "small_wang", ("normal", "scaled_normal"): "neox_default"}
-REQUIRED = ("num_layers", "hidden_size", "num_attention_heads", "seq_length", "train_iters", "optimizer")
 NAMES = {
     "layers": "num-layers",
     "hidden_size": "hidden-size",
@@ -75,121 +45,19 @@ NAMES = {
     "min_learning_rate": "min_lr",
     "weight_seed": "seed",
 }
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Settings of a GPT-NeoX file under names with underscores; raises ConfigError with a likely cause."""
-    try:
-        raw = load_yaml(path)
-    except ConfigError as error:
-        raise ConfigError(f"{error}{comma_hint(path)}") from None
-    settings: dict[str, Any] = {}
-    for key, value in raw.items():
-        name = str(key).replace("-", "_")
-        if name in settings:
-            raise ConfigError(f"{path}: '{key}' stands twice, once with hyphens and once with underscores")
-        settings[name] = value
-    missing = [name for name in REQUIRED if name not in settings]
-    if missing:
-        raise ConfigError(f"{path}: '{missing[0].replace('_', '-')}' is missing")
-    return settings
-
-
-def comma_hint(path: Path) -> str:
-    """Name the first entry that lacks the comma after it, as pythia-12b.yml does (pythia#162); empty if none does."""
-    lines = [line.split("#")[0].rstrip() for line in path.read_text(encoding="utf-8").splitlines()]
-    filled = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
-    for (number, line), (_, following) in itertools.pairwise(filled):
-        if following.startswith(('"', "'")) and not line.endswith((",", "{", "[")):
-            return f"; a comma seems to be missing at the end of line {number}: {line}"
-    return ""
-
-
-def check_network(settings: Mapping[str, Any], where: Path) -> None:
-    """Refuse another network than this project's; raises ModelError."""
-    for key, (default, wanted) in NETWORK.items():
-        seen = settings.get(key, default)
-        if seen != wanted:
-            raise ModelError(f"{where}: {key} is {seen!r}; only {wanted!r} is trained here")
-    layers, heads, width = (settings[key] for key in ("num_layers", "num_attention_heads", "hidden_size"))
-    if width % heads and width % layers == 0:
-        raise ModelError(
-            f"{where}: hidden-size {width} is no multiple of num-attention-heads {heads} but of num-layers {layers}: "
-            "the two seem to be swapped, as in pythia-12b-deduped.yml (right is 36 layers, 40 heads)"
-        )
-
-
-def recipe_from_config(
-    path: Path, *, gpus: int | None, vocab_entries: int, compute_dtype: str, lr_schedule: str
-) -> Recipe:
-    """Recipe in the GPT-NeoX file ``path``.
-
-    ``gpus`` is the number the run was launched on (batch = micro-batch x gpus / tensor-parallel size x accumulation);
-    ``vocab_entries`` the tokenizer's entries, padded here as gpt-neox pads them. Raises ConfigError or ModelError.
-    """
-    try:
-        return recipe_of_settings(read_config(path), path, gpus, vocab_entries, compute_dtype, lr_schedule)
-    except (TypeError, ValueError, KeyError, AttributeError, IndexError, ArithmeticError) as error:
-        kind = f"{type(error).__name__}: {str(error)[:100]}"
-        raise ConfigError(f"{path}: a value is of another kind than gpt-neox knows ({kind}); correct it") from error
-
-
-def recipe_of_settings(  # noqa: PLR0917 - called once, with the names at hand
-    settings: Mapping[str, Any],
-    path: Path,
-    gpus: int | None,
-    vocab_entries: int,
-    compute_dtype: str,
-    lr_schedule: str,
-) -> Recipe:
-    """Recipe that ``settings`` describe; values of a wrong kind raise whatever Python makes of them."""
-    check_network(settings, path)
-    known = {**DEFAULTS, **settings}
-    pair = (known["init_method"], known["output_layer_init_method"])
-    if pair not in INIT_PAIRS:
-        raise ModelError(f"{path}: init methods {pair} are not known here; known are {sorted(INIT_PAIRS)}")
-    multiple = known["make_vocab_size_divisible_by"] * known["model_parallel_size"]
-    optimizer = {"betas": (0.9, 0.999), "eps": 1e-8, **known["optimizer"].get("params", {})}
-    numbers = {ours: known[theirs.replace("-", "_")] for ours, theirs in NAMES.items() if ours != "lr_decay_iterations"}
-    values = {
-        **numbers,
-        "name": path.stem,
-        "lr_decay_iterations": known.get("lr_decay_iters", known["train_iters"]),
-        "vocab_size": math.ceil(vocab_entries / multiple) * multiple,
-        "batch_rows": batch_rows(known, gpus, path),
-        "learning_rate": optimizer["lr"],
-        "beta1": optimizer["betas"][0],
-        "beta2": optimizer["betas"][1],
-        "epsilon": optimizer["eps"],
-        "initialisation": INIT_PAIRS[pair],
-        "lr_schedule": lr_schedule,
-        "rotary_precision": compute_dtype,
-        "compute_dtype": compute_dtype,
-        "data_seed": known["seed"],
-        "checkpoint_steps": grid(known),
-        "hub_steps_per_iteration": 1,
-    }
-    return Recipe.from_json(values, str(path))
-
-
-def batch_rows(known: Mapping[str, Any], gpus: int | None, where: Path) -> int:
-    """Rows of the global batch; raises ConfigError where the file and ``gpus`` do not decide it."""
-    if "train_batch_size" in known:
-        return int(known["train_batch_size"])
-    if gpus is None or "train_micro_batch_size_per_gpu" not in known:
-        raise ConfigError(f"{where}: no train_batch_size; say with --gpus on how many GPUs the run was launched")
-    ranks, rest = divmod(gpus, known["model_parallel_size"])
-    if rest:
-        raise ConfigError(f"{where}: {gpus} GPUs do not divide by model-parallel-size {known['model_parallel_size']}")
-    return int(known["train_micro_batch_size_per_gpu"] * ranks * known["gradient_accumulation_steps"])
-
-
-def grid(known: Mapping[str, Any]) -> list[int]:
-    """Steps that gpt-neox saves: 0 and the extra ones where listed, multiples of the interval, and the last."""
-    last = known["train_iters"]
-    interval = known.get("checkpoint_factor", known.get("save_interval"))
-    regular = range(interval, last, interval) if interval else range(0)
-    return sorted({*known["extra_save_iters"], *regular, last})
+# Fixed keys that every written file says.
+WRITTEN = (
+    "pos_emb",
+    "no_weight_tying",
+    "gpt_j_residual",
+    "gpt_j_tied",
+    "norm",
+    "activation",
+    "bias_gelu_fusion",
+    "hidden_dropout",
+    "attention_dropout",
+    "lr_decay_style",
+)
 
 
 def config_text(
@@ -217,7 +85,7 @@ def config_text(
         "model-parallel-size": 1,
         **{theirs: getattr(recipe, ours) for ours, theirs in NAMES.items()},
         "max-position-embeddings": recipe.sequence_length,
-        **{key.replace("_", "-"): wanted for key, (_, wanted) in NETWORK.items()},
+        **{hyphens(key): FIXED[key].allowed[0] for key in WRITTEN},
         "init_method": init[0],
         "output_layer_init_method": init[1],
         "optimizer": {
@@ -272,10 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     read = commands.add_parser("read", help="GPT-NeoX file to recipe")
-    read.add_argument("config", type=Path)
+    read.add_argument("config", type=Path, nargs="+", help="files that belong to one run")
     read.add_argument("--gpus", type=int, help="GPUs of the launch, where the file has no train_batch_size")
     read.add_argument("--vocab-entries", type=int, required=True, help="entries of the tokenizer (20B: 50277)")
-    read.add_argument("--compute-dtype", choices=PRECISIONS, default="float16", help="precision of the run")
+    read.add_argument("--compute-dtype", choices=PRECISIONS, help="precision of the run; default: what the file says")
     read.add_argument("--lr-schedule", choices=LR_SCHEDULES, default="neox_v1", help="version of gpt-neox's code")
     read.add_argument("--output", type=Path, required=True)
     write = commands.add_parser("write", help="recipe to GPT-NeoX file")

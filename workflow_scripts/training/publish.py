@@ -29,7 +29,7 @@ from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.lockfile import HEADER
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.suite.steps import Step
-from workflow_scripts.training.recipe import Recipe
+from workflow_scripts.training.recipe import Network, Recipe
 from workflow_scripts.training.run import checkpoint
 from workflow_scripts.training.run.checkpoint import RunState
 from workflow_scripts.training.run.model import DTYPES, MLP_FACTOR
@@ -42,7 +42,7 @@ EOD = "<|endoftext|>"
 HASHES = "sha256.txt"
 
 
-def model_config(recipe: Recipe, dtype: str) -> dict[str, Any]:
+def model_config(recipe: Recipe | Network, dtype: str) -> dict[str, Any]:
     """``config.json`` with the keys that the Hub's Pythia folders have; old and new transformers read them."""
     return {
         "architectures": ["GPTNeoXForCausalLM"],

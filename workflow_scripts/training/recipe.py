@@ -44,6 +44,21 @@ NOT_IDENTITY = ("name", "checkpoint_steps", "hub_steps_per_iteration")
 
 
 @dataclass(frozen=True)
+class Network:
+    """Shape of a model without anything about its training; the fields are those of :class:`Recipe`."""
+
+    name: str
+    layers: int
+    hidden_size: int
+    heads: int
+    vocab_size: int
+    sequence_length: int
+    layer_norm_epsilon: float
+    rotary_fraction: float
+    rotary_base: float
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All numbers of one training run; steps are optimizer iterations, learning rates are peaks and floors.
 

@@ -4,9 +4,10 @@
         --index-maps data/pocket/standard/index_maps --output-dir results/training/pocket-1m
 
 writes step<N>/ at each step of the recipe's grid (model.safetensors, state.json), metrics.csv and run.json. Until the
-last step is done they are in the hidden folder .state, with the optimizer's moments in the newest. SIGINT or SIGTERM
-writes a checkpoint and ends; the same command resumes from the newest one, to the same bits. Several processes:
-torchrun --nproc-per-node 8 --module workflow_scripts.training.retrain --parallel ddp (or fsdp), same arguments.
+last step is done they are in the hidden folder .state, with the optimizer's moments in the newest. SIGINT, SIGTERM or
+SIGHUP writes a checkpoint and ends; the same command resumes from the newest one, to the same bits. A second trainer in
+the same folder is refused. Several processes: torchrun --nproc-per-node 8 --module workflow_scripts.training.retrain
+--parallel ddp (or fsdp), same arguments.
 
 A training may be cut into segments: --stop-at ends one at a checkpoint that also gets optimizer.safetensors and
 metrics.csv, --continue-from names the folder of the checkpoint at which the segment before it ended.
@@ -19,7 +20,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -30,6 +32,7 @@ from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.hard_links import copy_whole
 from workflow_scripts.storage.hashing import sha256_file
+from workflow_scripts.storage.locks import exclusive
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.storage.sources.catalog import SOURCES
 from workflow_scripts.training.recipe import Recipe, read_recipe
@@ -57,16 +60,18 @@ from workflow_scripts.training.run.warm_start import Origin, read_origin
 
 LOG = logging.getLogger(__name__)
 RECEIPT = "run.json"
+PATIENCE_SECONDS = 30.0  # for a trainer that was told to end and still writes its checkpoint
 
 
 class StopRequest:
-    """Set by SIGINT and SIGTERM; the trainer looks at it between iterations."""
+    """Set by SIGINT, SIGTERM and SIGHUP; the trainer looks at it between iterations."""
 
     def __init__(self) -> None:
-        """Install the handlers."""
+        """Install the handlers; under nohup SIGHUP is ignored, and stays so."""
         self.signal = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self.receive)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:
+                signal.signal(number, self.receive)
 
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Remember the signal; a second one stops at once."""
@@ -137,7 +142,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         recipe = recipe.saving(options.save_steps)
     stop_at = check_stop(recipe, options.stop_at)
     set_threads(options.threads)
-    with named_rows(options, recipe) as source, joined(options.parallel, options.device) as processes:
+    with (
+        sole_writer(options.output_dir),
+        named_rows(options, recipe) as source,
+        joined(options.parallel, options.device) as processes,
+    ):
         trainer = prepare(recipe, source, options, stop_at, processes)
         stop = StopRequest()
         started = time.process_time()
@@ -194,6 +203,22 @@ def prepare(
         module=module,
         processes=processes,
     )
+
+
+@contextmanager
+def sole_writer(run: Path) -> Iterator[None]:
+    """Hold the lock of the folder of a run; of several processes the first holds it for all.
+
+    Raises StorageError with process and machine of the holder, such as a trainer that outlived its Snakemake: two that
+    write one folder would mix their metrics and prune each other's checkpoints.
+    """
+    if int(os.environ.get("RANK", "0")) > 0:
+        yield
+        return
+    with exclusive(run, PATIENCE_SECONDS) as holding:
+        if not holding.proved:
+            LOG.warning("%s: this file system has no locks; take care that nothing else trains there", run)
+        yield
 
 
 def chosen_origin(options: argparse.Namespace, recipe: Recipe) -> Origin | None:

@@ -21,6 +21,7 @@ from workflow_scripts.errors import MissingInputError, ModelError
 from workflow_scripts.storage.atomic import commit
 from workflow_scripts.storage.leftovers import temporary_name
 from workflow_scripts.training.neox.neox_files import load, tensors_only
+from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.tensor_shapes import EMBED_OUT
 
 NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
@@ -110,6 +111,39 @@ class HuggingFaceWeights:
             found = next(option for option in known if option in file.keys())  # noqa: SIM118
             tensor: Tensor = file.get_tensor(found)
         return tensor
+
+
+def refuse_other_config(folder: Path, recipe: Recipe) -> None:
+    """Hold ``config.json`` of a Hugging Face folder, where there is one, against what ``recipe`` makes of its weights.
+
+    The shapes of the weights tell neither heads nor rotary share, so that a wrong recipe would go unnoticed. Raises
+    ModelError for a difference, or a file that cannot be read.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        return
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        rope = raw.get("rope_parameters") or {}
+        seen = {
+            **{key: raw.get(key) for key in ("num_attention_heads", "layer_norm_eps", "use_parallel_residual")},
+            "attention_bias": raw.get("attention_bias"),
+            "rotary_pct": rope.get("partial_rotary_factor", raw.get("rotary_pct")),
+            "rotary_emb_base": rope.get("rope_theta", raw.get("rotary_emb_base")),
+        }
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path}: not a configuration of a model ({error})") from None
+    wanted = {
+        "num_attention_heads": recipe.heads,
+        "layer_norm_eps": recipe.layer_norm_epsilon,
+        "use_parallel_residual": True,
+        "attention_bias": True,
+        "rotary_pct": recipe.rotary_fraction,
+        "rotary_emb_base": recipe.rotary_base,
+    }
+    for key, value in wanted.items():
+        if seen[key] is not None and (seen[key] != value or isinstance(seen[key], bool) != isinstance(value, bool)):
+            raise ModelError(f"{path}: {key} is {str(seen[key])[:40]!r}, the recipe of {recipe.name} has {value!r}")
 
 
 def names_in(path: Path) -> list[str]:

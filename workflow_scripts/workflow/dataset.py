@@ -130,3 +130,32 @@ def lock_of(suite: Suite) -> InputFunction:
         return dataset.lock or []
 
     return look_up
+
+
+def data_files(run: Run) -> list[str]:
+    """Every file of the data stage, for the data sets that the run's models are trained on."""
+    found = corpus_files(run.suite) if run.suite.is_made_here else []
+    names = ["view.json", "verified.json", "index_maps/index_maps.json", "batches/samples.jsonl"]
+    for key in run.datasets:
+        facts, folder = data_facts(run, key), f"results/data/{run.suite.name}/{key}"
+        raw, maps = facts["file"], facts["map"]
+        found += [*(f"{folder}/raw/{name}" for name in raw), *(f"{folder}/index_maps/{name}" for name in maps)]
+        found += [f"{folder}/{name}" for name in names]
+        if run.suite.is_made_here:
+            mirror = f"results/mirror/datasets/{facts['repository']}"
+            found += [f"{mirror}/{name}" for name in (*raw, "sha256.txt")]
+        else:
+            found.append(f"{folder}/files.tsv")
+        if run.section("dataset").get("joined"):
+            found += [f"{folder}/joined/{facts['prefix']}.{end}" for end in ("bin", "idx", "joined.json")]
+    return found
+
+
+def corpus_files(suite: Suite) -> list[str]:
+    """Text, tokens and tokenizer of a corpus that is made here, and the tasks that are made from its world."""
+    folder = f"results/corpus/{suite.name}"
+    held_out = (suite.corpus or {}).get("source") == "jsonl"
+    parts = [*suite.datasets, *(["validation"] if held_out else [])]
+    texts = [f"{folder}/{part}.{end}" for part in parts for end in ("jsonl", "bin", "idx")]
+    world = [] if held_out else [f"{folder}/world.json"]
+    return [*texts, *world, f"{folder}/tokenizer.json", *task_files(suite)]

@@ -20,8 +20,7 @@ from pathlib import Path
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.suite.experiment_files import EXPERIMENTS, experiments_of, one_per_size, row_ranges
-from workflow_scripts.suite.layout import MODEL_FILES
-from workflow_scripts.suite.models import Model
+from workflow_scripts.suite.models import CHECKPOINT_FILES, Model
 from workflow_scripts.suite.run import Run
 from workflow_scripts.workflow.experiment_costs import ExperimentCost, experiment_costs
 from workflow_scripts.workflow.measured_requests import TABLE, read_table
@@ -44,7 +43,7 @@ BYTES_OF = {"float16": 2, "bfloat16": 2, "float32": 4}
 TRAINING_STATE_BYTES = 4
 OPTIMIZER_BYTES = 8
 # Of a Hub, for one checkpoint: the list of its files and each of them.
-REQUESTS_PER_CHECKPOINT = 1 + len(MODEL_FILES)
+REQUESTS_PER_CHECKPOINT = 1 + len(CHECKPOINT_FILES)
 JOB_SECONDS = 10.0  # that a Slurm job spends on starting Snakemake twice
 
 

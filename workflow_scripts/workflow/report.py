@@ -1,11 +1,24 @@
-"""What rules/report.smk looks up: the settings of the run as short parameters."""
+"""What rules/report.smk looks up: the settings of the run as short parameters, the tables behind a figure."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
+from workflow_scripts.suite import layout
+from workflow_scripts.suite.experiment_files import TABLES
+from workflow_scripts.suite.figure_names import (
+    OWN_TABLES,
+    PUBLISHED_FILES,
+    figure_names,
+    figure_needs,
+    has_held_out_text,
+    own_table,
+)
 from workflow_scripts.suite.run import Run
+from workflow_scripts.workflow.checkpoints import audited
+from workflow_scripts.workflow.published import comparison_table
 
 # Parameter beside the sections: a digest of what the suite's file says about the run's models and tasks.
 FACTS = "suite_facts"
@@ -24,3 +37,70 @@ def facts_digest(run: Run) -> str:
     """Twelve hexadecimal digits over the resolved run without its settings."""
     resolved = {name: value for name, value in run.as_json().items() if name != "settings"}
     return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def report_code(checkout: Path) -> str:
+    """Digest of the code that draws figures and page, as a parameter: an edit draws them again, which is cheap."""
+    files = sorted((checkout / "workflow_scripts" / "report").rglob("*.*"))
+    sha256 = hashlib.sha256()
+    for path in files:
+        if path.suffix in (".py", ".j2", ".css", ".js"):
+            sha256.update(path.name.encode() + path.read_bytes())
+    return f"report code {sha256.hexdigest()[:12]}"
+
+
+def figure_tables(run: Run, figure: str) -> list[str]:
+    """Tables and training logs that a figure is drawn from."""
+    folder = f"{layout.run_folder(run.name)}/tables"
+    scores = [f"{folder}/scores.parquet"] if run.models else []
+    asked = run.settings.get("experiments", [])
+    tables = {
+        "scores": scores,
+        "published": [f"{folder}/published.parquet"],
+        "own": scores if comparison_table(run) else [],
+        "metrics": training_logs(run, "metrics"),
+        "validation": training_logs(run, "validation"),
+        **{name: [path] for name, path in PUBLISHED_FILES.items()},
+        **{name: [f"{folder}/{table}.parquet" for table in made] for name, made in TABLES.items()},
+    }
+    for need in OWN_TABLES:
+        tables[need] = [f"{folder}/{name}.parquet" for name in own_table(need, run.suite.name, asked)]
+    return list(dict.fromkeys(path for need in figure_needs(figure) for path in tables[need]))
+
+
+def training_logs(run: Run, name: str) -> list[str]:
+    """The log ``metrics`` or ``validation`` of every model of the run."""
+    return [f"{layout.training_folder(model.name)}/{name}.csv" for model in run.models]
+
+
+def page_logs(run: Run) -> list[str]:
+    """Training logs that the page reads: those that the run makes."""
+    if not run.retrains:
+        return []
+    return [*training_logs(run, "metrics"), *(training_logs(run, "validation") if has_held_out_text(run) else [])]
+
+
+def page_tables(run: Run) -> list[str]:
+    """Tables that the page shows beside the figures."""
+    ours = ("scores.parquet", "score_defects.tsv", "crosscheck.json") if run.models else ()
+    published = ("published.parquet", "published_defects.tsv", "published_refused.tsv")
+    folder = f"{layout.run_folder(run.name)}/tables"
+    return [*(f"{folder}/{name}" for name in (*ours, *published)), *comparison_table(run)]
+
+
+def figure_files(run: Run) -> list[str]:
+    """Every file of every figure of the run."""
+    folder = f"{layout.run_folder(run.name)}/figures"
+    return [f"{folder}/{name}.{kind}" for name in figure_names(run) for kind in ("svg", "pdf", "png", "csv")]
+
+
+def page_data(run: Run) -> list[str]:
+    """Receipts of the data stage that the page shows, where the run goes through it."""
+    names = ("verified.json", "view.json", "index_maps/index_maps.json", "batches/samples.jsonl")
+    folders = [layout.dataset_folder(run.suite.name, key) for key in run.datasets] if run.retrains else []
+    return [f"{folder}/{name}" for folder in folders for name in names]
+
+
+def page_audit(run: Run) -> list[str]:
+    """The table of defects that the page shows; nothing where the run does not ask for it."""
+    return audited(run)[:1] if run.section("checkpoints").get("audit") else []

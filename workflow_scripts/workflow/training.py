@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from workflow_scripts.errors import ConfigError
+from workflow_scripts.suite import layout
 from workflow_scripts.suite.arms import load_declaration, start_iteration
-from workflow_scripts.suite.models import Model
+from workflow_scripts.suite.figure_names import has_held_out_text
+from workflow_scripts.suite.models import CHECKPOINT_FILES, Model
 from workflow_scripts.suite.run import Run
 from workflow_scripts.training.recipe import recipe_of
 from workflow_scripts.training.write_recipe import TYPES, fields_of
 from workflow_scripts.workflow.training_segments import WHOLE, segment_ends
 
-CHECKPOINT_FILES = ("model.safetensors", "state.json")
+SAVED_FILES = ("model.safetensors", "state.json")
 # What continuing from a checkpoint takes beside them.
 RESUME_FILES = ("optimizer.safetensors", "metrics.csv")
+# A checkpoint as it is published: the files of a repository of the suite, and the list of their hashes.
+PUBLISHED_FILES = (*CHECKPOINT_FILES, layout.HASH_LIST)
 GPUS_PER_NODE = 8
 # The program refuses this folder by name; a run without a checkout still has a graph.
 NO_CHECKOUT = "training.neox.checkout-is-not-set"
@@ -142,6 +146,23 @@ def recipe_parameters(run: Run) -> dict[str, Callable[[Any], str]]:
         return lambda wildcards: fields[wildcards.model][name]
 
     return {name: look_up(name) for name in TYPES}
+
+
+def trained_files(run: Run) -> list[str]:
+    """Every file of the training stage: recipes, checkpoints, logs, and what is published in the local mirror."""
+    found = []
+    for job in training_jobs(run):
+        for name in job.models:
+            folder = f"{layout.RESULTS}/training/{name}"
+            found += [f"{folder}/step{step}/{file}" for step in job.steps for file in SAVED_FILES]
+            found += [f"{folder}/step{step}/{file}" for step in job.resumable for file in RESUME_FILES]
+    for model in run.models if run.retrains else ():
+        logs = ["recipe.json", "metrics.csv", "run.json", *(["validation.csv"] if has_held_out_text(run) else [])]
+        found += [f"{layout.RESULTS}/training/{model.name}/{name}" for name in logs]
+        mirror, files = f"{layout.MIRROR}/models/{model.repository}", PUBLISHED_FILES
+        found += [f"{mirror}/{revision}/{file}" for revision in revisions_of(model) for file in files]
+        found.append(f"{mirror}/published.json")
+    return found
 
 
 # The original GPT-NeoX, from the section ``training.neox`` of a run.

@@ -144,6 +144,11 @@ def read_header(path: Path) -> tuple[np.dtype[Any], int, int]:
         raise DataError(f"{path}: unknown token type code {code}; known are {known}")
     expected = HEADER.size + 12 * n_sequences + 8 * n_documents
     seen = path.stat().st_size
+    if n_sequences and seen == expected + n_sequences:
+        raise DataError(
+            f"{path}: one byte per sequence follows the document starts: the modes of Megatron-Core's multimodal data "
+            "sets, which are not supported; give an .idx of text"
+        )
     if seen != expected:
         said = f"{n_sequences} sequences and {n_documents} document starts need {expected}"
         raise DataError(f"{path}: {seen} bytes, but {said}; the file is damaged, fetch it again")

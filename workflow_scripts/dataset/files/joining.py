@@ -25,6 +25,7 @@ from workflow_scripts.dataset.files.shard_names import index_beside, parse_shard
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError, StorageError
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import commit, write_json
+from workflow_scripts.storage.leftovers import assembly_path, journal_path
 from workflow_scripts.storage.locks import exclusive
 
 BLOCK = 1 << 21  # bytes read, hashed and written at a time
@@ -57,12 +58,12 @@ class JoinPlan:
     @property
     def part(self) -> Path:
         """Where the bytes go until they are complete."""
-        return self.target.with_name(f".{self.target.name}.part")
+        return assembly_path(self.target)
 
     @property
     def journal(self) -> Path:
         """What is known of the part."""
-        return self.target.with_name(f".{self.target.name}.part.json")
+        return journal_path(self.target)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Command-line options that say which rows a program reads: from shards with an order, or preshuffled, near or far.
 
-Defaults are the numbers of the Pythia runs. ``--conf_dir`` takes them from GPT-NeoX configuration files instead.
+Defaults are the numbers of the Pythia runs. ``--conf_dir`` takes them from GPT-NeoX configuration files instead, as
+GPT-NeoX reads them: a ``data-path`` is cut by ``split``, and what a file leaves open must be said.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,27 +19,36 @@ from workflow_scripts.dataset.files.shard_names import PATTERN, parse_shard_name
 from workflow_scripts.dataset.files.shards import RemoteTokens, ShardLayout, TokenReader, VirtualTokens
 from workflow_scripts.dataset.order.preshuffled_rows import PreshuffledRows
 from workflow_scripts.dataset.order.row_source import Rows
-from workflow_scripts.errors import ConfigError, DataError, MissingInputError
+from workflow_scripts.errors import ConfigError, DataError
 from workflow_scripts.storage.sources.catalog import SOURCES, open_source
 from workflow_scripts.storage.sources.source import Repository, Source
-from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.suite.neox_keys import DATA
+from workflow_scripts.suite.neox_settings import Settings, batch_rows, check_keys, data_location, read_settings
 
 if TYPE_CHECKING:
     from workflow_scripts.dataset.order.training_order import TrainingRows
 
 SEQ_LENGTH, SEED, TRAIN_ITERATIONS, BATCH_ROWS = 2048, 1234, 143000, 1024
+EVAL_INTERVAL, EVAL_ITERATIONS = 1000, 10
+NEOX_SEED, NEOX_EVAL_INTERVAL, NEOX_EVAL_ITERATIONS = 1234, 1000, 100  # GPT-NeoX's own defaults
 PRESHUFFLED_DTYPE = np.dtype("<u2")
 
 
 @dataclass(frozen=True)
 class RunNumbers:
-    """What decides the order of a run, and the data set that a configuration file names."""
+    """What decides the order of a run, and the data set that a configuration file names.
+
+    ``split`` cuts the data set by documents into train, valid and test; None reads it whole.
+    """
 
     seq_length: int
     seed: int
     train_iterations: int
     batch_rows: int
     data_path: Path | None
+    split: str | None = None
+    eval_interval: int = EVAL_INTERVAL
+    eval_iterations: int = EVAL_ITERATIONS
 
 
 def add_number_options(parser: argparse.ArgumentParser) -> None:
@@ -59,46 +69,68 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--source", choices=sorted(SOURCES), default="hub", help="where --repository is")
     where.add_argument("--location", default="", help="endpoint, folder or address of --source")
     where.add_argument("--revision", default="main", help="branch, tag or commit of --repository")
+    where.add_argument("--split", help="cut the data set by documents, such as '969, 30, 1' (default: read it whole)")
     where.add_argument("--conf_dir", type=Path, help="GPT-NeoX configuration file, or folder of .yml files")
 
 
 def numbers_of(options: argparse.Namespace) -> RunNumbers:
-    """The numbers: command line first, then --conf_dir, then Pythia's."""
-    conf = read_configuration(options.conf_dir) if getattr(options, "conf_dir", None) else {}
-    paths = conf.get("train_data_paths") or ([conf["data_path"]] if conf.get("data_path") else [])
+    """The numbers: command line first, then --conf_dir, and without that Pythia's.
+
+    Raises ConfigError for impossible numbers, and for what a configuration file leaves open.
+    """
+    conf, split = getattr(options, "conf_dir", None), getattr(options, "split", None)
+    if conf is None:
+        told = (options.seq_length, options.seed, options.train_iters, options.batch_size)
+        pythia = (SEQ_LENGTH, SEED, TRAIN_ITERATIONS, BATCH_ROWS)
+        length, seed, iterations, rows = (
+            known if said is None else said for said, known in zip(told, pythia, strict=True)
+        )
+        numbers = RunNumbers(length, seed, iterations, rows, data_path=None, split=split)
+    else:
+        numbers = configured(read_configuration(conf), options)
+    check_numbers(numbers)
+    return numbers
+
+
+def check_numbers(numbers: RunNumbers) -> None:
+    """Refuse numbers that make no row; raises ConfigError."""
+    smallest = {"seq-length": (numbers.seq_length, 1), "seed": (numbers.seed, 0),
+                "train-iters": (numbers.train_iterations, 1), "batch-size": (numbers.batch_rows, 1)}  # fmt: skip
+    for name, (value, least) in smallest.items():
+        if value < least:
+            raise ConfigError(f"{name} {value!r} must be a positive whole number")
+
+
+def configured(settings: Settings, options: argparse.Namespace) -> RunNumbers:
+    """The numbers of GPT-NeoX files, where the command line does not say others."""
+    paths, split = data_location(settings)
     if len(paths) > 1:
-        raise ConfigError(f"{options.conf_dir}: {len(paths)} train-data-paths; only one data set can be read here")
+        raise ConfigError(f"{settings.where}: {len(paths)} train-data-paths; only one data set can be read here")
+    seed = options.seed if options.seed is not None else settings.whole("seed", NEOX_SEED)
+    if not paths and not any(getattr(options, name, None) for name in ("view", "idx", "prefix", "preshuffled")):
+        raise ConfigError(f"no data named; {settings.where} has neither train-data-paths nor data-path, give --view")
+    rows = options.batch_size if options.batch_size is not None else batch_rows(settings, None)
+    if rows is None:
+        raise ConfigError(
+            f"{settings.where}: the number of GPUs decides the batch; say it with --batch-size (Pythia: {BATCH_ROWS})"
+        )
     return RunNumbers(
-        pick("seq-length", options.seq_length, conf.get("seq_length"), SEQ_LENGTH),
-        pick("seed", options.seed, conf.get("seed"), SEED),
-        pick("train-iters", options.train_iters, conf.get("train_iters"), TRAIN_ITERATIONS),
-        # The original overrides the micro-batch size of the file with 1024 rows, so the file does not decide it.
-        pick("batch-size", options.batch_size, None, BATCH_ROWS),
-        Path(str(paths[0])) if paths else None,
+        seq_length=options.seq_length if options.seq_length is not None else settings.whole("seq_length"),
+        seed=seed,
+        train_iterations=options.train_iters if options.train_iters is not None else settings.whole("train_iters"),
+        batch_rows=rows,
+        data_path=Path(paths[0]) if paths else None,
+        split=options.split if options.split is not None else split,
+        eval_interval=settings.whole("eval_interval", NEOX_EVAL_INTERVAL),
+        eval_iterations=settings.whole("eval_iters", NEOX_EVAL_ITERATIONS),
     )
 
 
-def pick(name: str, said: int | None, configured: Any, default: int) -> int:
-    """First value that is there; must be a whole number and, but for the seed, positive."""
-    value = next((value for value in (said, configured) if value is not None), default)
-    if not isinstance(value, int) or value < (0 if name == "seed" else 1):
-        raise ConfigError(f"{name} {value!r} must be a positive whole number")
-    return value
-
-
-def read_configuration(path: Path) -> dict[str, Any]:
-    """GPT-NeoX options of a file, or of all .yml files of a folder, with underscores in their names."""
-    files = sorted(path.glob("*.yml")) if path.is_dir() else [path]
-    if not files:
-        raise MissingInputError(f"{path}: holds no .yml file")
-    merged: dict[str, Any] = {}
-    for file in files:
-        for key, value in load_yaml(file).items():
-            name = key.replace("-", "_")
-            if merged.get(name, value) != value:
-                raise ConfigError(f"{file}: {key} is {value!r}, another file of {path} says {merged[name]!r}")
-            merged[name] = value
-    return merged
+def read_configuration(path: Path) -> Settings:
+    """GPT-NeoX files, refused where they ask for rows that are not made here; raises ConfigError or ModelError."""
+    settings = read_settings(path)
+    check_keys(settings, frozenset({DATA}))
+    return settings
 
 
 @contextmanager
@@ -128,6 +160,7 @@ def opened_order(options: argparse.Namespace, numbers: RunNumbers) -> TrainingRo
         numbers.seed,
         numbers.train_iterations,
         numbers.batch_rows,
+        numbers.split,
     )
 
 

@@ -24,7 +24,15 @@ from workflow_scripts.dataset.order.mersenne import LegacyShuffle
 from workflow_scripts.dataset.order.preshuffled_rows import PreshuffledRows
 from workflow_scripts.dataset.order.row_pieces import Stream, locate, split_rows, stream_starts
 from workflow_scripts.dataset.order.row_source import check_range, fingerprint_of
-from workflow_scripts.dataset.order.set_plan import Schedule, SetPlan, plan_set, requested_in_paths_mode
+from workflow_scripts.dataset.order.set_plan import (
+    SETS,
+    Schedule,
+    SetPlan,
+    plan_set,
+    requested_in_paths_mode,
+    split_bounds,
+    tokens_between,
+)
 from workflow_scripts.errors import ConfigError
 
 __all__ = ["PreshuffledRows", "TrainingRows"]
@@ -57,7 +65,7 @@ class TrainingRows:
         self.stream = Stream(documents, data.index.sizes, data.index.pointers)
 
     @classmethod
-    def open(  # noqa: PLR0917 - the six facts that a trainer has, in the order it has them
+    def open(  # noqa: PLR0917 - the facts that a trainer has, in the order it has them
         cls,
         location: Path,
         maps_dir: Path | None,
@@ -65,21 +73,25 @@ class TrainingRows:
         seed: int,
         train_iterations: int,
         batch_rows: int,
+        split: str | None = None,
     ) -> TrainingRows:
-        """Training set of a run, as GPT-NeoX's paths mode makes it; ``location`` is a view file or a prefix.
+        """Training set of a run, as GPT-NeoX makes it; ``location`` is a view file or a prefix.
 
-        Raises IntegrityError when the stored maps were made for other data.
+        Without ``split`` in its paths mode: the data set is read whole. With it in its split mode: of the documents
+        only those of the first share. Raises IntegrityError when the stored maps were made for other data.
         """
         data = open_data(location)
         wanted = Schedule(train_iterations, batch_rows).wanted()[0]
         if wanted < 1:
             raise ConfigError(f"{train_iterations} iterations of {batch_rows} rows ask for no row at all")
+        index = data.index
+        first, stop = (0, index.n_sequences) if split is None else split_bounds(split, index.n_sequences)[:2]
         plan = plan_set(
-            "train_0",
-            0,
-            data.index.n_sequences,
-            tokens=data.index.n_tokens,
-            requested=requested_in_paths_mode(wanted),
+            "train_0" if split is None else SETS[0],
+            first,
+            stop,
+            tokens=index.n_tokens if split is None else tokens_between(index.sizes, first, stop),
+            requested=requested_in_paths_mode(wanted) if split is None else wanted,
             seq_length=seq_length,
         )
         return cls(data, plan, seq_length, seed, maps_dir)

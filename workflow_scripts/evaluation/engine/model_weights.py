@@ -6,8 +6,10 @@ files carry. No code from a checkpoint is ever run: ``.bin`` files are read with
 
 from __future__ import annotations
 
+import itertools
 import pickle
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -16,13 +18,16 @@ from workflow_scripts.errors import ModelError, shorten
 from workflow_scripts.evaluation.scoring.model_folder import (
     HEAD,
     NeoxConfig,
-    expected_shapes,
+    Shapes,
+    listed_hashes,
     read_config,
+    refuse_changed,
     weight_files,
 )
 
 # Constants that old transformers releases saved beside the weights; they are recomputed here.
 BUFFERS = (".attention.bias", ".attention.masked_bias", ".attention.rotary_emb.inv_freq")
+MOST_NAMES = 12  # in a message
 OTHER_HEAD = "lm_head.weight"
 
 
@@ -57,25 +62,46 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def load_weights(folder: Path, config: NeoxConfig, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """All weights on ``device`` in ``dtype``; :class:`ModelError` names what is missing, unexpected or misshapen."""
-    wanted = expected_shapes(config)
+def load_weights(
+    folder: Path,
+    config: NeoxConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    stop: threading.Event | None = None,
+) -> dict[str, torch.Tensor]:
+    """All weights on ``device`` in ``dtype``; :class:`ModelError` names what is missing, unexpected or misshapen.
+
+    Each file is hashed just before its tensors are taken out of it: the first pass brings its bytes into the page
+    cache, from which the second one reads them. :class:`IntegrityError` when they are not those that were fetched.
+    Ends with a ModelError after the present tensor when ``stop`` is set.
+    """
+    wanted, listed = Shapes(config), listed_hashes(folder)
     found: dict[str, torch.Tensor] = {}
     unexpected: list[str] = []
     for file in weight_files(folder):
+        refuse_changed(file, listed)
         for name, tensor in read_tensors(file):
+            if stop is not None and stop.is_set():
+                raise ModelError(f"{folder}: reading was interrupted")
             known = HEAD if name == OTHER_HEAD else name
             if known in wanted:
                 check_shape(file, known, tensor, wanted[known])
                 found[known] = tensor.to(device=device, dtype=dtype)
             elif not name.endswith(BUFFERS) and not (config.tied and known == HEAD):
                 unexpected.append(name)
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise ModelError(f"{folder}: tensors missing from the weights: {shorten(missing)}; fetch the checkpoint again")
+    if len(found) < len(wanted):
+        missing = some_missing(wanted, found)
+        raise ModelError(f"{folder}: tensors missing from the weights: {missing}; fetch the checkpoint again")
     if unexpected:
         raise ModelError(f"{folder}: tensors that config.json does not call for: {shorten(sorted(unexpected))}")
     return found
+
+
+def some_missing(wanted: Shapes, found: Mapping[str, torch.Tensor]) -> str:
+    """The first names that are wanted and not found, and how many there are more."""
+    names = list(itertools.islice((name for name in wanted if name not in found), MOST_NAMES))
+    more = len(wanted) - len(found) - len(names)
+    return ", ".join(names) + (f" and {more:,} more" if more else "")
 
 
 def check_tensor_names(folder: Path) -> None:

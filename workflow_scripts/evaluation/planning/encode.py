@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from workflow_scripts.errors import DataError, EvaluationError, MissingInputError
+from workflow_scripts.errors import DataError, EvaluationError
 from workflow_scripts.evaluation.planning.prefix_trees import ScoredSequence
 
 PREFIX_TOKEN = "<|endoftext|>"  # noqa: S105
@@ -44,12 +44,9 @@ class Encoder:
 
     def __init__(self, path: Path, max_length: int, prefix_token: str = PREFIX_TOKEN) -> None:
         """``max_length``: the model's context length in tokens."""
-        import tokenizers
+        from workflow_scripts.dataset.corpus.tokenizer_file import open_tokenizer
 
-        if not path.is_file():
-            raise MissingInputError(f"{path}: no such tokenizer.json; train or fetch the tokenizer first")
-        refuse_other_files(path)
-        self.tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        self.tokenizer = open_tokenizer(path)
         self.max_length = max_length
         prefix = self.tokenizer.token_to_id(prefix_token)
         if prefix is None:
@@ -81,16 +78,6 @@ class Encoder:
     def texts(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text."""
         return [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts), add_special_tokens=False)]
-
-
-def refuse_other_files(path: Path) -> None:
-    """:class:`DataError` when ``path`` is not a tokenizer.json; the tokenizers library would raise a bare Exception."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not a tokenizer.json ({error}); fetch it again") from error
-    if not isinstance(content, dict) or "model" not in content:
-        raise DataError(f"{path}: not a tokenizer.json (it has no 'model'); give the tokenizer.json of the models")
 
 
 def splits_at_spaces(path: Path) -> bool:

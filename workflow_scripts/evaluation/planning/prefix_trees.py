@@ -173,21 +173,26 @@ def finish(builder: RowBuilder, pieces: Sequence[Indices]) -> Forest:
     place = np.empty_like(nodes)
     place[nodes] = np.arange(len(nodes))
     counts = [len(piece) for piece in pieces]
-    scored = np.concatenate(pieces)
+    scored = np.concatenate([np.zeros(0, dtype=np.int64), *pieces])
     scored = (place[scored >> TOKEN_BITS] << TOKEN_BITS) | (scored & TOKEN_MASK)
     keys, piece_edge = np.unique(scored, return_inverse=True)
     slot_node, edge_slot = np.unique(keys >> TOKEN_BITS, return_inverse=True)
     return Forest(
         row_start=row_start,
-        token=np.concatenate(builder.tokens).astype(np.int32)[nodes],
-        depth=np.concatenate(builder.depths)[nodes],
-        end=np.concatenate(builder.ends)[nodes],
+        token=joined(builder.tokens)[nodes],
+        depth=joined(builder.depths)[nodes],
+        end=joined(builder.ends)[nodes],
         slot_node=slot_node,
         edge_slot=edge_slot.astype(np.int32),
         edge_token=(keys & TOKEN_MASK).astype(np.int32),
         piece_start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         piece_edge=piece_edge.astype(np.int32),
     )
+
+
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """``parts`` one after the other; empty for a plan without sequences."""
+    return np.concatenate([np.zeros(0, dtype=np.int32), *parts]).astype(np.int32)
 
 
 def sort_rows(row_start: Indices) -> tuple[Indices, Indices]:

@@ -101,14 +101,23 @@ def changes_to(protocol: str, name: str) -> Mapping[str, Any]:
 
 
 def select_known(protocol: str, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Tasks and groups of ``names`` that ``protocol`` has, and the others with the reason."""
+    """Tasks and groups of ``names`` that ``protocol`` has, and the others with the reason.
+
+    :class:`ConfigError` for an unknown protocol, or when it has none of them.
+    """
+    known, unknown = split_known(protocol, names)
+    if not known:
+        raise ConfigError(f"protocol {protocol}: none of {', '.join(names)} was among the published tasks of 2023")
+    return known, unknown
+
+
+def split_known(protocol: str, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The same, also where it has none."""
     if protocol not in PROTOCOLS:
         raise ConfigError(f"unknown protocol '{protocol}'; known are {', '.join(PROTOCOLS)}")
     if protocol == CURRENT:
         return list(names), {}
     known = [name for name in names if name in ("blimp", MMLU) or old_task(name) is not None]
-    if not known:
-        raise ConfigError(f"protocol {protocol}: none of {', '.join(names)} was among the published tasks of 2023")
     return known, {name: "was not among the published tasks of 2023" for name in names if name not in known}
 
 

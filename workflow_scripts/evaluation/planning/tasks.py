@@ -19,7 +19,7 @@ from typing import Any
 
 from workflow_scripts.errors import ConfigError, EvaluationError, UnknownNameError
 from workflow_scripts.evaluation.planning.local_data import DataFile, find_split, read_splits, require_split
-from workflow_scripts.evaluation.planning.protocols import CURRENT, changes_to, select_known
+from workflow_scripts.evaluation.planning.protocols import CURRENT, changes_to, split_known
 
 OWN_TASKS = Path(__file__).parent / "tasks"
 # Indexing all of lm-eval's YAML files takes 6-8 CPU-seconds; the tasks of the Pythia paper lie in these folders of
@@ -74,7 +74,9 @@ def load_tasks(names: Sequence[str], data_folders: Sequence[Path], protocol: str
     :class:`MissingInputError` when the split that a task evaluates is not on disk, :class:`ConfigError` when a task is
     asked for twice.
     """
-    known, unknown = select_known(protocol, names)
+    known, unknown = split_known(protocol, names)
+    if not known:
+        return LoadedTasks({}, {}, {}, protocol, unknown)
     manager, sources = local_manager(known, data_folders, protocol)
     with compiled_templates():
         try:

@@ -7,16 +7,30 @@ with nothing to compute does not pay for it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+import re
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.errors import MissingInputError, ModelError, shorten
+from workflow_scripts.errors import IntegrityError, MissingInputError, ModelError, shorten
 from workflow_scripts.storage.hashing import sha256_file, sha256_text
 from workflow_scripts.storage.lockfile import read_lock
 
 HEAD = "embed_out.weight"
+# Numbers below it fit into an index of 32 bits.
+LARGEST = 1 << 31
+IN_LAYER = re.compile(r"gpt_neox\.layers\.(0|[1-9][0-9]{0,9})\.(.+)")
+# Parameters of transformers' GPTNeoXConfig that decide the numbers and may say only one thing here. The rest that is
+# not read has no effect on an evaluation; a key that transformers does not know has none either.
+ONLY: Mapping[str, Any] = {
+    "attention_bias": True,
+    "is_decoder": False,
+    "quantization_config": None,
+    "pruned_heads": None,
+}
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu")
 
 
@@ -56,7 +70,8 @@ def read_config(folder: Path) -> NeoxConfig:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         config = parse_config(raw)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        check_heads(config)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: not a GPT-NeoX configuration ({error})") from error
     if raw.get("model_type", "gpt_neox") != "gpt_neox":
         raise ModelError(f"{path}: model_type is {raw['model_type']!r}; only 'gpt_neox' is scored here")
@@ -67,30 +82,116 @@ def read_config(folder: Path) -> NeoxConfig:
 
 def parse_config(raw: Mapping[str, Any]) -> NeoxConfig:
     """Configuration from the JSON object."""
+    for key, wanted in ONLY.items():
+        if raw.get(key, wanted) is not wanted and raw[key] != {}:
+            raise ValueError(f"{key} is {str(raw[key])[:40]!r}; only {wanted!r} is scored here")
     rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
     if rope.get("rope_type", rope.get("type", "default")) != "default":
         raise ValueError(f"rotary type {rope} is not supported")
     return NeoxConfig(
-        hidden_size=int(raw["hidden_size"]),
-        layers=int(raw["num_hidden_layers"]),
-        heads=int(raw["num_attention_heads"]),
-        intermediate_size=int(raw["intermediate_size"]),
-        vocabulary=int(raw["vocab_size"]),
-        context=int(raw["max_position_embeddings"]),
-        rotary_share=float(rope.get("partial_rotary_factor", raw.get("rotary_pct", 0.25))),
-        rotary_base=float(rope.get("rope_theta", raw.get("rotary_emb_base", 10000))),
-        layer_norm_eps=float(raw.get("layer_norm_eps", 1e-5)),
-        parallel_residual=bool(raw.get("use_parallel_residual", True)),
+        hidden_size=whole(raw, "hidden_size"),
+        layers=whole(raw, "num_hidden_layers"),
+        heads=whole(raw, "num_attention_heads"),
+        intermediate_size=whole(raw, "intermediate_size"),
+        vocabulary=whole(raw, "vocab_size"),
+        context=whole(raw, "max_position_embeddings"),
+        rotary_share=positive(rope, "partial_rotary_factor", positive(raw, "rotary_pct", 0.25)),
+        rotary_base=positive(rope, "rope_theta", positive(raw, "rotary_emb_base", 10000)),
+        layer_norm_eps=positive(raw, "layer_norm_eps", 1e-5),
+        parallel_residual=switch(raw, "use_parallel_residual", True),
         activation=str(raw.get("hidden_act", "gelu")),
-        tied=bool(raw.get("tie_word_embeddings", False)),
+        tied=switch(raw, "tie_word_embeddings", False),
     )
 
 
-def expected_shapes(config: NeoxConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight of the model."""
+def whole(raw: Mapping[str, Any], key: str) -> int:
+    """A count from 1 on, at most what an array's index can hold; raises KeyError or ValueError."""
+    value = raw[key]
+    if type(value) is not int or not 1 <= value < LARGEST:
+        raise ValueError(f"{key} is {shown(value)}, expected a whole number from 1 to {LARGEST - 1}")
+    return value
+
+
+def positive(raw: Mapping[str, Any], key: str, default: float) -> float:
+    """A finite number above 0; raises ValueError."""
+    value = raw.get(key, default)
+    if type(value) not in (int, float) or not 0 < value < LARGEST:
+        raise ValueError(f"{key} is {shown(value)}, expected a finite number above 0")
+    return float(value)
+
+
+def switch(raw: Mapping[str, Any], key: str, default: bool) -> bool:
+    """True or false, and no text that says so; raises ValueError."""
+    value = raw.get(key, default)
+    if not isinstance(value, bool):
+        raise ValueError(f"{key} is {shown(value)}, expected true or false")
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value for a message, cut where a stranger made it long."""
+    return repr(value)[:40]
+
+
+def check_heads(config: NeoxConfig) -> None:
+    """Raise ValueError unless the heads share the width, and the rotated part of each comes in pairs."""
+    if config.hidden_size % config.heads:
+        raise ValueError(f"num_attention_heads is {config.heads}, hidden_size {config.hidden_size} no multiple of it")
+    if config.rotary_share > 1 or config.rotary_size % 2 or config.rotary_size == 0:
+        raise ValueError(
+            f"the rotary share {config.rotary_share} turns {config.rotary_size} of {config.head_size} dimensions, "
+            "expected an even number of them"
+        )
+
+
+class Shapes(Mapping[str, tuple[int, ...]]):
+    """Name and shape of every weight of a model, in order.
+
+    Nothing is made of the number of layers, which is a stranger's: a billion of them would be gigabytes of names.
+    """
+
+    def __init__(self, config: NeoxConfig) -> None:
+        """Shapes for ``config``."""
+        self.layers, self.layer = config.layers, layer_shapes(config)
+        width = (config.hidden_size,)
+        self.first = {"gpt_neox.embed_in.weight": (config.vocabulary, *width)}
+        self.last: dict[str, tuple[int, ...]] = {}
+        self.last |= {f"gpt_neox.final_layer_norm.{part}": width for part in ("weight", "bias")}
+        if not config.tied:
+            self.last[HEAD] = (config.vocabulary, *width)
+
+    def __getitem__(self, name: str) -> tuple[int, ...]:
+        """Shape of the weight called ``name``."""
+        match = IN_LAYER.fullmatch(name)
+        if match is None:
+            return self.first[name] if name in self.first else self.last[name]
+        if int(match[1]) >= self.layers:
+            raise KeyError(name)
+        return self.layer[match[2]]
+
+    def __iter__(self) -> Iterator[str]:
+        """Names, one by one."""
+        yield from self.first
+        for number in range(self.layers):
+            yield from (f"gpt_neox.layers.{number}.{name}" for name in self.layer)
+        yield from self.last
+
+    def __len__(self) -> int:
+        """Number of weights."""
+        return len(self.first) + self.layers * len(self.layer) + len(self.last)
+
+    @property
+    def elements(self) -> int:
+        """Number of values in all weights."""
+        ends = sum(math.prod(shape) for part in (self.first, self.last) for shape in part.values())
+        return ends + self.layers * sum(math.prod(shape) for shape in self.layer.values())
+
+
+def layer_shapes(config: NeoxConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight of one layer."""
     width, inner = config.hidden_size, config.intermediate_size
     norm = {"weight": (width,), "bias": (width,)}
-    layer: dict[str, tuple[int, ...]] = {
+    return {
         **{f"input_layernorm.{part}": shape for part, shape in norm.items()},
         **{f"post_attention_layernorm.{part}": shape for part, shape in norm.items()},
         "attention.query_key_value.weight": (3 * width, width),
@@ -102,11 +203,6 @@ def expected_shapes(config: NeoxConfig) -> dict[str, tuple[int, ...]]:
         "mlp.dense_4h_to_h.weight": (width, inner),
         "mlp.dense_4h_to_h.bias": (width,),
     }
-    shapes: dict[str, tuple[int, ...]] = {"gpt_neox.embed_in.weight": (config.vocabulary, width)}
-    for number in range(config.layers):
-        shapes |= {f"gpt_neox.layers.{number}.{name}": shape for name, shape in layer.items()}
-    shapes |= {f"gpt_neox.final_layer_norm.{part}": shape for part, shape in norm.items()}
-    return shapes if config.tied else shapes | {HEAD: (config.vocabulary, width)}
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -134,15 +230,55 @@ def indexed_files(index: Path) -> list[Path]:
     return files
 
 
-def weights_identity(folder: Path) -> str:
-    """sha256 over the names and sha256 of config and weight files; hashes listed in ``sha256.txt`` are believed.
+def refuse_absurd(folder: Path) -> None:
+    """Raise ModelError when ``config.json`` calls for more than twice the weights that there are.
 
-    The fetch step verifies each file against ``sha256.txt``, so that 24 GB need not be read twice.
+    For loaders of others, which allocate what the configuration says before they look at the files.
     """
-    listed = listed_hashes(folder)
-    files = [folder / "config.json", *weight_files(folder)]
-    lines = [f"{listed.get(file.name) or sha256_file(file)}  {file.name}" for file in files]
+    wanted, held = Shapes(read_config(folder)).elements, sum(map(elements, weight_files(folder)))
+    if wanted > 2 * held:
+        raise ModelError(
+            f"{folder}: config.json calls for {wanted:,} parameters, the weight files hold {held:,}; fetch the "
+            "checkpoint again"
+        )
+
+
+def elements(path: Path) -> int:
+    """Values that a weight file holds by its header; of a format without one, the most that it could."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != ".safetensors":
+        return path.stat().st_size
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    except SafetensorError:
+        return sys.maxsize  # damaged: whoever loads it says so
+
+
+def weights_identity(folder: Path) -> str:
+    """sha256 over the names and sha256 of config and weight files.
+
+    Hashes of weights that are listed in ``sha256.txt`` are taken from there, so that a process with nothing to compute
+    need not read 24 GB; whoever loads the weights holds them to that list (:func:`refuse_changed`).
+    """
+    listed, config = listed_hashes(folder), folder / "config.json"
+    refuse_changed(config, listed)
+    lines = [f"{listed.get(file.name) or sha256_file(file)}  {file.name}" for file in [config, *weight_files(folder)]]
     return sha256_text("\n".join(lines))
+
+
+def refuse_changed(file: Path, listed: Mapping[str, str]) -> None:
+    """:class:`IntegrityError` when the bytes of ``file`` are not those that are ``listed``; reads all of it."""
+    wanted = listed.get(file.name)
+    if wanted is None:
+        return
+    found = sha256_file(file)
+    if found != wanted:
+        raise IntegrityError(
+            f"{file}: its sha256 is {found[:12]}, but {wanted[:12]} was fetched: the file changed on this disk; delete "
+            "it and run again, which fetches it anew"
+        )
 
 
 def listed_hashes(folder: Path) -> dict[str, str]:

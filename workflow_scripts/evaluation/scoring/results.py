@@ -1,4 +1,9 @@
-"""Results of one checkpoint on one plan, in the shape of lm-eval 0.4's results JSON.
+"""Results of one checkpoint on the plans of one number of shots, in the shape of lm-eval 0.4's results JSON.
+
+A results file is put together from parts, one for each plan, and can be taken apart again (:func:`merge_parts`,
+:func:`part_of`): a task that is added later joins the scores that are there. The entry ``plans`` says which tasks came
+from which plan. The loglikelihoods lie beside it in one archive, as <plan>/loglikelihood, <plan>/greedy and
+<plan>/plan_identity.
 
 Time of day, paths, versions of the machine and everything else that differs between equal runs is left out, so equal
 scores give equal bytes. What lm-eval writes and this leaves out: date, git_hash, pretty_env_info, samples, timings.
@@ -10,7 +15,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +28,20 @@ from workflow_scripts.evaluation.scoring.metrics import NOT_AVAILABLE, Answers, 
 from workflow_scripts.storage.atomic import write_bytes
 
 REQUIRED = ("results", "versions", "n-shot", "n-samples", "higher_is_better", "config", "lm_eval_version")
-LOGLIKELIHOODS = ".loglikelihoods.npz"
+LOGLIKELIHOODS = ".loglikelihoods.npz"  # as in suite/layout.py, whose import takes a tenth of a second
+# Entries that hold something for each task or group; every other one is about the whole file and the same in all parts.
+BY_NAME = (
+    "results",
+    "groups",
+    "group_subtasks",
+    "configs",
+    "versions",
+    "n-shot",
+    "higher_is_better",
+    "n-samples",
+    "left_out",
+    "plans",
+)
 NOT_METRICS = ("name", "alias", "sample_len", "sample_count")
 
 
@@ -39,10 +57,12 @@ def sum_requests(plan: Plan, values: NDArray[np.float32], best: NDArray[np.bool_
     return Answers(np.asarray(loglikelihood, dtype=np.float64), wrong == 0)
 
 
-def make_results(plan: Plan, answers: Answers, config: Mapping[str, Any], bootstrap: int = 0) -> dict[str, Any]:
-    """Results JSON of one checkpoint; ``config`` says which checkpoint and how it was run.
+def make_results(
+    plan: Plan, answers: Answers, config: Mapping[str, Any], bootstrap: int = 0, name: str = "plan"
+) -> dict[str, Any]:
+    """Results JSON of one checkpoint on one plan; ``config`` says which checkpoint and how it was run.
 
-    ``bootstrap``: rounds for the standard errors of perplexities, 0 for the delta method.
+    ``name`` is that of the plan. ``bootstrap``: rounds for the standard errors of perplexities, 0 for the delta method.
     """
     header = plan.header
     results: dict[str, dict[str, Any]] = {}
@@ -79,9 +99,56 @@ def make_results(plan: Plan, answers: Answers, config: Mapping[str, Any], bootst
         "lm_eval_version": header["lm_eval"],
         "protocol": header["protocol"],
         "max_length": header["max_length"],
-        "plan_identity": plan.identity,
+        "plans": {name: {"identity": plan.identity, "names": sorted(results | groups | header["left_out"])}},
         "tokenizer_sha256": header["tokenizer_sha256"],
     }
+
+
+def merge_parts(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One results file of several parts.
+
+    :class:`EvaluationError` when two have a task in common or were made in different ways.
+    """
+    merged: dict[str, Any] = {key: value for key, value in parts[0].items() if key not in BY_NAME}
+    for part in parts[1:]:
+        different = [key for key in common(part) if common(part)[key] != merged.get(key)]
+        if different:
+            raise EvaluationError(f"plans {plan_names(parts)}: differ in {', '.join(different)}; make them alike")
+    for key in BY_NAME:
+        names = [name for part in parts for name in part[key]]
+        if len(names) > len(set(names)):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise EvaluationError(f"plans {plan_names(parts)}: {twice} is in two of them; ask for it once")
+        merged[key] = {name: value for part in parts for name, value in part[key].items()}
+    return merged
+
+
+def common(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a results file that are about all of it."""
+    return {key: value for key, value in content.items() if key not in BY_NAME}
+
+
+def plan_names(parts: Sequence[Mapping[str, Any]]) -> str:
+    """Names of all plans of ``parts``."""
+    return ", ".join(name for part in parts for name in part["plans"])
+
+
+def part_of(content: Mapping[str, Any], plan: str) -> dict[str, Any]:
+    """What the results ``content`` hold of one of their plans."""
+    names = set(content["plans"][plan]["names"])
+    taken = {key: {name: value for name, value in content[key].items() if name in names} for key in BY_NAME}
+    return {**common(content), **taken, "plans": {plan: content["plans"][plan]}}
+
+
+def has_scores(output: Path, content: Mapping[str, Any], name: str, plan: Plan) -> bool:
+    """True when ``content``, read from ``output``, and the archive beside it hold the scores of ``plan``."""
+    if content.get("plans", {}).get(name, {}).get("identity") != plan.identity:
+        return False
+    try:
+        read_answers(output, plan)
+    except (MissingInputError, DataError, EvaluationError):
+        return False
+    return True
 
 
 def group_entry(group: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -126,31 +193,52 @@ def loglikelihoods_path(output: Path) -> Path:
     return output.with_name(output.name + LOGLIKELIHOODS)
 
 
-def write_answers(output: Path, answers: Answers, plan: Plan) -> None:
-    """Write loglikelihoods and greedy flags beside ``output``, atomically, as ``.npz``."""
+Archive = dict[str, NDArray[Any]]
+
+
+def archive_part(name: str, plan: Plan, answers: Answers) -> Archive:
+    """Entries of the archive for one plan called ``name``."""
+    entries = {
+        "loglikelihood": answers.loglikelihood,
+        "greedy": answers.greedy,
+        "plan_identity": np.array(plan.identity),
+    }
+    return {f"{name}/{key}": array for key, array in entries.items()}
+
+
+def write_archive(output: Path, entries: Archive) -> None:
+    """Write loglikelihoods and greedy flags beside ``output``, atomically, as ``.npz``; equal scores, equal bytes."""
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        loglikelihood=answers.loglikelihood,
-        greedy=answers.greedy,
-        plan_identity=np.array(plan.identity),
-    )
+    np.savez_compressed(buffer, **dict(sorted(entries.items())))  # type: ignore[arg-type]
     write_bytes(loglikelihoods_path(output), buffer.getvalue())
 
 
-def read_answers(output: Path, plan: Plan) -> Answers:
-    """Loglikelihoods beside ``output``; :class:`EvaluationError` when they belong to another plan."""
+def read_archive(output: Path) -> Archive:
+    """Everything in the archive beside ``output``; :class:`DataError` when it is damaged."""
     path = loglikelihoods_path(output)
     if not path.is_file():
         raise MissingInputError(f"{path}: no such file; score the checkpoint first")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            identity = str(file["plan_identity"])
-            answers = Answers(file["loglikelihood"], file["greedy"])
+            return {name: file[name] for name in file.files}
     except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(f"{path}: not a file of loglikelihoods ({error}); score the checkpoint again") from error
-    if identity != plan.identity or len(answers.loglikelihood) != plan.requests:
-        raise EvaluationError(f"{path}: scored on plan {identity[:12]}, not {plan.identity[:12]}; score it again")
+
+
+def read_answers(output: Path, plan: Plan) -> Answers:
+    """Loglikelihoods of ``plan`` beside ``output``; :class:`EvaluationError` when they belong to other plans."""
+    entries, path = read_archive(output), loglikelihoods_path(output)
+    scored = {str(array): name for name, array in entries.items() if name.endswith("/plan_identity")}
+    if plan.identity not in scored:
+        known = ", ".join(identity[:12] for identity in scored)
+        raise EvaluationError(f"{path}: scored on plan {known}, not {plan.identity[:12]}; score it again")
+    head = scored[plan.identity].removesuffix("plan_identity")
+    try:
+        answers = Answers(entries[f"{head}loglikelihood"], entries[f"{head}greedy"])
+    except KeyError as error:
+        raise DataError(f"{path}: not a file of loglikelihoods (no {error}); score the checkpoint again") from error
+    if not len(answers.loglikelihood) == len(answers.greedy) == plan.requests:
+        raise EvaluationError(f"{path}: {len(answers.greedy)} of {plan.requests} requests are scored; score it again")
     return answers
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from workflow_scripts.errors import EvaluationError, PipelineError
+from workflow_scripts.errors import DataError, EvaluationError, MissingInputError, PipelineError
 from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.engine.model_weights import load_weights
 from workflow_scripts.evaluation.engine.row_tensors import edges_before, segments
@@ -19,76 +22,133 @@ from workflow_scripts.evaluation.planning.plan_file import Plan
 from workflow_scripts.evaluation.scoring.metrics import Answers
 from workflow_scripts.evaluation.scoring.model_folder import read_config
 from workflow_scripts.evaluation.scoring.partial_scores import Unfinished
-from workflow_scripts.evaluation.scoring.results import make_results, sum_requests, write_answers
-from workflow_scripts.evaluation.scoring.scoring_job import Job, is_done
+from workflow_scripts.evaluation.scoring.results import (
+    Archive,
+    archive_part,
+    common,
+    make_results,
+    merge_parts,
+    part_of,
+    read_archive,
+    read_results,
+    sum_requests,
+    write_archive,
+)
+from workflow_scripts.evaluation.scoring.scoring_job import Job, Target
 from workflow_scripts.evaluation.scoring.weight_prefetch import read_ahead
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import write_record
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-Place = Callable[[Path], Path]
 LOGGER = logging.getLogger(__name__)
 
 
-def in_its_place(output: Path) -> Path:
-    """The scores of ``output`` are written there at once."""
-    return output
+def score_plan(engine: Engine, plan: Plan, batch_tokens: int | None = None) -> Answers:
+    """Loglikelihood and greedy flag of each request of ``plan``."""
+    return score_plans(engine, [plan], None, batch_tokens)[0]
 
 
-def score_plan(
-    engine: Engine, plan: Plan, unfinished: Unfinished | None = None, batch_tokens: int | None = None
-) -> Answers:
-    """Loglikelihood and greedy flag of each request of ``plan``; goes on from what ``unfinished`` holds."""
-    forest = plan.forest
-    values = np.empty(len(forest.edge_token), dtype=np.float32)
-    best = np.empty(len(forest.edge_token), dtype=np.bool_)
+def score_plans(
+    engine: Engine, plans: Sequence[Plan], unfinished: Unfinished | None = None, batch_tokens: int | None = None
+) -> list[Answers]:
+    """Loglikelihood and greedy flag of each request of each plan; continues from what ``unfinished`` holds.
+
+    A batch never holds rows of two plans: the sums of a matrix product depend, in their last bits, on what else is in
+    it, and the scores of a task must not depend on which others were asked for with it.
+    """
+    first_edge = np.cumsum([0, *(len(plan.forest.edge_token) for plan in plans)])
+    first_row = np.cumsum([0, *(len(plan.forest.row_start) - 1 for plan in plans)])
+    values, best = np.empty(first_edge[-1], dtype=np.float32), np.empty(first_edge[-1], dtype=np.bool_)
     done = unfinished.read(values, best) if unfinished else 0
-    with Progress(f"score {engine.folder.parent.name}/{engine.folder.name}", len(forest.token), "tokens") as progress:
-        progress.advance(float(forest.row_start[done]))
-        for first, last in segments(forest):
-            if last <= done:
-                continue
-            edges = slice(edges_before(forest, first), edges_before(forest, last))
-            values[edges], best[edges] = engine.score_rows(forest, first, last, batch_tokens, progress.advance)
-            if unfinished:
-                unfinished.write(last, values[: edges.stop], best[: edges.stop])
-    answers = sum_requests(plan, values, best)
-    if not np.isfinite(answers.loglikelihood).all():
+    label = f"score {engine.folder.parent.name}/{engine.folder.name}"
+    with Progress(label, sum(len(plan.forest.token) for plan in plans), "tokens") as progress:
+        for plan, edge, row in zip(plans, first_edge, first_row, strict=False):
+            for first, last in segments(plan.forest):
+                if row + last <= done:
+                    progress.advance(float(plan.forest.row_start[last] - plan.forest.row_start[first]))
+                    continue
+                begin, end = edge + edges_before(plan.forest, first), edge + edges_before(plan.forest, last)
+                found = engine.score_rows(plan.forest, first, last, batch_tokens, progress.advance)
+                values[begin:end], best[begin:end] = found
+                if unfinished:
+                    unfinished.write(int(row + last), values[:end], best[:end])
+    parts = [slice(*bounds) for bounds in itertools.pairwise(first_edge)]
+    answers = [sum_requests(plan, values[part], best[part]) for plan, part in zip(plans, parts, strict=True)]
+    if not all(np.isfinite(each.loglikelihood).all() for each in answers):
         raise EvaluationError(f"{engine.folder}: loglikelihoods that are not finite; the checkpoint is broken")
     return answers
 
 
-def score_checkpoint(engine: Engine, job: Job, bootstrap: int, place: Place = in_its_place) -> None:
-    """Score one loaded checkpoint on all its plans and write the results of each output to its ``place``.
-
-    Loglikelihoods are written first, so that a results file never stands without them.
-    """
-    for plan_path, plan, output in job.parts():
-        if is_done(output, plan, job.config):
-            LOGGER.info("%s is up to date", output)
+def score_checkpoint(engine: Engine, job: Job, bootstrap: int) -> None:
+    """Score one loaded checkpoint on the plans that its outputs lack, and write these outputs."""
+    for target in job.targets:
+        plans = job.missing.get(target.output)
+        if plans is None:
+            LOGGER.info("%s is up to date", target.output)
             continue
-        unfinished = Unfinished(output, {**job.config, "plan": plan.identity})
-        answers = score_plan(engine, plan, unfinished)
-        write_answers(place(output), answers, plan)
-        write_json(place(output), make_results(plan, answers, job.config, bootstrap))
+        identities = [plan.identity for plan in plans.values()]
+        unfinished = Unfinished(target.output, {**job.config, "plans": identities})
+        answers = dict(zip(plans, score_plans(engine, list(plans.values()), unfinished), strict=True))
+        write_scores(target, job, answers, bootstrap)
         write_record(
-            place(output),
-            {"plan": plan_path, "weights": job.checkpoint},
+            target.output,
+            {**target.paths, "weights": job.checkpoint},
             {"dtype": job.config["dtype"], "device": str(engine.device), "threads": torch.get_num_threads()},
             known_hashes={"weights": job.config["weights_sha256"]},
         )
         unfinished.delete()
 
 
-def read_weights(job: Job, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def write_scores(target: Target, job: Job, answers: Mapping[str, Answers], bootstrap: int) -> None:
+    """Join new ``answers`` with the scores that the output holds, and write both files.
+
+    Loglikelihoods are written first, so that a results file never stands without them.
+    """
+    parts = [make_results(target.plans[name], each, job.config, bootstrap, name) for name, each in answers.items()]
+    archive: Archive = {}
+    for part, entries in kept_parts(target, parts):
+        parts.append(part)
+        archive |= entries
+    for name, each in answers.items():
+        archive |= archive_part(name, target.plans[name], each)
+    content = merge_parts(parts)
+    lost = sorted(target.plans.keys() - content["plans"].keys())
+    if lost:
+        raise EvaluationError(
+            f"{target.output}: plan {lost[0]} differs in limit or seed from the others; make it again"
+        )
+    write_archive(target.output, archive)
+    write_json(target.output, content)
+
+
+def kept_parts(target: Target, parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Any], Archive]]:
+    """Parts of the output under other names than the new ``parts``, made in the same way as these.
+
+    They may be of tasks that this job was not asked for. What was made from other weights, in another way, or is about
+    a task of a new part is dropped.
+    """
+    try:
+        content, archive = read_results(target.output), read_archive(target.output)
+    except (MissingInputError, DataError):
+        return
+    if common(content) != common(parts[0]):
+        return
+    new = {name for part in parts for name in part["plans"]}
+    tasks = {task for part in parts for entry in part["plans"].values() for task in entry["names"]}
+    for name, entry in content.get("plans", {}).items():
+        entries = {key: array for key, array in archive.items() if key.rpartition("/")[0] == name}
+        superseded = name in new or (name not in target.plans and not tasks.isdisjoint(entry["names"]))
+        if entries and not superseded:
+            yield part_of(content, name), entries
+
+
+def read_weights(job: Job, dtype: torch.dtype, stop: threading.Event) -> dict[str, torch.Tensor]:
     """Weights of a job on the host."""
-    return load_weights(job.checkpoint, read_config(job.checkpoint), torch.device("cpu"), dtype)
+    return load_weights(job.checkpoint, read_config(job.checkpoint), torch.device("cpu"), dtype, stop)
 
 
-def score_all(
-    jobs: Sequence[Job], options: argparse.Namespace, place: Place = in_its_place
-) -> dict[Path, PipelineError]:
+def score_all(jobs: Sequence[Job], options: argparse.Namespace) -> dict[Path, PipelineError]:
     """Score every job; returns the checkpoints that could not be scored, with the reason.
 
     The weights of the next one are read meanwhile.
@@ -96,13 +156,14 @@ def score_all(
     torch.set_num_threads(options.threads)
     failed: dict[Path, PipelineError] = {}
     dtype = DTYPES[options.dtype]
-    for job, weights in read_ahead(jobs, functools.partial(read_weights, dtype=dtype)):
+    stop = threading.Event()
+    for job, weights in read_ahead(jobs, functools.partial(read_weights, dtype=dtype, stop=stop), stop):
         if isinstance(weights, PipelineError):
             failed[job.checkpoint] = weights
             continue
         try:
             engine = Engine(job.checkpoint, options.device, dtype, weights, options.attention)
-            score_checkpoint(engine, job, options.bootstrap_iters, place)
+            score_checkpoint(engine, job, options.bootstrap_iters)
         except EvaluationError as error:
             failed[job.checkpoint] = error
             continue

@@ -1,118 +1,99 @@
-"""What one scoring job is: checkpoint, plans, arithmetic and outputs, and whether these are done; computes nothing.
+"""What one scoring job is: a checkpoint, its arithmetic, its outputs and the plans of each; computes nothing.
 
-Scores that wait to be put in their place lie in the hidden folder ``.<output>.unpublished`` beside it: those of a
-checkpoint that another checkpoint's process scored too (siblings.py). They are moved there only when they hold exactly
-what would be computed. Imports no torch, so a process that only moves files costs little.
+An output holds the scores of one or more plans. A plan whose scores are there, for exactly these weights in exactly
+this arithmetic, is not run again, so a job that is asked for one task more computes one task. Imports no torch: a
+process with nothing to compute costs little.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
-import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.errors import DataError, EvaluationError, MissingInputError, shorten
+from workflow_scripts.errors import ConfigError, DataError, EvaluationError, MissingInputError, shorten
 from workflow_scripts.evaluation.planning.plan_file import Plan
 from workflow_scripts.evaluation.scoring.model_folder import NeoxConfig, read_config, weights_identity
-from workflow_scripts.evaluation.scoring.results import loglikelihoods_path, read_answers, read_results
-from workflow_scripts.storage.atomic import sync_folder
+from workflow_scripts.evaluation.scoring.results import has_scores, read_results
 from workflow_scripts.storage.hashing import sha256_file
-from workflow_scripts.storage.records import record_path
 
-LOGGER = logging.getLogger(__name__)
 # Raise it when a change of the engine may move a number; scores of another version are not kept.
 ENGINE_VERSION = 3
+# Entries of the configuration in a results file that its plans decide.
+OF_THE_PLAN = ("limit", "fewshot_seed")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A results file and the plans whose scores it holds, by the name that it has for each: the plan's file name."""
+
+    output: Path
+    plans: Mapping[str, Plan]
+    paths: Mapping[str, Path]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One checkpoint, its identity and arithmetic (``config`` of the results files), and the plans to run it on."""
+    """One checkpoint, its identity and arithmetic (``config`` of the results files), and what to write."""
 
     checkpoint: Path
     config: Mapping[str, Any]
-    plans: Mapping[Path, Plan]
-    outputs: Sequence[Path]
+    targets: Sequence[Target]
 
-    def publish(self) -> bool:
-        """Put what waits in its place; True when then every output holds sound scores of exactly this."""
-        published = [publish(output, plan, self.config) for _, plan, output in self.parts()]
-        return all(published)
-
-    @property
-    def is_done(self) -> bool:
-        """True when the scores of every output are there, in their place or waiting."""
-        return all(is_done(output, plan, self.config) for _, plan, output in self.parts())
-
-    def parts(self) -> Sequence[tuple[Path, Plan, Path]]:
-        """Path of each plan, the plan, and the output that it belongs to."""
-        return [(path, plan, output) for (path, plan), output in zip(self.plans.items(), self.outputs, strict=True)]
+    @functools.cached_property
+    def missing(self) -> Mapping[Path, Mapping[str, Plan]]:
+        """For each output that lacks scores, the plans to run."""
+        found = {target.output: lacking(target, self.config) for target in self.targets}
+        return {output: plans for output, plans in found.items() if plans}
 
 
-def unpublished(output: Path) -> Path:
-    """Where the scores of ``output`` wait.
-
-    >>> str(unpublished(Path("step512/0-shot.json")))
-    'step512/.0-shot.json.unpublished/0-shot.json'
-    """
-    return output.parent / f".{output.name}.unpublished" / output.name
-
-
-def is_done(output: Path, plan: Plan, config: Mapping[str, Any]) -> bool:
-    """True when the scores of ``output`` are there, in their place or waiting."""
-    return any(is_scored(path, plan, config) for path in (output, unpublished(output)))
-
-
-def publish(output: Path, plan: Plan, config: Mapping[str, Any]) -> bool:
-    """Put the scores of ``output`` in their place if they wait; True when sound scores are there then.
-
-    Whoever was killed in here left results in their place and their record behind; it follows them.
-    """
-    waiting = unpublished(output)
-    if not is_scored(output, plan, config) and is_scored(waiting, plan, config):
-        loglikelihoods_path(waiting).replace(loglikelihoods_path(output))
-        waiting.replace(output)
-        LOGGER.info("%s: the scores that waited are put in its place", output)
-    published = is_scored(output, plan, config)
-    if published and not waiting.exists() and record_path(waiting).exists():
-        record_path(waiting).replace(record_path(output))
-        sync_folder(output.parent)
-    if published:
-        discard(output)
-    return published
-
-
-def discard(output: Path) -> None:
-    """Remove what waits for the place of ``output``."""
-    if unpublished(output).parent.is_dir():
-        shutil.rmtree(unpublished(output).parent)
-
-
-def is_scored(output: Path, plan: Plan, config: Mapping[str, Any]) -> bool:
-    """True when ``output`` holds sound results and loglikelihoods of ``plan`` for exactly this ``config``."""
+def lacking(target: Target, config: Mapping[str, Any]) -> dict[str, Plan]:
+    """Plans of ``target`` without sound scores for exactly this ``config``."""
     try:
-        content = read_results(output)
-        read_answers(output, plan)
-    except (MissingInputError, DataError, EvaluationError):
-        return False
-    said = content["config"]
-    return content.get("plan_identity") == plan.identity and all(said.get(key) == config[key] for key in config)
+        content = read_results(target.output)
+    except (MissingInputError, DataError):
+        return dict(target.plans)
+    said = {key: value for key, value in content["config"].items() if key not in OF_THE_PLAN}
+    if said != config:
+        return dict(target.plans)
+    return {name: plan for name, plan in target.plans.items() if not has_scores(target.output, content, name, plan)}
 
 
-def make_job(
-    checkpoint: Path, plans: Mapping[Path, Plan], outputs: Sequence[Path], arithmetic: Mapping[str, Any]
-) -> Job:
+def make_targets(plans: Mapping[Path, Plan], outputs: Sequence[Path]) -> list[Target]:
+    """Share ``plans`` out to the ``outputs`` of one checkpoint; :class:`ConfigError` when that cannot be meant.
+
+    Either each plan has an output of its own, or the plans with equal shots share one; both in the order of the plans.
+    """
+    groups: dict[Any, dict[Path, Plan]] = {}
+    for path, plan in plans.items():
+        key = path if len(outputs) == len(plans) else plan.header["shots"]
+        groups.setdefault(key, {})[path] = plan
+    if len(groups) != len(outputs):
+        raise ConfigError(f"{len(plans)} plans of {len(groups)} numbers of shots, but {len(outputs)} --output files")
+    return [make_target(output, group) for output, group in zip(outputs, groups.values(), strict=True)]
+
+
+def make_target(output: Path, plans: Mapping[Path, Plan]) -> Target:
+    """One output and its plans, by file name."""
+    paths = {path.stem: path for path in plans}
+    if len(paths) != len(plans):
+        raise ConfigError(f"{output}: two of its plans have one name; names of plans in one results file must differ")
+    return Target(output, {path.stem: plan for path, plan in plans.items()}, paths)
+
+
+def make_job(checkpoint: Path, targets: Sequence[Target], arithmetic: Mapping[str, Any]) -> Job:
     """Job of one checkpoint, once everything that can be checked without its weights is.
 
     ``arithmetic`` is what :func:`arithmetic` says of a command line.
     """
     config = read_config(checkpoint)
-    for path, plan in plans.items():
-        check_fits(checkpoint, path, plan, config)
-    return Job(checkpoint, run_config(checkpoint) | dict(arithmetic), plans, outputs)
+    for target in targets:
+        for name, plan in target.plans.items():
+            check_fits(checkpoint, target.paths[name], plan, config)
+    return Job(checkpoint, run_config(checkpoint) | dict(arithmetic), targets)
 
 
 def run_config(checkpoint: Path) -> dict[str, Any]:
@@ -126,10 +107,11 @@ def run_config(checkpoint: Path) -> dict[str, Any]:
     }
 
 
-def arithmetic(dtype: str, device: str, bootstrap: int) -> dict[str, Any]:
-    """What of a command line decides the bits of the results."""
+def arithmetic(dtype: str, device: str, bootstrap: int, renewal: int | None = None) -> dict[str, Any]:
+    """What of a command line decides the bits of the results; a ``renewal`` makes them anew."""
     kind = device.partition(":")[0]
-    return {"dtype": dtype, "softmax_dtype": "float32", "device": kind, "bootstrap_iters": bootstrap}
+    given = {} if renewal is None else {"renewal": renewal}
+    return {"dtype": dtype, "softmax_dtype": "float32", "device": kind, "bootstrap_iters": bootstrap, **given}
 
 
 def check_fits(checkpoint: Path, plan_path: Path, plan: Plan, config: NeoxConfig) -> None:

@@ -6,6 +6,8 @@ the GPU only when the first is gone.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -16,14 +18,17 @@ Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")
 
 
-def read_ahead(items: Iterable[Item], load: Callable[[Item], Loaded]) -> Iterator[tuple[Item, Loaded | PipelineError]]:
+def read_ahead(
+    items: Iterable[Item], load: Callable[[Item], Loaded], stop: threading.Event | None = None
+) -> Iterator[tuple[Item, Loaded | PipelineError]]:
     """Each item with what ``load`` made of it, or the error that the user must see, in order.
 
     ``load`` of an item starts when its predecessor is handed out, so at most two results exist: the one in use and the
-    next. The one in use must be let go of before the next is asked for.
+    next. The one in use must be let go of before the next is asked for. ``stop`` is set when nobody asks any more, so
+    that a ``load`` that looks at it ends: the process waits for its thread.
     """
     waiting = iter(items)
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="weights") as pool:
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="weights") as pool, set_at_the_end(stop):
         following = submit(pool, waiting, load)
         while following is not None:
             item, future = following
@@ -32,6 +37,16 @@ def read_ahead(items: Iterable[Item], load: Callable[[Item], Loaded]) -> Iterato
             del future
             yield item, loaded
             del loaded
+
+
+@contextlib.contextmanager
+def set_at_the_end(event: threading.Event | None) -> Iterator[None]:
+    """Set ``event``, if there is one, however the block ends."""
+    try:
+        yield
+    finally:
+        if event is not None:
+            event.set()
 
 
 def submit(

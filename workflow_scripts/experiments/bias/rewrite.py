@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from workflow_scripts.dataset.corpus.tokenizer_file import id_bound
 from workflow_scripts.errors import ConfigError, DataError, UnknownNameError
 from workflow_scripts.evaluation.planning.encode import PREFIX_TOKEN, Encoder
 from workflow_scripts.suite.arms import IDENTITY, function_path
@@ -58,7 +59,7 @@ class Vocabulary:
 
 def read_vocabulary(encoder: Encoder) -> Vocabulary:
     """Decode every token once."""
-    size = encoder.tokenizer.get_vocab_size(with_added_tokens=True)
+    size = id_bound(encoder.tokenizer)
     texts = [encoder.tokenizer.decode([token], skip_special_tokens=False) for token in range(size)]
     continues = np.array([text[:1].isalnum() or text[:1] in {"_", "\ufffd"} for text in texts])
     opens = np.array([text[-1:] in OPENING and text != "" for text in texts])
@@ -189,7 +190,7 @@ class UserFunction:
         if not callable(getattr(module, "rewrite", None)):
             raise ConfigError(f"{path}: defines no function rewrite(rows, first_row, tokenizer)")
         self.path, self.function, self.tokenizer = path, module.rewrite, encoder.tokenizer
-        self.entries = encoder.tokenizer.get_vocab_size(with_added_tokens=True)
+        self.entries = id_bound(encoder.tokenizer)
 
     def __call__(self, rows: Rows, first_row: int = 0) -> Rewritten:
         """Rewritten copy of ``rows`` and counts: changed (tokens), rows_changed. Raises DataError for unfit rows."""

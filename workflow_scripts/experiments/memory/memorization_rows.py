@@ -74,10 +74,10 @@ def read_rows(model: Model, step: int, settings: Mapping[str, Any], root: Path) 
 
 
 def read_exposures(model: Model, row: NDArray[np.int64], root: Path) -> tuple[NDArray[np.bool_], list[Path]]:
-    """Which of the rows repeat a document met before; none where that was not looked at."""
+    """Which of the rows repeat a document met before; raises MissingInputError where that was not looked at."""
     path = placed(exposures_file(model.suite, model.dataset), root)
     if not path.is_file():
-        return np.zeros(len(row), dtype=bool), []
+        raise MissingInputError(f"{path}: no such file; snakemake {path} makes it")
     with np.load(path, allow_pickle=False) as file:
         repeated = np.unpackbits(file["repeated"]).astype(bool)
     return repeated[row], [path]

@@ -9,11 +9,13 @@ An error that lm-eval does not define is the text ``N/A``. The number of items i
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from workflow_scripts.errors import DataError
 from workflow_scripts.published import claims
 from workflow_scripts.published.formats.measurements import (
     Content,
@@ -24,7 +26,10 @@ from workflow_scripts.published.formats.measurements import (
     text,
     whole,
 )
+from workflow_scripts.published.model_arguments import asking_notes, given_arguments
 
+INDENT = re.compile(r"^\s*-\s+")
+AROUND_PROMPTS = ("chat_template", "system_instruction", "fewshot_as_multiturn")
 NO_FILTER = "none"
 TAKEN_AS_LAST = "revision-main-taken-as-last-step"
 NOT_METRICS = frozenset({"alias", "name", "sample_len", "samples", "sample_count"})
@@ -32,20 +37,36 @@ NOT_METRICS = frozenset({"alias", "name", "sample_len", "samples", "sample_count
 
 def read_harness_04(document: dict[str, Any]) -> list[Content]:
     """One content for each number of shots: tasks of a run may differ in it."""
-    config, shots, versions = mapping(document, "config"), mapping(document, "n-shot"), mapping(document, "versions")
+    config, shots, versions = mapping(document, "config"), tasks_of(document, "n-shot"), tasks_of(document, "versions")
     by_shots: dict[int | None, list[Measurement]] = defaultdict(list)
-    tasks = mapping(document, "groups") | mapping(document, "results")
+    refused: dict[int | None, list[str]] = defaultdict(list)
+    tasks = tasks_of(document, "groups") | tasks_of(document, "results")
     for task in tasks:
-        metrics, n = metrics_of(mapping(tasks, task)), items_of(document, task)
-        found = flat_metrics(task, text(versions.get(task)), metrics)
-        by_shots[whole(shots.get(task))] += [replace_count(measured, n) for measured in found]
+        metrics, n, k = metrics_of(mapping(tasks, task)), items_of(document, task), whole(shots.get(task))
+        found = flat_metrics(task, text(versions.get(task)), metrics, refused[k])
+        by_shots[k] += [replace_count(measured, n) for measured in found]
     claim, notes = claim_of_run(document, config)
     harness = f"lm-eval {document.get('lm_eval_version') or 0.4} {config.get('model', 'hf')}"
     facts = {"batch_size": None}  # it may be "auto", and padding does not change what is compared
+    notes = (*limit_notes(config), *notes, *prompt_notes(document))
     return [
-        Content(replace(claim, shots=k), harness, found, facts, (*limit_notes(config), *notes))
+        Content(replace(claim, shots=k), harness, found, facts, notes, tuple(refused[k]))
         for k, found in by_shots.items()
     ]
+
+
+def tasks_of(document: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The table at ``key`` by task; lm-eval before 0.4.3 indented the members of a group in their names.
+
+    >>> tasks_of({"results": {"mmlu": 1, " - mmlu_anatomy": 2, "  - x": 3}}, "results")
+    {'mmlu': 1, 'mmlu_anatomy': 2, 'x': 3}
+    """
+    return {INDENT.sub("", task): value for task, value in mapping(document, key).items()}
+
+
+def prompt_notes(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """A note for each thing that was put around the prompts of the tasks."""
+    return tuple(f"asked-with-{key}" for key in AROUND_PROMPTS if document.get(key))
 
 
 def metrics_of(written: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,10 +107,12 @@ def claim_of_run(document: Mapping[str, Any], config: Mapping[str, Any]) -> tupl
 
     The last checkpoint of a Pythia model is its main branch, so a run without a revision is of that one.
     """
-    arguments = config.get("model_args") or {}
-    given = dict(arguments) if isinstance(arguments, dict) else claims.arguments_of(str(arguments))
-    name = given.get("pretrained") or given.get("model") or document.get("model_name") or ""
+    given = given_arguments(config.get("model_args"))
+    named = given.get("pretrained") or given.get("model") or str(document.get("model_name") or "")
+    if not named:
+        raise DataError("config.model_args names no model (pretrained=...)")
     revision = given.get("revision") or claims.MAIN
-    claim = claims.claim_of_hub_name(str(name), str(revision))
+    claim = claims.claim_of_hub_arguments(given | {"pretrained": named, "revision": revision})
     last = claims.last_step(claim) if claim.raw_step is None and revision == claims.MAIN else None
-    return (claim, ()) if last is None else (replace(claim, raw_step=last), (TAKEN_AS_LAST,))
+    notes = asking_notes(given)
+    return (claim, notes) if last is None else (replace(claim, raw_step=last), (TAKEN_AS_LAST, *notes))

@@ -57,7 +57,7 @@ def identify_other(claim: Claim) -> Identity:
 
 
 def model_name(claim: Claim) -> str:
-    """Name as on the Hub today; variants that were never published keep upstream's name.
+    """Name as on the Hub today, stated or built from its parts; unpublished variants keep upstream's name.
 
     >>> model_name(Claim("pythia", "v0", "410m", "deduped", "intervention", "4"))
     'pythia-intervention-410m-deduped-v0'
@@ -66,6 +66,8 @@ def model_name(claim: Claim) -> str:
     >>> model_name(Claim("pythia", "v2", "160m", "deduped", "baseline", "2"))
     'pythia-160m-deduped-v2'
     """
+    if claim.name is not None:
+        return claim.name
     prefix = "" if claim.arm in (None, "baseline") else f"{claim.arm}-"
     suffix = "-deduped" if claim.data == "deduped" else ""
     version = "" if claim.version == "v1" else f"-{claim.version}"

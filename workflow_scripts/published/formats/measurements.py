@@ -1,13 +1,13 @@
 """What a result file holds, as every reader returns it: measurements, and what the file claims about itself.
 
-A reader returns what is written and changes no number. A number that cannot be a result (NaN, infinite, an accuracy
-outside [0, 1]) is a DataError.
+A reader returns what is written and changes no number. A metric whose number cannot be a result (NaN, infinite, an
+accuracy outside [0, 1]) is left out and listed with its reason; the rest of its file is read.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ class Content:
     measurements: list[Measurement]
     facts: Mapping[str, Any] = field(default_factory=dict)  # recipe and settings, for the audit
     notes: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()  # metrics that were left out, each with its reason
 
 
 def limit_notes(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -44,19 +45,27 @@ def limit_notes(config: Mapping[str, Any]) -> tuple[str, ...]:
     return () if config.get("limit") is None else ("limited-items",)
 
 
-def flat_metrics(task: str, version: str | None, metrics: Mapping[str, Any]) -> Iterator[Measurement]:
+def flat_metrics(
+    task: str, version: str | None, metrics: Mapping[str, Any], refused: list[str] | None = None
+) -> list[Measurement]:
     """Measurements of one task; ``metrics`` maps ``m`` and ``m_stderr`` to numbers.
 
-    All metrics of a task come from the same items, so one that is no share takes n from a share beside it.
+    A metric whose number cannot be a result is added to ``refused``, or is a DataError where there is no such list. All
+    metrics of a task come from the same items, so one that is no share takes n from a share beside it.
     """
-    values = {metric: value for metric, value in metrics.items() if not metric.endswith("_stderr")}
-    for metric, value in values.items():
-        check_number(task, metric, value, metrics.get(f"{metric}_stderr"))
-    counts = {m: count_of(metrics[m], metrics.get(f"{m}_stderr")) for m in metrics if m in SHARES}
-    shared = next((count for count in counts.values() if count is not None), None)
-    for metric, value in values.items():
+    found = {}
+    for metric, value in metrics.items():
         stderr = metrics.get(f"{metric}_stderr")
-        yield Measurement(task, version, metric, float(value), stderr, counts.get(metric) or shared)
+        reason = "" if metric.endswith("_stderr") else fault_of(metric, value, stderr)
+        if reason and refused is None:
+            raise DataError(f"{task} {reason}")
+        if reason and refused is not None:
+            refused.append(f"{task} {reason}")
+        elif not metric.endswith("_stderr"):
+            found[metric] = float(value), stderr
+    counts = {metric: count_of(*number) for metric, number in found.items() if metric in SHARES}
+    shared = next((count for count in counts.values() if count is not None), None)
+    return [Measurement(task, version, metric, *found[metric], counts.get(metric) or shared) for metric in found]
 
 
 def count_of(share: float, stderr: float | None) -> int | None:
@@ -82,14 +91,19 @@ def is_finite(value: Any) -> bool:
         return False
 
 
-def check_number(task: str, metric: str, value: Any, stderr: Any) -> None:
-    """Raise DataError unless ``value`` can be a result of ``metric``."""
+def fault_of(metric: str, value: Any, stderr: Any) -> str:
+    """Why ``value`` with its ``stderr`` cannot be a result of ``metric``; empty where it can.
+
+    >>> fault_of("acc", 0.5, 0.01), fault_of("acc", 1.5, None)
+    ('', 'acc is 1.5: outside [0, 1]')
+    """
     if isinstance(value, bool) or not is_finite(value):
-        raise DataError(f"{task} {metric} is {value!r}: not a finite number")
+        return f"{metric} is {value!r}: not a finite number"
     if metric in SHARES and not 0 <= value <= 1:
-        raise DataError(f"{task} {metric} is {value}: outside [0, 1]")
+        return f"{metric} is {value}: outside [0, 1]"
     if stderr is not None and (not is_finite(stderr) or stderr < 0):
-        raise DataError(f"{task} {metric}_stderr is {stderr!r}: not a standard error")
+        return f"{metric}_stderr is {stderr!r}: not a standard error"
+    return ""
 
 
 def mapping(holder: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import csv
 import io
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,7 @@ from workflow_scripts.published.formats.measurements import (
     text,
     whole,
 )
+from workflow_scripts.published.model_arguments import asking_notes, given_arguments
 
 CSV_COLUMNS = ["model", "checkpoint", "task", "fewshot", "acc", "acc_stderr"]
 
@@ -50,7 +51,7 @@ def read_result(relative: str, raw: bytes) -> list[Content]:
         raise DataError(f"broken JSON: {error}") from error
     contents = shape_of(document)(document)
     if not any(content.measurements for content in contents):
-        raise DataError("holds no number")
+        raise DataError("; ".join(reason for content in contents for reason in content.refused) or "holds no number")
     return contents
 
 
@@ -73,40 +74,39 @@ def shape_of(document: Any) -> Callable[[dict[str, Any]], list[Content]]:
 def read_harness_results(document: dict[str, Any]) -> list[Content]:
     """Results of lm-eval up to 0.3: flat metrics, one number of shots for all tasks."""
     config, versions = mapping(document, "config"), mapping(document, "versions")
+    refused: list[str] = []
     measurements = [
         measurement
         for task in document["results"]
-        for measurement in flat_metrics(task, text(versions.get(task)), mapping(document["results"], task))
+        for measurement in flat_metrics(task, text(versions.get(task)), mapping(document["results"], task), refused)
     ]
-    claim, facts = claim_of_config(config)
-    claim = replace(claim, shots=whole(config.get("num_fewshot")))
-    return [Content(claim, f"lm-eval<=0.3 {config.get('model')}", measurements, facts, limit_notes(config))]
+    return [content_of_config(config, f"lm-eval<=0.3 {config.get('model')}", measurements, refused)]
 
 
 def read_winobias_list(document: dict[str, Any]) -> list[Content]:
     """Results of the bigscience fork: a list with one entry per task and prompt."""
     config, versions = mapping(document, "config"), mapping(document, "versions")
     measurements: list[Measurement] = []
+    refused: list[str] = []
     for entry in document["results"]:
         if not isinstance(entry, dict) or not {"task_name", "prompt_name"} <= entry.keys():
             raise DataError("an entry of the list of results has no task_name and prompt_name")
         name = f"{entry['task_name']}+{entry['prompt_name']}"
         metrics = {key: value for key, value in entry.items() if isinstance(value, float)}
-        measurements += flat_metrics(name, text(versions.get(name)), metrics)
-    claim, facts = claim_of_config(config)
-    claim = replace(claim, shots=whole(config.get("num_fewshot")))
-    return [Content(claim, f"bigscience lm-eval {config.get('model')}", measurements, facts, limit_notes(config))]
+        measurements += flat_metrics(name, text(versions.get(name)), metrics, refused)
+    return [content_of_config(config, f"bigscience lm-eval {config.get('model')}", measurements, refused)]
 
 
 def read_winobias_table(document: dict[str, Any]) -> list[Content]:
     """The stripped variant: neither harness nor shots are stated."""
     measurements: list[Measurement] = []
+    refused: list[str] = []
     table = mapping(document, "table_results")
     for name in table:
         metrics = {key: value for key, value in mapping(table, name).items() if isinstance(value, float)}
-        measurements += flat_metrics(name, None, metrics)
+        measurements += flat_metrics(name, None, metrics, refused)
     claim = claims.claim_of_config_name(document["model_args"])
-    return [Content(claim, "not stated", measurements, {}, ("shots-not-stated",))]
+    return [Content(claim, "not stated", measurements, {}, ("shots-not-stated",), tuple(refused))]
 
 
 def read_term_frequency(raw: bytes) -> Iterator[Content]:
@@ -119,18 +119,28 @@ def read_term_frequency(raw: bytes) -> Iterator[Content]:
     if columns != CSV_COLUMNS:
         raise DataError(f"unknown CSV columns {columns}; known are {CSV_COLUMNS}")
     groups: dict[tuple[str, int, int], list[Measurement]] = defaultdict(list)
+    refused: dict[tuple[str, int, int], list[str]] = defaultdict(list)
     for number, row in enumerate(rows, start=2):
         try:
             key = row["model"], int(row["checkpoint"]), int(row["fewshot"])
             metrics = {"acc": float(row["acc"]), "acc_stderr": float(row["acc_stderr"])}
         except (ValueError, TypeError) as error:
             raise DataError(f"line {number}: {error}") from error
-        groups[key] += flat_metrics(row["task"], None, metrics)
+        groups[key] += flat_metrics(row["task"], None, metrics, refused[key])
     for (model, checkpoint, shots), measurements in groups.items():
-        size, version = claims.size_of(model)
-        data = "deduped" if "dedup" in model else "standard"
-        claim = Claim("pythia" if size else None, version, size, data, "baseline", None, checkpoint, shots)
-        yield Content(replace(claim, batch=claims.DEFAULT_BATCH), "not stated", measurements)
+        claim = claims.claim_of_old_name(model, checkpoint)
+        left_out = tuple(refused[model, checkpoint, shots])
+        yield Content(replace(claim, shots=shots), "not stated", measurements, refused=left_out)
+
+
+def content_of_config(
+    config: Mapping[str, Any], harness: str, measurements: list[Measurement], refused: Sequence[str]
+) -> Content:
+    """Content of a file that carries a ``config`` section: one number of shots, and what the section says."""
+    claim, facts = claim_of_config(config)
+    claim = replace(claim, shots=whole(config.get("num_fewshot")))
+    notes = (*limit_notes(config), *facts.pop("notes", ()))
+    return Content(claim, harness, measurements, facts, notes, tuple(refused))
 
 
 def claim_of_config(config: Mapping[str, Any]) -> tuple[Claim, dict[str, Any]]:
@@ -138,7 +148,9 @@ def claim_of_config(config: Mapping[str, Any]) -> tuple[Claim, dict[str, Any]]:
     arguments = config.get("model_args")
     facts: dict[str, Any] = {"batch_size": config.get("batch_size")}
     if not isinstance(arguments, dict):
-        return claims.claim_of_hub_arguments(str(arguments)), facts | {"pretrained": str(arguments)}
+        given = given_arguments(arguments)
+        claim = claims.claim_of_hub_arguments(given)
+        return claim, facts | {"pretrained": str(arguments), "notes": asking_notes(given)}
     facts |= {
         key: arguments.get(key) for key in ("lr", "num_attention_heads", "hidden_size", "train_data_paths", "load")
     }

@@ -101,8 +101,10 @@ def size_colours(sizes: Sequence[str]) -> dict[str, str]:
 
     >>> size_colours(["1m", "90k"])
     {'90k': '#b0dd2f', '1m': '#440154'}
+    >>> size_colours([])
+    {}
     """
     ordered = ordered_sizes(sizes)
-    places = np.linspace(VIRIDIS_LIGHT_END, 0.0, len(ordered)) if len(ordered) > 1 else [0.3]
+    places = np.linspace(VIRIDIS_LIGHT_END, 0.0, len(ordered)) if len(ordered) > 1 else [0.3] * len(ordered)
     ramp = mpl.colormaps["viridis"]
     return {size: mpl.colors.to_hex(ramp(place)) for size, place in zip(ordered, places, strict=True)}

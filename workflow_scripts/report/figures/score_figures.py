@@ -45,6 +45,10 @@ from workflow_scripts.report.score_rows import (
 )
 
 DIFFERENT_AXES = " The y axis differs between tasks."
+PAIRED = "The bar, of the largest model, is 95 % of the difference item by item: both scores are of the same items. "
+NOT_PAIRED = (
+    "The bar, of the largest model, treats both scores as independent and is too long: the items are the same. "
+)
 AGREEMENT = "pocket_agreement"
 DATA_FAMILY = {"standard": "pythia", "deduped": "pythia-deduped"}
 
@@ -99,10 +103,8 @@ def five_shot_minus_zero_shot(tables: Tables) -> Drawing:
         draw_last_bar(ax, of_largest(part.rows), colours, scale)
         label_sizes(ax, part.rows, colours, scale)
     legend_of_data(figure, data_sets_of(rows))
-    remark = (
-        "The bar, of the largest model, treats both scores as independent and is too long: the items are the same. "
-    )
-    caption = caption_of(parts, remark)
+    is_paired = all(bool(part.rows["is_paired"].all()) for part in parts)
+    caption = caption_of(parts, PAIRED if is_paired else NOT_PAIRED)
     return Drawing(
         figure,
         rows[PLOTTED],

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from workflow_scripts.checkpoints.defect_table import Defect, read_defects
 
-SCORES = "score_defects.tsv"
-
 
 @dataclass(frozen=True)
 class CheckpointNotes:
@@ -19,12 +17,9 @@ class CheckpointNotes:
     audited: bool
 
 
-def checkpoint_notes(models: Sequence[str], tables: Path, audit: Path | None) -> CheckpointNotes | None:
-    """Findings on ``models`` in ``tables`` of the run and in ``audit``; ``None`` when nothing was judged.
-
-    An audit that the run does not ask for is not looked for: the page would depend on what else was made before.
-    """
-    paths = [*([audit] if audit else []), *(path for path in (tables / SCORES,) if path.is_file())]
+def checkpoint_notes(models: Sequence[str], scores: Path | None, audit: Path | None) -> CheckpointNotes | None:
+    """Findings on ``models`` among the defects of the ``scores`` and in ``audit``; ``None`` when nothing was judged."""
+    paths = [path for path in (audit, scores) if path is not None]
     if not paths:
         return None
     found = [defect for path in paths for defect in read_defects(path) if defect.model in models]

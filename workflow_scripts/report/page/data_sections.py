@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts.report.page.report_inputs import ReportInputs, read_json
+from workflow_scripts.storage.given_files import GivenFiles
 
 SHOWN_TEXTS = 2
 SHORT_HASH = 12
@@ -63,17 +64,16 @@ def data_blocks(inputs: ReportInputs) -> list[DataBlock]:
     """Receipts of the data stage, for the data sets that the run's models were trained on."""
     blocks = []
     for key in dict.fromkeys(model["dataset"] for model in inputs.run["models"]):
-        folder = inputs.results_root / "data" / inputs.run["suite"] / key
-        facts = data_facts(folder)
+        facts = data_facts(inputs.given, key)
         if facts:
-            blocks.append(DataBlock(key, facts, batch_samples(folder / "batches" / "samples.jsonl")))
+            blocks.append(DataBlock(key, facts, batch_samples(inputs.given.find(f"{key}/batches/samples.jsonl"))))
     return blocks
 
 
-def data_facts(folder: Path) -> list[tuple[str, str]]:
-    """Facts that the receipts in ``folder`` hold; empty where the data stage did not run."""
-    verified, view = read_json(folder / "verified.json"), read_json(folder / "view.json")
-    maps = read_json(folder / "index_maps" / "index_maps.json")
+def data_facts(given: GivenFiles, key: str) -> list[tuple[str, str]]:
+    """Facts that the receipts of data set ``key`` hold; empty where none was given."""
+    names = ("verified.json", "view.json", "index_maps/index_maps.json")
+    verified, view, maps = (read_json(given.find(f"{key}/{name}")) for name in names)
     facts: list[tuple[str, str]] = []
     if verified:
         facts.append(("checked files", f"{len(verified['files'])} files, {verified['bytes']:,} bytes, all as listed"))
@@ -86,9 +86,9 @@ def data_facts(folder: Path) -> list[tuple[str, str]]:
     return facts
 
 
-def batch_samples(path: Path) -> list[tuple[str, str]]:
+def batch_samples(path: Path | None) -> list[tuple[str, str]]:
     """The first rows of the sampled batches, as text."""
-    if not path.is_file():
+    if path is None:
         return []
     samples = []
     for line in path.read_text(encoding="utf-8").splitlines():

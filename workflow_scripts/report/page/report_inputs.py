@@ -18,10 +18,13 @@ import pandas as pd
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.experiments.outputs import read_frame, read_verdict
 from workflow_scripts.published.results_table import of_protocol, read_table
-from workflow_scripts.report.report_tables import METRICS_COLUMNS, VALIDATION_COLUMNS, join_models, own_scores, read_run
+from workflow_scripts.report.report_tables import LOGS, join_models, own_scores, read_run
+from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.storage.records import RECORD_SUFFIX
 
-AUDIT = "audit"  # its name among the files that were read
+AUDIT = "audit"
+# Files that a run may have, by their names in the record.
+ENDS = {AUDIT: "defects.tsv", "defects": "published_defects.tsv", "comparison": "comparison.parquet"}
 COMPARISON_COLUMNS = (
     "model", "step", "shots", "task", "metric", "value_published", "value_ours", "difference", "noise", "verdict",
 )  # fmt: skip
@@ -33,7 +36,7 @@ class ReportInputs:
 
     run: Mapping[str, Any]
     run_dir: Path
-    results_root: Path
+    given: GivenFiles
     figures: Sequence[str]
     scores: pd.DataFrame
     published: pd.DataFrame
@@ -47,41 +50,44 @@ class ReportInputs:
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
-def read_inputs(
-    run_file: Path, run_dir: Path, results_root: Path, figures: Sequence[str], audit: Path | None = None
-) -> ReportInputs:
-    """Read what lies in ``run_dir`` (tables, figures) and ``results_root`` (data, training)."""
-    run, tables = read_run(run_file), run_dir / "tables"
-    files = {"run": run_file, **({AUDIT: audit} if audit else {})}
+def read_inputs(run_file: Path, run_dir: Path, figures: Sequence[str], given: GivenFiles) -> ReportInputs:
+    """Read the figures in ``run_dir`` and, of the tables, verdicts, receipts and logs, those that were ``given``."""
+    run = read_run(run_file)
+    files = {"run": run_file}
     frames = {}
     for name in ("scores", "published"):
-        path = tables / f"{name}.parquet"
-        frames[name] = of_protocol(read_table(path), "current") if path.is_file() else pd.DataFrame()
-        files |= {name: path} if path.is_file() else {}
+        path = given.find(f"{name}.parquet")
+        frames[name] = of_protocol(read_table(path), "current") if path else pd.DataFrame()
+        files |= {name: path} if path else {}
     if run["models"] and frames["scores"].empty:
-        raise MissingInputError(f"{tables / 'scores.parquet'}: no scores of the run's models; run snakemake evaluate")
-    defects = tables / "published_defects.tsv"
-    files |= {"defects": defects} if defects.is_file() else {}
+        raise MissingInputError(
+            f"{run_dir}/tables/scores.parquet: no scores of the run's models; run snakemake evaluate"
+        )
+    verdicts: dict[str, Path] = {}
+    for name, end in ENDS.items():
+        path = given.find(end)
+        files |= {name: path} if path else {}
     for name in figures:
         files[f"figure {name}"] = existing(run_dir / "figures" / f"{name}.svg", name)
-    verdicts = {name: tables / f"verdict_{name}.json" for name in run.get("settings", {}).get("experiments", [])}
-    files |= {f"verdict {name}": path for name, path in verdicts.items() if path.is_file()}
-    comparison, training = tables / "comparison.parquet", results_root / "training"
-    files |= {"comparison": comparison} if comparison.is_file() else {}
+    for name in run.get("settings", {}).get("experiments", []):
+        path = given.find(f"verdict_{name}.json")
+        verdicts |= {f"verdict {name}": path} if path else {}
+    files |= verdicts
+    comparison = files.get("comparison")
     return ReportInputs(
         run=run,
         run_dir=run_dir,
-        results_root=results_root,
+        given=given,
         figures=figures,
         scores=frames["scores"],
         published=frames["published"],
-        defects=read_tsv(defects) if defects.is_file() else [],
-        metrics=of_all_models(run, training, "metrics", METRICS_COLUMNS),
-        validation=of_all_models(run, training, "validation", VALIDATION_COLUMNS),
-        crosscheck=read_json(tables / "crosscheck.json"),
-        experiments=[read_verdict(path) for path in verdicts.values() if path.is_file()],
-        comparison=read_frame(comparison, COMPARISON_COLUMNS) if comparison.is_file() else pd.DataFrame(),
-        own=own_scores(read_table(files["scores"])) if comparison.is_file() and "scores" in files else pd.DataFrame(),
+        defects=read_tsv(files["defects"]) if "defects" in files else [],
+        metrics=of_all_models(run, "metrics", given),
+        validation=of_all_models(run, "validation", given),
+        crosscheck=read_json(given.find("crosscheck.json")),
+        experiments=[read_verdict(path) for path in verdicts.values()],
+        comparison=read_frame(comparison, COMPARISON_COLUMNS) if comparison else pd.DataFrame(),
+        own=own_scores(read_table(files["scores"])) if comparison and "scores" in files else pd.DataFrame(),
         files=files,
     )
 
@@ -93,17 +99,16 @@ def existing(path: Path, figure: str) -> Path:
     return path
 
 
-def of_all_models(run: Mapping[str, Any], training: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
-    """CSV of every model joined; empty unless all models have one."""
-    paths = {model["name"]: training / model["name"] / f"{name}.csv" for model in run["models"]}
-    if not paths or not all(path.is_file() for path in paths.values()):
-        return pd.DataFrame()
-    return join_models(run, paths, columns)
+def of_all_models(run: Mapping[str, Any], name: str, given: GivenFiles) -> pd.DataFrame:
+    """Training log ``name`` of every model joined; empty unless all models have one."""
+    paths = {model["name"]: given.find(f"{model['name']}/{name}.csv") for model in run["models"]}
+    found = {model: path for model, path in paths.items() if path is not None}
+    return join_models(run, found, LOGS[name]) if paths and len(found) == len(paths) else pd.DataFrame()
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Contents of a JSON file, None where it is absent; raises DataError when it is broken."""
-    if not path.is_file():
+def read_json(path: Path | None) -> dict[str, Any] | None:
+    """Contents of a JSON file, None where there is none; raises DataError when it is broken."""
+    if path is None or not path.is_file():
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

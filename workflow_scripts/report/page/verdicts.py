@@ -120,7 +120,8 @@ def five_shot_effect(inputs: ReportInputs) -> Iterator[Verdict]:
         last = at_last_step(shot_difference(zero.rows, five.rows))
         largest = last[last["size"] == ordered_sizes(list(last["size"]))[-1]]
         words = [f"{row.value:+.3f} ± {Z95 * row.stderr:.3f} for {row.model}" for row in largest.itertuples()]
-        yield Verdict("Shots", f"{five.task.title}: {shot_words(shots)} minus zero-shot is {', '.join(words)} (95 %).")
+        how = "95 %, paired by item" if largest["is_paired"].all() else "95 %, as if the items were not the same"
+        yield Verdict("Shots", f"{five.task.title}: {shot_words(shots)} minus zero-shot is {', '.join(words)} ({how}).")
 
 
 def deduplication(inputs: ReportInputs) -> Iterator[Verdict]:

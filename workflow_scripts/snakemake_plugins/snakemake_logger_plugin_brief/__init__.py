@@ -1,21 +1,38 @@
 """``snakemake --logger brief``: a progress line while all is well, and one readable block for each job that fails.
 
 Snakemake prints about ten lines per job, which hides an error among thousands; its quiet modes hide the error too.
-Its own complete log is written to ``.snakemake/log`` as always. ``bootstrap.py`` puts this folder
-on the path of the environment, where Snakemake finds plugins by their name.
+Its own complete log is written to ``.snakemake/log`` as always. Every profile names this logger, and
+``profiles/default`` does so for a plain ``snakemake``, so that all ways of starting say the same. Where the user asks
+to see more (``-n``, ``-p``, ``--verbose``) or runs no job (``--lint``, ``--summary``), Snakemake's own lines are
+printed as well.
+``bootstrap.py`` puts this folder on the path of the environment, where Snakemake finds plugins by their name.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from workflow_scripts import cli
+from workflow_scripts.errors import PipelineError
 from workflow_scripts.progress import Progress
+from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.workflow.tools.one_run import is_snakemake, runs_jobs
 
+DEFAULT = Path("config") / "config.yaml"
+RESTART = re.compile(r"Trying to restart job (\d+)\.")
+# How Python writes an error of the operating system, which Snakemake wraps into its own or lets through: the number
+# and, for most, the file.
+OS_ERROR = re.compile(r"\[Errno (\d+)\][^:\n]*(?:: '([^'\n]+)')?")
 LOG_LINES = 12
 # Messages without an event that say nothing a person needs.
 CHATTER = (
@@ -24,6 +41,8 @@ CHATTER = (
     "Exiting because", "Touching",
 )  # fmt: skip
 
+# Messages below a warning that a person waits for.
+NEWS = ("Nothing to be done",)
 # Snakemake's advice on these is dangerous while another run is alive; `make unlock` looks before it leaps.
 LEFT_BEHIND = {
     "LockException": "this folder is locked, by a run that was killed or by one on another machine; `make unlock` "
@@ -33,11 +52,29 @@ LEFT_BEHIND = {
 }
 
 
+def job_bar(total: float) -> Progress:
+    """A bar of jobs.
+
+    Snakemake imports each plugin that it finds, before the Snakefile says which folder's package is the right one.
+    """
+    from workflow_scripts.progress import Progress
+
+    return Progress("run", total, "jobs")
+
+
 class LogHandler(LogHandlerBase):
     """Turns Snakemake's log records into progress and error blocks on standard error."""
 
+    made = False  # whether this process has one
+
     def __post_init__(self) -> None:
-        """Start without a job."""
+        """Start without a job, after a look at the configuration files that Snakemake is about to read."""
+        LogHandler.made = True
+        # On a full disk Snakemake's log file cannot take a line; Python would print a traceback for each.
+        logging.raiseExceptions = False
+        refuse_unreadable_configuration(sys.argv)
+        self.usual = None if is_brief(self.common_settings, sys.argv) else usual_handler(self.common_settings)
+        self.quiet = bool(self.common_settings.quiet)
         self.progress: Progress | None = None
         self.labels: dict[int, str] = {}
         self.failed: set[str] = set()
@@ -70,49 +107,130 @@ class LogHandler(LogHandlerBase):
     def emit(self, record: logging.LogRecord) -> None:
         """Handle one record."""
         event = getattr(record, "event", None)
+        if event == LogEvent.ERROR and (line := plain_words(record)):
+            self.print([f"error: {line}"])
+            return
+        if self.usual is not None:
+            self.usual.handle(record)
         if event == LogEvent.JOB_INFO:
-            self.labels[int(getattr(record, "jobid", -1))] = label(record)
-        elif event == LogEvent.PROGRESS:
-            self.advance(record)
+            self.labels[int(getattr(record, "jobid", -1))] = title = label(record)
+            self.failed.discard(title)  # another attempt, which may fail for another reason
         elif event == LogEvent.JOB_ERROR:
             self.report(record)
-        elif event == LogEvent.ERROR and getattr(record, "exception", None) in LEFT_BEHIND:
-            self.print([f"error: {LEFT_BEHIND[record.exception]}"])  # type: ignore[attr-defined]
-        elif event in (None, LogEvent.ERROR) and record.levelno >= logging.WARNING:
+        elif self.usual is None and event == LogEvent.PROGRESS and not self.quiet:
+            self.advance(record)
+        elif self.usual is None and event in (None, LogEvent.ERROR):
             self.message(record)
 
     def advance(self, record: logging.LogRecord) -> None:
         """One more job is done."""
         done, total = float(getattr(record, "done", 0)), float(getattr(record, "total", 1))
         if self.progress is None:
-            self.progress = Progress("run", total, "jobs")
+            self.progress = job_bar(total)
         self.progress.advance(done - self.progress.done, note=newest(self.labels))
 
     def report(self, record: logging.LogRecord) -> None:
-        """A job failed: which, the end of its log, and where the whole log lies; once per job."""
+        """A job failed: which, the end of its log, and where the whole log lies; once per attempt."""
         logs = [Path(str(path)) for path in getattr(record, "log", None) or []]
         title = self.labels.get(int(getattr(record, "jobid", -1)), label(record))
         if title in self.failed:
             return
         self.failed.add(title)
-        lines = [f"FAILED {title}", *(f"  {line}" for path in logs for line in tail(path))]
-        lines += [f"  whole log: {path}" for path in logs]
+        # On a cluster the rule's own log comes first, and that of Slurm, which repeats it among much else, after it.
+        tails = [tail(path) for path in logs]
+        shown = next((lines for lines in tails if not lines[0].startswith("(")), tails[0] if tails else [])
+        lines = [f"FAILED {title}", *(f"  {line}" for line in shown), *(f"  whole log: {path}" for path in logs)]
         self.print(lines)
 
     def message(self, record: logging.LogRecord) -> None:
         """Print a warning or an error that belongs to no job, unless it only repeats that a job failed."""
         text = record.getMessage().strip()
+        if again := RESTART.fullmatch(text):
+            self.print([f"trying again: {self.labels.get(int(again[1]), text)}"])
+            return
         repeats = text.startswith("RuleException") or "At least one job did not complete" in text
-        if text and not text.startswith(CHATTER) and not (repeats and self.failed):
+        # A program's exit code comes before the job's own record, which says more.
+        is_early = text.startswith("RuleException:\nCalledProcessError")
+        wanted = record.levelno >= logging.WARNING or text.startswith(NEWS)
+        if wanted and text and not text.startswith(CHATTER) and not is_early and not (repeats and self.failed):
             self.print([text])
 
     def print(self, lines: list[str]) -> None:
         """Write lines below the bar."""
         if self.progress is None:
-            self.progress = Progress("run", 1, "jobs")
+            self.progress = job_bar(1)
         start = "\n" if self.progress.is_terminal() else ""
         self.progress.stream.write(start + "\n".join(lines) + "\n")
         self.progress.stream.flush()
+
+
+def is_brief(settings: Any, words: Sequence[str]) -> bool:
+    """True when the command line ``words`` runs jobs and its user did not ask to see more of them."""
+    return runs_jobs(words) and not (settings.verbose or settings.debug_dag or settings.printshellcmds)
+
+
+def usual_handler(settings: Any) -> logging.Handler:
+    """Snakemake's own handler, as it makes it where no plugin prints to the terminal."""
+    from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
+
+    quiet = settings.quiet
+    shown = DefaultFilter(quiet, settings.debug_dag, settings.verbose, settings.dryrun, settings.printshellcmds)
+    handler: logging.Handler = ColorizingTextHandler(
+        nocolor=settings.nocolor,
+        stream=sys.stdout if settings.stdout else sys.stderr,
+        formatter=DefaultFormatter(quiet, settings.show_failed_logs),
+    )
+    handler.addFilter(shown)
+    return handler
+
+
+def refuse_unreadable_configuration(words: Sequence[str]) -> None:
+    """End with one line and code 2 when a configuration file cannot be used, before Snakemake reads it.
+
+    Snakemake names neither file nor line of a mistake in YAML, and expands aliases without a limit.
+    """
+    if not is_snakemake(words):
+        return
+    from snakemake.cli import get_argument_parser
+
+    options, _ = get_argument_parser().parse_known_args(list(words[1:]))
+    default = Path(options.directory or ".") / DEFAULT
+    try:
+        for path in [*([default] if default.exists() else []), *(options.configfile or [])]:
+            load_yaml(Path(path))
+    except PipelineError as error:
+        raise SystemExit(cli.report(str(error))) from None
+
+
+def plain_words(record: logging.LogRecord) -> str:
+    """What an error of the whole run means here; empty where Snakemake says it well."""
+    name = str(getattr(record, "exception", None))
+    if name in LEFT_BEHIND:
+        return LEFT_BEHIND[name]
+    if found := OS_ERROR.search(record.getMessage()):
+        file = found[2] or ".snakemake"
+        error = OSError(int(found[1]), os.strerror(int(found[1])), file)
+        return cli.one_line(f"{cli.refusal(error)}{homeless(file)}")
+    return ""
+
+
+def homeless(file: str) -> str:
+    """What to do when ``file`` cannot be made because it should lie in a home that is not there."""
+    home = os.environ.get("HOME", "")
+    return f"; set HOME, which is {home}, to a folder you may write to" if home and file.startswith(home) else ""
+
+
+def listen(snakemake_logger: logging.Logger, words: Sequence[str]) -> None:
+    """Add a handler that reports failed jobs to a run whose user or environment does without this logger."""
+    # Snakemake imports this file by the plugin's name, rules/common.smk as a part of the package.
+    plugin = sys.modules.get("snakemake_logger_plugin_brief", sys.modules[__name__])
+    if getattr(plugin.LogHandler, "made", False) or not runs_jobs(words):
+        return
+    from snakemake.settings.types import OutputSettings
+
+    handler = LogHandler(OutputSettings(verbose=True), None)
+    handler.usual = logging.NullHandler()
+    snakemake_logger.addHandler(handler)
 
 
 def label(record: logging.LogRecord) -> str:
@@ -131,6 +249,8 @@ def tail(path: Path) -> list[str]:
     """Last lines of a log file, or a line that says why there are none."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
+        is_full = os.statvfs(path).f_bavail == 0
     except OSError as error:
         return [f"(no log: {error.strerror})"]
-    return text.rstrip().splitlines()[-LOG_LINES:] or ["(the log is empty)"]
+    empty = f"error: {path.parent}: {cli.REMEDIES[errno.ENOSPC]}" if is_full else "(the log is empty)"
+    return text.rstrip().splitlines()[-LOG_LINES:] or [empty]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from workflow_scripts.errors import StorageError
 from workflow_scripts.progress import amount_text
-from workflow_scripts.storage.fetching.partial_file import part_path
 from workflow_scripts.storage.lockfile import FileEntry
 
 
@@ -15,12 +14,6 @@ def missing_bytes(entry: FileEntry, *present_files: Path) -> int:
     """Bytes of an entry that are not in one of the files yet; 0 when the size is not known."""
     have = max((path.stat().st_size for path in present_files if path.is_file()), default=0)
     return max((entry.size or 0) - have, 0)
-
-
-def is_absent(entry: FileEntry, target: Path) -> bool:
-    """True when no file of the right size is there, neither finished nor unfinished."""
-    sizes = [path.stat().st_size for path in (target, part_path(target)) if path.is_file()]
-    return entry.size is None or entry.size not in sizes
 
 
 def free_bytes(folder: Path) -> int:

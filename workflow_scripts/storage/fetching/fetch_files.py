@@ -7,17 +7,15 @@
     prove             wrong hash: keep as <name>.bad, try again, then fail
     publish           fsync, rename
 
-Failures count only while no byte is gained, so a line that drops every few megabytes still delivers. It never deletes a
-part that could be used again, and never trusts a length that only the server told.
+Failures count only while less than a kilobyte per second comes, so a line that drops every few megabytes still
+delivers, and a server that sends a byte now and then is given up. It never deletes a part that could be used again, and
+never trusts a length that only the server told.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import tempfile
-import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -29,14 +27,19 @@ from workflow_scripts.progress import Progress
 from workflow_scripts.storage import locks
 from workflow_scripts.storage.digests import hash_file
 from workflow_scripts.storage.fetching.byte_counter import Meter
-from workflow_scripts.storage.fetching.disk_space import is_absent, missing_bytes, require_room
-from workflow_scripts.storage.fetching.partial_file import Part, bad_path, part_path
-from workflow_scripts.storage.http.retry import RetryableError, RetryPolicy
+from workflow_scripts.storage.fetching.disk_space import missing_bytes, require_room
+from workflow_scripts.storage.fetching.partial_file import Part
+from workflow_scripts.storage.http.retry import SLOWEST, RetryableError, RetryPolicy
+from workflow_scripts.storage.leftovers import bad_path, part_path, temporary_name
+from workflow_scripts.storage.lfs_pointer import BEGINNING
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
 from workflow_scripts.storage.sources.source import ByteStream, Source
 
 # Wrong content is fetched again at most so often, and less when it is the same content again.
 MISMATCHES = 3
+# Seconds in which any byte counts as progress.
+QUICK = 0.5
+TEXTS = (".md", ".txt", ".rst")
 HTML_STARTS = (b"<!doctype html", b"<html")
 log = logging.getLogger(__name__)
 
@@ -77,7 +80,16 @@ def fetch_file(
     entry = FileEntry(checked_path(remote_path, source.name), size, sha256, git_blob)
     job = Job(source, remote_path, target, entry, policy or RetryPolicy(), meter or Meter())
     refuse_unhashed([entry], f"{source.name} {source.repository.name}")
-    return present(job) or fetch(job)
+    return bring(job)
+
+
+def bring(job: Job) -> FileEntry:
+    """Entry of the target, fetched unless it is there; a lock that a killed fetch left of it is removed."""
+    found = present(job)
+    if found is None:
+        return fetch(job)
+    locks.remove_abandoned(job.target)
+    return found
 
 
 def refuse_unhashed(entries: Sequence[FileEntry], where: str) -> None:
@@ -100,6 +112,7 @@ def present(job: Job) -> FileEntry | None:
         return None
     if not digest.fits(job.entry):
         return None
+    refuse_pointer(job, job.target)
     job.meter.add(length)
     return FileEntry(job.entry.path, length, digest.sha256())
 
@@ -119,6 +132,7 @@ def fetch(job: Job) -> FileEntry:
             require_room(job.target.parent, missing_bytes(job.entry, path), job.label())
             job.meter.add(part.length)
             complete(job, part)
+            refuse_pointer(job, path)
             return part.publish(job.target)
 
 
@@ -128,8 +142,7 @@ def unfinished(job: Job, proved: bool) -> Iterator[Path]:
     if proved:
         yield part_path(job.target)
         return
-    mark = f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}"
-    own = job.target.with_name(f".{job.target.name}.{mark}.part")
+    own = temporary_name(job.target, "part")
     try:
         yield own
     finally:
@@ -139,6 +152,7 @@ def unfinished(job: Job, proved: bool) -> Iterator[Path]:
 def complete(job: Job, part: Part) -> None:
     """Stream until the content is proved; raises when the policy gives up."""
     failures, furthest, wrong = 0, part.length, []
+    since = time.monotonic()
     while True:
         try:
             if not part.is_complete():
@@ -150,9 +164,17 @@ def complete(job: Job, part: Part) -> None:
         except RetryableError as error:
             if len(wrong) >= MISMATCHES or len(wrong) > len(set(wrong)):
                 raise IntegrityError(f"{error}; fetched {len(wrong)} times, retrying is no use") from error
-            failures = 0 if part.length > furthest else failures + error.counts
-            furthest = max(furthest, part.length)
+            failures = 0 if has_moved(part.length - furthest, time.monotonic() - since) else failures + error.counts
+            furthest, since = max(furthest, part.length), time.monotonic()
             job.policy.wait(failures, error, job.meter.sleep)
+
+
+def has_moved(gained: int, seconds: float) -> bool:
+    """True when ``gained`` bytes since the last failure, the wait after it included, are progress.
+
+    A server that sends a byte a second, or one byte per connection, would otherwise be asked for ever.
+    """
+    return gained > SLOWEST * max(seconds - QUICK, 0.0)
 
 
 def stream_into(job: Job, part: Part) -> None:
@@ -194,6 +216,21 @@ def mismatch(job: Job, part: Part) -> RetryableError:
     return RetryableError(f"{job.label()}: sha256 is {got}, expected {expected}{page}; kept as {bad}")
 
 
+def refuse_pointer(job: Job, path: Path) -> None:
+    """Raise IntegrityError when a file of a model is a git LFS pointer, whatever hash was known of it.
+
+    A mirror that was cloned without git LFS lists the hashes of the pointers. Only a text may begin like one.
+    """
+    if job.source.repository.kind != "model" or job.remote_path.endswith(TEXTS):
+        return
+    with path.open("rb") as file:
+        if file.read(len(BEGINNING)) == BEGINNING:
+            raise IntegrityError(
+                f"{job.label()}: the source holds a git LFS pointer in place of the file; fetch it from another "
+                "source, or make the mirror again with git LFS"
+            )
+
+
 def is_html(path: Path) -> bool:
     """True when the file starts like a page for a browser."""
     with path.open("rb") as file:
@@ -218,7 +255,6 @@ def fetch_all(
     needed = sum(missing_bytes(e, folder / e.path, part_path(folder / e.path)) for e in entries)
     require_room(folder, needed, where)
     total = sum(entry.size or 0 for entry in entries)
-    source.prepare([e for e in entries if is_absent(e, folder / e.path)], folder, parallel)
     with Progress(f"fetch {source.repository.name}", total, unit="B") as progress:
         # A bar towards an unknown end would only mislead.
         meter = Meter(progress if all(entry.size is not None for entry in entries) else None)
@@ -240,14 +276,18 @@ def refuse_collisions(entries: Sequence[FileEntry], folder: Path) -> None:
 
 def tells_case_apart(folder: Path) -> bool:
     """True where a name in upper case is another name."""
-    with tempfile.NamedTemporaryFile(prefix="case", suffix="test", dir=folder) as probe:
-        return not Path(probe.name).with_name(Path(probe.name).name.upper()).exists()
+    probe = temporary_name(folder / "case")
+    probe.touch()
+    try:
+        return not probe.with_name(probe.name.upper()).exists()
+    finally:
+        probe.unlink()
 
 
 def run_all(jobs: Sequence[Job], parallel: int) -> list[FileEntry]:
     """Run jobs in threads; the error of the first that failed is raised after the others have stopped."""
     with ThreadPoolExecutor(max_workers=max(parallel, 1)) as pool:
-        futures = [pool.submit(lambda job: present(job) or fetch(job), job) for job in jobs]
+        futures = [pool.submit(bring, job) for job in jobs]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             failed = [error for future in done if (error := future.exception()) is not None]

@@ -23,16 +23,6 @@ from workflow_scripts.storage.lockfile import FileEntry
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def part_path(target: Path) -> Path:
-    """Where the unfinished bytes of ``target`` are: under a hidden name, which no listing takes for a result."""
-    return target.with_name(f".{target.name}.part")
-
-
-def bad_path(target: Path) -> Path:
-    """Where content with a wrong hash is kept for whoever wants to look at it."""
-    return target.with_name(target.name + ".bad")
-
-
 class Part:
     """The unfinished file of one entry; a context manager that holds it open."""
 

@@ -23,12 +23,18 @@ import httpx2
 from workflow_scripts.errors import ConfigError, TransferError
 from workflow_scripts.storage.credentials import public_url
 from workflow_scripts.storage.http import pauses
-from workflow_scripts.storage.http.bounded import read_bounded
 from workflow_scripts.storage.http.retry import RetryableError
 from workflow_scripts.storage.sources.source import ByteStream, exactly
+from workflow_scripts.storage.time_limits import limit_reads, paced, within
 
 REDIRECTS = 10
+# Redirects that ask for the same method again; the others would make a GET of a POST.
+REPEATING = (307, 308)
 CONNECT_SECONDS = 15.0
+# A small answer may take so many times the longest silence, in all.
+ANSWER_SILENCES = 4
+# 20,000 files with 300 bytes each are 6 MB.
+LARGEST_ANSWER = 32 << 20
 # Request timeout, too early, too many requests, and what servers and proxies say while they are down.
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 # What a storage host says of a signed address that has run out; nothing that the owner of a file says is among them.
@@ -41,6 +47,7 @@ CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 # It logs every address it asks, with the signatures in their queries.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 FAILURES = (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError, httpx2.InvalidURL)
 
 
@@ -71,6 +78,13 @@ class HttpReader:
             raise ConfigError(
                 f"the proxy in {proxy_variables()} cannot be used: {error}; correct or unset it"
             ) from None
+        except OSError as error:
+            # Only the certificates are read here; neither OpenSSL nor Python names their file.
+            raise ConfigError(
+                f"the certificates in {certificate_variables()} cannot be used: {error.strerror or error}; name a file "
+                "of certificates in PEM format, or unset it"
+            ) from None
+        limit_reads(self.client)
 
     def __enter__(self) -> HttpReader:
         """Nothing to do; connections are made on demand."""
@@ -95,20 +109,24 @@ class HttpReader:
             try:
                 at_home = origin(response.url) == origin(httpx2.URL(address.url))
                 check_status(response, address.expiring if at_home else EXPIRED, label, self.denied)
-                yield replace(byte_stream(response, offset, label), url=str(response.url))
+                stream = byte_stream(response, offset, label)
+                yield replace(stream, chunks=paced(stream.chunks, self.stall_seconds), url=str(response.url))
             finally:
                 response.close()
         except FAILURES as error:
             raise RetryableError(f"{label}: {failure_text(error)} ({host_of(address.url)})") from error
 
-    def follow(self, address: Address, headers: Mapping[str, str], label: str) -> httpx2.Response:
-        """Response after all redirects."""
+    def follow(self, address: Address, headers: Mapping[str, str], label: str, question: Any = None) -> httpx2.Response:
+        """Response after all redirects; a ``question`` is posted as JSON, and again where a redirect allows it."""
         here, home = httpx2.URL(address.url), origin(httpx2.URL(address.url))
+        method = "GET" if question is None else "POST"
         for _ in range(REDIRECTS):
             sent = {**headers, **address.secrets} if origin(here) == home else dict(headers)
             pauses.obey(here.host)
-            response = self.client.send(self.client.build_request("GET", here, headers=sent), stream=True)
-            if not response.has_redirect_location:
+            request = self.client.build_request(method, here, headers=sent, json=question)
+            with within(min(CONNECT_SECONDS, self.stall_seconds) + self.stall_seconds):
+                response = self.client.send(request, stream=True)
+            if not response.has_redirect_location or (question is not None and response.status_code not in REPEATING):
                 return response
             target = here.join(response.headers["Location"])
             response.close()
@@ -128,17 +146,55 @@ class HttpReader:
                 raise TransferError(f"{label}: {host} does not serve parts of files; fetch the whole file")
             return exactly(stream, length, label), without_detour(address, stream.url)
 
-    def ask(self, url: str, question: Any, label: str, headers: Mapping[str, str]) -> Any:
-        """JSON answer to a JSON ``question`` that is posted to ``url``."""
-        pauses.obey(host_of(url))
+    def ask(self, address: Address, label: str, headers: Mapping[str, str], question: Any = None) -> Any:
+        """JSON that ``address`` answers, to a ``question`` where one is given; raises as :meth:`stream` does."""
+        answer = self.answer(address, label, headers, question)
+        check_status(answer, NEVER, label, self.denied)
+        return parse_json(answer, label)
+
+    def answer(self, address: Address, label: str, headers: Mapping[str, str], question: Any = None) -> httpx2.Response:
+        """Answer of ``address``, whatever its status, read into memory in bounded time and size."""
         try:
-            with self.client.stream("POST", url, json=question, headers=dict(headers)) as response:
-                check_status(response, NEVER, label, self.denied)
-                return json.loads(read_bounded(response))
+            with within(ANSWER_SILENCES * self.stall_seconds):
+                response = self.follow(address, headers, label, question)
+                try:
+                    content = read_bounded(response, label)
+                finally:
+                    response.close()
         except FAILURES as error:
-            raise RetryableError(f"{label}: {failure_text(error)} ({host_of(url)})") from error
-        except (ValueError, RecursionError) as error:
-            raise RetryableError(f"{label}: {host_of(url)} did not answer in JSON; a login page on the way?") from error
+            raise RetryableError(f"{label}: {failure_text(error)} ({host_of(address.url)})") from error
+        return httpx2.Response(
+            response.status_code, headers=response.headers, content=content, request=response.request
+        )
+
+
+def read_bounded(response: httpx2.Response, label: str) -> bytes:
+    """Body of a ``response`` that was not yet read, at most ``LARGEST_ANSWER`` bytes."""
+    refuse_packed(response, label)
+    content = bytearray()
+    for piece in response.iter_raw():
+        content += piece
+        if len(content) > LARGEST_ANSWER:
+            raise TransferError(
+                f"{label}: {response.url.host} sends an answer of more than {LARGEST_ANSWER} bytes; no server needs "
+                "it, is the address right?"
+            )
+    return bytes(content)
+
+
+def refuse_packed(response: httpx2.Response, label: str) -> None:
+    """Raise TransferError for a compressed body: its bytes cannot be checked, and it may unpack to gigabytes."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise TransferError(f"{label}: the server compresses although asked not to; its bytes cannot be checked")
+
+
+def parse_json(response: httpx2.Response, label: str) -> Any:
+    """JSON in an answer that was read."""
+    try:
+        return json.loads(response.content)
+    except (ValueError, RecursionError) as error:
+        host = response.url.host
+        raise RetryableError(f"{label}: {host} did not answer in JSON; a login page on the way?") from error
 
 
 def without_detour(address: Address, url: str) -> Address:
@@ -151,8 +207,7 @@ def without_detour(address: Address, url: str) -> Address:
 
 def byte_stream(response: httpx2.Response, offset: int, label: str) -> ByteStream:
     """What a good response delivers."""
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise TransferError(f"{label}: the server compresses although asked not to; its bytes cannot be checked")
+    refuse_packed(response, label)
     kind = response.headers.get("Content-Type", "")
     match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     total = int(match[3]) if match and match[3] != "*" else None
@@ -222,8 +277,14 @@ def failure_text(error: Exception) -> str:
         proxies = proxy_variables()
         return f"no connection, {public_reason(error)}{', the proxy is that of ' if proxies else ''}{proxies}"
     if isinstance(error, httpx2.TimeoutException):
-        return "silent for too long"
+        return "read timed out"
     return f"the line broke, {type(error).__name__}"
+
+
+def certificate_variables() -> str:
+    """The variables that say which certificates are trusted, with their values; for messages."""
+    found = (f"{name}={os.environ[name]}" for name in CERTIFICATES if os.environ.get(name))
+    return ", ".join(found) or "the package certifi"
 
 
 def proxy_variables() -> str:

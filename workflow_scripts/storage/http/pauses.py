@@ -3,6 +3,9 @@
 When a server answers 429 with a time to wait, the time is written to ``<cache>/pythia-workflow/pauses/<host>``, and
 every process on every machine that shares the home folder waits for it before its next request to that host. Where the
 cache cannot be written, each process waits on its own.
+
+Kept although each process could wait for its own 429: the Hub counts requests per user over minutes, a sweep has dozens
+of processes, and each one that asks into a pause lengthens it for all; no library shares that between processes.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from typing import TypeVar
 from workflow_scripts.errors import TransferError
 
 Result = TypeVar("Result")
+# Bytes per second below which a source counts as silent.
+SLOWEST = 1000
 log = logging.getLogger(__name__)
 
 

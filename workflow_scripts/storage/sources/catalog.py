@@ -17,14 +17,12 @@ from workflow_scripts.storage.sources.source import MirrorSource, Repository, So
 class Access:
     """How to reach a source.
 
-    ``location`` is a folder, an endpoint or a git address; ``stall_seconds`` how long a server may be silent;
-    ``lfs_client`` one of auto, git-lfs (the program) and builtin.
+    ``location`` is a folder, an endpoint or a git address; ``stall_seconds`` how long a server may be silent.
     """
 
     location: str
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     stall_seconds: float = 30.0
-    lfs_client: str = "auto"
 
 
 @contextmanager
@@ -50,15 +48,14 @@ def open_hub(repository: Repository, access: Access) -> Iterator[Source]:
 def open_git_lfs(repository: Repository, access: Access) -> Iterator[Source]:
     """Git remote at ``access.location``; its pointers are read into a temporary folder."""
     from workflow_scripts.storage.http.http_reader import HttpReader
-    from workflow_scripts.storage.sources.git_lfs import DENIED, GitLfsSource, choose_program
+    from workflow_scripts.storage.sources.git_lfs import DENIED, GitLfsSource
     from workflow_scripts.storage.sources.git_objects import GitObjects
 
     if not access.location:
         raise ConfigError("source git-lfs: --location must be the address of the git repository")
-    program = choose_program(access.lfs_client)
     with tempfile.TemporaryDirectory(prefix="pointers-") as folder, HttpReader(access.stall_seconds, DENIED) as reader:
         git = GitObjects(access.location, repository, Path(folder), access.policy, access.stall_seconds)
-        yield GitLfsSource(git, reader, program)
+        yield GitLfsSource(git, reader)
 
 
 Opener = Callable[[Repository, Access], AbstractContextManager[Source]]
@@ -71,10 +68,8 @@ def open_source(
     repository: Repository,
     policy: RetryPolicy | None = None,
     stall_seconds: float = 30.0,
-    *,
-    lfs_client: str = "auto",
 ) -> AbstractContextManager[Source]:
     """Source ``name`` (mirror, hub or git-lfs), closed at the end of the block; arguments as in Access."""
     if name not in SOURCES:
         raise UnknownNameError("source", name, sorted(SOURCES))
-    return SOURCES[name](repository, Access(location, policy or RetryPolicy(), stall_seconds, lfs_client))
+    return SOURCES[name](repository, Access(location, policy or RetryPolicy(), stall_seconds))

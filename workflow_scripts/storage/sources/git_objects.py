@@ -3,33 +3,43 @@
 A bare repository in a temporary folder takes in one commit without history. Nothing is checked out, so no filter, hook
 or link of the remote ever acts on this machine; files in git LFS appear as the pointers that git stores. Started with
 argument lists, never through a shell, and it never asks for a password.
+
+User and password come from git's own credential helper, from ``.netrc``, or from the variables PYTHIA_GIT_USER and
+PYTHIA_GIT_PASSWORD. Git learns of the two variables by a helper that is bound to the remote's scheme, host and port, so
+that a redirect to another host finds none; a header would have gone there too.
 """
 
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import re
 import subprocess
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from workflow_scripts.errors import ConfigError, DataError, MissingInputError, TransferError, UnknownNameError
-from workflow_scripts.storage.credentials import hide_secrets, public_url
+from workflow_scripts.errors import ConfigError, MissingInputError, TransferError, UnknownNameError
+from workflow_scripts.git_process import run_git
+from workflow_scripts.storage.credentials import hide_secrets, is_private, public_url, refuse_secrets
 from workflow_scripts.storage.http.retry import RetryableError, RetryPolicy, retrying
-from workflow_scripts.storage.lockfile import SHA256, checked_path
+from workflow_scripts.storage.lfs_pointer import LARGEST_POINTER, parse_pointer
+from workflow_scripts.storage.lockfile import checked_path
 from workflow_scripts.storage.sources.source import COMMIT, Repository
 
-# The pointer format: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
-POINTER_VERSION = "version https://git-lfs.github.com/spec/v1"
-LARGEST_POINTER = 1024
 URL = re.compile(r"(?:https?|ssh|git|file)://[^\s]+|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[^\s-][^\s]*")
 REMOTE = "origin"
+SSH_COMMAND = "ssh -oBatchMode=yes"
+log = logging.getLogger(__name__)
 # Longest time for the commit and the pointers, which are small whatever the repository holds.
 GIT_SECONDS = 1800.0
+EXTENDED = "is a git LFS pointer with extensions, which only git-lfs with the same extensions can undo"
+USER, PASSWORD = "PYTHIA_GIT_USER", "PYTHIA_GIT_PASSWORD"
+# Run by git's shell, which reads the variables itself: nothing of a user's goes into a command line.
+HELPER = f"""!f() {{ test "$1" = get && printf 'username=%s\\npassword=%s\\n' "${USER}" "${PASSWORD}"; }}; f"""
 FOR_GOOD = ("not found", "does not exist", "does not appear to be", "authentication failed", "could not read username")
 
 
@@ -37,7 +47,8 @@ FOR_GOOD = ("not found", "does not exist", "does not appear to be", "authenticat
 class GitFile:
     """A file of the commit: ``blob`` is git's name of what git stores, ``size`` its length in bytes.
 
-    For a file in git LFS ``oid`` is the sha256 of the real content and ``real_size`` its length.
+    For a file in git LFS ``oid`` is the sha256 of its object and ``real_size`` its length; where the pointer is
+    ``extended``, the object is not the file itself.
     """
 
     path: str
@@ -45,10 +56,12 @@ class GitFile:
     size: int
     oid: str | None = None
     real_size: int | None = None
+    extended: bool = False
 
 
 def checked_url(location: str) -> str:
-    """Address of the remote without user and password; raises ConfigError for what git could take for a command."""
+    """Address of the remote without a user; raises ConfigError for a password, or what git could take for a command."""
+    refuse_secrets([location])
     if location and Path(location).is_dir():
         return str(Path(location).resolve())
     if not URL.fullmatch(location):
@@ -61,12 +74,27 @@ def checked_url(location: str) -> str:
     return public_url(location)
 
 
-def secret_header(location: str) -> str | None:
-    """Authorization header for user and password of ``location``; ``None`` when it has none."""
-    parts = urlsplit(location) if location.startswith(("http://", "https://")) else None
-    if parts is None or parts.username is None:
+def user_of(location: str) -> str:
+    """User that an http address names; empty when it names none.
+
+    >>> user_of("https://me@host.example/org/name.git")
+    'me'
+    """
+    named = location.startswith(("http://", "https://"))
+    return unquote(urlsplit(location).username or "") if named else ""
+
+
+def from_variables(location: str) -> tuple[str, str] | None:
+    """User and password in the environment, for an address that nobody on the way can listen to."""
+    user, password = os.environ.get(USER) or user_of(location), os.environ.get(PASSWORD)
+    if not password or not location.startswith(("http://", "https://")):
         return None
-    return basic(unquote(parts.username), unquote(parts.password or ""))
+    if not is_private(location):
+        log.warning("%s: %s is not sent over http, where others could read it", public_url(location), PASSWORD)
+        return None
+    if not (user.isprintable() and password.isprintable()):
+        raise ConfigError(f"{USER} and {PASSWORD} must hold no line ends or other control characters")
+    return user or "git", password
 
 
 def basic(user: str, password: str) -> str:
@@ -80,7 +108,9 @@ class GitObjects:
     def __init__(self, location: str, repository: Repository, folder: Path, policy: RetryPolicy, stall: float) -> None:
         """``location`` is the address of the remote; ``stall`` the longest silence in seconds."""
         self.url = checked_url(location)
-        self.secret = secret_header(location)
+        self.user = user_of(location)
+        self.given = from_variables(location)
+        self.secret = basic(*self.given) if self.given is not None else None
         self.repository = repository
         self.folder = folder
         self.policy = policy
@@ -113,21 +143,19 @@ class GitObjects:
 
     def run(self, *arguments: str, question: bytes | None = None) -> bytes:
         """Standard output of one git command; raises TransferError, or RetryableError when it may work later."""
-        command = ["git", "-C", str(self.folder), *arguments]
         try:
-            done = subprocess.run(
-                command, input=question, capture_output=True, env=self.environment(), timeout=GIT_SECONDS, check=False
-            )
+            done = run_git(self.folder, *arguments, given=self.environment(), question=question, timeout=GIT_SECONDS)
         except FileNotFoundError as error:
             raise MissingInputError("source git-lfs: no git on this machine; install git or use source hub") from error
         except subprocess.TimeoutExpired as error:
-            raise RetryableError(f"{self.label()}: git took more than {GIT_SECONDS:.0f} s") from error
+            # Not tried again: an answer that trickles in would otherwise take hours.
+            raise TransferError(f"{self.label()}: git took more than {GIT_SECONDS:.0f} s; try again later") from error
         if done.returncode != 0:
             raise self.failure(arguments[0], done.stderr.decode("utf-8", "replace"))
         return done.stdout
 
     def authorization(self) -> str | None:
-        """Authorization header for the remote: from its address, else from git's credential helper, else ``None``."""
+        """Authorization header for the remote: from the variables, else from a credential helper, else ``None``."""
         with self.asking:  # files are fetched in parallel; all of them wait for the one question
             if self.secret is None and not self.helper_asked and self.url.startswith(("http://", "https://")):
                 self.helper_asked = True
@@ -137,7 +165,8 @@ class GitObjects:
     def ask_helper(self) -> str | None:
         """What git's credential helper knows of the remote; nobody is asked to type anything."""
         parts = urlsplit(self.url)
-        question = f"protocol={parts.scheme}\nhost={parts.netloc}\npath={parts.path.lstrip('/')}\n\n"
+        question = f"protocol={parts.scheme}\nhost={parts.netloc}\npath={parts.path.lstrip('/')}\n"
+        question += f"username={self.user}\n\n" if self.user else "\n"
         try:
             answer = self.run("credential", "fill", question=question.encode()).decode("utf-8", "replace")
         except TransferError:
@@ -146,22 +175,31 @@ class GitObjects:
         return basic(found["username"], found["password"]) if {"username", "password"} <= set(found) else None
 
     def environment(self) -> dict[str, str]:
-        """Environment of git: no questions, no LFS filter, no endless silence; secrets are not seen in arguments."""
+        """Variables for git: no questions, no LFS filter, no endless silence; secrets are not seen in arguments."""
         settings = {
             "http.lowSpeedLimit": "1",
             "http.lowSpeedTime": str(max(int(self.stall), 1)),
             "init.defaultBranch": "main",
             "gc.auto": "0",
+            **self.credentials(),
         }
-        if self.secret is not None:
-            settings[f"http.{self.url}.extraHeader"] = f"Authorization: {self.secret}"
         given = {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "LC_ALL": "C", "GIT_ASKPASS": ""}
-        given["GIT_SSH_COMMAND"] = os.environ.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
-        earlier = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
-        given["GIT_CONFIG_COUNT"] = str(earlier + len(settings))
-        for number, (name, value) in enumerate(settings.items(), start=earlier):
+        given["GIT_SSH_COMMAND"] = os.environ.get("GIT_SSH_COMMAND", SSH_COMMAND)
+        given["GIT_CONFIG_COUNT"] = str(len(settings))
+        for number, (name, value) in enumerate(settings.items()):
             given[f"GIT_CONFIG_KEY_{number}"], given[f"GIT_CONFIG_VALUE_{number}"] = name, value
-        return {**os.environ, **given}
+        if self.given is not None:
+            given[USER], given[PASSWORD] = self.given
+        return given
+
+    def credentials(self) -> dict[str, str]:
+        """Settings that give git a user and a password for the remote's scheme, host and port, and for no other."""
+        if not self.url.startswith(("http://", "https://")):
+            return {}
+        parts = urlsplit(self.url)
+        place = f"credential.{parts.scheme}://{parts.netloc}"
+        named = {f"{place}.username": self.user} if self.user else {}
+        return {**named, f"{place}.helper": HELPER} if self.given is not None else named
 
     def failure(self, command: str, text: str) -> TransferError | UnknownNameError:
         """Our error for what git said last."""
@@ -186,7 +224,7 @@ class GitObjects:
         found = [self.entry(line) for line in listing.split("\0") if line.startswith("100")]
         small = [file for file in found if file.size <= LARGEST_POINTER]
         pointers = dict(zip(small, self.contents([file.blob for file in small]), strict=True))
-        return [resolved(file, pointers[file], self.label()) if file in pointers else file for file in found]
+        return [resolved(file, pointers[file]) if file in pointers else file for file in found]
 
     def entry(self, line: str) -> GitFile:
         """One line of the listing: mode, type, name and size, a tab, the path."""
@@ -214,19 +252,14 @@ class GitObjects:
         return f"git {self.repository.name} at {self.repository.revision}"
 
 
-def resolved(file: GitFile, content: bytes, where: str) -> GitFile:
+def resolved(file: GitFile, content: bytes) -> GitFile:
     r"""``file`` with the facts of its pointer when it is one.
 
     >>> text = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12\n"
-    >>> resolved(GitFile("a.bin", "b" * 40, 126), text, "example").real_size
+    >>> resolved(GitFile("a.bin", "b" * 40, 126), text).real_size
     12
-
-    Raises DataError for a pointer that is damaged or of a kind that cannot be checked.
     """
-    if not content.startswith(POINTER_VERSION.encode() + b"\n"):
+    pointer = parse_pointer(content)
+    if pointer is None:
         return file
-    pairs = dict(line.split(" ", 1) for line in content.decode("utf-8", "replace").splitlines()[1:] if " " in line)
-    oid, size = pairs.get("oid", "").removeprefix("sha256:"), pairs.get("size", "")
-    if set(pairs) != {"oid", "size"} or not SHA256.fullmatch(oid) or not (size.isascii() and size.isdigit()):
-        raise DataError(f"{where}: {file.path} is a git LFS pointer without a plain sha256 and size")
-    return GitFile(file.path, file.blob, file.size, oid, int(size))
+    return replace(file, oid=pointer.oid, real_size=pointer.size, extended=pointer.extended)

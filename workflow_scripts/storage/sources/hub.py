@@ -1,44 +1,39 @@
 """The Hugging Face Hub, or a mirror site that speaks its protocol, as a source.
 
-huggingface_hub answers what there is: commit, sizes, hashes, addresses, token. The bytes are read by our own reader, so
-that they resume and are hashed on the way. Everything is asked for at a commit, never at a branch that may move between
-two files. The token goes to the endpoint alone, over https or to this machine.
+Two questions to its API say what there is: commit, sizes and hashes of a revision, and the names of all revisions.
+They are asked by our own reader, as the files are: answers are bounded in time and size, files resume and are hashed
+on the way. huggingface_hub knows the token, the offline switch and the addresses of files. Everything is asked for at a
+commit, never at a branch that may move between two files. The token goes to the endpoint alone, over https or to this
+machine.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 import httpx2
-from huggingface_hub import HfApi, constants, get_token, hf_hub_url
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from huggingface_hub.hf_api import DatasetInfo, ModelInfo
+from huggingface_hub import constants, get_token, hf_hub_url
 
 from workflow_scripts.errors import ConfigError, TransferError, UnknownNameError
-from workflow_scripts.storage.credentials import public_url
+from workflow_scripts.storage.credentials import is_private, public_url
 from workflow_scripts.storage.http import pauses
-from workflow_scripts.storage.http.bounded import bound_hub_client
-from workflow_scripts.storage.http.http_reader import PASSING, TOO_MANY, Address, HttpReader, failure_text, retry_after
-from workflow_scripts.storage.http.retry import RetryableError, RetryPolicy, retrying
+from workflow_scripts.storage.http.http_reader import PASSING, TOO_MANY, Address, HttpReader, parse_json, retry_after
+from workflow_scripts.storage.http.retry import PausedError, RetryableError, RetryPolicy, retrying
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
 from workflow_scripts.storage.sources.source import COMMIT, ByteStream, Repository
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 DENIED = "set HF_TOKEN or run `hf auth login`, and accept the terms on the repository's page where it has any"
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-Answer = TypeVar("Answer")
+OK, UNAUTHORIZED, FORBIDDEN = 200, 401, 403
+TOKEN_LETTERS = re.compile(r"[!-~]+")
+# Header in which the Hub says what was wrong, and its words.
+ERROR, NO_REVISION, NO_REPOSITORY = "X-Error-Code", "RevisionNotFound", ("RepoNotFound", "GatedRepo")
 
 
 def checked_endpoint(location: str) -> str:
@@ -55,12 +50,6 @@ def checked_endpoint(location: str) -> str:
     return public_url(endpoint)
 
 
-def may_have_token(endpoint: str) -> bool:
-    """True when a token sent to ``endpoint`` cannot be read on the way."""
-    parts = urlsplit(endpoint)
-    return parts.scheme == "https" or parts.hostname in LOOPBACK
-
-
 class HubSource:
     """One repository of a Hub at one commit."""
 
@@ -72,10 +61,9 @@ class HubSource:
         self.repository = repository
         self.policy = policy
         self.reader = reader
-        self.trusted = may_have_token(endpoint)
-        self.api = HfApi(endpoint=endpoint, token=None if self.trusted else False)
+        self.trusted = is_private(endpoint)
         self.guard = threading.RLock()
-        self.known: ModelInfo | DatasetInfo | None = None
+        self.known: tuple[str, list[FileEntry]] | None = None
         self.direct: dict[str, Address] = {}
 
     def commit(self) -> str:
@@ -84,22 +72,11 @@ class HubSource:
             return self.repository.commit
         if COMMIT.fullmatch(self.repository.revision):
             return self.repository.revision
-        sha = self.info().sha
-        if sha is None or not COMMIT.fullmatch(sha):
-            raise TransferError(f"{self.label()}: the Hub does not say which commit this is")
-        return sha
+        return self.info()[0]
 
     def files(self) -> list[FileEntry]:
         """All files with their sizes; large ones with their sha256, small ones with git's name of their content."""
-        return sorted(
-            FileEntry(
-                checked_path(sibling.rfilename, self.label()),
-                sibling.lfs.size if sibling.lfs else sibling.size,
-                sibling.lfs.sha256 if sibling.lfs else None,
-                None if sibling.lfs else sibling.blob_id,
-            )
-            for sibling in self.info().siblings or []
-        )
+        return self.info()[1]
 
     @contextmanager
     def open(self, path: str, offset: int) -> Iterator[ByteStream]:
@@ -117,66 +94,85 @@ class HubSource:
         content, self.direct[path] = self.reader.read_range(address, offset, length, f"{self.label()}: {path}")
         return content
 
-    def prepare(self, entries: Sequence[FileEntry], folder: Path, parallel: int) -> None:
-        """Nothing: the reader is the way."""
-
-    def info(self) -> ModelInfo | DatasetInfo:
-        """What the Hub says of the repository at the revision, asked for once."""
+    def info(self) -> tuple[str, list[FileEntry]]:
+        """Commit and files of the revision, asked for once."""
         with self.guard:
             if self.known is None:
-                self.known = retrying(self.policy, lambda: self.translated(self.ask_info))
+                self.known = retrying(self.policy, self.ask_info)
             return self.known
 
-    def ask_info(self) -> ModelInfo | DatasetInfo:
+    def ask_info(self) -> tuple[str, list[FileEntry]]:
         """Ask for commit and files in one request."""
-        pauses.obey(urlsplit(self.location).hostname or "")
-        bound_hub_client()
-        ask = self.api.model_info if self.repository.kind == "model" else self.api.dataset_info
-        revision = self.repository.commit or self.repository.revision
-        seconds = self.reader.stall_seconds
-        return ask(self.repository.name, revision=revision, files_metadata=True, timeout=seconds)
-
-    def translated(self, ask: Callable[[], Answer]) -> Answer:
-        """Answer of huggingface_hub, its failures as ours."""
+        revision = quote(self.repository.commit or self.repository.revision, safe="")
+        response = self.response(f"revision/{revision}?blobs=true")
+        if response.headers.get(ERROR) == NO_REVISION:
+            raise UnknownNameError("revision", self.repository.revision, self.known_names(), self.label())
+        answer = self.content(response)
         try:
-            return ask()
-        except OfflineModeIsEnabled as error:
-            raise TransferError(f"{self.label()}: offline (HF_HUB_OFFLINE is set), the Hub is not asked") from error
-        except RevisionNotFoundError as error:
-            raise UnknownNameError("revision", self.repository.revision, self.revisions(), self.label()) from error
-        except (GatedRepoError, RepositoryNotFoundError) as error:
-            code = error.response.status_code
-            raise TransferError(
-                f"{self.label()}: answers {code}: no such repository, or access denied; {DENIED}"
-            ) from error
-        except HfHubHTTPError as error:
-            raise self.http_failure(error) from error
-        except httpx2.TransportError as error:
-            raise RetryableError(f"{self.label()}: {failure_text(error)}; is the Hub down?") from error
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise RetryableError(
-                f"{self.label()}: not an answer of a Hub; is there a login page on the way?"
-            ) from error
+            commit, files = str(answer["sha"]), [self.entry(item) for item in answer.get("siblings") or []]
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise self.not_a_hub() from error
+        if not COMMIT.fullmatch(commit):
+            raise TransferError(f"{self.label()}: the Hub does not say which commit this is")
+        return commit, sorted(files)
 
-    def http_failure(self, error: HfHubHTTPError) -> TransferError:
-        """Ours for a bad status of the Hub."""
-        code = error.response.status_code
+    def entry(self, item: Mapping[str, Any]) -> FileEntry:
+        """One file of an answer: of a large one the sha256, of a small one git's name of its content."""
+        path, large = checked_path(str(item["rfilename"]), self.label()), item.get("lfs")
+        if large:
+            return FileEntry(path, int(large["size"]), str(large["sha256"]))
+        size, blob = item.get("size"), item.get("blobId")
+        return FileEntry(path, None if size is None else int(size), None, None if blob is None else str(blob))
+
+    def revisions(self, *kinds: str) -> dict[str, str]:
+        """Commit of each revision of the ``kinds`` (branches, tags), by one request."""
+        answer = self.content(self.response("refs"))
+        try:
+            return {str(ref["name"]): str(ref["targetCommit"]) for kind in kinds for ref in answer[kind]}
+        except (TypeError, KeyError) as error:
+            raise self.not_a_hub() from error
+
+    def known_names(self) -> list[str]:
+        """Names of all revisions, for the hint in a message; empty when the Hub does not tell."""
+        try:
+            return list(self.revisions("branches", "tags"))
+        except TransferError:
+            return []
+
+    def response(self, question: str) -> httpx2.Response:
+        """What the API says to a question about the repository, whatever its status."""
+        if constants.is_offline_mode():
+            raise TransferError(f"{self.label()}: offline (HF_HUB_OFFLINE is set), the Hub is not asked")
+        url = f"{self.location}/api/{self.repository.kind}s/{self.repository.name}/{question}"
+        try:
+            return self.reader.answer(Address(url, self.secrets()), self.label(), {})
+        except PausedError:
+            raise
+        except RetryableError as error:
+            raise RetryableError(f"{error}; is the Hub down?") from error
+
+    def content(self, response: httpx2.Response) -> Any:
+        """JSON in a good response; raises TransferError for any other."""
+        if response.status_code != OK:
+            raise self.failure(response)
+        return parse_json(response, self.label())
+
+    def failure(self, answer: httpx2.Response) -> TransferError:
+        """Error for a bad status of the Hub."""
+        code = answer.status_code
         if code in PASSING:
-            seconds = retry_after(error.response.headers)
+            seconds = retry_after(answer.headers)
             if code == TOO_MANY:
-                pauses.note(error.response.url.host, seconds)
+                pauses.note(answer.url.host, seconds)
             return RetryableError(f"{self.label()}: the Hub answers {code}, it is down or busy", seconds)
-        told = f"access denied; {DENIED}" if code in (401, 403) else "which it should not; is this a Hub?"
+        if code == UNAUTHORIZED or answer.headers.get(ERROR) in NO_REPOSITORY:
+            return TransferError(f"{self.label()}: answers {code}: no such repository, or access denied; {DENIED}")
+        told = f"access denied; {DENIED}" if code == FORBIDDEN else "which it should not; is this a Hub?"
         return TransferError(f"{self.label()}: the Hub answers {code}, {told}")
 
-    def revisions(self) -> list[str]:
-        """Branches and tags of the repository, for the hint in a message; empty when the Hub does not tell."""
-        bound_hub_client()
-        try:
-            refs = self.api.list_repo_refs(self.repository.name, repo_type=self.repository.kind)
-        except (HfHubHTTPError, httpx2.TransportError, ValueError, KeyError, RecursionError):
-            return []
-        return [ref.name for ref in (*refs.branches, *refs.tags)]
+    def not_a_hub(self) -> RetryableError:
+        """Error for an answer that is JSON and not what a Hub says."""
+        return RetryableError(f"{self.label()}: not an answer of a Hub; is there a login page on the way?")
 
     def address(self, path: str) -> Address:
         """Address of a file at the commit; raises TransferError in offline mode."""
@@ -194,6 +190,8 @@ class HubSource:
     def secrets(self) -> dict[str, str]:
         """Headers for the endpoint alone: the token from the environment or the token file, where there is one."""
         token = get_token() if self.trusted and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else None
+        if token and not TOKEN_LETTERS.fullmatch(token):
+            raise ConfigError("HF_TOKEN, or the token file, holds characters that no token has; set it anew")
         return {"Authorization": f"Bearer {token}"} if token else {}
 
     def label(self) -> str:

@@ -1,5 +1,8 @@
 """A small git LFS client: asks a server for the address of an object and reads it from there.
 
+The server belongs to the git remote: by a rule over http, by a program on the other side over ssh, and as a folder for
+a repository on this machine.
+
 Speaks the batch API with the basic transfer
 (https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md). An address may run out, so each stream asks for a new
 one. User and password go to the LFS server alone; a storage host gets only what the server says it must get.
@@ -7,7 +10,12 @@ one. User and password go to the LFS server alone; a storage host gets only what
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +25,17 @@ from workflow_scripts.errors import ConfigError, TransferError
 from workflow_scripts.storage.credentials import public_url
 from workflow_scripts.storage.http.http_reader import EXPIRED, Address, HttpReader
 from workflow_scripts.storage.http.retry import RetryableError
+from workflow_scripts.storage.sources.git_objects import SSH_COMMAND
 from workflow_scripts.storage.sources.source import ByteStream, blocks, exactly
 
 MEDIA_TYPE = "application/vnd.git-lfs+json"
+# user@host:path, or ssh://user@host:port/path; no host begins like an option.
+SSH = re.compile(
+    r"ssh://(?P<there>(?:[\w.-]+@)?\w[\w.-]*)(?::(?P<port>[0-9]+))?(?P<below>/.+)"
+    r"|(?P<to>\w[\w.-]*@\w[\w.-]*):(?P<path>.+)",
+    re.ASCII,
+)
+SSH_SECONDS = 60.0
 # Object errors of the batch API that do not pass.
 GONE = (404, 410, 422)
 
@@ -27,10 +43,9 @@ GONE = (404, 410, 422)
 class LfsServer:
     """An LFS server reached over HTTP."""
 
-    def __init__(self, git_url: str, secret: str | None, reader: HttpReader) -> None:
-        """``git_url`` is the address of the git remote; ``secret`` an Authorization header for it."""
-        self.url = lfs_url(git_url)
-        self.secret = {"Authorization": secret} if secret is not None else {}
+    def __init__(self, url: str, secrets: Mapping[str, str], reader: HttpReader) -> None:
+        """``url`` is the address of the LFS server; ``secrets`` are headers for it."""
+        self.batch = Address(f"{url.rstrip('/')}/objects/batch", secrets)
         self.reader = reader
 
     @contextmanager
@@ -53,9 +68,8 @@ class LfsServer:
             "hash_algo": "sha256",
             "objects": [{"oid": oid, "size": size}],
         }
-        headers = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE, **self.secret}
-        answer = self.reader.ask(f"{self.url}/objects/batch", question, label, headers)
-        return parse_answer(answer, oid, label)
+        headers = {"Accept": MEDIA_TYPE, "Content-Type": MEDIA_TYPE}
+        return parse_answer(self.reader.ask(self.batch, label, headers, question), oid, label)
 
 
 def lfs_url(git_url: str) -> str:
@@ -115,9 +129,32 @@ class LfsFolder:
 
 
 def open_store(git_url: str, secret: str | None, reader: HttpReader) -> LfsServer | LfsFolder:
-    """LFS objects that belong to a git remote; raises ConfigError for a remote that only git-lfs itself can ask."""
+    """LFS objects that belong to a git remote; raises ConfigError for one that git alone can ask (git://)."""
     if git_url.startswith(("http://", "https://")):
-        return LfsServer(git_url, secret, reader)
+        return LfsServer(lfs_url(git_url), {"Authorization": secret} if secret is not None else {}, reader)
     if git_url.startswith(("file://", "/")):
         return LfsFolder(git_url)
-    raise ConfigError(f"git address '{public_url(git_url)}': LFS over ssh needs the git-lfs program, or use https")
+    if match := SSH.fullmatch(git_url):
+        return LfsServer(*over_ssh(match, git_url), reader)
+    raise ConfigError(f"git address '{public_url(git_url)}': has no LFS server; use its https or ssh address")
+
+
+def over_ssh(remote: re.Match[str], git_url: str) -> tuple[str, dict[str, str]]:
+    """Address of the LFS server of a remote over ssh and headers for it, as its ``git-lfs-authenticate`` says."""
+    to, path = remote["there"] or remote["to"], remote["below"] or remote["path"]
+    port = ["-p", remote["port"]] if remote["port"] else []
+    command = [*shlex.split(os.environ.get("GIT_SSH_COMMAND", SSH_COMMAND)), *port, to]
+    command.append(f"git-lfs-authenticate {shlex.quote(path)} download")
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SSH_SECONDS, check=False)
+        said = json.loads(done.stdout)
+        url, headers = str(said["href"]), {str(k): str(v) for k, v in dict(said.get("header") or {}).items()}
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RetryableError(f"{git_url}: ssh cannot ask for the LFS server ({type(error).__name__})") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise RetryableError(
+            f"{git_url}: git-lfs-authenticate over ssh names no LFS server; try the https address"
+        ) from None
+    if not url.startswith(("http://", "https://")):
+        raise TransferError(f"{git_url}: the LFS server '{public_url(url)[:100]}' is not http or https")
+    return url, headers

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +23,13 @@ from workflow_scripts.errors import ConfigError, MissingInputError, TransferErro
 from workflow_scripts.storage.digests import BLOCK
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.http.retry import RetryableError
+from workflow_scripts.storage.leftovers import content_names, is_working_name
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
 
 KINDS = ("dataset", "model")
 # The list that a repository may carry of itself.
 OWN_LOCK = "sha256.txt"
+NOT_FOLLOWED = "it is not followed, because it may lead to anything: copy the content there, or give its own place"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -127,10 +129,6 @@ class Source(RangeReader, Protocol):
         """Stream of ``path`` that should start at ``offset`` and may start at 0; raises TransferError."""
         ...
 
-    def prepare(self, entries: Sequence[FileEntry], folder: Path, parallel: int) -> None:
-        """Bring unfinished files of ``folder`` by a faster way than ``open``, where the source has one."""
-        ...
-
 
 class MirrorSource:
     """A folder laid out like the Hub; what the pocket suite publishes, and what a site downloads once for all."""
@@ -142,15 +140,21 @@ class MirrorSource:
         self.location = str(root)
         self.repository = repository
         self.folder = revision_folder(root, repository)
+        # Folders down to the revision may be links: that is how a mirror is laid out over several disks.
+        self.places = (root.resolve(), self.folder.resolve())
 
     def commit(self) -> str | None:
         """sha256 of the repository's own list of files, which changes with any of them; ``None`` without a list."""
         own = self.folder / OWN_LOCK
-        return sha256_file(own) if own.is_file() else None
+        return sha256_file(own) if own.is_file() and self.holds(OWN_LOCK) else None
 
     def files(self) -> list[FileEntry]:
-        """All files under the folder with their sizes; a folder knows no hashes."""
-        return [FileEntry(path, size, None) for path, size in walk(self.folder)]
+        """All files under the folder with their sizes; a folder knows no hashes, and links out of it are left out."""
+        return [FileEntry(path, size, None) for path, size in walk(self.folder) if self.holds(path)]
+
+    def holds(self, path: str) -> bool:
+        """True when ``path`` leads, over links or not, to a place within the mirror."""
+        return any((self.folder / path).resolve().is_relative_to(place) for place in self.places)
 
     @contextmanager
     def open(self, path: str, offset: int) -> Iterator[ByteStream]:
@@ -171,12 +175,13 @@ class MirrorSource:
             )
         return content
 
-    def prepare(self, entries: Sequence[FileEntry], folder: Path, parallel: int) -> None:
-        """Nothing: there is no faster way than reading."""
-
     def open_file(self, path: str) -> BinaryIO:
-        """Open a file of the mirror for reading; raises TransferError when it cannot be opened."""
+        """Open a file of the mirror for reading; raises TransferError when it cannot be opened or leads elsewhere."""
         file = self.folder / checked_path(path, "mirror")
+        if not self.holds(path):
+            raise TransferError(f"{file}: is a link out of the mirror; {NOT_FOLLOWED}")
+        if file.exists() and not file.is_file():
+            raise TransferError(f"{file}: is no ordinary file; the mirror does not hold it")
         try:
             return file.open("rb")
         except OSError as error:
@@ -192,19 +197,26 @@ def revision_folder(root: Path, repository: Repository) -> Path:
         return top / repository.revision
     if (top / repository.revision / OWN_LOCK).is_file():
         return top / repository.revision
-    if repository.revision == "main" and (repository.kind == "dataset" or any(p.is_file() for p in top.iterdir())):
+    entries = [top / name for name in sorted(content_names([path.name for path in top.iterdir()]))]
+    if repository.revision == "main" and (repository.kind == "dataset" or any(path.is_file() for path in entries)):
         return top
-    known = sorted(path.name for path in top.iterdir() if path.is_dir())
+    known = [path.name for path in entries if path.is_dir()]
     raise UnknownNameError("revision", repository.revision, known, str(top))
 
 
 def walk(folder: Path) -> list[tuple[str, int]]:
-    """Path relative to ``folder`` and size of every file under it, sorted; folders that are links are not entered."""
+    """Path relative to ``folder`` and size of every file of content under it, sorted.
+
+    What work in progress has beside its targets is no content, nor is what is no file, such as a pipe or a link to
+    nothing. Folders that are links are not entered.
+    """
     found = []
-    for current, _, names in os.walk(folder):
-        for name in names:
+    for current, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_working_name(name)]
+        for name in content_names(names):
             file = Path(current) / name
-            found.append((file.relative_to(folder).as_posix(), file.stat().st_size))
+            if file.is_file():
+                found.append((file.relative_to(folder).as_posix(), file.stat().st_size))
     return sorted(found)
 
 

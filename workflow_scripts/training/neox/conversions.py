@@ -41,6 +41,20 @@ BY_COLUMN = frozenset({"attention.dense.weight", "mlp.dense_4h_to_h.weight"})
 SUMMED = frozenset({"attention.dense.bias", "mlp.dense_4h_to_h.bias"})
 # A buffer in the trainer's files; Hugging Face computes it from the configuration.
 ROTARY = "attention.rotary_emb.inv_freq"
+# Names that GPT-NeoX gives since September 2024 to what it called dense_h_to_4h and dense_4h_to_h before.
+RENAMED = {"mlp.linear1.": "mlp.dense_h_to_4h.", "mlp.linear2.": "mlp.dense_4h_to_h."}
+# Parameters that give another network away, and what it has.
+FOREIGN = {
+    "norm.scale": "RMSNorm, which has a scale and no bias",
+    "layernorm.scale": "RMSNorm, which has a scale and no bias",
+    "norm.g": "ScaleNorm",
+    "layernorm.g": "ScaleNorm",
+    "mlp.w1.weight": "the gated MLP of LLaMA",
+    "mlp.moe_layer": "a mixture of experts",
+    "position_embeddings.weight": "learned positions",
+    "soft_embedding": "a soft prompt",
+    "adapter": "adapters",
+}
 
 
 @dataclass(frozen=True)
@@ -70,15 +84,30 @@ def merge(part: Part, shares: Sequence[Mapping[str, Tensor]], where: str) -> dic
 
     Raises ModelError when a share lacks a tensor or has one that does not belong there.
     """
-    for rank, share in enumerate(shares):
+    known = [old_names(share) for share in shares]
+    for rank, share in enumerate(known):
         refuse_wrong_names(part, share, f"{where}, rank {rank}")
-    return {theirs: merge_tensor(name, [share[name] for share in shares], where) for name, theirs in part.names.items()}
+    return {theirs: merge_tensor(name, [share[name] for share in known], where) for name, theirs in part.names.items()}
+
+
+def old_names(share: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``share`` under the names of GPT-NeoX v1.0, whatever version wrote it; a name that would be there twice stays."""
+    made = dict(share)
+    for name in share:
+        for prefix, old in RENAMED.items():
+            other = old + name.removeprefix(prefix)
+            if name.startswith(prefix) and other not in share:
+                made[other] = made.pop(name)
+    return made
 
 
 def refuse_wrong_names(part: Part, share: Mapping[str, Tensor], where: str) -> None:
     """Raise ModelError when the names of a share are not those of its part."""
     missing = sorted(set(part.names) - set(share))
     unexpected = sorted(set(share) - set(part.names) - {ROTARY})
+    foreign = next((what for name in unexpected for mark, what in FOREIGN.items() if mark in name), None)
+    if foreign:
+        raise ModelError(f"{where}: part {part.index} has {shorten(unexpected, 3)}: {foreign}; that is not done here")
     if missing or unexpected:
         what = f"lacks {shorten(missing, 3)}" if missing else f"has unexpected {shorten(unexpected, 3)}"
         raise ModelError(f"{where}: part {part.index} {what}; is the number of layers right?")

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.storage.atomic import write_json
+from workflow_scripts.storage.leftovers import common_name
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.run.schedule import LossScale
 from workflow_scripts.training.run.whole_folders import whole_folder
@@ -165,3 +166,12 @@ def prune(run: Path, recipe: Recipe, newest: int, keep_optimizer: Collection[int
         shutil.rmtree(folder / OPTIMIZER_PIECES, ignore_errors=True)
         for name in (OPTIMIZER, METRICS):
             (folder / name).unlink(missing_ok=True)
+    remove_unfinished(run)
+
+
+def remove_unfinished(run: Path) -> None:
+    """Delete folders that a killed process of this run was filling; only one process trains a run at a time."""
+    for path in run.iterdir():
+        step = path.name.removeprefix(".").removesuffix(".tmp")
+        if FOLDER.fullmatch(step) and path == common_name(run / step):
+            shutil.rmtree(path, ignore_errors=True)

@@ -27,24 +27,37 @@ def neox_v1(taken: int, total: int, warmup: float, peak: float, floor: float) ->
     """Linear from exactly 0, then a cosine of period ``2 total`` that is cut off at ``floor`` (not scaled to it).
 
     For the suite (total 143000, warm-up 1430, floor a tenth) the floor is reached at n = 115139 and kept to the end.
+    The count stops at ``total - warmup``, also within a warm-up of more than half of ``total``.
     """
+    counted = min(taken, total - warmup)
     if warmup > 0 and taken <= warmup:
-        return peak * taken / warmup
-    past = min(taken, total - warmup) - warmup
-    return max(floor, peak / 2 * (1 + math.cos(math.pi * past / total)))
+        return peak * counted / warmup
+    return max(floor, peak / 2 * (1 + math.cos(math.pi * (counted - warmup) / total)))
 
 
 def neox_2023_08(taken: int, total: int, warmup: float, peak: float, floor: float) -> float:
-    """Linear from exactly 0, then a cosine scaled between ``peak`` and ``floor``, which it reaches at ``total``."""
+    """Linear from exactly 0, then a cosine scaled between ``peak`` and ``floor``, which it reaches at ``total``.
+
+    Unlike v1.0 this version does not stop at ``total``: a run that is longer than its decay sees the cosine rise again,
+    up to the peak at ``2 total - warmup``. Nor does it limit the rate to the peak: where the warm-up is longer than the
+    decay, the cosine runs from its end. Both are copied.
+    """
     if warmup > 0 and taken <= warmup:
         return peak * taken / warmup
-    progress = min(max((taken - warmup) / (total - warmup), 0.0), 1.0)
-    return max(floor, floor + (peak - floor) / 2 * (1 + math.cos(math.pi * progress)))
+    return max(floor, floor + (peak - floor) / 2 * (1 + math.cos(math.pi * (taken - warmup) / (total - warmup))))
 
 
 def neox_2026_05(taken: int, total: int, warmup: float, peak: float, floor: float) -> float:
-    """As ``neox_2023_08``, but the very first step has the rate of the second instead of 0."""
-    return neox_2023_08(max(1, taken) if warmup >= 1 else taken, total, warmup, peak, floor)
+    """As ``neox_2023_08``, but the very first step counts as the second wherever there is a warm-up.
+
+    A warm-up of less than one iteration therefore gives the first step ``peak / warmup``, more than the peak: the
+    original divides by the same fraction of an iteration.
+    """
+    return (
+        peak * max(1, taken) / warmup
+        if warmup > 0 and taken <= warmup
+        else neox_2023_08(taken, total, warmup, peak, floor)
+    )
 
 
 SCHEDULES: dict[str, Callable[[int, int, float, float, float], float]] = {

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from workflow_scripts.errors import DataError, ModelError
 from workflow_scripts.storage.atomic import atomic_path
+from workflow_scripts.storage.leftovers import common_name
 from workflow_scripts.training.run import checkpoint
 from workflow_scripts.training.run.checkpoint import RunState
 from workflow_scripts.training.run.optimizer import adopt_state
 from workflow_scripts.training.run.processes import Processes, whole
-from workflow_scripts.training.run.whole_folders import temporary_name, whole_folder
+from workflow_scripts.training.run.whole_folders import whole_folder
 
 
 def random_state_name(rank: int) -> str:
@@ -57,7 +58,7 @@ def shared_folder(target: Path, processes: Processes) -> Iterator[Path]:
         if processes.is_main:
             stack.enter_context(whole_folder(target))
         processes.barrier()
-        yield temporary_name(target)
+        yield common_name(target)
         processes.barrier()
     processes.barrier()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from torch import Tensor
 
 from workflow_scripts.errors import DataError, ModelError
+from workflow_scripts.suite.steps import require_every_step
 from workflow_scripts.training.recipe import Recipe
 
 COLUMNS = (
@@ -132,9 +133,14 @@ def check_finite(item: StepMetrics, loss: float, norm: float) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Lines of a metrics file as numbers; raises DataError."""
+    """Lines of a metrics file as numbers; raises DataError, also where a step is doubled or missing."""
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise DataError(f"{path}: columns are {reader.fieldnames}, expected {list(COLUMNS)}")
-        return [{key: float(value) for key, value in line.items()} for line in reader]
+        try:
+            lines = [{key: float(value) for key, value in line.items()} for line in reader]
+        except (TypeError, ValueError):
+            raise DataError(f"{path}: line {reader.line_num} is not one of {len(COLUMNS)} numbers") from None
+    require_every_step((line["step"] for line in lines), path)
+    return lines

@@ -23,6 +23,7 @@ from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.run import checkpoint
 from workflow_scripts.training.run.checkpoint import RunState
 from workflow_scripts.training.run.schedule import LossScale
+from workflow_scripts.training.weight_files import refuse_other_config
 
 LOG = logging.getLogger(__name__)
 SHARD_INDEX = "model.safetensors.index.json"
@@ -56,6 +57,8 @@ def read_origin(folder: Path, step: int | None, rewarm_steps: int | None, recipe
     ConfigError where these are missing, and for a step outside the recipe.
     """
     is_run = (folder / checkpoint.STATE).is_file()
+    if not is_run:
+        refuse_other_config(folder, recipe)
     if rewarm_steps is not None and rewarm_steps < 0:
         raise ConfigError(f"--rewarm-steps {rewarm_steps} is negative")
     check_start(RunState.read(folder / checkpoint.STATE).step if is_run else step, recipe)

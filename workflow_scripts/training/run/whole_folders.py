@@ -12,17 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from workflow_scripts.storage.atomic import sync_folder
-
-
-def temporary_name(target: Path) -> Path:
-    """Name under which ``target`` is filled."""
-    return target.with_name(f".{target.name}.tmp")
+from workflow_scripts.storage.leftovers import common_name
 
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """Empty temporary folder beside ``target`` that replaces ``target`` when the block ends without an error."""
-    temporary = temporary_name(target)
+    temporary = common_name(target)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:

@@ -16,10 +16,11 @@ from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import MissingInputError, StorageError
+from workflow_scripts.suite.figure_names import figure_names
 from workflow_scripts.suite.layout import RESULTS, run_folder, score_files
 from workflow_scripts.suite.run import Run, load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
-from workflow_scripts.workflow.graph import Graph
+from workflow_scripts.workflow.checkpoints import leave_out_defects
 
 DEFAULT = Path("config/config.yaml")
 
@@ -37,7 +38,7 @@ def load_run_file(path: Path) -> Run:
     """The run described by ``path`` on top of the default configuration."""
     base = load_yaml(DEFAULT)
     changes = load_yaml(path) if path != DEFAULT else {}
-    return load_run(merge(base, changes))
+    return leave_out_defects(load_run(merge(base, changes)))
 
 
 def require_writable(folder: Path) -> None:
@@ -58,7 +59,7 @@ def describe(run: Run) -> str:
     if run.models:
         shots = " and ".join(str(number) for number in run.shots)
         lines.append(f"  {len(run.tasks)} tasks, {shots} shots: {len(score_files(run))} result files")
-    lines.append(f"  {len(Graph(run).figures)} figures and a report in {run_folder(run.name)}/")
+    lines.append(f"  {len(figure_names(run))} figures and a report in {run_folder(run.name)}/")
     return "\n".join(lines)
 
 

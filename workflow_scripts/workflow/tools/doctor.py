@@ -19,6 +19,7 @@ from pathlib import Path
 
 from workflow_scripts import ROOT, cli
 from workflow_scripts.errors import ConfigError
+from workflow_scripts.git_process import run_git
 from workflow_scripts.workflow.tools.link_profiles import search_folder
 
 POCKET_DISK_GB = 2
@@ -103,8 +104,7 @@ def check_slurm() -> Finding:
 def check_locks() -> Finding:
     """Whether the environment is the locks' present state, and how old the locks are."""
     locks = ROOT / "envs" / "base.lock"
-    command = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct", "--", str(locks)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    answer = run_git(ROOT, "log", "-1", "--format=%ct", "--", str(locks), timeout=30)
     written = float(answer.stdout.strip() or locks.stat().st_mtime)
     days = int((time.time() - written) / 86400)
     advice = "; make lock takes newer versions" if days > OLD_LOCK_DAYS else ""

@@ -1,9 +1,9 @@
-"""One run at a time in a working directory; whoever comes second is told who was first.
+"""One run at a time in a working directory and in a results folder; whoever comes second is told who was first.
 
-The first run holds a lock of the operating system on ``.snakemake/run.lock`` as long as it lives, so that nothing stale
-is left however it ends; the file says who it is. Snakemake's own lock is taken later, names nobody and outlives a
-killed run. Plans, reports and the jobs of a run take no lock. Where the file system has no such locks, Snakemake's is
-the only one.
+The first run holds locks of the operating system on ``.snakemake/run.lock`` and ``results/.run.lock`` as long as it
+lives, so that nothing stale is left however it ends; the files say who it is. The second lock keeps apart two checkouts
+whose ``results`` is the same folder. Snakemake's own lock is taken later, names nobody and outlives a killed run.
+Plans, reports and the jobs of a run take no lock. Where the file system has no such locks, Snakemake's is the only one.
 """
 
 from __future__ import annotations
@@ -11,15 +11,20 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 
+from workflow_scripts import cli
 from workflow_scripts.errors import StorageError
 
 LOCK = Path(".snakemake") / "run.lock"
+RESULTS = Path("results")
+RESULTS_LOCK = RESULTS / ".run.lock"
 SNAKEMAKE_LOCKS = Path(".snakemake") / "locks"
 QUICK = frozenset(("-n", "--dry-run", "--dryrun", "--nolock"))
 # Options of Snakemake with which it looks or tidies, and runs no job.
@@ -36,15 +41,17 @@ HELD: list[int] = []
 
 @dataclass(frozen=True)
 class Holder:
-    """Who runs: number of the process, its machine, when it started (local time)."""
+    """Who runs: number of the process, its machine, when it started (local time), and its working directory."""
 
     process: int
     machine: str
     started: str
+    folder: str = ""
 
     def __str__(self) -> str:
         """As it stands in messages."""
-        return f"process {self.process} on {self.machine}, started {self.started}"
+        place = f" in {self.folder}" if self.folder else ""
+        return f"process {self.process} on {self.machine}, started {self.started}{place}"
 
 
 def runs_jobs(words: Sequence[str]) -> bool:
@@ -53,10 +60,7 @@ def runs_jobs(words: Sequence[str]) -> bool:
     >>> runs_jobs(["/env/bin/pytest"]), runs_jobs(["/env/bin/snakemake", "-n"])
     (False, False)
     """
-    program = Path(words[0])
-    if program.name != "snakemake" and program.parts[-2:] != ("snakemake", "__main__.py"):
-        return False
-    if QUICK & set(words):
+    if not is_snakemake(words) or QUICK & set(words):
         return False
     from snakemake.cli import get_argument_parser
 
@@ -64,31 +68,42 @@ def runs_jobs(words: Sequence[str]) -> bool:
     return not any(getattr(options, name, None) for name in LOOKING)
 
 
-def read_holder(folder: Path) -> Holder | None:
-    """Who took the lock of ``folder`` last; None when nobody did or the run ended well."""
+def is_snakemake(words: Sequence[str]) -> bool:
+    """True when the program of the command line ``words`` is Snakemake.
+
+    >>> is_snakemake(["/env/bin/snakemake"]), is_snakemake(["/env/snakemake/__main__.py"]), is_snakemake(["pytest"])
+    (True, True, False)
+    """
+    program = Path(words[0])
+    return program.name == "snakemake" or program.parts[-2:] == ("snakemake", "__main__.py")
+
+
+def read_holder(folder: Path, lock: Path = LOCK) -> Holder | None:
+    """Who took ``lock`` of ``folder`` last; None when nobody did or the run ended well."""
     try:
-        return Holder(**json.loads((folder / LOCK).read_text(encoding="utf-8")))
+        return Holder(**json.loads((folder / lock).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def take(folder: Path) -> int | None:
-    """Open file that holds the lock of ``folder``; None where it cannot be had, which Snakemake says best itself.
+def take(folder: Path, path: Path = LOCK) -> int | None:
+    """Open file that holds the lock ``path`` of ``folder``; None where it cannot be had, which Snakemake says best.
 
     Raises StorageError that names the run which is alive there.
     """
     try:
-        (folder / LOCK).parent.mkdir(exist_ok=True)
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o664)
+        (folder / path).parent.mkdir(exist_ok=True)
+        lock = os.open(folder / path, os.O_RDWR | os.O_CREAT, 0o664)
     except OSError:
         return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
+        place = folder if path == LOCK else (folder / path).parent.resolve()
+        who = read_holder(folder, path) or "it is just starting"
         raise StorageError(
-            f"{folder}: a run is alive here ({read_holder(folder) or 'it is just starting'}); stop it first, let it "
-            "end, or work in another folder"
+            f"{place}: a run is alive here ({who}); stop it first, let it end, or work in another folder"
         ) from None
     except OSError:
         os.close(lock)
@@ -98,22 +113,42 @@ def take(folder: Path) -> int | None:
 
 def refuse_while_held(folder: Path) -> None:
     """Raise StorageError that names the run which is alive in ``folder``, on whatever machine."""
-    if (folder / LOCK).exists() and (lock := take(folder)) is not None:
-        os.close(lock)
+    for path in (LOCK, RESULTS_LOCK):
+        if (folder / path).exists() and (lock := take(folder, path)) is not None:
+            os.close(lock)
 
 
 def claim(folder: Path, words: Sequence[str]) -> None:
-    """Take the lock of ``folder`` for the rest of this process, if ``words`` is a command that runs jobs.
+    """Take the locks of ``folder`` for the rest of this process, if ``words`` is a command that runs jobs.
 
-    Raises StorageError that names the run which is alive there, or the killed one that left Snakemake's lock.
+    Raises StorageError that names the run which is alive there or writes the same results, or the killed one that left
+    Snakemake's lock; and when nothing can be written there, where Snakemake would end in a traceback.
     """
     if not runs_jobs(words):
         return
+    heed_a_lost_login()
     lock = take(folder)
     if lock is None:
         return
     refuse_after_a_killed_run(folder, lock)
-    sign(lock)
+    sign(lock, folder)
+    if (shared := take(folder, RESULTS_LOCK)) is not None:
+        sign(shared, folder)
+
+
+def heed_a_lost_login() -> None:
+    """Let SIGHUP do what SIGTERM does to Snakemake: start no further job, wait for those that run, release the lock.
+
+    Left alone it ends Snakemake at once, and jobs that outlive it write on beside those of the next run. Under nohup it
+    is ignored, and stays so.
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, pass_on)
+
+
+def pass_on(_number: int, _frame: FrameType | None) -> None:
+    """Handle SIGHUP."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def refuse_after_a_killed_run(folder: Path, lock: int) -> None:
@@ -131,9 +166,13 @@ def refuse_after_a_killed_run(folder: Path, lock: int) -> None:
     )
 
 
-def sign(lock: int) -> None:
-    """Write who holds ``lock``, and keep it open."""
-    me = Holder(os.getpid(), socket.gethostname(), time.strftime("%Y-%m-%d %H:%M:%S"))
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, json.dumps(asdict(me)).encode(), 0)
+def sign(lock: int, folder: Path) -> None:
+    """Write who holds ``lock`` from ``folder``, and keep it open."""
+    me = Holder(os.getpid(), socket.gethostname(), time.strftime("%Y-%m-%d %H:%M:%S"), str(folder))
     HELD.append(lock)
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps(asdict(me)).encode(), 0)
+    except OSError as error:
+        error.filename = str(LOCK.parent)
+        raise StorageError(cli.refusal(error)) from None

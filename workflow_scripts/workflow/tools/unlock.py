@@ -1,8 +1,9 @@
-r"""Give a working directory free after a run was killed: end the Slurm jobs it left behind, then remove its lock.
+r"""Release the lock of a working directory after a run was killed, once nothing that it started writes there.
 
 A killed Snakemake leaves its jobs running on the cluster. A second run that started before they are gone would let two
 jobs write the same output, so they are cancelled first and waited for; what they had finished is kept, because every
-program writes whole files or nothing. Refuses while a Snakemake is alive in this directory, and names it.
+program writes whole files or nothing. Refuses while a Snakemake is alive in this directory or one of its programs is,
+such as a training that outlived its Snakemake, and names it.
 
 Example:
   python -m workflow_scripts.workflow.tools.unlock
@@ -10,6 +11,7 @@ Example:
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import socket
@@ -25,9 +27,12 @@ from workflow_scripts.errors import StorageError
 from workflow_scripts.workflow.tools import one_run
 
 JOB_PREFIX = "pythia_"  # slurm-jobname-prefix of the profiles, and what the plugin puts after it
+FIELDS = 4  # of a line of squeue
 LONGEST_WAIT = 120.0
 # Of the Snakemake inside a job of the killed run, where this machine is also a compute node; of plans.
 HARMLESS = frozenset((b"--target-jobs", b"-n", b"--dry-run", b"--dryrun", b"--lint"))
+PACKAGE = "workflow_scripts"
+LOOKING = ("suite", "workflow")  # stages whose programs look at a run and write no result of it
 SLURM_LOGS = "results/logs/slurm"  # slurm-logdir of the profiles: made with the first job that goes to a cluster
 FINISHED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED")
 
@@ -43,12 +48,17 @@ class ClusterJob:
 def read_queue(text: str, folder: Path) -> list[ClusterJob]:
     r"""Unfinished jobs of this workflow in ``folder``, from lines "number|name|state|working directory".
 
+    Other lines are passed over: with several clusters (SLURM_CLUSTERS) squeue puts empty lines and headings between.
+
     >>> read_queue("7|pythia_ab|RUNNING|/a\n8|other|RUNNING|/a\n9|pythia_ab|RUNNING|/b\n", Path("/a"))
     [ClusterJob(number='7', state='RUNNING')]
     """
     found = []
     for line in text.splitlines():
-        number, name, state, place = line.split("|", 3)
+        number, *rest = line.split("|", 3)
+        if len(rest) != FIELDS - 1 or not number.isdecimal():
+            continue
+        name, state, place = rest
         if name.startswith(JOB_PREFIX) and Path(place) == folder and state not in FINISHED:
             found.append(ClusterJob(number, state))
     return found
@@ -88,6 +98,37 @@ def living_run(folder: Path, processes: Path = Path("/proc")) -> str:
     return ""
 
 
+def living_program(folder: Path, processes: Path = Path("/proc")) -> str:
+    """Process number and name of a program of ours that works in ``folder`` on this machine, or an empty text.
+
+    Jobs of a cluster are left out: they are ended by the cluster.
+    """
+    for entry in sorted(processes.glob("[0-9]*"), key=lambda path: int(path.name)):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            place = (entry / "cwd").readlink()
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it ended, or belongs to somebody else
+        program = program_of(words)
+        if place == folder and program and not any(word.startswith(b"SLURM_JOB_ID=") for word in environment):
+            return f"process {entry.name}, {program}"
+    return ""
+
+
+def program_of(words: Sequence[bytes]) -> str:
+    """The program of ours that a command line runs and that writes results, or an empty text.
+
+    >>> program_of([b"python", b"-m", b"workflow_scripts.training.retrain", b"--recipe"])
+    'workflow_scripts.training.retrain'
+    >>> program_of([b"python", b"-m", b"workflow_scripts.workflow.tools.unlock"])
+    ''
+    """
+    modules = [after for word, after in itertools.pairwise(words) if word in (b"-m", b"--module")]
+    names = [name for name in map(os.fsdecode, modules) if name.startswith(f"{PACKAGE}.")]
+    return next((name for name in names if name.split(".")[1] not in LOOKING), "")
+
+
 def end_jobs(folder: Path) -> int:
     """Cancel the jobs of a killed run and wait until none is left; returns how many there were."""
     jobs = queued(folder)
@@ -105,12 +146,18 @@ def end_jobs(folder: Path) -> int:
 def refuse_while_alive(folder: Path, processes: Path = Path("/proc")) -> None:
     """Raise StorageError that names the run which is alive in ``folder``, if there is one.
 
-    Beside the lock, processes of this machine are looked at, for file systems that have no locks.
+    Beside the lock, processes of this machine are looked at: for file systems that have no locks, and for programs that
+    outlived their run.
     """
     one_run.refuse_while_held(folder)
     if number := living_run(folder, processes):
         raise StorageError(
             f"{folder}: a run is alive here (process {number} on {socket.gethostname()}); stop it first, or let it end"
+        )
+    if program := living_program(folder, processes):
+        raise StorageError(
+            f"{folder}: a program of a run is alive here ({program}, on {socket.gethostname()}); let it end, or stop "
+            "it with kill and its number, and run this again"
         )
 
 

@@ -1,0 +1,123 @@
+"""What the rules of checkpoints are told about a run that trains, one from a Hub and one of a mirror."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from workflow_scripts.suite import layout
+from workflow_scripts.suite.models import CHECKPOINT_FILES
+from workflow_scripts.suite.run import load_run
+from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.workflow import checkpoints
+from workflow_scripts.workflow.sweep import Sweep, plan_sweep
+from workflow_scripts.workflow.tools import check
+
+
+@pytest.fixture(autouse=True)
+def in_the_checkout(root, monkeypatch):
+    monkeypatch.chdir(root)
+
+
+def run_of(file, **changes):
+    settings = load_yaml(Path("config/config.yaml"))
+    for one in (load_yaml(Path(file)) if file else {}, changes):
+        settings = check.merge(settings, one)
+    return load_run(settings)
+
+
+@pytest.fixture
+def trained():
+    return run_of(None, models=["pocket-90k"])
+
+
+@pytest.fixture
+def from_hub():
+    return run_of("config/runs/one-pythia-model.yaml")
+
+
+class Wildcards(SimpleNamespace):
+    """Stands for Snakemake's wildcards."""
+
+    def items(self):
+        return vars(self).items()
+
+
+def test_only_checkpoints_from_a_hub_are_held_to_the_ledger(tmp_path, monkeypatch, trained, from_hub):
+    ledger = tmp_path / "ledger.tsv"
+    ledger.write_text("model\tstep\tcommit\npythia-70m-deduped\t8\tabc\npocket-90k\t8\tdef\n")
+    monkeypatch.setattr(layout, "LEDGER", str(ledger))
+    commit = checkpoints.commit_of(from_hub)
+    assert commit(Wildcards(model="pythia-70m-deduped", step="8")) == "abc"
+    assert commit(Wildcards(model="pythia-70m-deduped", step="16")) == ""
+    assert checkpoints.ledger_of(from_hub) == [str(ledger)]
+    assert checkpoints.ledger_arguments(from_hub) == ["--ledger", str(ledger)]
+    assert checkpoints.commit_of(trained)(Wildcards(model="pocket-90k", step="8")) == ""
+    assert checkpoints.ledger_of(trained) == checkpoints.ledger_arguments(trained) == []
+    assert (checkpoints.audited(trained)[1:], checkpoints.audited(from_hub)[1:]) == (
+        ["results/audit/pocket/ledger.tsv"],
+        [],
+    )
+
+
+def test_only_models_that_are_trained_here_are_published_here(trained, from_hub):
+    assert checkpoints.published_models(trained) == ["results/mirror/models/pocket/pocket-90k/published.json"]
+    assert checkpoints.published_files(trained) == ["results/mirror/models/pocket/{model}/published.json"]
+    assert checkpoints.published_models(from_hub) == checkpoints.published_files(from_hub) == []
+    assert (checkpoints.source_of(trained), checkpoints.location_of(trained)) == ("mirror", "results/mirror")
+    assert checkpoints.source_of(from_hub) == from_hub.settings["checkpoints"]["source"]
+
+
+def test_stock_lm_eval_scores_the_last_checkpoint_of_the_first_model_too(trained, from_hub):
+    assert checkpoints.sample_checkpoint(trained) == ("pocket-90k", trained.steps["pocket-90k"][-1])
+    assert checkpoints.sample_checkpoint(from_hub) == ("pythia-70m-deduped", 143_000)
+    assert checkpoints.quickstarts(from_hub) == ["results/quickstart/pythia-70m-deduped/step143000.txt"]
+    published = run_of("config/runs/published.yaml")
+    assert checkpoints.sample_checkpoint(published) is None
+    assert checkpoints.quickstarts(published) == checkpoints.audited(published) == []
+
+
+def test_models_with_other_files_are_fetched_by_a_rule_of_their_own(from_hub):
+    one = checkpoints.file_lists(from_hub)
+    assert [(each.name, each.files) for each in one] == [("fetch_checkpoint", CHECKPOINT_FILES)]
+    names = ["pythia-12b", "pythia-12b-deduped", "pythia-6.9b"]
+    large = checkpoints.file_lists(run_of("config/runs/suite.yaml", models=names))
+    assert [(each.name, each.models) for each in large] == [
+        ("fetch_checkpoint", ("pythia-12b", "pythia-12b-deduped")),
+        ("fetch_checkpoint_in_2_parts", ("pythia-6.9b",)),
+    ]
+    assert checkpoints.file_lists(run_of("config/runs/published.yaml")) == []
+
+
+def test_a_job_reads_the_files_of_its_model_that_its_program_opens(from_hub):
+    pattern = "folder/{model}/step{step}/{file}"
+    names = ["config.json", "model.safetensors", "tokenizer.json"]
+    assert checkpoints.each_file(from_hub, pattern) == [f"folder/{{model}}/step{{step}}/{name}" for name in names]
+    assert len(checkpoints.each_file(from_hub, pattern, transformers=True)) == len(CHECKPOINT_FILES)
+    both = run_of("config/runs/suite.yaml", models=["pythia-70m", "pythia-6.9b"])
+    of_job = checkpoints.each_file(both, pattern)
+    assert of_job(Wildcards(model="pythia-70m", step="8")) == [f"folder/pythia-70m/step8/{name}" for name in names]
+    shards = [f"folder/pythia-6.9b/step8/model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    assert set(shards) < set(of_job(Wildcards(model="pythia-6.9b", step="8")))
+    assert checkpoints.each_file(run_of("config/runs/published.yaml"), pattern) == []
+
+
+def test_with_a_disk_budget_only_kept_checkpoints_are_there_in_the_end():
+    settings = {"models": ["pocket-90k"], "steps": [0, 1, 2, 600]}
+    whole = run_of(None, **settings)
+    everything = checkpoints.fetched(whole, plan_sweep(whole))
+    assert len(everything) == 4 * (len(CHECKPOINT_FILES) + 2)
+    assert "results/checkpoints/pocket-90k/step2/model.safetensors" in everything
+    assert checkpoints.room_for(plan_sweep(whole)) == checkpoints.released(plan_sweep(whole)) == []
+
+    sweep = Sweep({("m", 1): (), ("m", 2): (("m", 1),), ("m", 3): ()}, frozenset({("m", 3)}))
+    assert checkpoints.released(sweep) == [layout.released_marker("m", 1), layout.released_marker("m", 2)]
+    room = checkpoints.room_for(sweep)
+    assert room(Wildcards(model="m", step="2")) == [layout.released_marker("m", 1)]
+    assert room(Wildcards(model="m", step="1")) == room(Wildcards(model="other", step="1")) == []
+    cut = run_of(None, **settings, checkpoints={"disk_budget_gb": 0.01})
+    kept = checkpoints.fetched(cut, plan_sweep(cut))
+    assert [path for path in kept if path.endswith("fetched.json")] == [
+        "results/checkpoints/pocket-90k/step600/fetched.json"
+    ]
+    assert sum("/released/" in path for path in kept) == 3

@@ -1,0 +1,177 @@
+"""What rules/checkpoints.smk looks up: where checkpoints come from, which files they have, which wait for which.
+
+Functions of a run; a function that answers for one job is made from the run once and takes that job's wildcards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from workflow_scripts.checkpoints.defect_table import known_defects
+from workflow_scripts.checkpoints.ledger_file import pinned_commits
+from workflow_scripts.errors import ConfigError
+from workflow_scripts.suite import layout
+from workflow_scripts.suite.models import CHECKPOINT_FILES
+from workflow_scripts.suite.run import Run
+from workflow_scripts.workflow.sweep import Sweep
+
+# Settings of a tokenizer that only transformers reads.
+OF_TRANSFORMERS = ("special_tokens_map.json", "tokenizer_config.json")
+Paths = list[str] | Callable[[Any], list[str]]
+
+
+def leave_out_defects(run: Run) -> Run:
+    """``run`` without the checkpoints that its table of defects lists, and a line for each that is left out.
+
+    Raises ConfigError when no step of a model is left, MissingInputError or DataError for the table itself.
+    """
+    table = run.section("checkpoints").get("defects")
+    defects = known_defects(table) if table else {}
+    listed = {
+        (name, step): kinds
+        for name, wanted in run.steps.items()
+        for step in wanted
+        if (kinds := defects.get((name, f"step{step}")))
+    }
+    good = {name: tuple(step for step in wanted if (name, step) not in listed) for name, wanted in run.steps.items()}
+    empty = [name for name, wanted in good.items() if not wanted]
+    if empty:
+        raise ConfigError(f"{empty[0]}: every step of the run is listed as defective in {table}; choose other steps")
+    lines = (
+        f"{name} step{step}: left out, {table} lists it: {', '.join(kinds)}" for (name, step), kinds in listed.items()
+    )
+    return replace(run, steps=good, left_out=tuple(lines))
+
+
+def source_of(run: Run) -> str:
+    """Where checkpoints are fetched from: models trained here come from the local mirror."""
+    return "mirror" if run.retrains else str(run.section("checkpoints")["source"])
+
+
+def location_of(run: Run) -> str:
+    """Folder or endpoint that checkpoints are fetched from; empty for the public Hub."""
+    return layout.MIRROR if run.retrains else str(run.section("checkpoints").get("location") or "")
+
+
+def ledger_of(run: Run) -> list[str]:
+    """The ledger that fetches from a Hub are held to; a mirror carries its own list."""
+    return [layout.LEDGER] if source_of(run) == "hub" else []
+
+
+def ledger_arguments(run: Run) -> list[str]:
+    """The ledger as an argument."""
+    return [text for path in ledger_of(run) for text in ("--ledger", path)]
+
+
+def commit_of(run: Run) -> Callable[[Any], str]:
+    """Commit of a job's checkpoint in the ledger, so that a new commit fetches it anew; empty when it is not pinned."""
+    pins = pinned_commits(layout.LEDGER) if ledger_of(run) else {}
+    return lambda wildcards: pins.get((wildcards.model, wildcards.step), "")
+
+
+def published_files(run: Run) -> list[str]:
+    """Pattern of what a checkpoint is copied from, when it is this workflow that publishes it."""
+    return [f"{layout.MIRROR}/models/{run.suite.organisation}/{{model}}/published.json"] if run.retrains else []
+
+
+def published_models(run: Run) -> list[str]:
+    """All published models, when it is this workflow that publishes them."""
+    return [pattern.format(model=model.name) for pattern in published_files(run) for model in run.models]
+
+
+@dataclass(frozen=True)
+class FileList:
+    """Models whose checkpoints have the same ``files``, and the ``name`` of the rule that fetches them."""
+
+    name: str
+    files: tuple[str, ...]
+    models: tuple[str, ...]
+
+
+def file_lists(run: Run) -> list[FileList]:
+    """The few distinct lists of files among the models of ``run``: outputs must be the same for all jobs of a rule.
+
+    The most common one belongs to the rule called fetch_checkpoint.
+    """
+    models: dict[tuple[str, ...], list[str]] = {}
+    for model in run.models:
+        models.setdefault(model.files, []).append(model.name)
+    common = max(models, key=lambda files: (files == CHECKPOINT_FILES, len(models[files])), default=())
+    names: dict[str, int] = {}
+    lists = []
+    for files, members in models.items():
+        parts = sum(name.endswith((".safetensors", ".bin")) for name in files)
+        name = "fetch_checkpoint" if files == common else f"fetch_checkpoint_in_{parts}_parts"
+        names[name] = names.get(name, 0) + 1
+        lists.append(FileList(name if names[name] == 1 else f"{name}_{names[name]}", files, tuple(members)))
+    return lists
+
+
+def each_file(run: Run, pattern: str, *, transformers: bool = False) -> Paths:
+    """``pattern`` for each ``{file}`` that a program reads of the checkpoint of a job's model.
+
+    Programs that load a checkpoint with transformers read two files more than those that use our engine. A list of
+    patterns where all models of the run have the same files, which Snakemake resolves faster than a function.
+    """
+    skipped = () if transformers else OF_TRANSFORMERS
+    lists = {
+        model.name: [pattern.replace("{file}", name) for name in model.files if name not in skipped]
+        for model in run.models
+    }
+    distinct = list({tuple(paths): paths for paths in lists.values()}.values())
+    if len(distinct) < 2:
+        return distinct[0] if distinct else []
+    return lambda wildcards: [path.format(**dict(wildcards.items())) for path in lists[wildcards.model]]
+
+
+def room_for(sweep: Sweep) -> Paths:
+    """Markers of the checkpoints that must be gone before a job may fetch its own; nothing without a disk budget."""
+    if not sweep.waits:
+        return []
+    waits: Mapping[Any, Sequence[Any]] = sweep.waits
+    return lambda wildcards: [
+        layout.released_marker(*key) for key in waits.get((wildcards.model, int(wildcards.step)), ())
+    ]
+
+
+def released(sweep: Sweep) -> list[str]:
+    """Markers of all checkpoints that the run deletes once they are scored; none without a disk budget."""
+    return [layout.released_marker(*key) for key in sweep.waits if key not in sweep.kept]
+
+
+def fetched(run: Run, sweep: Sweep) -> list[str]:
+    """All files of the checkpoints of the run that stay on the disk, and markers of those that are gone by then."""
+    stay = [
+        (model, step)
+        for model, step in layout.checkpoints_of(run)
+        if not sweep.waits or (model.name, step) in sweep.kept
+    ]
+    files = [
+        path
+        for model, step in stay
+        for path in layout.checkpoint_files(layout.checkpoint_folder(model.name, step), model.files)
+    ]
+    return [*files, *released(sweep)]
+
+
+def sample_checkpoint(run: Run) -> tuple[str, int] | None:
+    """Model and step that stock lm-eval evaluates too: the last step of the first model."""
+    if not run.models:
+        return None
+    name = run.models[0].name
+    return name, run.steps[name][-1]
+
+
+def audited(run: Run) -> list[str]:
+    """The table of defects, and the ledger of a mirror; nothing for a run without models."""
+    folder = layout.audit_folder(run.suite.name)
+    names = ["defects.tsv"] if ledger_of(run) else ["defects.tsv", "ledger.tsv"]
+    return [f"{folder}/{name}" for name in names] if run.models else []
+
+
+def quickstarts(run: Run) -> list[str]:
+    """Text that the sample checkpoint generates."""
+    sample = sample_checkpoint(run)
+    return [f"{layout.RESULTS}/quickstart/{sample[0]}/step{sample[1]}.txt"] if sample else []

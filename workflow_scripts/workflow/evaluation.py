@@ -1,0 +1,157 @@
+"""What rules/evaluation.smk looks up: tasks, their data, and which of them a results file holds.
+
+Functions of a run; a function that answers for one job is made from the run once and takes that job's wildcards.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from workflow_scripts.suite import layout
+from workflow_scripts.suite.models import Task
+from workflow_scripts.suite.run import CURRENT, STOCK, Run
+from workflow_scripts.workflow.sweep import bisection_order
+
+# The probe before a long sweep: enough items to tell a late checkpoint from an early one, seconds of computing.
+PROBE_TASK, PROBE_ITEMS = "lambada_openai", 200
+FEWSHOT_SEED = 1234
+
+
+def task_names(run: Run) -> list[str]:
+    """Names of the run's tasks."""
+    return [task.name for task in run.tasks]
+
+
+def task_files(tasks: Iterable[Task]) -> list[str]:
+    """Evaluation data of ``tasks`` that is made here; data from elsewhere is read where it is."""
+    return [f"{layout.TASK_DATA}/{task.repository}/default/{split}.parquet" for task in tasks for split in task.splits]
+
+
+def score_names(run: Run) -> list[str]:
+    """File names, without .json, of the results of one checkpoint: every number of shots under every protocol."""
+    return [f"{shots}-shot{layout.kind_suffix(kind)}" for kind, shots in run.score_kinds]
+
+
+def protocol_of(wildcards: Any) -> str:
+    """Protocol that the wildcard ``kind`` of a file name stands for."""
+    return str(wildcards.kind).lstrip(".") or CURRENT
+
+
+def seed_arguments(run: Run) -> Callable[[Any], list[str]]:
+    """Seed of the few-shot draws; nothing where nothing is drawn, so that another seed changes no zero-shot job."""
+    seed = str(run.section("evaluation").get("fewshot_seed", FEWSHOT_SEED))
+    return lambda wildcards: ["--fewshot-seed", seed] if int(wildcards.shots) else []
+
+
+def renewal_arguments(run: Run) -> list[str]:
+    """Number that makes results anew, where the run has raised it."""
+    renewal = int(run.section("evaluation").get("renewal") or 1)
+    return ["--renewal", str(renewal)] if renewal > 1 else []
+
+
+def limit_arguments(run: Run) -> list[str]:
+    """Cut of the number of documents per task, where the run asks for one."""
+    limit = run.section("evaluation").get("limit")
+    return ["--limit", str(limit)] if limit else []
+
+
+def definition_arguments(run: Run) -> list[str]:
+    """Folders of the run's own task definitions."""
+    folders = run.section("evaluation").get("include_path") or []
+    return ["--include-path", *folders] if folders else []
+
+
+def longest_sequence(run: Run) -> int:
+    """Largest context of the run's models, in tokens."""
+    return max((model.sequence_length for model in run.models), default=2048)
+
+
+def stock_tasks(run: Run) -> Callable[[Any], list[str]]:
+    """Tasks that stock lm-eval runs with the number of shots of a job."""
+    return lambda wildcards: [name for name, shots in run.stock_tasks.items() if int(wildcards.shots) in shots]
+
+
+def tasks_of_scores(run: Run) -> Callable[[Any], str]:
+    """Tasks that the results of a job's checkpoint hold when the job is done: the run's, and those they hold now.
+
+    A parameter whose change makes the job necessary. A task that the run no longer asks for changes nothing; one that
+    the results lack does, even where its plan is older than they are, because another run needed it before.
+    """
+    asked = frozenset(task_names(run))
+
+    def tasks(wildcards: Any) -> str:
+        files = (
+            layout.score_file(wildcards.model, wildcards.step, shots, protocol_of(wildcards)) for shots in run.shots
+        )
+        held = [names for path in files if (names := held_tasks(layout.loglikelihoods_file(path))) is not None]
+        return " ".join(sorted(asked.union(frozenset.intersection(*held) if held else ())))
+
+    return tasks
+
+
+def held_tasks(archive: str) -> frozenset[str] | None:
+    """Tasks in an archive of loglikelihoods, from its table of contents; ``None`` where there is none to be read."""
+    if not Path(archive).is_file():
+        return None
+    import numpy as np  # a tenth of a second, which most plans of jobs need not spend
+
+    try:
+        with np.load(archive, allow_pickle=False) as file:
+            return frozenset(name.partition("/")[0] for name in file.files)
+    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def probes(run: Run) -> list[str]:
+    """Results of the probe: the last, the first and a middle checkpoint of each model; none without its task."""
+    if PROBE_TASK not in run.suite.tasks:
+        return []
+    return [
+        f"{layout.RESULTS}/probes/{model.name}/step{step}/0-shot.json"
+        for model in run.models
+        for step in bisection_order(run.steps[model.name])[:3]
+    ]
+
+
+def gate(run: Run) -> list[str]:
+    """Verdict on the probes; nothing for a suite without published results to compare with."""
+    return [f"{layout.audit_folder(run.suite.name)}/behaviour.tsv"] if probes(run) else []
+
+
+def score_tables(run: Run) -> list[str]:
+    """The table of all scores and the defects that show in them; nothing for a run without models."""
+    folder = f"{layout.run_folder(run.name)}/tables"
+    return [f"{folder}/scores.parquet", f"{folder}/score_defects.tsv"] if run.models else []
+
+
+def score_files(run: Run) -> list[str]:
+    """All results of the run, and beside each the log-likelihoods of its requests (stock lm-eval leaves none)."""
+    files = layout.score_files(run)
+    return [*files, *(layout.loglikelihoods_file(path) for path in files if not path.endswith(f".{STOCK}.json"))]
+
+
+def plan_files(run: Run) -> list[str]:
+    """Plans of all tasks of the run, under all protocols."""
+    return [
+        layout.plan_file(run.suite.name, shots, task.name, protocol)
+        for protocol in run.protocols
+        for shots in run.shots
+        for task in run.tasks
+    ]
+
+
+def evaluation_files(run: Run) -> list[str]:
+    """Every file of the evaluation stage: plans, results, tables; nothing for a run without models."""
+    if not run.models:
+        return []
+    tables = f"{layout.run_folder(run.name)}/tables"
+    joined = [f"{tables}/{name}" for name in ("scores.parquet", "scores.csv", "score_defects.tsv", "crosscheck.json")]
+    return [layout.tokenizer_file(run.suite.name), *plan_files(run), *score_files(run), *joined]
+
+
+def compared_plans(run: Run) -> list[str]:
+    """Plans of the run's scores where zero-shot stands beside other shots: their difference is paired by item."""
+    return plan_files(run) if 0 in run.shots and len(run.shots) > 1 else []

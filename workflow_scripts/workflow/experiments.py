@@ -1,0 +1,264 @@
+"""What rules/experiments.smk looks up: jobs, files and targets of the experiments of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from workflow_scripts.suite import layout
+from workflow_scripts.suite.arms import (
+    Arm,
+    Declaration,
+    function_path,
+    load_declaration,
+    saved_iterations,
+    start_iteration,
+)
+from workflow_scripts.suite.arms import chosen_arms as arms_named
+from workflow_scripts.suite.experiment_files import (
+    TABLES,
+    RowRange,
+    arm_folder,
+    experiments_of,
+    exposures_file,
+    one_per_size,
+    row_ranges,
+    term_answers_file,
+    term_count_files,
+    term_steps,
+)
+from workflow_scripts.suite.models import Model
+from workflow_scripts.suite.run import Run
+from workflow_scripts.workflow.training import PUBLISHED_FILES, SAVED_FILES
+
+# Items of bias and of the guard, by suite.
+BENCHMARKS = {
+    "pocket": ("pocket_pronouns", "pocket_last_word"),
+    "pythia": ("crows_pairs_english_gender", "winobias", "lambada_openai"),
+}
+InputFunction = Callable[[Any], list[str]]
+
+
+def tables_of(name: str) -> list[str]:
+    """Tables of an experiment, each with the same rows as CSV beside it, as patterns with ``{run}`` left open."""
+    folder = f"{layout.run_folder('{run}')}/tables"
+    return [f"{folder}/{table}.{kind}" for table in TABLES[name] for kind in ("parquet", "csv")]
+
+
+def verdicts(run: Run) -> list[str]:
+    """What ``snakemake experiments`` makes: a verdict for each, and with it the tables."""
+    return [f"{layout.run_folder(run.name)}/tables/verdict_{name}.json" for name in experiments_of(run)]
+
+
+def all_tables(run: Run) -> list[str]:
+    """Every table of the run's experiments."""
+    return [path.format(run=run.name) for name in experiments_of(run) for path in tables_of(name)]
+
+
+# Memorization
+
+
+def row_jobs(run: Run) -> list[RowRange]:
+    """All memorization jobs of the run; none when it does not ask for them."""
+    if "memorization" not in experiments_of(run):
+        return []
+    settings = run.section("memorization")
+    return [job for model in one_per_size(run.models) for job in row_ranges(model, settings)]
+
+
+def exposures(run: Run) -> list[str]:
+    """Which rows repeat a document, for each data set of the run."""
+    return [exposures_file(run.suite.name, key) for key in run.datasets]
+
+
+def certificates(run: Run) -> list[str]:
+    """Certificates that generation agrees with the scores of the last measured step of each model."""
+    jobs = row_jobs(run)
+    last: dict[str, int] = {}
+    for job in jobs:
+        last[job.model] = max(job.step, last.get(job.model, 0))
+    return [job.certificate for job in jobs if job.step == last[job.model]]
+
+
+def model_on(run: Run) -> Callable[[str], Callable[[Any], str]]:
+    """A function that fills ``{model}`` of a pattern with a model that is trained on the job's data set.
+
+    All of a run share their order of training.
+    """
+    first = {key: next(model.name for model in run.models if model.dataset == key) for key in run.datasets}
+    return lambda pattern: lambda wildcards: pattern.format(model=first[wildcards.dataset])
+
+
+# Interventions
+
+
+@dataclass(frozen=True)
+class ArmJobs:
+    """Arms and models of one rule: their jobs start at iteration ``start`` and save the same ``iterations``.
+
+    ``revisions`` are the names under which these are published.
+    """
+
+    ending: str
+    models: tuple[str, ...]
+    arms: tuple[str, ...]
+    start: int
+    iterations: tuple[int, ...]
+    revisions: tuple[str, ...]
+
+
+def declaration_of(run: Run) -> Declaration:
+    """The run's declaration of interventions; its arms exist whether the run chooses them or not."""
+    return load_declaration(str(run.section("interventions").get("declaration", "pronouns")))
+
+
+def chosen_arms(run: Run) -> tuple[Arm, ...]:
+    """Arms of the run's interventions."""
+    settings = run.section("interventions")
+    return arms_named(load_declaration(settings["declaration"]), settings["arms"]) if settings else ()
+
+
+def intervened(run: Run) -> list[Model]:
+    """Models of the run whose late training is repeated."""
+    wanted = run.section("interventions").get("models", [])
+    return [model for model in run.models if model.name in wanted]
+
+
+def arm_items(run: Run) -> list[str]:
+    """Items of every arm of every model of the run."""
+    return [
+        f"{arm_folder(model.name, arm.name)}/items.parquet" for model in intervened(run) for arm in chosen_arms(run)
+    ]
+
+
+def arm_receipts(run: Run) -> list[str]:
+    """Receipts of all trainings that the arms are compared by, the baselines' among them."""
+    trained = [f"{layout.training_folder(model.name)}/run.json" for model in intervened(run)]
+    return [*trained, *(path.replace("/items.parquet", "/training/run.json") for path in arm_items(run))]
+
+
+def arm_patches(run: Run) -> list[str]:
+    """Patches of all arms."""
+    return [path.replace("/items.parquet", "/patch.safetensors") for path in arm_items(run)]
+
+
+def arm_jobs(run: Run) -> list[ArmJobs]:
+    """Jobs that train and publish arms, by what they save: a rule's outputs are the same for all of its jobs."""
+    groups: dict[tuple[int, tuple[int, ...], tuple[str, ...]], dict[str, list[str]]] = {}
+    for model in intervened(run) if run.retrains else []:
+        for arm in declaration_of(run).arms.values():
+            saved = saved_iterations(model, arm)
+            names = tuple(model.step(it * model.hub_steps_per_iteration).revision for it in saved)
+            last = ("main",) if saved[-1] == model.train_iterations else ()
+            groups.setdefault((start_iteration(model, arm), saved, (*names, *last)), {}).setdefault(
+                model.name, []
+            ).append(arm.name)
+    rules = [(key, (model,), tuple(arms)) for key, models in groups.items() for model, arms in models.items()]
+    return [
+        ArmJobs("" if number == 0 else f"_{number + 1}", models, arms, *key)
+        for number, (key, models, arms) in enumerate(rules)
+    ]
+
+
+def arm_function(run: Run) -> InputFunction:
+    """Input function: the file of the user's function that rewrites an arm's data, where it has one."""
+    functions = {arm.name: arm.function for arm in declaration_of(run).arms.values()}
+
+    def look_up(wildcards: Any) -> list[str]:
+        function = functions[wildcards.arm]
+        return [] if function is None else [f"config/interventions/{function_path(function).name}"]
+
+    return look_up
+
+
+def arm_change(run: Run) -> InputFunction:
+    """Parameter function: what is changed in an arm, as arguments of the program that makes its patch."""
+    arms = declaration_of(run).arms
+
+    def look_up(wildcards: Any) -> list[str]:
+        arm = arms[wildcards.arm]
+        return ["--direction", arm.direction] if arm.function is None else ["--function", arm.function]
+
+    return look_up
+
+
+def arm_start(run: Run) -> Callable[[Any], int]:
+    """Parameter function: the iteration from which an arm continues."""
+    models, arms = {model.name: model for model in run.models}, declaration_of(run).arms
+    return lambda wildcards: start_iteration(models[wildcards.model], arms[wildcards.arm])
+
+
+def benchmarks(run: Run) -> list[str]:
+    """Items that show bias and items that guard the rest, for the run's suite."""
+    return list(BENCHMARKS.get(run.suite.name, BENCHMARKS["pythia"]))
+
+
+# Term frequency
+
+
+def terms_of(run: Run) -> str:
+    """Name of the run's list of terms."""
+    return str(run.section("term_frequency").get("terms", "pocket"))
+
+
+def count_steps(run: Run) -> Callable[[Any], list[int]]:
+    """Parameter function: iterations at which counts are kept, those of all models on the job's data set."""
+    settings = run.section("term_frequency")
+
+    def look_up(wildcards: Any) -> list[int]:
+        models = [model for model in one_per_size(run.models) if model.dataset == wildcards.dataset]
+        return sorted({model.step(hub).iteration for model in models for hub in term_steps(model, settings)})
+
+    return look_up
+
+
+def asked(run: Run) -> Callable[[str], InputFunction]:
+    """A function that turns a pattern into an input function: each checkpoint (and file) that is asked about terms."""
+    models, settings = {model.name: model for model in run.models}, run.section("term_frequency")
+
+    def of_asked(pattern: str) -> InputFunction:
+        def look_up(wildcards: Any) -> list[str]:
+            model = models[wildcards.model]
+            found = [
+                pattern.format(model=model.name, step=step, file=file)
+                for step in term_steps(model, settings)
+                for file in model.files
+            ]
+            return list(dict.fromkeys(found))
+
+        return look_up
+
+    return of_asked
+
+
+def term_tables(run: Run) -> list[str]:
+    """Counts of each data set and answers of each model of the run."""
+    if "term_frequency" not in experiments_of(run):
+        return []
+    models, settings = one_per_size(run.models), run.section("term_frequency")
+    counts = [path for key in run.datasets for path in term_count_files(models, key, settings)]
+    return [*counts, *(term_answers_file(model.name) for model in models)]
+
+
+def experiment_files(run: Run) -> list[str]:
+    """Every file of the run's experiments: what their jobs make, tables and verdicts."""
+    jobs = [*(job.path for job in row_jobs(run)), *(exposures(run) if row_jobs(run) else [])]
+    tables = term_tables(run)
+    jobs += [*tables, *(path.replace(".parquet", ".csv") for path in tables)]
+    if "interventions" in experiments_of(run):
+        jobs += [
+            path for model in intervened(run) for arm in chosen_arms(run) for path in files_of_arm(run, model, arm)
+        ]
+    return [*jobs, *all_tables(run), *verdicts(run)]
+
+
+def files_of_arm(run: Run, model: Model, arm: Arm) -> list[str]:
+    """Every file of one arm: patch, training, published checkpoints, items."""
+    mine = next(jobs for jobs in arm_jobs(run) if model.name in jobs.models and arm.name in jobs.arms)
+    folder = arm_folder(model.name, arm.name)
+    names = ["patch.safetensors", "patch.safetensors.samples.jsonl", "items.parquet", "items.csv"]
+    names += [f"training/{name}" for name in ("metrics.csv", "run.json")]
+    names += [f"training/step{step}/{file}" for step in mine.iterations for file in SAVED_FILES]
+    names += [f"published/{revision}/{file}" for revision in mine.revisions for file in PUBLISHED_FILES]
+    return [f"{folder}/{name}" for name in (*names, "published/published.json")]

@@ -1,0 +1,38 @@
+"""What rules/published.smk looks up: where the published results come from, and whether a run is compared with them."""
+
+from __future__ import annotations
+
+from workflow_scripts.suite import layout
+from workflow_scripts.suite.figure_names import is_compared
+from workflow_scripts.suite.run import Run
+
+PUBLISHED_TABLE = "config/suites/published/pythia-evals.parquet"
+
+
+def published_source(run: Run) -> str:
+    """Folder of the original result files, the receipt of their download, or the table of this project."""
+    chosen = run.section("published")
+    return str(chosen.get("source") or (layout.UPSTREAM_RECEIPT if chosen.get("repository") else PUBLISHED_TABLE))
+
+
+def source_arguments(run: Run) -> list[str]:
+    """Arguments that say where the results are; of a download also what they are held to."""
+    if published_source(run) != layout.UPSTREAM_RECEIPT:
+        return ["--source", published_source(run)]
+    chosen = run.section("published")
+    name = f"{chosen['repository']} {chosen.get('commit') or 'main'}"
+    return ["--source", layout.UPSTREAM, "--source-name", name, "--expected", PUBLISHED_TABLE]
+
+
+def upstream_arguments(run: Run) -> list[str]:
+    """Arguments of the download of the original results."""
+    chosen = run.section("published")
+    commit = ["--commit", str(chosen["commit"])] if chosen.get("commit") else []
+    return ["--location", str(chosen.get("repository")), *commit]
+
+
+def comparison_table(run: Run) -> list[str]:
+    """Ours against the published results: only where the run scores published models on published tasks."""
+    models = [(model.version, model.arm) for model in run.models]
+    compared = is_compared(run.suite.name, models, [task.name for task in run.tasks])
+    return [f"{layout.run_folder(run.name)}/tables/comparison.parquet"] if compared else []
