@@ -30,6 +30,8 @@ STAGES = (
     "published",
     "experiments",
     "report",
+    "provenance",
+    "workflow",
 )
 PROGRAM = re.compile(r"^    raise SystemExit\(cli\.run\(main\)\)$", re.MULTILINE)
 # A rule, also one under a condition or in a loop: what follows is indented further. In a loop it is called as its log.
@@ -70,9 +72,9 @@ class ParserFoundError(Exception):
 def programs() -> Iterator[str]:
     """Module names of all programs, stage by stage."""
     for stage in STAGES:
-        for path in sorted((PACKAGE / stage).glob("*.py")):
+        for path in sorted((PACKAGE / stage).rglob("*.py")):
             if PROGRAM.search(path.read_text(encoding="utf-8")):
-                yield f"workflow_scripts.{stage}.{path.stem}"
+                yield ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
 def parser_of(module: str) -> argparse.ArgumentParser:
@@ -94,7 +96,7 @@ def commands_page() -> str:
     """The page of all programs."""
     parts, stage = [COMMANDS_HEAD], ""
     for module in programs():
-        _, part, name = module.split(".")
+        _, part, name = module.split(".", 2)
         if part != stage:
             parts.append(f"\n## {part}\n")
             stage = part

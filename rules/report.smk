@@ -1,6 +1,12 @@
 # Figures and the report: everything on one page, readable without a network.
+from workflow_scripts.workflow.report import settings_words
+
+
 rule run_settings:
     """What the run asks for, with every name and step resolved."""
+    input:
+        suite=ancient(f"config/suites/{SUITE.name}.yaml"),
+        defects=RUN.section("checkpoints").get("defects") or [],
     output:
         settings="results/runs/{run}/run.json",
     log:
@@ -10,9 +16,9 @@ rule run_settings:
     conda:
         "../envs/conda.yaml"
     params:
-        run=GRAPH.run_json(),
+        **settings_words(RUN),
     shell:
-        "python -m workflow_scripts.workflow.tools.write_run --run {params.run:q} --output {output.settings:q}"
+        "python -m workflow_scripts.workflow.tools.write_run --settings {params:q} --output {output.settings:q}"
         " > {log:q} 2>&1"
 
 

@@ -36,8 +36,8 @@ def test_the_page_of_targets_is_current(root, generator):
 
 def test_every_program_of_the_package_is_on_the_page(root, generator):
     mains = {
-        f"workflow_scripts.{path.parent.name}.{path.stem}"
-        for path in (root / "workflow_scripts").glob("*/*.py")
+        ".".join(path.relative_to(root).with_suffix("").parts)
+        for path in (root / "workflow_scripts").glob("*/**/*.py")
         if "raise SystemExit(cli.run(main))" in path.read_text(encoding="utf-8")
     }
     assert set(generator.programs()) == mains

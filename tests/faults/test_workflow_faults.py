@@ -171,7 +171,7 @@ def command_text(path: Path) -> str:
     return "".join(commands)
 
 
-@pytest.mark.parametrize("command", ["check", "plan"])
+@pytest.mark.parametrize("command", ["tools.check", "plan"])
 def test_fault_50_yaml_bomb(tmp_path: Path, command: str) -> None:
     """Nine aliases of nine aliases, nine deep: refused in under ten CPU-seconds and 1.5 GB, before anything is built.
     Make's targets read a configuration this way first; Snakemake alone, given the bomb, does not (docs/security.md)."""
@@ -180,7 +180,7 @@ def test_fault_50_yaml_bomb(tmp_path: Path, command: str) -> None:
     bomb = tmp_path / "bomb.yaml"
     bomb.write_text("\n".join(lines))
     limits = [(resource.RLIMIT_AS, 3 << 29), (resource.RLIMIT_CPU, 20)]
-    done = run(ROOT, f"workflow_scripts.suite.{command}", "--config", str(bomb), limits=limits)
+    done = run(ROOT, f"workflow_scripts.workflow.{command}", "--config", str(bomb), limits=limits)
     assert done.returncode == 2, done.stderr
     assert "once its aliases (*name) are written out" in done.stderr
     assert len(done.stderr.splitlines()) == 1

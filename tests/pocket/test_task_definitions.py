@@ -11,7 +11,7 @@ import pytest
 
 from tests.pocket.conftest import TASKS
 
-FOLDER = "workflow_scripts/evaluation/tasks/pocket"
+FOLDER = "workflow_scripts/evaluation/planning/tasks/pocket"
 
 
 class CountingModel:

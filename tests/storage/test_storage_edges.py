@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import errno
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -44,7 +43,6 @@ from workflow_scripts.storage.sources.catalog import Access, open_source
 from workflow_scripts.storage.sources.lfs_client import open_store
 from workflow_scripts.storage.sources.listing import known_files, read_small
 from workflow_scripts.storage.sources.source import ByteStream, MirrorSource, Repository
-from workflow_scripts.workflow.tools import write_run
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4, example "abc"
 
@@ -52,18 +50,6 @@ ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS
 def test_hashes_are_those_of_the_standard(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_file(tmp_path / "a") == sha256_text("abc") == ABC
-
-
-# The run that is written for programs
-
-
-def test_a_run_is_written_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    output = tmp_path / "run.json"
-    assert cli.run(write_run.main, ["--run", '{"b": 1, "a": [2]}', "--output", str(output)]) == 0
-    assert json.loads(output.read_text()) == {"a": [2], "b": 1}
-    assert cli.run(write_run.main, ["--run", "{", "--output", str(output)]) == 2
-    assert "--run: not JSON" in capsys.readouterr().err
-    assert json.loads(output.read_text()) == {"a": [2], "b": 1}
 
 
 # Answers of servers

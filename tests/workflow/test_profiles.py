@@ -25,9 +25,13 @@ def read(root, name):
     return yaml.safe_load((root / "profiles" / name / "profile.v9+.yaml").read_text())
 
 
-def test_there_is_no_default_profile(root):
+def test_the_default_profile_holds_only_what_all_profiles_share(root):
+    """It is read beside ``--profile slurm`` and would silently override that key by key."""
     names = {path.name for path in (root / "profiles").iterdir()}
-    assert names == set(PROFILES), "profiles/default would silently override the others key by key"
+    assert names == {*PROFILES, "default"}
+    shared = read(root, "default")
+    assert set(shared) == {"rerun-triggers"}
+    assert all(read(root, name)["rerun-triggers"] == shared["rerun-triggers"] for name in PROFILES)
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -5,30 +5,13 @@ Then each edit is made, planned and taken back.
 """
 
 import contextlib
-import io
 import os
-import shutil
-import time
-import warnings
-import zipfile
-from collections import Counter
-from pathlib import Path
 
 import pytest
-from snakemake.api import SnakemakeApi
-from snakemake.settings.types import (
-    ConfigSettings,
-    DAGSettings,
-    OutputSettings,
-    Quietness,
-    RerunTrigger,
-    ResourceSettings,
-)
 
+from tests.workflow.finished_run import FinishedRun, archive_of, in_folder
 from workflow_scripts.suite.models import CHECKPOINT_FILES
 
-# Those of profiles/default: a changed set of inputs alone is no reason.
-TRIGGERS = frozenset({RerunTrigger.MTIME, RerunTrigger.PARAMS, RerunTrigger.CODE, RerunTrigger.SOFTWARE_ENV})
 RUN = {
     "run": "small",
     "models": ["pocket-90k"],
@@ -44,62 +27,11 @@ SCORE_ALL = {"plan_evaluation": 1, "score_checkpoint": 2, **COLLECT}
 TRAIN = {"train_model": 1, "publish_model": 1, "fetch_checkpoint": 2, "score_checkpoint": 2}
 
 
-class FinishedRun:
-    """A folder in which everything of ``RUN`` is made, for edits and plans."""
-
-    def __init__(self, folder, root):
-        self.folder = folder
-        for name in ("config", "rules", "workflow_scripts", "envs"):
-            shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(root / "Snakefile", folder / "Snakefile")
-        jobs = self.jobs(forceall=True)
-        for path in {str(path) for job in jobs for path in job.output}:
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(path)
-        self.jobs(executor="touch", forceall=True)
-
-    def jobs(self, executor="dryrun", forceall=False, cores=2, resources=None, targets=(), **config):
-        """Jobs that Snakemake would run."""
-        with warnings.catch_warnings(), SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-            warnings.simplefilter("ignore")
-            workflow = api.workflow(
-                resource_settings=ResourceSettings(cores=cores, overwrite_resources=resources or {}),
-                config_settings=ConfigSettings(config={**RUN, **config}),
-                snakefile=self.folder / "Snakefile",
-                workdir=self.folder,
-            )
-            dag = workflow.dag(DAGSettings(forceall=forceall, rerun_triggers=TRIGGERS, targets=set(targets)))
-            dag.execute_workflow(executor=executor)
-            graph = workflow._workflow.dag  # a private attribute, as in conftest.py; Snakemake is pinned
-            return [job for job in graph.jobs if graph.needrun(job)]
-
-    def rebuilt(self, **arguments):
-        """Jobs per rule that an edit makes necessary."""
-        return dict(Counter(job.rule.name for job in self.jobs(**arguments)))
-
-    def rebuilt_after(self, name, old, new):
-        """The same after a replacement in a file, which is taken back."""
-        path = self.folder / name
-        text = path.read_text()
-        facts = path.stat()
-        assert old in text
-        path.write_text(text.replace(old, new, 1))
-        os.utime(path, (time.time() + 60, time.time() + 60))
-        try:
-            return self.rebuilt()
-        finally:
-            path.write_text(text)
-            os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-
-
 @pytest.fixture(scope="module")
 def finished(root, tmp_path_factory):
-    before, path = Path.cwd(), os.environ["PATH"]
     folder = tmp_path_factory.mktemp("finished")
-    os.chdir(folder)
-    yield FinishedRun(folder, root)
-    os.chdir(before)
-    os.environ["PATH"] = path
+    for _ in in_folder(folder):
+        yield FinishedRun(folder, root, **RUN)
 
 
 def test_nothing_is_left_to_do(finished):
@@ -197,15 +129,6 @@ def written(folder, files):
         for path, (content, facts) in before.items():
             path.write_bytes(content)
             os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-
-
-def archive_of(*tasks):
-    """An archive of loglikelihoods as far as the plan of jobs looks into it: its table of contents."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        for task in tasks:
-            file.writestr(f"{task}/plan_identity.npy", b"")
-    return buffer.getvalue()
 
 
 def test_a_task_that_results_lack_is_scored_though_its_plan_is_old(finished):

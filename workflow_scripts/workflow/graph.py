@@ -8,7 +8,6 @@ pattern, because Snakemake inspects a function anew for each of thousands of job
 from __future__ import annotations
 
 import gc
-import json
 import os
 import re
 import sys
@@ -271,7 +270,3 @@ class Graph:
     def notebook(self) -> list[str]:
         """The sample notebook with its outputs; nothing for a run without models."""
         return [f"{layout.run_folder(self.run.name)}/explore.ipynb"] if self.models else []
-
-    def run_json(self) -> str:
-        """The run with every name resolved, as JSON text."""
-        return json.dumps(self.run.as_json(), sort_keys=True)

@@ -25,8 +25,9 @@ def search_folder() -> Path:
 
 
 def profiles_of(root: Path) -> list[Path]:
-    """Profile folders of a checkout, by name."""
-    return sorted(path.parent for path in (root / "profiles").glob("*/profile.v9+.yaml"))
+    """Profile folders of a checkout, by name; ``default`` is found by Snakemake without a link."""
+    found = (path.parent for path in (root / "profiles").glob("*/profile.v9+.yaml"))
+    return sorted(folder for folder in found if folder.name != "default")
 
 
 def link(profile: Path, folder: Path) -> str:
