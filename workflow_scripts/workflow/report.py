@@ -7,7 +7,6 @@ import json
 
 from workflow_scripts.suite.run import Run
 
-
 # Parameter beside the sections: a digest of what the suite's file says about the run's models and tasks.
 FACTS = "suite_facts"
 
