@@ -110,15 +110,6 @@ def content_of(path, job):
     return archive_of(*(Path(name).stem for name in map(str, job.input) if name.endswith(".plan")))
 
 
-def archive_of(*tasks):
-    """An archive of loglikelihoods as far as the plan of jobs looks into it: its table of contents."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        for task in tasks:
-            file.writestr(f"{task}/plan_identity.npy", b"")
-    return buffer.getvalue()
-
-
 def in_folder(folder: Path):
     """Work in ``folder`` for the length of a fixture; Snakemake and the rules change PATH and the working directory."""
     before, path = Path.cwd(), os.environ["PATH"]
