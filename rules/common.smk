@@ -11,7 +11,7 @@ from workflow_scripts.suite import layout
 from workflow_scripts.workflow.checkpoints import commit_of, leave_out_defects
 from workflow_scripts.workflow.sweep import plan_sweep
 from workflow_scripts.workflow.tools import one_run
-from workflow_scripts.workflow.common import (
+from workflow_scripts.workflow.planning_process import (
     alternatives,
     collect_garbage_rarely,
     use_this_interpreter,

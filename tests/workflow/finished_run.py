@@ -107,7 +107,7 @@ def content_of(path, job):
     """What a made-up output holds: its own name, or what the graph looks into when it is planned."""
     if not path.endswith(".loglikelihoods.npz"):
         return path.encode()
-    return archive_of(*(Path(name).stem for name in map(str, job.input) if name.endswith(".plan")))
+    return archive_of(*sorted({Path(name).stem for name in map(str, job.input) if name.endswith(".plan")}))
 
 
 def in_folder(folder: Path):

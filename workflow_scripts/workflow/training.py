@@ -149,7 +149,7 @@ def recipe_parameters(run: Run) -> dict[str, Callable[[Any], str]]:
 
 
 def trained_files(run: Run) -> list[str]:
-    """Every file of the training stage: recipes, checkpoints, logs, and what is published in the local mirror."""
+    """Every file of the trainings themselves: recipes, checkpoints, logs."""
     found = []
     for job in training_jobs(run):
         for name in job.models:
@@ -159,8 +159,15 @@ def trained_files(run: Run) -> list[str]:
     for model in run.models if run.retrains else ():
         logs = ["recipe.json", "metrics.csv", "run.json", *(["validation.csv"] if has_held_out_text(run) else [])]
         found += [f"{layout.RESULTS}/training/{model.name}/{name}" for name in logs]
-        mirror, files = f"{layout.MIRROR}/models/{model.repository}", PUBLISHED_FILES
-        found += [f"{mirror}/{revision}/{file}" for revision in revisions_of(model) for file in files]
+    return found
+
+
+def published_files(run: Run) -> list[str]:
+    """Every file of the trained models in the local mirror."""
+    found = []
+    for model in run.models if run.retrains else ():
+        mirror = f"{layout.MIRROR}/models/{model.repository}"
+        found += [f"{mirror}/{revision}/{file}" for revision in revisions_of(model) for file in PUBLISHED_FILES]
         found.append(f"{mirror}/published.json")
     return found
 
