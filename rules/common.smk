@@ -5,7 +5,11 @@ from pathlib import Path
 from workflow_scripts.cli import USER_ERROR
 from workflow_scripts.errors import PipelineError
 from workflow_scripts.suite import layout
-from workflow_scripts.workflow.checkpoints import commit_of, leave_out_defects
+from workflow_scripts.workflow.checkpoints import (
+    commit_of,
+    hold_to_ledger,
+    leave_out_defects,
+)
 from workflow_scripts.workflow.sweep import plan_sweep
 from workflow_scripts.workflow.tools import one_run
 from workflow_scripts.workflow.experiment_graph import ExperimentGraph
@@ -23,7 +27,7 @@ from workflow_scripts.training.recipe import recipe_of
 use_this_interpreter()
 collect_garbage_rarely()
 try:
-    RUN = leave_out_defects(load_run(config, workflow.configfiles))
+    RUN = hold_to_ledger(leave_out_defects(load_run(config, workflow.configfiles)))
     GRAPH = Graph(RUN)
     SWEEP = plan_sweep(RUN)
     PINNED_COMMIT = commit_of(RUN)
