@@ -149,7 +149,7 @@ if RUN.models:
                     "results/checkpoints/{model}/step{step}/{file}",
                     model=SAMPLE_MODEL,
                     step=SAMPLE_STEP,
-                    file=SUITE.model(SAMPLE_MODEL).files,
+                    file=RUN.models[0].files,
                 )
             ),
             hashes=f"results/checkpoints/{SAMPLE_MODEL}/step{SAMPLE_STEP}/sha256.txt",
