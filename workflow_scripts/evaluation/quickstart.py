@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, MissingInputError, ModelError, shorten
@@ -45,9 +45,10 @@ def generate(folder: Path, prompt: str, tokens: int) -> str:
     from transformers import AutoTokenizer, GPTNeoXForCausalLM
 
     try:
-        model, loading = GPTNeoXForCausalLM.from_pretrained(
+        found: object = GPTNeoXForCausalLM.from_pretrained(
             folder, output_loading_info=True, local_files_only=True, dtype=torch.float32
         )
+        model, loading = cast("tuple[GPTNeoXForCausalLM, dict[str, set[str]]]", found)  # as output_loading_info has it
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: transformers cannot load it ({str(error).splitlines()[0]})") from error
     refuse_incomplete(folder, loading)
@@ -57,7 +58,7 @@ def generate(folder: Path, prompt: str, tokens: int) -> str:
     if room < 1:
         raise ConfigError(f"--prompt has {inputs['input_ids'].shape[1]} tokens, which leaves no room for an answer")
     with torch.inference_mode():
-        answer = model.generate(
+        answer = model.generate(  # type: ignore[misc]  # its mixin declares a self that no model of transformers satisfies
             **inputs, max_new_tokens=min(tokens, room), do_sample=False, num_beams=1, pad_token_id=0
         )
     return str(tokenizer.decode(answer[0]))

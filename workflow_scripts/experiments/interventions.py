@@ -27,6 +27,7 @@ from workflow_scripts.experiments.bias.published_effect import TABLE, published_
 from workflow_scripts.experiments.memory.memorization_rows import placed
 from workflow_scripts.experiments.outputs import Outcome, analysis_parser, probability, read_frame
 from workflow_scripts.experiments.statistics.resampling import mcnemar, paired_difference
+from workflow_scripts.published.frame_rows import rows_of
 from workflow_scripts.suite.arms import IDENTITY, Arm, chosen_arms, load_declaration, start_iteration
 from workflow_scripts.suite.experiment_files import arm_folder, models_of
 from workflow_scripts.suite.models import Model
@@ -140,13 +141,13 @@ def patch_row(model: Model, arm: Arm, root: Path) -> dict[str, Any]:
 
 def sentences_of(table: pd.DataFrame, patches: pd.DataFrame, published: pd.DataFrame) -> list[str]:
     """The last step of every arm in words, then the published effects."""
-    changed = patches.set_index(["model", "arm"])["tokens_changed"]
+    changed = {(row.model, row.arm): int(row.tokens_changed) for row in rows_of(patches)}
     steps = table[table["step"] != POOLED]
     last = steps[
         steps["step"].astype(int) == steps.groupby(["model", "arm"])["step"].transform(lambda s: s.astype(int).max())
     ]
     sentences = [
-        arm_sentence(f"{model}, {arm}", int(changed[model, arm]), part)
+        arm_sentence(f"{model}, {arm}", changed[model, arm], part)
         for (model, arm), part in last.groupby(["model", "arm"], sort=False)
     ]
     return [*sentences, *(published_sentence(str(name), part) for name, part in published.groupby("version"))]
@@ -158,7 +159,7 @@ def published_sentence(version: str, rows: pd.DataFrame) -> str:
         f"{row.size} ({row.arm}) {row.effect:+.1f} points"
         + (f" ({row.lower:+.1f} to {row.upper:+.1f}), {probability(row.p)}," if row.checkpoints > 1 else "")
         + f" at {row.checkpoints} common step{'s' * (row.checkpoints > 1)}"
-        for row in rows.itertuples()
+        for row in rows_of(rows)
     ]
     return f"Published effect on CrowS-Pairs (gender), {version}, arm minus baseline: {'; '.join(words)}."
 
@@ -168,7 +169,7 @@ def arm_sentence(name: str, changed: int, rows: pd.DataFrame) -> str:
     if changed == 0 and not rows["difference"].any():
         return f"{name}: no token changed, and every item is scored as after the untouched data."
     parts = []
-    for row in rows.itertuples():
+    for row in rows_of(rows):
         is_guard = row.benchmark in GUARD_DATA
         if row.measure == "log_odds":
             nats = f"{row.difference:+.2f} nats ({row.lower:+.2f} to {row.upper:+.2f})"
