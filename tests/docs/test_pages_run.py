@@ -150,7 +150,7 @@ def test_a_how_to_page(project, page):
 @pytest.mark.slow
 def test_the_three_wishes_of_the_readme(project):
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    first = lines.index("## Three common wishes")
+    first = lines.index("## Common tasks")
     last = next(number for number in range(first + 1, len(lines)) if lines[number].startswith("## "))
     wishes = [c for c in inline_commands(ROOT, "README.md") if first < c.line <= last and "snakemake" in c.text]
     assert len(wishes) == 3
