@@ -42,7 +42,7 @@ demo: setup ## the whole story on the pocket suite: data, training, evaluation, 
 	@$(RUN) --configfile $(CONFIG) $(QUIET)
 	@.venv/bin/python -m workflow_scripts.workflow.tools.check --config $(CONFIG) --finished
 
-books: ## the same rules on public-domain books, BLiMP and LAMBADA (needs ../shared)
+books: ## the same rules on public-domain books, BLiMP and LAMBADA (needs a network)
 	@$(MAKE) --no-print-directory demo CONFIG=config/runs/books.yaml
 
 report: setup ## only what the report still lacks
