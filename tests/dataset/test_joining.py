@@ -383,13 +383,15 @@ def later(path):
     ],
     ids=["no JSON", "no receipt", "no index", "another size", "a later date", "a later shard"],
 )
-def test_a_join_that_changed_is_made_again(published, tmp_path, change):
+def test_a_join_that_changed_is_made_again(published, tmp_path, change, caplog):
+    caplog.set_level("INFO")
     out = tmp_path / "out"
     assert call(published, out) == 0
     content = (out / "pile.bin").read_bytes()
     change(published, out)
     assert call(published, out) == 0
     assert (out / "pile.bin").read_bytes() == content
+    assert "joined before" not in caplog.text
     assert (out / "pile.idx").read_bytes() == (published / "pile.idx").read_bytes()
     assert json.loads((out / "joined.json").read_text())["files"][0]["sha256"] == hashlib.sha256(content).hexdigest()
 
