@@ -95,3 +95,10 @@ def test_no_two_functions_of_the_package_are_copies(modules):
 def test_test_files_have_names_of_their_own(root):
     names = Counter(path.name for path in (root / "tests").rglob("test_*.py"))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_no_configuration_and_no_page_names_a_path_outside_the_checkout(root):
+    """What `grep -rn "\\.\\./shared" config Makefile README.md docs` would find."""
+    files = [root / "Makefile", root / "README.md", *(root / "config").rglob("*"), *(root / "docs").rglob("*")]
+    named = [path for path in files if path.is_file() and b"../shared" in path.read_bytes()]
+    assert not named

@@ -110,7 +110,7 @@ def verify(
     listed = read_lock(lock)
     good, findings = check_folder(folder, select(listed, patterns, str(lock)), jobs)
     if not patterns:
-        findings += extra_files(folder, listed, [lock, *ours])
+        findings += extra_files(folder, listed, [lock, record_path(lock), *ours])
     for finding in sorted(findings, key=lambda finding: (STATES.index(finding.state), finding.path)):
         log.error("%-8s %s: %s", finding.state, finding.path, finding.detail)
     if findings:
