@@ -11,7 +11,6 @@ An identity arm whose last weights differ from the baseline's by a bit is an err
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,14 @@ import pandas as pd
 
 from workflow_scripts import cli
 from workflow_scripts.dataset.order.patched_rows import read_patch
-from workflow_scripts.errors import ConfigError, DataError, MissingInputError, shorten
+from workflow_scripts.errors import ConfigError, DataError, shorten
 from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.bias.bias_items import GUARD_DATA
 from workflow_scripts.experiments.bias.published_effect import TABLE, published_effects
 from workflow_scripts.experiments.memory.memorization_rows import placed
 from workflow_scripts.experiments.outputs import Outcome, analysis_parser, probability, read_frame
 from workflow_scripts.experiments.statistics.resampling import mcnemar, paired_difference
+from workflow_scripts.json_values import read_object
 from workflow_scripts.published.frame_rows import rows_of
 from workflow_scripts.suite.arms import IDENTITY, Arm, chosen_arms, load_declaration, start_iteration
 from workflow_scripts.suite.experiment_files import arm_folder, models_of
@@ -67,11 +67,8 @@ def check_identity(model: Model, arm: Arm, root: Path) -> str:
     """Hash of the last weights of an identity arm; raises DataError unless it is the baseline's."""
     folder = placed(arm_folder(model.name, arm.name), root)
     paths = (root / "training" / model.name / "run.json", folder / "training" / "run.json")
-    found = []
-    for path in paths:
-        if not path.is_file():
-            raise MissingInputError(f"{path}: no such receipt; train {model.name} and its arms first")
-        found.append(str(json.loads(path.read_text(encoding="utf-8"))["weights_sha256"]))
+    remedy = f"train {model.name} and its arms first"
+    found = [str(read_object(path, "receipt", remedy, "weights_sha256")["weights_sha256"]) for path in paths]
     if found[0] != found[1]:
         raise DataError(
             f"{model.name}: arm {arm.name} changes no token and ends with other weights than the baseline; the two "
