@@ -112,6 +112,7 @@ rule all:
     input:
         rules.data.input if RUN.retrains else [],
         rules.retrain.input,
+        training.published_files(RUN),
         rules.checkpoints.input,
         rules.evaluate.input,
         rules.published.input,

@@ -8,10 +8,14 @@ from workflow_scripts.cli import USER_ERROR
 from workflow_scripts.errors import PipelineError
 from workflow_scripts.snakemake_plugins.snakemake_logger_plugin_brief import listen
 from workflow_scripts.suite import layout
-from workflow_scripts.workflow.checkpoints import commit_of, leave_out_defects
+from workflow_scripts.workflow.checkpoints import (
+    commit_of,
+    hold_to_ledger,
+    leave_out_defects,
+)
 from workflow_scripts.workflow.sweep import plan_sweep
 from workflow_scripts.workflow.tools import one_run
-from workflow_scripts.workflow.common import (
+from workflow_scripts.workflow.planning_process import (
     alternatives,
     collect_garbage_rarely,
     use_this_interpreter,
@@ -26,7 +30,7 @@ listen(logger, sys.argv)  # whatever the way of starting, a failed job is report
 use_this_interpreter()
 collect_garbage_rarely()
 try:
-    RUN = leave_out_defects(load_run(config, workflow.configfiles))
+    RUN = hold_to_ledger(leave_out_defects(load_run(config, workflow.configfiles)))
     FIGURES = figure_names(RUN)
     EXPERIMENTS = experiments_of(RUN)
     SWEEP = plan_sweep(RUN)

@@ -63,7 +63,7 @@ if CORPUS == "generated":
             runtime=lasts(10),
         params:
             seed=SUITE.corpus["seed"],
-            folder="results/mirror/datasets",
+            folder=subpath(output[0], ancestor=4),
         shell:
             "python -m workflow_scripts.pocket.generate_tasks --seed {params.seed:q} --world {input.world:q}"
             " --output-dir {params.folder:q} > {log:q} 2>&1"

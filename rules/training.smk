@@ -30,7 +30,7 @@ for JOB in training.training_jobs(RUN):
     rule:
         """A training, or a segment of it, that ends at a checkpoint; interrupted and started again it resumes."""
         name:
-            JOB.rule
+            f"train_{JOB.part}"
         input:
             recipe="results/training/{model}/recipe.json",
             before=expand(
@@ -59,9 +59,9 @@ for JOB in training.training_jobs(RUN):
                 file=["metrics.csv", "run.json"] if JOB.is_last else [],
             ),
         log:
-            f"results/logs/{JOB.rule}/{{model}}.log",
+            f"results/logs/train_{JOB.part}/{{model}}.log",
         benchmark:
-            f"results/timings/{JOB.rule}/{{model}}.tsv"
+            f"results/timings/train_{JOB.part}/{{model}}.tsv"
         wildcard_constraints:
             model=alternatives(JOB.models),
         priority: 10
@@ -81,7 +81,7 @@ for JOB in training.training_jobs(RUN):
                 else []
             ),
             device=RESOURCES.training_arguments,
-            folder="results/training/{model}",
+            folder=subpath(input.recipe, parent=True),
         shell:
             "python -m workflow_scripts.training.launch --processes {resources.gpu:q} -- --recipe {input.recipe:q}"
             " --view {input.view:q} --index-maps {params.maps:q} --output-dir {params.folder:q} --threads {threads}"

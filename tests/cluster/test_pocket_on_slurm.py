@@ -48,6 +48,6 @@ def test_the_table_is_that_of_the_local_run(place, start_snakemake, slurm):
     seen = slurm.visible_gpus()
     assert {seen[number] for number in with_gpu} <= {"0", "1"}, "each job sees the one GPU that it was granted"
     assert {seen[number] for number, *_ in ours if number not in with_gpu} == {"none"}
-    # Two trainings; six checkpoints are fetched and scored in two allocations of at most four.
+    # Two trainings; six checkpoints are scored in two allocations, one for each model, and fetched without a GPU.
     assert len(with_gpu) == 4, jobs
     print(f"{len(ours)} jobs in {seconds:.0f} s, bring-up not counted (about a second)")

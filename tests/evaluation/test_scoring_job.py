@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -16,10 +18,12 @@ from test_interrupted_scoring import KILLED
 from workflow_scripts.errors import ConfigError, EvaluationError, IntegrityError
 from workflow_scripts.evaluation import build_plan as planner
 from workflow_scripts.evaluation import score as scorer
-from workflow_scripts.evaluation.engine import row_tensors
+from workflow_scripts.evaluation.engine import attention, row_tensors
 from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.planning.plan_file import read_plan
+from workflow_scripts.evaluation.scoring import score_plan
 from workflow_scripts.evaluation.scoring.results import loglikelihoods_path, read_answers, read_results
+from workflow_scripts.storage.locks import exclusive, lock_path
 
 
 @pytest.fixture(scope="session")
@@ -198,3 +202,39 @@ def test_bytes_that_changed_since_the_fetch_are_refused(task_plans, copy_of, tmp
     config.write_text(json.dumps(json.loads(config.read_text()) | {"rotary_pct": 0.5}))
     with pytest.raises(IntegrityError, match=r"config\.json: its sha256 is"):
         run([folder], [plan], [output])
+
+
+def test_a_job_with_nothing_to_compute_does_not_even_load_torch(task_plans, checkpoint, tmp_path):
+    output = tmp_path / "0-shot.json"
+    words = ["--checkpoint", checkpoint, "--plan", task_plans[0, "pocket_facts"], "--output", output]
+    run([checkpoint], [task_plans[0, "pocket_facts"]], [output])
+    program = "import sys\nfrom workflow_scripts.evaluation import score\nscore.main(sys.argv[1:])\n"
+    program += "assert 'torch' not in sys.modules and 'numpy' in sys.modules"
+    subprocess.run([sys.executable, "-c", program, *map(str, words)], check=True, capture_output=True)
+
+
+def test_two_processes_at_once_score_no_checkpoint_twice(task_plans, checkpoint, tmp_path):
+    output, plan = tmp_path / "0-shot.json", task_plans[0, "pocket_facts"]
+    words = ["--checkpoint", checkpoint, "--plan", plan, "--output", output]
+    command = [sys.executable, "-m", "workflow_scripts.evaluation.score", *map(str, words)]
+    with exclusive(output):
+        programs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        time.sleep(0.5)
+        assert not output.exists(), "a job waits for the process that is working on its checkpoint"
+    said = "".join(program.communicate()[1] for program in programs)
+    assert [program.returncode for program in programs] == [0, 0]
+    assert said.count("score pocket-90k/step4: 100%") == 1
+
+
+def test_a_lock_that_a_killed_process_left_holds_nobody_up(task_plans, checkpoint, tmp_path):
+    output = tmp_path / "0-shot.json"
+    lock = lock_path(output)
+    lock.write_text(json.dumps({"pid": os.getpid(), "host": "elsewhere"}))
+    run([checkpoint], [task_plans[0, "pocket_facts"]], [output])
+    assert output.is_file()
+    assert not lock.exists()
+
+
+def test_the_choices_are_those_of_the_engine():
+    assert sorted(scorer.DTYPES) == sorted(score_plan.DTYPES)
+    assert sorted(scorer.WAYS) == sorted(attention.WAYS)

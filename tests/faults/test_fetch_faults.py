@@ -118,11 +118,11 @@ def test_fault_02_less_than_known_without_a_told_length_is_found(hub: FaultHub, 
 
 def test_fault_03_captive_portal_is_named(hub: FaultHub, tmp_path: Path) -> None:
     """A captive portal with status 200 is called what it is, and a part that was good is not thrown away for it."""
-    (tmp_path / "big.bin.part").write_bytes(BIG[:1000])
+    (tmp_path / ".big.bin.part").write_bytes(BIG[:1000])
     hub.faults["big.bin"] = Fault(html=True)
     with pytest.raises(TransferError, match="HTML page instead of the file"):
         get(hub, tmp_path)
-    assert (tmp_path / "big.bin.part").read_bytes() == BIG[:1000]
+    assert (tmp_path / ".big.bin.part").read_bytes() == BIG[:1000]
     hub.faults["*"] = Fault(html=True)
     with pytest.raises(TransferError, match="captive portal"):
         get(hub, tmp_path)
@@ -149,13 +149,13 @@ def test_fault_06_kill_and_run_again_resumes(hub: FaultHub, tmp_path: Path) -> N
     """kill -9 in the middle: the next run goes on at the byte, and leaves nothing behind."""
     hub.faults["big.bin"] = Fault(rate=2e6)
     process = program(hub, tmp_path / "out")
-    wait_for_part(tmp_path / "out" / "big.bin.part", 300_000)
+    wait_for_part(tmp_path / "out" / ".big.bin.part", 300_000)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "out" / "big.bin").exists()
     assert not (tmp_path / "receipt.json").exists()
     hub.faults.clear()
-    have = (tmp_path / "out" / "big.bin.part").stat().st_size
+    have = (tmp_path / "out" / ".big.bin.part").stat().st_size
     download.main(arguments(hub, tmp_path / "out"))
     assert (tmp_path / "out" / "big.bin").read_bytes() == BIG
     assert [r.range for r in hub.requests if "/cdn/" in r.path][-1] == f"bytes={have}-"
@@ -167,19 +167,19 @@ def test_interrupt_ends_at_once_and_keeps_the_part(hub: FaultHub, tmp_path: Path
     hub.faults["big.bin"] = Fault(rate=2e6)
     hub.faults["config.json"] = Fault(status=503)
     process = program(hub, tmp_path / "out")
-    wait_for_part(tmp_path / "out" / "big.bin.part", 300_000)
+    wait_for_part(tmp_path / "out" / ".big.bin.part", 300_000)
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130, said
     assert time.monotonic() - started < 5.0
     assert said.strip().splitlines()[-1] == "interrupted; rerun the same command to resume"
-    assert names(tmp_path / "out") == {"big.bin.part"}
+    assert names(tmp_path / "out") == {".big.bin.part"}
 
 
 def test_fault_07_zeroed_tail_of_the_part_is_found(hub: FaultHub, tmp_path: Path) -> None:
     """A power cut left zeros at the end of the part: the hash of the whole tells, the file is fetched afresh."""
-    (tmp_path / "big.bin.part").write_bytes(BIG[:996_000] + bytes(4096))
+    (tmp_path / ".big.bin.part").write_bytes(BIG[:996_000] + bytes(4096))
     get(hub, tmp_path)
     assert (tmp_path / "big.bin").read_bytes() == BIG
     assert hub.bytes_sent("big.bin") == SIZE + SIZE - 1_000_096
@@ -187,7 +187,7 @@ def test_fault_07_zeroed_tail_of_the_part_is_found(hub: FaultHub, tmp_path: Path
 
 def test_fault_08_ignored_range_restarts(hub: FaultHub, tmp_path: Path) -> None:
     """The server answers a range with the whole file: start over instead of appending."""
-    (tmp_path / "big.bin.part").write_bytes(BIG[:500_000])
+    (tmp_path / ".big.bin.part").write_bytes(BIG[:500_000])
     hub.faults["big.bin"] = Fault(no_range=True)
     get(hub, tmp_path)
     assert (tmp_path / "big.bin").read_bytes() == BIG
@@ -256,7 +256,7 @@ def test_fault_12_server_error_on_content_is_retried(hub: FaultHub, tmp_path: Pa
 
 def test_fault_13_expired_address_is_asked_for_again(hub: FaultHub, tmp_path: Path) -> None:
     """403 from the storage host: a fresh address is asked from the Hub, and the transfer goes on."""
-    (tmp_path / "big.bin.part").write_bytes(BIG[:500_000])
+    (tmp_path / ".big.bin.part").write_bytes(BIG[:500_000])
     hub.faults["big.bin"] = Fault(cdn_status=403, times=1)
     get(hub, tmp_path)
     assert (tmp_path / "big.bin").read_bytes() == BIG
@@ -374,7 +374,7 @@ def test_fault_18_disk_that_fills_up_on_the_way(
     monkeypatch.setattr(disk_space, "free_bytes", lambda folder: 10**12)
     with pytest.raises(StorageError, match=r"No space left on device.*the partial file is kept"):
         get(hub, small_disk)
-    assert (small_disk / "big.bin.part").stat().st_size > 900_000
+    assert (small_disk / ".big.bin.part").stat().st_size > 900_000
     assert not (small_disk / "big.bin").exists()
 
 

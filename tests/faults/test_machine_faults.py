@@ -163,12 +163,12 @@ def test_fault_82_sigterm_in_the_middle(hub: FaultHub, tmp_path: Path) -> None:
     the next run goes on from it."""
     hub.faults["big.bin"] = Fault(rate=1e6)
     process = program(hub, tmp_path / "out")
-    wait_for_part(tmp_path / "out" / "big.bin.part", 300_000)
+    wait_for_part(tmp_path / "out" / ".big.bin.part", 300_000)
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate()
     assert process.returncode == cli.TERMINATED, error
     assert error.strip().splitlines()[-1] == "interrupted; rerun the same command to resume"
-    assert names(tmp_path / "out") <= {"big.bin.part", "config.json"}
+    assert names(tmp_path / "out") <= {".big.bin.part", "config.json"}
 
 
 def test_fault_83_no_file_handle_is_left(tmp_path: Path, said: Said) -> None:
@@ -199,11 +199,11 @@ def test_fault_84_a_device_a_pipe_or_a_folder_for_a_file(device: str, tmp_path: 
 
 
 def test_fault_85_a_link_planted_for_an_unfinished_file(hub: FaultHub, tmp_path: Path) -> None:
-    """In a folder that others may write to, `big.bin.part` is a link to a file of the user: it is not written through,
+    """In a folder that others may write to, `.big.bin.part` is a link to a file of the user: it is not written through,
     and the target stays as it was."""
     (tmp_path / "diary").write_text("mine")
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "big.bin.part").symlink_to(tmp_path / "diary")
+    (tmp_path / "out" / ".big.bin.part").symlink_to(tmp_path / "diary")
     with pytest.raises(StorageError, match="is a link, expected a partial file"):
         get(hub, tmp_path / "out")
     assert (tmp_path / "diary").read_text() == "mine"

@@ -119,12 +119,12 @@ def test_fault_63_a_part_that_is_not_the_one_asked_for(
     told: bytes, hub: FaultHub, raw: Callable[[Answer], RawServer], tmp_path: Path
 ) -> None:
     """206 with another Content-Range than was asked for: no byte of it reaches the unfinished file."""
-    (tmp_path / "big.bin.part").write_bytes(BIG[:1000])
+    (tmp_path / ".big.bin.part").write_bytes(BIG[:1000])
     head = b"HTTP/1.1 206 Partial\r\nContent-Length: 995\r\nContent-Range: " + told + b"\r\n\r\n"
     hub.faults["big.bin"] = Fault(redirect=raw(lambda number, request: [head, b"z" * 995]).url)
     with pytest.raises(TransferError, match=r"given up after 3|sent more than the expected"):
         get(hub, tmp_path)
-    part = tmp_path / "big.bin.part"
+    part = tmp_path / ".big.bin.part"
     assert not part.exists() or BIG.startswith(part.read_bytes())
     assert not (tmp_path / "big.bin").exists()
 

@@ -19,7 +19,7 @@ from workflow_scripts.errors import (
     TransferError,
     UnknownNameError,
 )
-from workflow_scripts.storage import download, make_lock
+from workflow_scripts.storage import download, make_lock, verify
 from workflow_scripts.storage.fetching.fetch_files import fetch_all, fetch_file
 from workflow_scripts.storage.lockfile import FileEntry, read_lock, write_lock
 from workflow_scripts.storage.sources.listing import known_files
@@ -242,6 +242,38 @@ def test_evaluation_data_of_the_hub_layout(shared: Path, tmp_path: Path) -> None
     )
     original = shared / "hub/datasets/EleutherAI/lambada_openai/default/test.parquet"
     assert (tmp_path / "out/default/test.parquet").read_bytes() == original.read_bytes()
+
+
+def test_one_file_of_a_list_gets_a_record_of_its_own(mirror: Path, tmp_path: Path) -> None:
+    """What a job per file of a data set does: no receipt, and the folder verifies against the whole list."""
+    lock = mirror / "datasets/pocket/deduped/sha256.txt"
+    plain = arguments(mirror)[:-2]  # without --receipt
+    for path, content in FILES.items():
+        download.main([*plain, "--lock", str(lock), "--include", path])
+        record = json.loads((tmp_path / "out" / f"{path}.record.json").read_text())
+        assert record["output_sha256"] == sha256(content)
+        assert record["inputs"]["lock"]["sha256"] == sha256(lock.read_bytes())
+        assert record["parameters"]["repository"] == "pocket/deduped"
+    verify.main(["--folder", str(tmp_path / "out"), "--lock", str(lock)])
+    (tmp_path / "out" / "stranger.record.json").write_text("{}")
+    with pytest.raises(IntegrityError, match="1 extra"):
+        verify.main(["--folder", str(tmp_path / "out"), "--lock", str(lock)])
+
+
+def test_a_list_with_all_hashes_is_taken_over_without_a_question(mirror: Path, tmp_path: Path) -> None:
+    """Sizes may be missing; only a missing hash is asked for."""
+    known, asked = tmp_path / "known.tsv", tmp_path / "asked.tsv"
+    name = ["--source", "mirror", "--location", str(mirror), "--kind", "dataset", "--repository", "pocket/deduped"]
+    write_lock(known, [FileEntry("not/there.bin", None, "a" * 64), FileEntry("b.bin", 3, "b" * 64)])
+    make_lock.main([*name, "--lock", str(known), "--include", "not*", "--output", str(asked)])
+    assert read_lock(asked) == [FileEntry("not/there.bin", None, "a" * 64)]
+    path, content = next(iter(FILES.items()))
+    write_lock(known, [FileEntry(path, None, None)])
+    make_lock.main([*name, "--lock", str(known), "--output", str(asked)])
+    assert read_lock(asked) == [FileEntry(path, len(content), sha256(content))]
+    write_lock(known, [FileEntry("not/there.bin", None, None)])
+    with pytest.raises(MissingInputError, match="not/there"):
+        make_lock.main([*name, "--lock", str(known), "--output", str(asked)])
 
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12\n"

@@ -17,7 +17,7 @@ PARTS = ("config", "rules", "workflow_scripts", "envs", "notebooks")
 PLUGINS = "workflow_scripts/snakemake_plugins"
 # What the graph has loaded is printed; a job says what it would load with nothing but PYTHONPATH to go by.
 WHOSE = """
-sys.stderr.write(f"graph: {workflow_scripts.workflow.graph.__file__}\\n")
+sys.stderr.write(f"graph: {workflow_scripts.workflow.planning_process.__file__}\\n")
 
 
 rule whose:
@@ -64,7 +64,7 @@ def one_line(outcome: subprocess.CompletedProcess[str]) -> str:
 def test_graph_and_jobs_are_those_of_the_folder_of_the_snakefile(root: Path, copied: Path) -> None:
     outcome = snakemake(copied, "whose.txt", "-c1", first=root)
     assert outcome.returncode == 0, outcome.stderr
-    assert f"graph: {copied / 'workflow_scripts/workflow/graph.py'}\n" in outcome.stderr
+    assert f"graph: {copied / 'workflow_scripts/workflow/planning_process.py'}\n" in outcome.stderr
     assert (copied / "whose.txt").read_text() == f"{copied / 'workflow_scripts/__init__.py'}\n"
 
 

@@ -27,6 +27,15 @@ TRIGGERS = frozenset(RerunTrigger) - {RerunTrigger.INPUT}
 COPIED = ("config", "rules", "workflow_scripts", "envs", "notebooks", "docs")
 
 
+def archive_of(*tasks):
+    """An archive of loglikelihoods as far as the rules look into it: its table of contents names the tasks."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for task in tasks:
+            file.writestr(f"{task}/plan_identity.npy", b"")
+    return buffer.getvalue()
+
+
 class FinishedRun:
     """A folder in which everything of ``config`` is made, for edits and plans."""
 
@@ -98,16 +107,7 @@ def content_of(path, job):
     """What a made-up output holds: its own name, or what the graph looks into when it is planned."""
     if not path.endswith(".loglikelihoods.npz"):
         return path.encode()
-    return archive_of(*(Path(name).stem for name in map(str, job.input) if name.endswith(".plan")))
-
-
-def archive_of(*tasks):
-    """An archive of loglikelihoods as far as the plan of jobs looks into it: its table of contents."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        for task in tasks:
-            file.writestr(f"{task}/plan_identity.npy", b"")
-    return buffer.getvalue()
+    return archive_of(*sorted({Path(name).stem for name in map(str, job.input) if name.endswith(".plan")}))
 
 
 def in_folder(folder: Path):

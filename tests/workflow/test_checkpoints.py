@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from workflow_scripts.errors import ConfigError
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import CHECKPOINT_FILES
 from workflow_scripts.suite.run import load_run
@@ -121,3 +122,26 @@ def test_with_a_disk_budget_only_kept_checkpoints_are_there_in_the_end():
         "results/checkpoints/pocket-90k/step600/fetched.json"
     ]
     assert sum("/released/" in path for path in kept) == 3
+
+
+def test_files_that_the_ledger_pins_take_the_place_of_the_declared_ones(tmp_path, monkeypatch, from_hub, trained):
+    ledger = tmp_path / "ledger.tsv"
+    monkeypatch.setattr(layout, "LEDGER", str(ledger))
+    assert checkpoints.hold_to_ledger(from_hub) == from_hub, "without a ledger"
+    name, steps = "pythia-70m-deduped", from_hub.steps["pythia-70m-deduped"][:2]
+    both = ["README.md", "config.json", "pytorch_model.bin", "tokenizer.json"]
+
+    def pin(files):
+        rows = [f"{name}\t{step}\tabc\t{file}" for step, listed in files.items() for file in listed]
+        ledger.write_text("\n".join(["model\tstep\tcommit\tfile", *rows, f"{name}\tmain\tabc\tx", ""]))
+
+    pin({steps[0]: both, steps[1]: both, 7: ["of no step of the run"]})
+    assert checkpoints.hold_to_ledger(from_hub).models[0].files == (
+        "config.json",
+        "pytorch_model.bin",
+        "tokenizer.json",
+    )
+    assert checkpoints.hold_to_ledger(trained) == trained, "a mirror carries its own list"
+    pin({steps[0]: both, steps[1]: [*both, "model.safetensors"]})
+    with pytest.raises(ConfigError, match=f"{name}: step{steps[0]} and step{steps[1]} have different files in"):
+        checkpoints.hold_to_ledger(from_hub)

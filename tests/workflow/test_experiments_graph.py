@@ -9,7 +9,9 @@ def test_all_experiments_of_the_pocket_suite(plan):
     jobs = plan(["experiments"], configfile="config/runs/experiments.yaml")
     # Six models at three steps; seven arms of one model; two data sets; one verdict each.
     assert jobs["score_memorization"] == 18
-    assert jobs["make_patch"] == jobs["train_arm"] == jobs["publish_arm"] == jobs["score_bias"] == 7
+    assert jobs["make_patch"] == 7
+    for name in ("train_arm", "publish_arm", "score_bias"):  # one rule for the arms that start together
+        assert jobs[name] + jobs[f"{name}_2"] == 7
     assert jobs["count_terms"] == jobs["find_exposures"] == 2
     assert jobs["score_terms"] == 6
     assert jobs["train_model"] + jobs["train_model_2"] == 9  # two grids of checkpoints

@@ -105,7 +105,8 @@ def test_downloads_stay_on_the_login_node_where_the_profile_says_so(plan, root, 
 def test_an_allocation_scores_several_checkpoints_of_one_model_and_downloads_none(root, tmp_path, monkeypatch, budget):
     """With a disk budget each is alone: the third would wait for a checkpoint of its own allocation to be released."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "config").symlink_to(root / "config")
+    for name in ("config", "rules", "workflow_scripts", "Snakefile"):
+        (tmp_path / name).symlink_to(root / name)
     components = read(root, "slurm")["group-components"]
     assert components == read(root, "slurm-offline")["group-components"]
     settings = {"run": "groups", "models": ["pythia-70m", "pythia-160m"], "suite": "pythia", "steps": [0, 1, 2, 4, 8]}

@@ -21,17 +21,17 @@ def run(**changes):
 
 def test_a_training_is_one_job_with_the_models_whole_grid():
     (job,) = training.training_jobs(run())
-    assert (job.rule, job.models, job.before, job.end, job.is_last) == ("train_model", ("pocket-1m",), None, 600, True)
+    assert (job.part, job.models, job.before, job.end, job.is_last) == ("model", ("pocket-1m",), None, 600, True)
     assert job.steps == tuple(sorted({*GRID, *ARMS}))
     assert job.resumable == job.kept == ARMS
 
 
 def test_segments_share_the_grid_and_each_ends_resumable():
     jobs = training.training_jobs(run(training={"segments": [64, 256]}))
-    assert [(job.rule, job.before, job.end) for job in jobs] == [
-        ("train_segment_64", None, 64),
-        ("train_segment_256", 64, 256),
-        ("train_model", 256, 600),
+    assert [(job.part, job.before, job.end) for job in jobs] == [
+        ("segment_64", None, 64),
+        ("segment_256", 64, 256),
+        ("model", 256, 600),
     ]
     assert [job.steps for job in jobs] == [GRID[:8], (128, 256), (384, 474, 512, 558, 600)]
     assert [job.resumable for job in jobs] == [(64,), (256,), ARMS]
@@ -55,16 +55,16 @@ def test_what_a_run_may_contain_does_not_change_a_training(choice):
     """Neither its outputs nor its parameters."""
     merged = {**load_yaml(DEFAULT).get("interventions", {}), **choice.pop("interventions", {})}
     (one,), (other,) = (training.training_jobs(run(**more)) for more in ({}, {**choice, "interventions": merged}))
-    facts = ("rule", "before", "end", "steps", "resumable", "kept")
+    facts = ("part", "before", "end", "steps", "resumable", "kept")
     assert [getattr(one, name) for name in facts] == [getattr(other, name) for name in facts]
 
 
 def test_models_with_other_grids_have_rules_of_their_own():
     names = ["pythia-160m", "pythia-160m-v0", "pythia-410m"]
     jobs = training.training_jobs(run(suite="pythia", models=names, steps="last"))
-    assert [(job.rule, job.models) for job in jobs] == [
-        ("train_model", ("pythia-160m", "pythia-410m")),
-        ("train_model_2", ("pythia-160m-v0",)),
+    assert [(job.part, job.models) for job in jobs] == [
+        ("model", ("pythia-160m", "pythia-410m")),
+        ("model_2", ("pythia-160m-v0",)),
     ]
     assert jobs[1].end == 71_500
 

@@ -8,7 +8,7 @@ choices are nearer than the tolerance.
 With --plan and --scores existing scores are checked; with --tasks and --shots a small plan is made and scored first.
 
     python -m workflow_scripts.evaluation.crosscheck --checkpoint checkpoints/pocket-90k/step512 \
-        --plan plans/pocket/0-shot.plan --scores scores/pocket-90k/step512/0-shot.json \
+        --plan plans/pocket/0-shot/pocket_facts.plan --scores scores/pocket-90k/step512/0-shot.json \
         --data-dir mirror/datasets --limit 20 --output crosscheck.json
     python -m workflow_scripts.evaluation.crosscheck --checkpoint checkpoints/pocket-90k/step512 \
         --tasks pocket_facts pocket_agreement --shots 0 5 --data-dir mirror/datasets --limit 20 --output crosscheck.json

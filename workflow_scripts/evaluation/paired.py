@@ -7,6 +7,7 @@ what two independent scores would give. Metrics that are no mean over documents 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -36,7 +37,7 @@ Values = dict[tuple[str, str], Floats]
 class Pairing:
     """Plans by protocol, shots and task, without their tokens; a protocol has its zero-shot plans."""
 
-    plans: Mapping[tuple[str, int], Mapping[str, Plan]]
+    plans: Mapping[tuple[str, int], Mapping[str, Plan]]  # the inner keys are the names of the plan's tasks
 
     @classmethod
     def read(cls, paths: Sequence[Path]) -> Pairing:
@@ -45,11 +46,12 @@ class Pairing:
         for path in paths:
             plan = without_tokens(read_plan(path))
             key = (str(plan.header["protocol"]), int(plan.header["shots"]))
-            if path.stem in plans.setdefault(key, {}):
+            names = " ".join(sorted(names_of(plan)))
+            if names in plans.setdefault(key, {}):
                 raise EvaluationError(
-                    f"{path}: a second plan of {path.stem} under protocol {key[0]} for {key[1]} shots; give one of each"
+                    f"{path}: a second plan of {names} under protocol {key[0]} for {key[1]} shots; give one of each"
                 )
-            plans[key][path.stem] = plan
+            plans[key][names] = plan
         return cls(plans)
 
     def errors(self, protocol: str, shots: int, zero_file: Path, file: Path) -> Errors:
@@ -58,11 +60,15 @@ class Pairing:
         if shots == 0 or not all(loglikelihoods_path(path).is_file() for path in (zero_file, file)):
             return {}
         found: Errors = {}
-        for task in zero_plans.keys() & plans.keys():
-            before, after = zero_plans[task], plans[task]
-            if same_documents(before, after):
+        for before, after in itertools.product(zero_plans.values(), plans.values()):
+            if names_of(before) & names_of(after) and same_documents(before, after):
                 found |= paired_errors(before, read_answers(zero_file, before), after, read_answers(file, after))
         return found
+
+
+def names_of(plan: Plan) -> set[str]:
+    """Names of the tasks of a plan."""
+    return {str(task["name"]) for task in plan.header["tasks"]}
 
 
 def without_tokens(plan: Plan) -> Plan:

@@ -79,10 +79,10 @@ def is_working_name(name: str) -> bool:
 
 
 def content_names(names: Collection[str]) -> list[str]:
-    """Those ``names`` of one folder that are content; ``X.part`` and ``X.bad`` are none where X is there too.
+    """Those ``names`` of one folder that are content; ``X.bad`` is none where X is there too.
 
-    >>> content_names([".a.lock", "a", "a.bad", "b.part"])
-    ['a', 'b.part']
+    >>> content_names([".a.lock", "a", "a.bad", ".b.part", "c.bad"])
+    ['a', 'c.bad']
     """
     known = set(names)
     beside = {name + ending for name in known for ending in BESIDE}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from workflow_scripts.suite.models import CHECKPOINT_FILES, Dataset, Model
+from workflow_scripts.suite.models import CHECKPOINT_FILES, Model
 from workflow_scripts.suite.run import CURRENT, Run
 
 RESULTS = "results"
@@ -31,11 +31,6 @@ def tokenizer_file(suite: str) -> str:
 def dataset_folder(suite: str, key: str) -> str:
     """Everything about one downloaded data set."""
     return f"{RESULTS}/data/{suite}/{key}"
-
-
-def mirrored_dataset(dataset: Dataset) -> str:
-    """Folder of a data set in the local mirror."""
-    return f"{MIRROR}/datasets/{dataset.repository}"
 
 
 def training_folder(model: str) -> str:

@@ -76,8 +76,8 @@ def coerce(value: Any, schema: Mapping[str, Any]) -> Any:
     [0]
     >>> coerce(0, {"type": "array", "items": {"type": "integer"}})
     [0]
-    >>> coerce("1e-3", {"type": "number"}), coerce(1e3, {"type": ["integer", "null"]})
-    (0.001, 1000)
+    >>> coerce("1e-3", {"type": "number"}), coerce("1e3", {"type": ["integer", "null"]})
+    (0.001, '1e3')
     """
     if isinstance(value, dict):
         properties = schema.get("properties", {})
@@ -88,8 +88,6 @@ def coerce(value: Any, schema: Mapping[str, Any]) -> Any:
         return [coerce(item, schema.get("items", {})) for item in value]
     if isinstance(value, str):
         return coerce_text(value, schema)
-    if isinstance(value, float) and value.is_integer() and "integer" in schema.get("type", []):
-        return int(value)
     return [value] if schema.get("type") == "array" and isinstance(value, int | float) else value
 
 
@@ -116,8 +114,6 @@ def coerce_text(text: str, schema: Mapping[str, Any]) -> Any:
         parsed = [part.strip() for part in text.split(",")]
     if isinstance(parsed, list):
         return coerce(parsed, schema) if "array" in wanted else text
-    if isinstance(parsed, float):
-        parsed = coerce(parsed, schema)
     kinds = {"integer": int, "number": float | int, "boolean": bool, "object": dict}
     fits = any(name in kinds and isinstance(parsed, kinds[name]) for name in wanted)
     return parsed if fits else text

@@ -5,13 +5,17 @@ Functions of a run; a function that answers for one job is made from the run onc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from workflow_scripts.checkpoints.checkpoint_files import checkpoint_files
 from workflow_scripts.checkpoints.defect_table import known_defects
-from workflow_scripts.checkpoints.ledger_file import pinned_commits
+from workflow_scripts.checkpoints.ledger_file import pinned_commits, read_columns
 from workflow_scripts.errors import ConfigError
+from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import CHECKPOINT_FILES
 from workflow_scripts.suite.run import Run
@@ -43,6 +47,36 @@ def leave_out_defects(run: Run) -> Run:
         f"{name} step{step}: left out, {table} lists it: {', '.join(kinds)}" for (name, step), kinds in listed.items()
     )
     return replace(run, steps=good, left_out=tuple(lines))
+
+
+def hold_to_ledger(run: Run) -> Run:
+    """``run`` with the files that its ledger has of a model's checkpoints in place of those that the suite declares.
+
+    Raises ConfigError for a model whose pinned steps have different files: one rule fetches all of them.
+    """
+    wanted = {(model.name, str(step)) for model, step in layout.checkpoints_of(run)} if ledger_of(run) else set()
+    listed: dict[str, dict[str, list[FileEntry]]] = {}
+    for path in filter(os.path.exists, ledger_of(run)):
+        for name, step, _, file in read_columns(Path(path), ("model", "step", "commit", "file")):
+            if (name, step) in wanted:
+                listed.setdefault(name, {}).setdefault(step, []).append(FileEntry(file, None, None))
+    models = [
+        replace(model, files=pinned_files(model.name, listed[model.name])) if model.name in listed else model
+        for model in run.models
+    ]
+    return replace(run, models=tuple(models))
+
+
+def pinned_files(model: str, steps: Mapping[str, Sequence[FileEntry]]) -> tuple[str, ...]:
+    """The files to fetch of every one of ``steps``, of which the ledger lists what a revision holds."""
+    chosen: dict[tuple[str, ...], str] = {}
+    for step, entries in steps.items():
+        files = tuple(sorted(entry.path for entry in checkpoint_files(entries, f"{model} step{step}, {layout.LEDGER}")))
+        chosen.setdefault(files, step)
+    if len(chosen) > 1:
+        one, other = list(chosen.values())[:2]
+        raise ConfigError(f"{model}: step{one} and step{other} have different files in {layout.LEDGER}; run them apart")
+    return next(iter(chosen))
 
 
 def source_of(run: Run) -> str:

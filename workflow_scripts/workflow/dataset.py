@@ -48,9 +48,10 @@ def in_data(run: Run) -> Callable[[str], InputFunction]:
     and ``{file} {shard} {map} {train_map}``, which are as many as there are: all files of the data set, its shards,
     all its index maps, those of the training set.
 
-    >>> from types import SimpleNamespace
+    >>> from workflow_scripts import ROOT
     >>> from workflow_scripts.suite.run import load_run
-    >>> of_data = in_data(load_run({"suite": "pocket", "models": ["pocket-1m"]}))
+    >>> from workflow_scripts.suite.safe_yaml import load_yaml
+    >>> of_data = in_data(load_run(load_yaml(ROOT / "config" / "config.yaml")))
     >>> of_data("results/data/{suite}/{dataset}/raw/{index}")({"model": "pocket-1m"})
     'results/data/pocket/standard/raw/pocket_text_document.idx'
     """

@@ -31,10 +31,11 @@ class TrainingJob:
     """One job for each of ``models``: training from iteration ``before`` (None for the start) to ``end``.
 
     It saves the checkpoints of ``steps`` (iterations), those of ``resumable`` with the optimizer's state; ``kept`` are
-    all steps of these models that are resumable, in whichever job. ``rule`` is the name of its rule.
+    all steps of these models that are resumable, in whichever job. ``part`` ends the name of its rule: ``model``, or
+    ``segment_<end>``.
     """
 
-    rule: str
+    part: str
     models: tuple[str, ...]
     before: int | None
     end: int
@@ -102,7 +103,7 @@ def segments_of(
         is_last = end == ends[-1]
         jobs.append(
             TrainingJob(
-                rule=f"train_model{ending}" if is_last else f"train_segment{ending}_{end}",
+                part=f"model{ending}" if is_last else f"segment{ending}_{end}",
                 models=names,
                 before=before,
                 end=end,
@@ -148,7 +149,7 @@ def recipe_parameters(run: Run) -> dict[str, Callable[[Any], str]]:
 
 
 def trained_files(run: Run) -> list[str]:
-    """Every file of the training stage: recipes, checkpoints, logs, and what is published in the local mirror."""
+    """Every file of the trainings themselves: recipes, checkpoints, logs."""
     found = []
     for job in training_jobs(run):
         for name in job.models:
@@ -158,8 +159,15 @@ def trained_files(run: Run) -> list[str]:
     for model in run.models if run.retrains else ():
         logs = ["recipe.json", "metrics.csv", "run.json", *(["validation.csv"] if has_held_out_text(run) else [])]
         found += [f"{layout.RESULTS}/training/{model.name}/{name}" for name in logs]
-        mirror, files = f"{layout.MIRROR}/models/{model.repository}", PUBLISHED_FILES
-        found += [f"{mirror}/{revision}/{file}" for revision in revisions_of(model) for file in files]
+    return found
+
+
+def published_files(run: Run) -> list[str]:
+    """Every file of the trained models in the local mirror."""
+    found = []
+    for model in run.models if run.retrains else ():
+        mirror = f"{layout.MIRROR}/models/{model.repository}"
+        found += [f"{mirror}/{revision}/{file}" for revision in revisions_of(model) for file in PUBLISHED_FILES]
         found.append(f"{mirror}/published.json")
     return found
 

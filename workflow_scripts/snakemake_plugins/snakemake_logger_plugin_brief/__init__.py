@@ -22,6 +22,11 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+# Snakemake imports each plugin that it finds, maybe that of another checkout, before the Snakefile says which folder's
+# package is the right one: that of the folder in which it is started.
+if Path("workflow_scripts/__init__.py").is_file():
+    sys.path.insert(0, str(Path.cwd()))
+
 from workflow_scripts import cli
 from workflow_scripts.errors import PipelineError
 from workflow_scripts.progress import Progress
@@ -53,12 +58,7 @@ LEFT_BEHIND = {
 
 
 def job_bar(total: float) -> Progress:
-    """A bar of jobs.
-
-    Snakemake imports each plugin that it finds, before the Snakefile says which folder's package is the right one.
-    """
-    from workflow_scripts.progress import Progress
-
+    """A bar of jobs."""
     return Progress("run", total, "jobs")
 
 
