@@ -64,7 +64,7 @@ def test_a_write_that_is_refused_names_its_file_and_leaves_nothing(capsys, tmp_p
     [
         (RuntimeError("Error while serializing: I/O error: File too large (os error 27)"), "ulimit -f"),
         (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), "disk may be full"),
-        (OSError("100000 requested and 125 written"), "output: a write was cut short"),
+        (OSError("100000 requested and 125 written"), "output: incomplete write"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"), "out of memory; "),
         (OSError("a reason without a number"), "output: a reason without a number (OSError), in test_cli.py line "),
         (TimeoutError(), "output: no reason given (TimeoutError), in test_cli.py line "),
@@ -105,7 +105,7 @@ raise SystemExit(cli.run(main))
         ("library >&-", 0, ""),
         ("2>&-", 0, ""),
         ("<&- >&- 2>&-", 0, ""),
-        (">/dev/full", 2, "error: output: the disk is full; free some space and run again\n"),
+        (">/dev/full", 2, "error: output: the disk is full; free some space and rerun\n"),
         (">/dev/full 2>/dev/full", 2, ""),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_program_under_pytest_leaves_a_handler_of_sigterm_alone(monkeypatch):
 
 def test_interruption_says_how_to_go_on(capsys):
     assert cli.run(raising(KeyboardInterrupt())) == 130
-    assert "run the same command again" in capsys.readouterr().err
+    assert "rerun the same command" in capsys.readouterr().err
 
 
 def test_success_is_silent(capsys):

@@ -29,39 +29,39 @@ USER_ERROR = 2
 INTERRUPTED = 130
 TERMINATED = 143
 NOBODY_LISTENS = 141  # what a shell says of a program that SIGPIPE ended
-OUT_OF_MEMORY = "out of memory; give the job more (mem_mb in a profile), or let it do less at a time"
+OUT_OF_MEMORY = "out of memory; give the job more (mem_mb in a profile), or process less at a time"
 # What to do about a refusal of the operating system. Any other is reported by its own name, see `refusal`.
 REMEDIES = {
-    errno.ENOSPC: "the disk is full; free some space and run again",
-    errno.EDQUOT: "the disk quota is used up; free some space and run again",
+    errno.ENOSPC: "the disk is full; free some space and rerun",
+    errno.EDQUOT: "disk quota exceeded; free some space and rerun",
     errno.EROFS: "the file system is read-only; choose another output folder",
     errno.EACCES: "permission denied; choose a folder you may write to",
     errno.ENOENT: "no such file or folder",
     errno.ENOTDIR: "not a folder",
-    errno.EEXIST: "is in the way, a folder was expected",
-    errno.EISDIR: "is a folder, a file was expected",
-    errno.EIO: "the disk reports an error in reading or writing; look after the disk before anything else",
+    errno.EEXIST: "exists and is not a folder",
+    errno.EISDIR: "is a folder, expected a file",
+    errno.EIO: "disk I/O error; check the disk first",
     errno.ENAMETOOLONG: "the name is too long for this file system; work in a folder with a shorter path",
-    errno.EMFILE: "too many open files for this process; raise the limit (ulimit -n 1024) and run again",
-    errno.ENFILE: "too many open files on this machine; end other programs and run again",
-    errno.EFBIG: "larger than a file may be here; raise the limit (ulimit -f) or use another file system",
-    errno.EPERM: "operation not permitted; the file may be immutable or belong to somebody else",
-    errno.ELOOP: "too many symbolic links, they may lead in a circle; correct the link",
-    errno.EBUSY: "in use by another program or mounted; end that program and run again",
-    errno.ETXTBSY: "in use by another program or mounted; end that program and run again",
+    errno.EMFILE: "too many open files for this process; raise the limit (ulimit -n 1024) and rerun",
+    errno.ENFILE: "too many open files on this machine; stop other programs and rerun",
+    errno.EFBIG: "file too large; raise the limit (ulimit -f) or use another file system",
+    errno.EPERM: "operation not permitted; the file may be immutable or belong to another user",
+    errno.ELOOP: "too many levels of symbolic links, possibly a loop; fix the link",
+    errno.EBUSY: "in use by another program or mounted; stop that program and rerun",
+    errno.ETXTBSY: "in use by another program or mounted; stop that program and rerun",
     errno.ENOMEM: OUT_OF_MEMORY,
-    errno.ESTALE: "stale handle: its server replaced or removed it; run again",
-    errno.ENOTCONN: "the network file system is not connected; mount it again, then run again",
-    errno.ETIMEDOUT: "timed out; the network or the file server does not answer; run again when it does",
+    errno.ESTALE: "stale file handle: the server replaced or removed it; rerun",
+    errno.ENOTCONN: "the network file system is not connected; remount it and rerun",
+    errno.ETIMEDOUT: "timed out: no response from the network or the file server; rerun when it responds",
     errno.EINVAL: "the file system does not support this operation on it; choose a folder on another file system",
-    errno.EAGAIN: "a limit of this machine is reached (processes, threads or locks); end other programs and run again",
+    errno.EAGAIN: "a limit of this machine is reached (processes, threads or locks); stop other programs and rerun",
 }
 if sys.platform == "linux":
-    REMEDIES[errno.EREMOTEIO] = "the file server reports an error in reading or writing; run again when it is repaired"
+    REMEDIES[errno.EREMOTEIO] = "I/O error on the file server; rerun when it is repaired"
 # How libraries in Rust (safetensors, tokenizers) write an error of the operating system into their messages.
 RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 # What PyTorch, with an exception of its own, and NumPy, without an error number, say of the same conditions.
-CUT_SHORT = "a write was cut short; the disk may be full, or the file larger than allowed here (ulimit -f)"
+CUT_SHORT = "incomplete write; the disk may be full, or the file too large (ulimit -f)"
 LIBRARY_ERRORS = (
     (re.compile(r"inline_container\.cc.*(unexpected pos|write failed)|\d+ requested and \d+ written"), CUT_SHORT),
     (re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE), OUT_OF_MEMORY),
@@ -85,7 +85,7 @@ def run(main: Callable[[Sequence[str] | None], None], arguments: Sequence[str] |
     except BrokenPipeError:
         return nobody_listens()
     except KeyboardInterrupt as stop:
-        print("stopped; run the same command again to go on", file=sys.stderr)
+        print("interrupted; rerun the same command to resume", file=sys.stderr)
         return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     except Exception as error:
         # Libraries hide what the operating system said in classes of their own, so each error is looked at.
@@ -111,11 +111,11 @@ def refusal(error: Exception) -> str | None:
     """What the operating system refused, on which file, and what to do; None for an error that says something else.
 
     >>> refusal(OSError(errno.ENOSPC, "No space left on device", "results/x"))
-    'results/x: the disk is full; free some space and run again'
+    'results/x: the disk is full; free some space and rerun'
     >>> refusal(OSError(errno.EDOM, "Numerical argument out of domain", "results/x"))
     'results/x: Numerical argument out of domain (EDOM)'
     >>> refusal(RuntimeError("I/O error: File too large (os error 27)"))
-    'output: larger than a file may be here; raise the limit (ulimit -f) or use another file system'
+    'output: file too large; raise the limit (ulimit -f) or use another file system'
     """
     if isinstance(error, MemoryError):
         return OUT_OF_MEMORY

@@ -63,7 +63,7 @@ GOOD = f"m\t8\t{'a' * 40}\tmodel.safetensors\t5\t{'b' * 64}"
     [
         (GOOD.replace("\t8\t", "\t08\t"), "neither a number nor 'main'"),
         (GOOD.replace("a" * 40, "abc"), "not 40 or 64 hexadecimal"),
-        (GOOD.replace("model.safetensors", "../x"), "has the part '..'"),
+        (GOOD.replace("model.safetensors", "../x"), "contains '..'"),
         (GOOD.replace("\t5\t", "\t-\t"), "pins nothing"),
         (GOOD.replace("m\t8", "-m\t8"), "not the name of a model"),
         (GOOD + "\tx", "7 fields"),
@@ -147,7 +147,7 @@ def test_an_interrupted_update_goes_on_where_it_stopped(fault_hub, tmp_path, mon
 
     monkeypatch.setattr(fault_hub, "due", broken_later)
     assert update(tmp_path / "l.tsv", "hub", fault_hub.endpoint) == 2
-    assert "the Hub answers 503" in capfd.readouterr().err
+    assert "the Hub responded with 503" in capfd.readouterr().err
     assert len(read_ledger(tmp_path / "l.tsv").revisions) == 25
     monkeypatch.setattr(fault_hub, "due", lambda path: Fault())
     asked = fault_hub.count("/revision/")

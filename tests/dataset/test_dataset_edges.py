@@ -143,7 +143,7 @@ def test_a_ledger_that_is_none(tmp_path, content, error, words):
 
 
 def test_a_folder_of_configurations_must_hold_one(tmp_path):
-    with pytest.raises(MissingInputError, match=r"holds no \.yml file"):
+    with pytest.raises(MissingInputError, match=r"contains no \.yml file"):
         read_configuration(tmp_path)
 
 

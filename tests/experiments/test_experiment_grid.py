@@ -70,7 +70,7 @@ def test_the_run_of_all_experiments_has_a_verdict_for_each(grid, root):
 
 
 def test_predictability_needs_memorization(grid):
-    with pytest.raises(ConfigError, match="ask for both"):
+    with pytest.raises(ConfigError, match="request both"):
         experiments_of(grid(experiments=["predictability"]))
 
 
@@ -146,10 +146,13 @@ def test_an_arm_may_start_at_any_step():
 @pytest.mark.parametrize(
     ("arm", "message"),
     [
-        ({"direction": "identity"}, "one of the two"),
-        ({"direction": "identity", "start_step": 4, "start_percent": 50}, "one of the two"),
-        ({"direction": "function", "start_step": 4}, "goes with direction: function"),
-        ({"direction": "swap", "function": "repeat_late", "start_step": 4}, "goes with direction: function"),
+        ({"direction": "identity"}, "exactly one of"),
+        ({"direction": "identity", "start_step": 4, "start_percent": 50}, "exactly one of"),
+        ({"direction": "function", "start_step": 4}, "and direction: function must be used together"),
+        (
+            {"direction": "swap", "function": "repeat_late", "start_step": 4},
+            "and direction: function must be used together",
+        ),
         ({"direction": "swap", "start_step": 4}, "needs pairs"),
     ],
 )

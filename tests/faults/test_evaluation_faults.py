@@ -88,7 +88,7 @@ def test_fault_45_scores_on_a_full_disk_leave_no_half_file(world: Path, small_di
     command = [sys.executable, "-m", "workflow_scripts.evaluation.score", *arguments(world, small_disk / "0-shot.json")]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "the disk is full; free some space and run again" in done.stderr.splitlines()[-1]
+    assert "the disk is full; free some space and rerun" in done.stderr.splitlines()[-1]
     left = sorted(path.name for path in small_disk.glob("0-shot.json*"))
     written = max(0, room // 4096 - 1)  # one block goes to the lock
     assert left == sorted(["0-shot.json.loglikelihoods.npz", "0-shot.json"][:written])

@@ -95,7 +95,7 @@ def test_fault_02_other_honest_length_names_both_sizes(fault: Fault, hub: FaultH
     """The server honestly sends fewer or more bytes than are known: refused before a byte is taken, with both sizes."""
     hub.faults["big.bin"] = fault
     seen = SIZE - fault.short + fault.long
-    with pytest.raises(TransferError, match=rf"has {seen} bytes, {SIZE} are known.*after 3 attempt"):
+    with pytest.raises(TransferError, match=rf"has {seen} bytes, {SIZE} bytes, expected .*after 3 attempt"):
         get(hub, tmp_path)
     assert rest(tmp_path) == set()
 
@@ -103,7 +103,7 @@ def test_fault_02_other_honest_length_names_both_sizes(fault: Fault, hub: FaultH
 def test_fault_02_more_than_known_without_a_told_length_is_cut_off(hub: FaultHub, tmp_path: Path) -> None:
     """The server tells no length and sends too much: stopped at the known size, nothing of it is kept."""
     hub.faults["big.bin"] = Fault(long=100, no_length=True)
-    with pytest.raises(TransferError, match=rf"sends more than the {SIZE} bytes promised; given up"):
+    with pytest.raises(TransferError, match=rf"sent more than the expected {SIZE} bytes promised; given up"):
         get(hub, tmp_path)
     assert rest(tmp_path) == set()
 
@@ -117,14 +117,14 @@ def test_fault_02_less_than_known_without_a_told_length_is_found(hub: FaultHub, 
 
 
 def test_fault_03_captive_portal_is_named(hub: FaultHub, tmp_path: Path) -> None:
-    """A login page with status 200 is called what it is, and a part that was good is not thrown away for it."""
+    """A captive portal with status 200 is called what it is, and a part that was good is not thrown away for it."""
     (tmp_path / ".big.bin.part").write_bytes(BIG[:1000])
     hub.faults["big.bin"] = Fault(html=True)
     with pytest.raises(TransferError, match="HTML page instead of the file"):
         get(hub, tmp_path)
     assert (tmp_path / ".big.bin.part").read_bytes() == BIG[:1000]
     hub.faults["*"] = Fault(html=True)
-    with pytest.raises(TransferError, match="login page"):
+    with pytest.raises(TransferError, match="captive portal"):
         get(hub, tmp_path)
 
 
@@ -173,7 +173,7 @@ def test_interrupt_ends_at_once_and_keeps_the_part(hub: FaultHub, tmp_path: Path
     _, said = process.communicate()
     assert process.returncode == 130, said
     assert time.monotonic() - started < 5.0
-    assert said.strip().splitlines()[-1] == "stopped; run the same command again to go on"
+    assert said.strip().splitlines()[-1] == "interrupted; rerun the same command to resume"
     assert names(tmp_path / "out") == {".big.bin.part"}
 
 
@@ -227,7 +227,7 @@ def test_fault_10_pause_of_another_process_is_obeyed(hub: FaultHub, tmp_path: Pa
 def test_fault_10_unreasonable_wait_is_told_instead_of_slept(hub: FaultHub, tmp_path: Path) -> None:
     """429 that asks for an hour: ends at once and says how long to wait."""
     hub.faults["*"] = Fault(status=429, headers={"Retry-After": "3600"})
-    with pytest.raises(TransferError, match="asks to wait 3600 s"):
+    with pytest.raises(TransferError, match="requests a wait of 3600 s"):
         get(hub, tmp_path)
 
 
@@ -291,7 +291,9 @@ def test_fault_15_offline_names_files_and_command(
     folder.mkdir()
     (folder / "config.json").write_bytes(SMALL)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(MissingInputError, match=r"offline.*big\.bin; run this same command on a machine with network"):
+    with pytest.raises(
+        MissingInputError, match=r"offline.*big\.bin; rerun this command on a machine with " r"network access"
+    ):
         download.main(arguments(hub, folder, "--lock", str(lock_of(tmp_path))))
     assert hub.requests == []
 
@@ -370,7 +372,7 @@ def test_fault_18_disk_that_fills_up_on_the_way(
 ) -> None:
     """Others take the room meanwhile: a clear error, the part stays, and the next run goes on from it."""
     monkeypatch.setattr(disk_space, "free_bytes", lambda folder: 10**12)
-    with pytest.raises(StorageError, match=r"No space left on device.*the part is kept"):
+    with pytest.raises(StorageError, match=r"No space left on device.*the partial file is kept"):
         get(hub, small_disk)
     assert (small_disk / ".big.bin.part").stat().st_size > 900_000
     assert not (small_disk / "big.bin").exists()
@@ -381,7 +383,7 @@ def test_fault_18_file_size_limit(hub: FaultHub, tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
-        with pytest.raises(StorageError, match="the part is kept"):
+        with pytest.raises(StorageError, match="the partial file is kept"):
             get(hub, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -496,5 +498,5 @@ def test_fault_24_token_does_not_follow_a_redirect(
 def test_fault_24_redirect_to_another_kind_of_address_is_refused(target: str, hub: FaultHub, tmp_path: Path) -> None:
     """A redirect that leaves http is not followed."""
     hub.faults["big.bin"] = Fault(redirect=target)
-    with pytest.raises(TransferError, match="which is not safe"):
+    with pytest.raises(TransferError, match="which is not secure"):
         get(hub, tmp_path)

@@ -152,7 +152,7 @@ def test_fault_81_a_folder_stands_where_an_output_should_be(tmp_path: Path, said
     """One line that names it; the folder and what it holds stay, and no temporary file is left."""
     (tmp_path / "out.txt" / "precious").mkdir(parents=True)
     line = error_line(lambda arguments: atomic.write_text(tmp_path / "out.txt", "x"), [], said)
-    assert "is a folder, a file was expected" in line
+    assert "is a folder, expected a file" in line
     assert names(tmp_path) == {"out.txt"}
     assert (tmp_path / "out.txt" / "precious").is_dir()
 
@@ -167,7 +167,7 @@ def test_fault_82_sigterm_in_the_middle(hub: FaultHub, tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate()
     assert process.returncode == cli.TERMINATED, error
-    assert error.strip().splitlines()[-1] == "stopped; run the same command again to go on"
+    assert error.strip().splitlines()[-1] == "interrupted; rerun the same command to resume"
     assert names(tmp_path / "out") <= {".big.bin.part", "config.json"}
 
 
@@ -195,7 +195,7 @@ def test_fault_84_a_device_a_pipe_or_a_folder_for_a_file(device: str, tmp_path: 
         path.mkdir()
     for main, option in ((check.main, "--config"), (verify.main, "--lock")):
         more = [] if main is check.main else ["--folder", str(tmp_path)]
-        assert "ordinary file" in error_line(main, [option, str(path), *more], said)
+        assert "regular file" in error_line(main, [option, str(path), *more], said)
 
 
 def test_fault_85_a_link_planted_for_an_unfinished_file(hub: FaultHub, tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_fault_85_a_link_planted_for_an_unfinished_file(hub: FaultHub, tmp_path:
     (tmp_path / "diary").write_text("mine")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".big.bin.part").symlink_to(tmp_path / "diary")
-    with pytest.raises(StorageError, match="is a link where an unfinished file should be"):
+    with pytest.raises(StorageError, match="is a link, expected a partial file"):
         get(hub, tmp_path / "out")
     assert (tmp_path / "diary").read_text() == "mine"
 

@@ -165,9 +165,9 @@ def test_unknown_figure_and_missing_tables(run_on_disk, tmp_path):
     with pytest.raises(UnknownNameError, match="did you mean 'published_sciq'"):
         draw(draw_arguments(run_on_disk, ["published_sciqq"], tmp_path))
     bare = ["--run", str(run_on_disk["run"]), "--output-dir", str(tmp_path)]
-    with pytest.raises(MissingInputError, match=r"published\.parquet: not among the files that were given"):
+    with pytest.raises(MissingInputError, match=r"published\.parquet: not among the given files"):
         draw(["--figure", "published_sciq", *bare])
-    with pytest.raises(MissingInputError, match=r"pocket-90k/metrics\.csv: not among the files that were given; train"):
+    with pytest.raises(MissingInputError, match=r"pocket-90k/metrics\.csv: not among the given files; train"):
         draw(["--figure", "loss_over_training", *bare])
     with pytest.raises(MissingInputError, match=r"away/published\.parquet: no such file"):
         draw(["--figure", "published_sciq", *bare, "--tables", "away/published.parquet"])

@@ -121,7 +121,7 @@ def test_direction_is_judged_by_the_error():
 
 
 def test_data_and_text_of_batches_are_shown_and_escaped(page):
-    assert "1 files, 1,234,567 bytes, all as listed" in page
+    assert "1 files, 1,234,567 bytes, all match" in page
     assert "ab" * 32 in page
     assert "&lt;b&gt;the farmer&lt;/b&gt; walks" in page
 

@@ -73,7 +73,7 @@ class Actor:
         for position in range(0, min(stop, len(content)), 700):
             yield content[position : min(position + 700, stop)]
         if act.kind == "drop":
-            raise RetryableError("the line broke")
+            raise RetryableError("connection lost")
 
 
 ACTS = st.builds(

@@ -25,14 +25,14 @@ def test_part_of_a_name_is_no_end():
 def test_two_of_one_name_are_refused_and_one_given_twice_is_not():
     files = GivenFiles([Path("a/m.csv"), Path("b/m.csv"), Path("b/m.csv")])
     assert files.find("b/m.csv") == Path("b/m.csv")
-    with pytest.raises(ConfigError, match=r"more than one m\.csv was given: a/m\.csv, b/m\.csv"):
+    with pytest.raises(ConfigError, match=r"more than one m\.csv given: a/m\.csv, b/m\.csv"):
         files.find("m.csv")
 
 
 def test_what_was_not_given_is_not_looked_for_on_the_disk(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("m.csv").touch()
-    with pytest.raises(MissingInputError, match=r"m\.csv: not among the files that were given; train first"):
+    with pytest.raises(MissingInputError, match=r"m\.csv: not among the given files; train first"):
         GivenFiles([]).need("m.csv", "train first")
     with pytest.raises(MissingInputError, match=r"away/n\.csv: no such file"):
         GivenFiles([Path("away/n.csv")]).need("n.csv", "train first")

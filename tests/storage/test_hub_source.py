@@ -104,7 +104,7 @@ def test_server_without_ranges_is_not_read_whole_for_a_few_bytes(hub: FaultHub) 
     hub.faults["shard.bin"] = Fault(no_range=True)
     with (
         open_source("hub", hub.endpoint, DATA, QUICK) as source,
-        pytest.raises(TransferError, match="does not serve parts of files"),
+        pytest.raises(TransferError, match="does not support range requests"),
     ):
         source.read_range("shard.bin", 4000, 10)
 
@@ -124,7 +124,7 @@ def test_own_list_of_a_repository_counts_and_is_itself_checked(hub: FaultHub, tm
     with open_source("hub", hub.endpoint, DATA, QUICK) as source:
         assert [entry.path for entry in known_files(source)] == ["shard.bin"]
         hub.faults["sha256.txt"] = Fault(corrupt=True)
-        with pytest.raises(IntegrityError, match=r"sha256\.txt is not the content that the source itself reports"):
+        with pytest.raises(IntegrityError, match=r"sha256\.txt does not match what the source itself reports"):
             known_files(source)
 
 
@@ -133,7 +133,7 @@ def test_own_list_that_contradicts_the_hub_is_an_error(hub: FaultHub, tmp_path: 
     hub.add("org/data", {**FILES, "sha256.txt": (tmp_path / "l").read_bytes()}, kind="datasets")
     with (
         open_source("hub", hub.endpoint, DATA, QUICK) as source,
-        pytest.raises(IntegrityError, match=r"shard\.bin has sha256 .* says 0000"),
+        pytest.raises(IntegrityError, match=r"shard\.bin has sha256 .* has 0000"),
     ):
         known_files(source)
 
@@ -154,7 +154,7 @@ def test_compressed_answers_are_refused(hub: FaultHub, tmp_path: Path) -> None:
     hub.faults["shard.bin"] = Fault(compress=True)
     with (
         open_source("hub", hub.endpoint, DATA, QUICK) as source,
-        pytest.raises(TransferError, match="compresses although asked not to"),
+        pytest.raises(TransferError, match="compressed the response against the request"),
     ):
         fetch_all(source, known_files(source), tmp_path, 1, QUICK)
 
@@ -177,7 +177,7 @@ def test_no_server_at_all_is_retried_and_named(hub: FaultHub) -> None:
     nobody = "http://127.0.0.1:9"
     with (
         open_source("hub", nobody, DATA, QUICK, 0.5) as source,
-        pytest.raises(TransferError, match=r"no connection.*is the Hub down\?; given up after 3"),
+        pytest.raises(TransferError, match=r"no connection.*the Hub may be down; given up after 3"),
     ):
         source.files()
 
@@ -225,7 +225,7 @@ def test_token_that_is_none_is_one_line_and_not_repeated(
     monkeypatch.setenv("HF_TOKEN", f"hf_abcdefghijklmnopqrst{end}")
     with (
         open_source("hub", hub.endpoint, DATA, QUICK) as source,
-        pytest.raises(ConfigError, match="characters that no token has") as caught,
+        pytest.raises(ConfigError, match="contains invalid characters") as caught,
     ):
         source.files()
     assert "hf_" not in str(caught.value)

@@ -110,8 +110,8 @@ def test_receipts_are_read_as_lists() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "lists no file"),
-        (HEADER + "\n", "lists no file"),
+        ("", "lists no files"),
+        (HEADER + "\n", "lists no files"),
         (f"{HEADER}\na\t1\n", r"x:2: 2 fields"),
         (f"{HEADER}\na\t-1\t-\n", r"x:2: size '-1'"),
         (f"{HEADER}\na\t{2**63}\t-\n", "size"),
@@ -119,13 +119,13 @@ def test_receipts_are_read_as_lists() -> None:
         (f"{HEADER}\na\t1\tabc\n", r"sha256 'abc' is not 64"),
         (f"{HEADER}\na\t1\t-\na\t1\t-\n", "'a' is listed twice"),
         (f"{HEADER}\na\t1\t-\na/b\t1\t-\n", "'a' is listed as a file and as the folder of 'a/b'"),
-        (f"{HEADER}\n../a\t1\t-\n", r"x:2: path '\.\./a' has the part '\.\.'"),
+        (f"{HEADER}\n../a\t1\t-\n", r"x:2: path '\.\./a' contains '\.\.'"),
         (f"{HEADER}\n/a\t1\t-\n", "is absolute"),
         (f"{DIGEST}  a\nb {DIGEST}\n", r"x:2: expected '<sha256>  <path>'"),
-        ("a b c", "no list of files"),
+        ("a b c", "not a list of files"),
         ('{"files": 3}', "without a 'files' list"),
         ('{"files": [{"path": "a"}]}', "without a 'files' list"),
-        ("[" * 100_000, "no list of files"),
+        ("[" * 100_000, "not a list of files"),
         ('{"a":' * 100_000, "without a 'files' list"),
     ],
 )

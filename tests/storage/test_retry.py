@@ -93,7 +93,7 @@ def test_pause_is_shared_by_file_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
     pauses.note("host.example", 30.0)
     pauses.note("host.example", 5.0)
     pauses.obey("other.example")
-    with pytest.raises(PausedError, match=r"host\.example asked for a pause") as caught:
+    with pytest.raises(PausedError, match=r"host\.example requested a pause") as caught:
         pauses.obey("host.example")
     assert 29.0 < (caught.value.retry_after or 0.0) <= 30.0
     later = time.time() + 31.0

@@ -142,14 +142,14 @@ def test_patterns_select_models(default):
 
 
 def test_duplicate_keys_are_refused():
-    with pytest.raises(ConfigError, match="'a' stands twice, the second time in line 2"):
+    with pytest.raises(ConfigError, match="duplicate key 'a', repeated in line 2"):
         parse_yaml("a: 1\na: 2\n", "x.yaml")
 
 
 def test_duplicate_keys_in_a_config_file_stop_the_run(default, tmp_path):
     path = tmp_path / "twice.yaml"
     path.write_text("models: all\nmodels: all\n")
-    with pytest.raises(ConfigError, match="stands twice"):
+    with pytest.raises(ConfigError, match="duplicate key"):
         load_run(default, [path])
 
 

@@ -30,10 +30,22 @@ def declared(pairs, **keys):
 @pytest.mark.parametrize(
     ("pairs", "keys", "words"),
     [
-        (PAIRS, {"direction": "swap"}, "give start_percent or start_step"),
-        (PAIRS, {"direction": "swap", "start_percent": 90, "start_step": 5}, "give start_percent or start_step"),
-        (PAIRS, {"direction": "swap", "start_percent": 90, "function": "to_upper"}, "key 'function' goes with"),
-        (PAIRS, {"direction": "function", "start_percent": 90}, "key 'function' goes with"),
+        (PAIRS, {"direction": "swap"}, "set exactly one of start_percent and start_step"),
+        (
+            PAIRS,
+            {"direction": "swap", "start_percent": 90, "start_step": 5},
+            "set exactly one of start_percent and start_step",
+        ),
+        (
+            PAIRS,
+            {"direction": "swap", "start_percent": 90, "function": "to_upper"},
+            "key 'function' and direction: function must be used together",
+        ),
+        (
+            PAIRS,
+            {"direction": "function", "start_percent": 90},
+            "key 'function' and direction: function must be used together",
+        ),
         ([], {"direction": "swap", "start_percent": 90}, "swap needs pairs of words"),
     ],
 )

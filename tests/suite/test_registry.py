@@ -146,7 +146,7 @@ def test_a_number_that_no_part_of_the_file_states_is_named(key):
     for numbers in facts["sizes"].values():
         numbers.pop(key, None)
     facts["families"] = [{k: v for k, v in family.items() if "recipe" not in k} for family in facts["families"]]
-    with pytest.raises(ConfigError, match=rf"^suite pocket: model pocket-\S+ has no {key}; state it in 'recipe'"):
+    with pytest.raises(ConfigError, match=rf"^suite pocket: model pocket-\S+ has no {key}; set it in 'recipe'"):
         build_suite(facts)
 
 

@@ -21,7 +21,7 @@ from workflow_scripts.suite.safe_yaml import parse_yaml
 )
 def test_numbers_in_another_notation_are_refused_with_their_line(written, read):
     for text in (f"a: 1\nb: [{written}]\n", f"a: 1\n{written}: b\n"):
-        with pytest.raises(ConfigError, match=f"^x.yaml: line 2: YAML reads {written} as {read}; write that number"):
+        with pytest.raises(ConfigError, match=f"^x.yaml: line 2: YAML reads {written} as {read}; write the number"):
             parse_yaml(text, "x.yaml")
 
 
@@ -43,11 +43,11 @@ def test_a_number_is_what_python_reads_or_is_refused(text):
 
 # A run file, and the one line that both readers refuse it with.
 BOTH = {
-    "steps: [010]\n": "run.yaml: line 1: YAML reads 010 as 8; write that number in plain decimal digits",
-    "shots: [0]\nevaluation: {fewshot_seed: 0777}\n": "run.yaml: line 2: YAML reads 0777 as 511; write that number",
-    "limits: {disk_gb: 1_0}\n": "run.yaml: line 1: YAML reads 1_0 as 10; write that number in plain decimal digits",
+    "steps: [010]\n": "run.yaml: line 1: YAML reads 010 as 8; write the number in plain decimal digits",
+    "shots: [0]\nevaluation: {fewshot_seed: 0777}\n": "run.yaml: line 2: YAML reads 0777 as 511; write the number",
+    "limits: {disk_gb: 1_0}\n": "run.yaml: line 1: YAML reads 1_0 as 10; write the number in plain decimal digits",
     "shots: [5.0]\n": "config: shots.0: 5.0 is a float, expected integer",
-    'run: "pocket\\n"\n': r"config: the value at 'run' holds a line break or another control character: 'pocket\n'",
+    'run: "pocket\\n"\n': r"config: the value at 'run' contains a line break or another control character: 'pocket\n'",
 }
 
 

@@ -80,7 +80,7 @@ def test_a_finished_name_is_checked_again(root):
     facts = load_yaml(root / "config" / "suites" / "pocket.yaml")
     facts["families"][0]["name"] = "{suffix}-{size}"
     check_schema(facts, "suite", "x")
-    with pytest.raises(ConfigError, match="'-90k' cannot be the name of a model; allowed are letters"):
+    with pytest.raises(ConfigError, match="'-90k' is not a valid model name; allowed are letters"):
         build_suite(facts)
 
 

@@ -57,17 +57,17 @@ def test_expressions(expression, steps):
     [
         ("999", "nearest are 512 and 1000"),
         ("143001", "no checkpoint at step 143001"),
-        ("5..1", "runs backwards"),
+        ("5..1", "is reversed"),
         ("0..10:0", "stride"),
-        ("first", "is not understood"),
-        ("-1", "is not understood"),
-        ("٣", "is not understood"),
-        ("step3000", "is not understood"),
-        ("", "names no step"),
+        ("first", "cannot be parsed"),
+        ("-1", "cannot be parsed"),
+        ("٣", "cannot be parsed"),
+        ("step3000", "cannot be parsed"),
+        ("", "selects no step"),
         (True, "is not a step"),
         ("0..999999999:1", "more than"),
         (",".join(["1"] * 10_001), "a list of 10001 parts, more than 10000"),
-        ("1" * 61, "'11111111111111111111...' is not understood"),
+        ("1" * 61, "'11111111111111111111...' cannot be parsed"),
     ],
 )
 def test_bad_expressions_are_one_line(expression, message):
@@ -101,5 +101,5 @@ def test_a_log_of_steps_has_each_once(first, count, data):
     with pytest.raises(DataError, match=r"m\.csv: step .* follows step"):
         require_every_step([*steps[: place + 1], *steps[place:]], Path("m.csv"))
     if 0 < place < count - 1:
-        with pytest.raises(DataError, match="every step is expected once and in order"):
+        with pytest.raises(DataError, match="every step must occur once and in order"):
             require_every_step([*steps[:place], *steps[place + 1 :]], Path("m.csv"))

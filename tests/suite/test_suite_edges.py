@@ -232,7 +232,7 @@ def test_the_second_table_of_snakemake_is_the_one_with_reasons(monkeypatch, tmp_
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"experiments": ["predictability"]}, "ask for both"),
+        ({"experiments": ["predictability"]}, "request both"),
         ({"experiments": ["interventions"], "checkpoints": {"source": "mirror"}}, "set checkpoints.source to retrain"),
     ],
 )
@@ -321,8 +321,8 @@ def test_text_from_the_command_line_becomes_what_the_schema_asks_for_or_stays(te
     ("content", "words"),
     [
         ("a: [1", "a.yaml"),
-        ("- 1\n", "holds a list"),
-        ("1", "holds a int"),
+        ("- 1\n", "contains a list"),
+        ("1", "contains a int"),
         ("a: 1\n? [b]\n: 2\n", "line 2: keys must be plain values"),
         ("a: 1\nb: c: d\n", "line 2: mapping values are not allowed"),
     ],
@@ -364,7 +364,7 @@ def facts(root):
 
 def test_two_families_with_one_name_are_refused(facts):
     facts["families"] *= 2
-    with pytest.raises(ConfigError, match="two families make a model called books-1m"):
+    with pytest.raises(ConfigError, match="two families define a model called books-1m"):
         build_suite(facts)
 
 
@@ -409,7 +409,7 @@ def test_an_arm_must_leave_something_to_train():
     model = load_suite("pythia").model("pythia-70m")
     with pytest.raises(ConfigError, match="nothing to train"):
         start_iteration(model, Arm("late", "swap", 100.0))
-    with pytest.raises(ConfigError, match="no share"):
+    with pytest.raises(ConfigError, match="not a valid start"):
         iteration_at(model, 150.0)
     assert start_iteration(model, Arm("seven", "swap", 93)) == 133_000
     # nothing is published near 0.4 % of a pocket model's 600 iterations except step 2

@@ -365,7 +365,7 @@ def test_the_files_of_a_user_name_the_model(folder, tmp_path, capfd):
     assert config == {k: v for k, v in model_config(recipe_of(MODEL), dtype).items() if k != "torch_dtype"}
     (tmp_path / "local.yml").write_text('{"norm": "rmsnorm"}')
     assert cli.run(convert.main, list(map(str, [*words, "--vocab-entries", MODEL.vocab_size]))) == 2
-    assert "norm is 'rmsnorm'; only 'layernorm' is done here" in capfd.readouterr().err
+    assert "norm is 'rmsnorm'; only 'layernorm' is supported" in capfd.readouterr().err
 
 
 def test_a_recipe_names_the_model_in_both_directions(folder, tmp_path, capfd):

@@ -130,7 +130,7 @@ def test_an_empty_log_on_a_full_disk_is_told_from_an_empty_log(handler, plugin, 
     free = os.statvfs(tmp_path)
     full = os.statvfs_result([*free[:4], 0, *free[5:]])
     monkeypatch.setattr(os, "statvfs", lambda path: full)
-    assert plugin.tail(tmp_path / "x.log") == [f"error: {tmp_path}: the disk is full; free some space and run again"]
+    assert plugin.tail(tmp_path / "x.log") == [f"error: {tmp_path}: the disk is full; free some space and rerun"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_an_empty_log_on_a_full_disk_is_told_from_an_empty_log(handler, plugin, 
     [
         ("OSError in file x:\n[Errno 28] No space left on device\n", ".snakemake: the disk is full; free some space"),
         ("FileNotFoundError: [Errno 2] No such file or directory: '/a b'", "/a b: no such file or folder"),
-        ("WorkflowError:\nmetadata ([Errno 122] Disk quota exceeded). Please", ".snakemake: the disk quota is used up"),
+        ("WorkflowError:\nmetadata ([Errno 122] Disk quota exceeded). Please", ".snakemake: disk quota exceeded"),
         (
             "PermissionError: [Errno 13] Permission denied: '/home/me/.cache'",
             "; set HOME, which is /home/me, to a folder",

@@ -31,7 +31,7 @@ def test_check_refuses_a_duplicate_key(tmp_path, capsys):
     path = tmp_path / "run.yaml"
     path.write_text("run: a\nrun: b\n")
     assert cli.run(check.main, ["--config", str(path)]) == 2
-    assert "stands twice" in capsys.readouterr().err
+    assert "duplicate key" in capsys.readouterr().err
 
 
 def test_a_run_that_is_not_finished_says_so(tmp_path, monkeypatch, capsys, root):

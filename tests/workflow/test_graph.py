@@ -79,7 +79,7 @@ def snakemake(root, *arguments):
     [
         ("models=pocket-1n", "unknown model 'pocket-1n'; did you mean 'pocket-1m'?"),
         ("stepz=all", "unknown key 'stepz'; did you mean 'steps'?"),
-        ("steps=999", "there is no checkpoint at step 999"),
+        ("steps=999", "no checkpoint at step 999"),
         ("tasks=pocket_fact", "did you mean 'pocket_facts'?"),
     ],
 )

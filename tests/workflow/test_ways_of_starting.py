@@ -40,7 +40,7 @@ CORPUS = "results/corpus/pocket"
 MISTAKES = {
     "missing data": (
         "suite: books\ncorpus: {path: nowhere.jsonl}\ncheckpoints: {source: retrain}\n",
-        r"error: corpus nowhere\.jsonl: there is no such file; put the text there or name it with .*",
+        r"error: corpus nowhere\.jsonl: no such file; put the text there or set it with .*",
         {2},
     ),
     "bad key": (
@@ -55,12 +55,12 @@ MISTAKES = {
     ),
     "failing job": (
         SMALL,
-        rf"  error: {CORPUS}/standard\.jsonl: is a folder, a file was expected",
+        rf"  error: {CORPUS}/standard\.jsonl: is a folder, expected a file",
         {1, 2},
     ),
     "full disk": (
         SMALL,
-        r"error: \.snakemake: the disk is full; free some space and run again",
+        r"error: \.snakemake: the disk is full; free some space and rerun",
         {1, 2},
     ),
 }

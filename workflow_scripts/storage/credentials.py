@@ -22,7 +22,7 @@ def refuse_secrets(arguments: Iterable[str]) -> None:
     for argument in arguments:
         if found := secret_in(argument):
             what, remedy = found
-            raise ConfigError(f"an argument looks like {what}; arguments are seen by all users, so {remedy}")
+            raise ConfigError(f"an argument looks like {what}; arguments are visible to all users, so {remedy}")
 
 
 def is_private(url: str) -> bool:

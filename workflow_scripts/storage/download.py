@@ -57,8 +57,8 @@ def refuse_offline(source: Source, entries: Sequence[FileEntry], folder: Path) -
         return
     missing = [entry.path for entry in entries if not (folder / entry.path).is_file()]
     raise MissingInputError(
-        f"{describe(source)}: offline (HF_HUB_OFFLINE is set) and not in {folder}: {shorten(missing)}; run this same "
-        "command on a machine with network, with HF_HUB_OFFLINE unset"
+        f"{describe(source)}: offline (HF_HUB_OFFLINE is set) and not in {folder}: {shorten(missing)}; rerun this "
+        "command on a machine with network access, with HF_HUB_OFFLINE unset"
     )
 
 
@@ -115,11 +115,11 @@ def argument_parser() -> argparse.ArgumentParser:
         "--lock", type=Path, help="list of the files with size and sha256 (TSV, sha256sum or a receipt)"
     )
     parser.add_argument(
-        "--include", nargs="+", default=[], metavar="GLOB", help="only files whose path fits one of these"
+        "--include", nargs="+", default=[], metavar="GLOB", help="only files whose path matches one of these patterns"
     )
     parser.add_argument("--output-dir", type=Path, required=True, help="folder to fetch into")
-    parser.add_argument("--receipt", type=Path, help="JSON file that lists what was fetched, in place of the records")
-    parser.add_argument("--parallel", type=int, default=4, help="files to fetch at a time")
+    parser.add_argument("--receipt", type=Path, help="JSON file listing the fetched files, instead of records")
+    parser.add_argument("--parallel", type=int, default=4, help="number of files to fetch in parallel")
     return parser
 
 

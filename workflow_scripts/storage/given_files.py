@@ -31,14 +31,14 @@ class GivenFiles:
         wanted = PurePath(end).parts
         found = [path for path in self.by_name.get(wanted[-1], ()) if path.parts[-len(wanted) :] == wanted]
         if len(found) > 1:
-            raise ConfigError(f"more than one {end} was given: {', '.join(map(str, found[:3]))}; give one of them")
+            raise ConfigError(f"more than one {end} given: {', '.join(map(str, found[:3]))}; give exactly one")
         return found[0] if found else None
 
     def need(self, end: str, remedy: str) -> Path:
         """The same; raises MissingInputError with ``remedy`` when it was not given or does not exist."""
         path = self.find(end)
         if path is None:
-            raise MissingInputError(f"{end}: not among the files that were given; {remedy}")
+            raise MissingInputError(f"{end}: not among the given files; {remedy}")
         if not path.is_file():
             raise MissingInputError(f"{path}: no such file; {remedy}")
         return path

@@ -85,9 +85,9 @@ def path_fault(path: str) -> str:
 def name_fault(name: str) -> str:
     """Say what makes one name of a path unsafe; empty when nothing does."""
     if name in ("", ".", ".."):
-        return f"has the part '{name}'"
+        return f"contains '{name}'"
     if name.startswith("-"):
-        return "has a name that starts with '-' and could be taken for an option"
+        return "has a name that starts with '-' and could be mistaken for an option"
     if len(name.encode("utf-8")) > LONGEST_NAME:
         return f"has a name longer than {LONGEST_NAME} bytes"
     return ""
@@ -100,12 +100,12 @@ def read_lock(path: Path) -> list[FileEntry]:
     """
     try:
         if path.exists() and not path.is_file():
-            raise DataError(f"{path}: is a folder, a pipe or a device; a list of files is an ordinary file")
+            raise DataError(f"{path}: is a folder, a pipe or a device; a list of files must be a regular file")
         if path.stat().st_size > LARGEST_LIST:
-            raise DataError(f"{path}: more than {LARGEST_LIST} bytes, no list of files needs so many")
+            raise DataError(f"{path}: more than {LARGEST_LIST} bytes, too large for a list of files")
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise MissingInputError(f"{path}: no such list of files; make one with storage.make_lock") from error
+        raise MissingInputError(f"{path}: no such list of files; create one with storage.make_lock") from error
     return parse_lock(content, str(path))
 
 
@@ -123,7 +123,7 @@ def parse_lines(text: str, where: str) -> list[FileEntry]:
     """Entries of a list with one file a line; blank lines and lines that start with ``#`` are passed over."""
     lines = [(n, line) for n, line in enumerate(re.split(r"\r?\n", text), start=1) if line and not line.startswith("#")]
     if not lines:
-        raise DataError(f"{where}: lists no file")
+        raise DataError(f"{where}: lists no files")
     parse = line_parser(lines[0][1])
     if parse is parse_tsv_line:
         lines = lines[1:]
@@ -141,7 +141,7 @@ def parse_tsv_line(line: str, where: str) -> FileEntry:
     """One line of our own format."""
     fields = line.split("\t")
     if len(fields) != 3:
-        raise DataError(f"{where}: {len(fields)} fields, expected path, size and sha256 with tabs between")
+        raise DataError(f"{where}: {len(fields)} fields, expected path, size and sha256 separated by tabs")
     path, size, sha256 = fields
     return FileEntry(checked_path(path, where), checked_size(size, where), checked_sha256(sha256, where))
 
@@ -159,7 +159,7 @@ def parse_name_first_line(line: str, where: str) -> FileEntry:
     match = NAME_FIRST_LINE.fullmatch(line.rstrip())
     if match is None:
         raise DataError(
-            f"{where}: no list of files; expected the header {HEADER!r}, '<sha256>  <path>' or '<path> <sha256>'"
+            f"{where}: not a list of files; expected the header {HEADER!r}, '<sha256>  <path>' or '<path> <sha256>'"
         )
     return FileEntry(checked_path(match[1], where), None, match[2].lower())
 
@@ -195,7 +195,7 @@ def checked_sha256(text: str, where: str) -> str | None:
 def checked_set(entries: Sequence[FileEntry], where: str) -> Sequence[FileEntry]:
     """Refuse a list that names a path twice, or a file that is also the folder of another file."""
     if not entries:
-        raise DataError(f"{where}: lists no file")
+        raise DataError(f"{where}: lists no files")
     paths: set[str] = set()
     for entry in entries:
         if entry.path in paths:

@@ -87,7 +87,7 @@ def acquire(path: Path, patience: float | None, sleep: Callable[[float], object]
         if state:
             continue
         if deadline is not None and time.monotonic() > deadline:
-            raise StorageError(f"{path}: held by {holder(path)}; wait for it to end, or stop it, and run again")
+            raise StorageError(f"{path}: held by {holder(path)}; wait for it to finish or stop it, then rerun")
         if not told:
             log.info("waiting for %s, held by %s", path, holder(path))
             told = True

@@ -54,7 +54,9 @@ def repository_entries(source: Source, lock: Path | None = None) -> list[FileEnt
 def hashed(source: Source, entry: FileEntry) -> FileEntry:
     """Entry with the sha256 of a small file; raises IntegrityError for a large one."""
     if entry.size is None or entry.size > LARGEST_LIST:
-        raise IntegrityError(f"{describe(source)}: no sha256 is told for {entry.path}; fetch it and lock the folder")
+        raise IntegrityError(
+            f"{describe(source)}: no sha256 reported for {entry.path}; fetch it and make the list from the folder"
+        )
     return replace(entry, sha256=hashlib.sha256(read_small(source, entry)).hexdigest())
 
 
@@ -63,9 +65,9 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--folder", type=Path, help="folder to list, instead of a repository")
     add_source_arguments(parser, required=False)
-    parser.add_argument("--lock", type=Path, help="list of a repository's files that is known beforehand")
+    parser.add_argument("--lock", type=Path, help="known list of the repository's files")
     parser.add_argument(
-        "--include", nargs="+", default=[], metavar="GLOB", help="only files whose path fits one of these"
+        "--include", nargs="+", default=[], metavar="GLOB", help="only files whose path matches one of these patterns"
     )
     parser.add_argument("--output", type=Path, required=True, help="list to write")
     return parser

@@ -14,19 +14,23 @@ from workflow_scripts.storage.sources.source import KINDS, Repository, Source
 
 def add_source_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Arguments that name a repository, and how patiently its source is asked."""
-    parser.add_argument("--source", choices=sorted(SOURCES), required=required, help="kind of place to read from")
-    parser.add_argument("--location", default="", help="folder of the mirror, endpoint of the Hub, or git address")
+    parser.add_argument("--source", choices=sorted(SOURCES), required=required, help="kind of source")
+    parser.add_argument("--location", default="", help="folder of the mirror, endpoint of the Hub, or git URL")
     parser.add_argument("--kind", choices=KINDS, required=required, help="kind of repository")
     parser.add_argument("--repository", required=required, metavar="ORG/NAME", help="the repository")
     parser.add_argument("--revision", default="main", help="branch, tag or commit")
-    parser.add_argument("--commit", help="commit to read even when the revision has moved on")
+    parser.add_argument("--commit", help="commit to read even if the revision has moved")
     add_patience_arguments(parser)
 
 
 def add_patience_arguments(parser: argparse.ArgumentParser) -> None:
     """How patiently a source is asked; :func:`policy_of` reads the answer."""
-    parser.add_argument("--stall-seconds", type=float, default=30.0, help="silence after which a transfer is restarted")
-    parser.add_argument("--attempts", type=int, default=8, help="failures in a row without progress before giving up")
+    parser.add_argument(
+        "--stall-seconds", type=float, default=30.0, help="seconds without data after which a transfer is restarted"
+    )
+    parser.add_argument(
+        "--attempts", type=int, default=8, help="consecutive failures without progress before giving up"
+    )
 
 
 def policy_of(options: argparse.Namespace) -> RetryPolicy:

@@ -71,7 +71,7 @@ class LimitedStream(httpcore2.NetworkStream):
         """Read what there is; raises ReadTimeout at the limit."""
         left = LIMIT.until - time.monotonic()
         if left <= 0:
-            raise httpcore2.ReadTimeout("the answer took too long")
+            raise httpcore2.ReadTimeout("the response took too long")
         seconds = min(math.inf if timeout is None else timeout, left)
         return self.stream.read(max_bytes, None if seconds == math.inf else seconds)
 

@@ -122,7 +122,7 @@ def summary(folder: Path, lock: Path, findings: Sequence[Finding]) -> str:
     """One line: how many files of each state, and the first of them."""
     counts = [(state, [f for f in findings if f.state == state]) for state in STATES]
     text = ", ".join(f"{len(found)} {state} (first {found[0].path})" for state, found in counts if found)
-    return f"{folder} is not what {lock} lists: {text}; delete what is wrong and fetch again"
+    return f"{folder} does not match {lock}: {text}; delete the wrong files and fetch again"
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -131,10 +131,12 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=Path, required=True, help="folder to check")
     parser.add_argument("--lock", type=Path, required=True, help="list of files (TSV, sha256sum or a receipt)")
     parser.add_argument(
-        "--include", nargs="+", default=[], metavar="GLOB", help="only listed files that fit; extra ones pass"
+        "--include", nargs="+", default=[], metavar="GLOB", help="only listed files that match; extra files are ignored"
     )
-    parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 8), help="files to hash at a time")
-    parser.add_argument("--receipt", type=Path, help="JSON file to write when all is as listed")
+    parser.add_argument(
+        "--jobs", type=int, default=min(os.cpu_count() or 1, 8), help="number of files to hash in parallel"
+    )
+    parser.add_argument("--receipt", type=Path, help="JSON file to write if everything matches")
     return parser
 
 
@@ -150,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         listed = [entry.as_json() for entry in files]
         write_json(options.receipt, {"lock_sha256": sha256_file(options.lock), "bytes": total, "files": listed})
         write_record(options.receipt, {"lock": options.lock}, {"include": list(options.include)})
-    log.info("%s: %d file(s), %d bytes, all as listed", options.folder, len(files), total)
+    log.info("%s: %d file(s), %d bytes, all match", options.folder, len(files), total)
 
 
 if __name__ == "__main__":

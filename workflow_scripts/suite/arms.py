@@ -83,13 +83,13 @@ def build_declaration(facts: Mapping[str, Any]) -> Declaration:
 def check_arm(arm: Arm, pairs: Sequence[tuple[str, str]]) -> None:
     """Raise ConfigError where keys of an arm contradict each other, UnknownNameError for a function without a file."""
     if (arm.start_percent is None) == (arm.start_step is None):
-        raise ConfigError(f"arm {arm.name}: give start_percent or start_step, one of the two")
+        raise ConfigError(f"arm {arm.name}: set exactly one of start_percent and start_step")
     if (arm.direction == FUNCTION) != (arm.function is not None):
-        raise ConfigError(f"arm {arm.name}: key 'function' goes with direction: {FUNCTION}, and only with it")
+        raise ConfigError(f"arm {arm.name}: key 'function' and direction: {FUNCTION} must be used together")
     if arm.function is not None:
         function_path(arm.function)
     elif not pairs and arm.direction != IDENTITY:
-        raise ConfigError(f"arm {arm.name}: {arm.direction} needs pairs of words, the declaration has none")
+        raise ConfigError(f"arm {arm.name}: {arm.direction} needs pairs of words, but the declaration has none")
 
 
 def function_path(name: str) -> Path:
@@ -116,7 +116,7 @@ def iteration_at(model: Model, percent: float) -> int:
     nearest = min(published, key=lambda iteration: abs(iteration - exact))
     found = nearest if abs(nearest - exact) <= NEAR * model.train_iterations else round(exact)
     if not 0 <= found <= model.train_iterations:
-        raise ConfigError(f"{model.name}: {percent} % is no share of its {model.train_iterations} iterations")
+        raise ConfigError(f"{model.name}: {percent} % of its {model.train_iterations} iterations is not a valid start")
     return found
 
 

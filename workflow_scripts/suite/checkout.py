@@ -35,6 +35,6 @@ def use_code_of(folder: Path) -> None:
     """
     own = str(folder)
     if os.pathsep in own:
-        raise ConfigError(f"{own}: a path with '{os.pathsep}' cannot be on PYTHONPATH; rename the folder")
+        raise ConfigError(f"{own}: a path containing '{os.pathsep}' cannot be on PYTHONPATH; rename the folder")
     rest = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each not in ("", own)]
     os.environ["PYTHONPATH"] = os.pathsep.join([own, *rest])

@@ -36,10 +36,10 @@ def experiments_of(run: Run) -> tuple[str, ...]:
         if name not in EXPERIMENTS:
             raise UnknownNameError("experiment", name, EXPERIMENTS)
         if NEEDS.get(name, name) not in wanted:
-            raise ConfigError(f"experiments: {name} is made from the scores of {NEEDS[name]}; ask for both")
+            raise ConfigError(f"experiments: {name} uses the scores of {NEEDS[name]}; request both")
     if "interventions" in wanted and not run.retrains:
         raise ConfigError(
-            "experiments: interventions train from our own checkpoints; set checkpoints.source to retrain"
+            "experiments: interventions continue from our own checkpoints; set checkpoints.source to retrain"
         )
     return tuple(name for name in EXPERIMENTS if name in wanted)
 

@@ -62,7 +62,7 @@ def read_settings(paths: Path | Sequence[Path]) -> Settings:
         for name, value in read_file(file).items():
             if name in merged and merged[name] != value:
                 raise ConfigError(
-                    f"{file}: {hyphens(name)} is {value!r}, another file of the run says {merged[name]!r} "
+                    f"{file}: {hyphens(name)} is {value!r}, but {merged[name]!r} in another file of the run "
                     f"({places[name]})"
                 )
             merged[name], places[name] = value, file
@@ -73,7 +73,7 @@ def files_of(path: Path) -> list[Path]:
     """The file itself, or the .yml files of a folder."""
     files = sorted(path.glob("*.yml")) if path.is_dir() else [path]
     if not files:
-        raise MissingInputError(f"{path}: holds no .yml file")
+        raise MissingInputError(f"{path}: contains no .yml file")
     return files
 
 
@@ -111,8 +111,8 @@ def check_keys(settings: Settings, areas: frozenset[str], era: str = ERAS[0]) ->
     for name in settings.values:
         if name not in UNDERSTOOD and name not in FIXED and not is_neutral(name):
             raise ConfigError(
-                f"{settings.where}: unknown key '{hyphens(name)}', which might decide the result; correct its name, or "
-                "leave it out if it decides nothing"
+                f"{settings.where}: unknown key '{hyphens(name)}', which might affect the result; correct its name, or "
+                "remove it if it has no effect"
             )
     for name, entry in FIXED.items():
         if entry.areas & areas:
@@ -132,11 +132,11 @@ def check_fixed(settings: Settings, name: str, era: str) -> None:
             )
         if not entry.permits(value):
             raise ModelError(
-                f"{settings.where}: {name} is {value!r}; only {wanted} is done here (the file is silent, so GPT-NeoX's "
-                "default counts)"
+                f"{settings.where}: {name} is {value!r}; only {wanted} is supported (not in the file, so GPT-NeoX's "
+                "default applies)"
             )
     elif value is not None and not entry.permits(value):
-        raise ModelError(f"{settings.where}: {name} is {value!r}; only {wanted} is done here")
+        raise ModelError(f"{settings.where}: {name} is {value!r}; only {wanted} is supported")
 
 
 def parallel_sizes(settings: Settings) -> tuple[int, int]:
@@ -165,7 +165,7 @@ def batch_rows(settings: Settings, gpus: int | None) -> int | None:
     ranks, rest = divmod(launch, tensor * pipeline)
     if rest or not ranks:
         raise ConfigError(
-            f"{settings.where}: {launch} GPUs do not divide by model-parallel-size {tensor} x pipe-parallel-size "
+            f"{settings.where}: {launch} GPUs are not divisible by model-parallel-size {tensor} x pipe-parallel-size "
             f"{pipeline}"
         )
     if batch is not None and micro is None:
@@ -176,7 +176,7 @@ def batch_rows(settings: Settings, gpus: int | None) -> int | None:
     if rows < 1 or batch not in {None, rows}:
         raise ConfigError(
             f"{settings.where}: train_batch_size {batch} is not {micro} rows x {accumulation} steps of accumulation x "
-            f"{ranks} data-parallel ranks, which GPT-NeoX refuses"
+            f"{ranks} data-parallel ranks, which GPT-NeoX rejects"
         )
     return rows
 
@@ -189,11 +189,13 @@ def data_location(settings: Settings) -> tuple[list[str], str | None]:
     """
     whole, path = settings.get("train_data_paths"), settings.get("data_path")
     if whole is not None and path is not None:
-        raise ConfigError(f"{settings.where}: both data-path and train-data-paths; GPT-NeoX takes one of the two")
+        raise ConfigError(
+            f"{settings.where}: has both data-path and train-data-paths; GPT-NeoX accepts only one of them"
+        )
     if path is not None:
         split = settings.get("split", DEFAULT_SPLIT)
         if not isinstance(path, str) or not isinstance(split, str):
-            raise ConfigError(f"{settings.where}: data-path {path!r} and split {split!r} must be texts")
+            raise ConfigError(f"{settings.where}: data-path {path!r} and split {split!r} must be strings")
         return [path], split
     if whole is not None and not (isinstance(whole, list) and all(isinstance(item, str) for item in whole)):
         raise ConfigError(f"{settings.where}: train-data-paths {whole!r} must be a list of paths")

@@ -62,7 +62,7 @@ def build_suite(facts: Mapping[str, Any]) -> Suite:
     for family in facts["families"]:
         for model in family_models(facts, family):
             if model.name in models:
-                raise ConfigError(f"suite {facts['suite']}: two families make a model called {model.name}")
+                raise ConfigError(f"suite {facts['suite']}: two families define a model called {model.name}")
             models[model.name] = model
     return Suite(
         name=facts["suite"],
@@ -101,7 +101,7 @@ def build_model(
     numbers |= family.get("by_size", {}).get(size, {}) | family.get("by_model", {}).get(name, {})
     if missing := [key for key in NEEDED if key not in numbers]:
         raise ConfigError(
-            f"suite {facts['suite']}: model {name} has no {missing[0]}; state it in 'recipe', in the size {size} or in "
+            f"suite {facts['suite']}: model {name} has no {missing[0]}; set it in 'recipe', in the size {size} or in "
             "the family"
         )
     old_sizes = numbers.get("aliases", [])
@@ -152,7 +152,7 @@ def checked_name(name: str) -> str:
     """
     if not NAME.fullmatch(name):
         allowed = "letters, digits, dot, dash and underscore, a letter or digit first"
-        raise ConfigError(f"{name!r} cannot be the name of a model; allowed are {allowed}")
+        raise ConfigError(f"{name!r} is not a valid model name; allowed are {allowed}")
     return name
 
 

@@ -148,7 +148,7 @@ def refuse_model(suite: Suite, name: str) -> list[Model]:
     for other in suite_names():
         if other != suite.name and load_suite(other).knows(name):
             raise ConfigError(
-                f"model '{name}' belongs to suite {other}, this run is of suite {suite.name}; start from a "
+                f"model '{name}' belongs to suite {other}, but the run uses suite {suite.name}; start from a "
                 f"configuration of that suite, such as config/runs/{other_run(other)}"
             )
     return [suite.model(name)]
@@ -183,13 +183,10 @@ def refuse_untrainable(suite: Suite, settings: Mapping[str, Any], models: Sequen
         path = given_corpus(suite, settings)
         if path is not None and not path.is_file():
             raise MissingInputError(
-                f"corpus {path}: there is no such file; put the text there or name it with --config "
-                "corpus='{path: FILE.jsonl}'"
+                f"corpus {path}: no such file; put the text there or set it with --config corpus='{{path: FILE.jsonl}}'"
             )
     if source == "mirror" and not settings["checkpoints"].get("location"):
-        raise ConfigError(
-            "config: checkpoints.location must name the mirror's folder when checkpoints.source is mirror"
-        )
+        raise ConfigError("config: checkpoints.location must be the mirror's folder if checkpoints.source is mirror")
 
 
 def given_corpus(suite: Suite, settings: Mapping[str, Any]) -> Path | None:

@@ -38,7 +38,7 @@ def plain_number(node: yaml.ScalarNode, decimal: re.Pattern[str], number: float)
     """``number``, when ``node`` writes it as ``decimal``; raises AmbiguousNumberError with the line."""
     if not decimal.fullmatch(str(node.value)):
         raise AmbiguousNumberError(
-            f"line {node.start_mark.line + 1}: YAML reads {node.value} as {number}; write that number in plain decimal "
+            f"line {node.start_mark.line + 1}: YAML reads {node.value} as {number}; write the number in plain decimal "
             "digits, or put the text in quotes"
         )
     return number
@@ -51,7 +51,7 @@ class StrictLoader(yaml.SafeLoader):
         """Compose the document and measure it with every alias written out, before anything is built from it."""
         node = super().get_single_node()
         if node is not None and expanded_size(node, {}) > MOST_NODES:
-            raise yaml.YAMLError(f"more than {MOST_NODES:,} values once its aliases (*name) are written out")
+            raise yaml.YAMLError(f"more than {MOST_NODES:,} values after expanding its aliases (*name)")
         return node
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
@@ -70,9 +70,7 @@ class StrictLoader(yaml.SafeLoader):
             if not isinstance(key, str | int | float | bool) and key is not None:
                 raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: keys must be plain values")
             if key in seen:
-                raise yaml.YAMLError(
-                    f"key '{key}' stands twice, the second time in line {key_node.start_mark.line + 1}"
-                )
+                raise yaml.YAMLError(f"duplicate key '{key}', repeated in line {key_node.start_mark.line + 1}")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -107,12 +105,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         facts = path.stat()
         if facts.st_size > MOST_BYTES:
-            raise ConfigError(f"{path}: larger than {MOST_BYTES:,} bytes, which no configuration needs")
+            raise ConfigError(f"{path}: larger than {MOST_BYTES:,} bytes, too large for a configuration")
         if not stat.S_ISREG(facts.st_mode):
-            raise ConfigError(f"{path}: is a folder, a pipe or a device; a configuration is an ordinary file")
+            raise ConfigError(f"{path}: is a folder, a pipe or a device; a configuration must be a regular file")
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise MissingInputError(f"{path}: there is no such configuration file") from None
+        raise MissingInputError(f"{path}: no such configuration file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: is not UTF-8 text") from None
     return parse_yaml(text, str(path))
@@ -127,7 +125,7 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ConfigError(f"{where}: holds a {type(value).__name__}, a mapping of keys to values is expected")
+        raise ConfigError(f"{where}: contains a {type(value).__name__}, expected a mapping of keys to values")
     refuse_what_no_run_may_hold(value, where)
     return value
 
@@ -166,7 +164,7 @@ def refuse_nonfinite(value: Any, where: str) -> None:
     """Refuse ``.nan`` and ``.inf``, which pass every comparison of a schema or none."""
     for key, item in leaves(value, "", set()):
         if isinstance(item, float) and not math.isfinite(item):
-            raise ConfigError(f"{where}: the value at '{key}' is {item}, a finite number is expected")
+            raise ConfigError(f"{where}: the value at '{key}' is {item}, expected a finite number")
 
 
 def refuse_control_characters(value: Any, where: str) -> None:
@@ -174,7 +172,7 @@ def refuse_control_characters(value: Any, where: str) -> None:
     for key, text in leaves(value, "", set()):
         if isinstance(text, str) and CONTROL.search(text):
             raise ConfigError(
-                f"{where}: the value at {key!r} holds a line break or another control character: {text!r}"
+                f"{where}: the value at {key!r} contains a line break or another control character: {text!r}"
             )
 
 

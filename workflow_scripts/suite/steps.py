@@ -106,12 +106,10 @@ def parse_steps(expression: str | int | Sequence[str | int], available: Sequence
         named = expand_part(part, available)
         missing = [step for step in named if step not in known]
         if missing:
-            raise ConfigError(
-                f"steps '{part}': there is no checkpoint at step {missing[0]}; {nearest(missing[0], known)}"
-            )
+            raise ConfigError(f"steps '{part}': no checkpoint at step {missing[0]}; {nearest(missing[0], known)}")
         wanted.update(named)
     if not wanted:
-        raise ConfigError(f"steps '{expression}' names no step")
+        raise ConfigError(f"steps '{expression}' selects no step")
     return tuple(sorted(wanted))
 
 
@@ -121,7 +119,7 @@ def few_and_short(parts: list[str]) -> list[str]:
         raise ConfigError(f"steps: a list of {len(parts)} parts, more than {MOST_PARTS}; use ranges or all")
     for part in parts:
         if len(part) > LONGEST_PART:
-            raise ConfigError(f"steps '{part[:20]}...' is not understood; use all, log, last, 512 or 1000..143000:1000")
+            raise ConfigError(f"steps '{part[:20]}...' cannot be parsed; use all, log, last, 512 or 1000..143000:1000")
     return parts
 
 
@@ -149,20 +147,20 @@ def expand_part(part: str, available: Sequence[int]) -> list[int]:
         return [int(part)]
     match = RANGE.fullmatch(part)
     if not match:
-        raise ConfigError(f"steps '{part}' is not understood; use all, log, last, 512, 0..64 or 1000..143000:1000")
+        raise ConfigError(f"steps '{part}' cannot be parsed; use all, log, last, 512, 0..64 or 1000..143000:1000")
     return expand_range(part, int(match[1]), int(match[2]), match[3], ordered)
 
 
 def expand_range(part: str, first: int, last: int, stride: str | None, ordered: Sequence[int]) -> list[int]:
     """Steps of ``first..last[:stride]``; without a stride, the known steps in between."""
     if first > last:
-        raise ConfigError(f"steps '{part}' runs backwards; write the smaller step first")
+        raise ConfigError(f"steps '{part}' is reversed; write the smaller step first")
     if stride is None:
         return [step for step in ordered if first <= step <= last]
     if int(stride) < 1:
         raise ConfigError(f"steps '{part}': the stride after ':' must be at least 1")
     if (last - first) // int(stride) > MOST_STEPS:
-        raise ConfigError(f"steps '{part}' names more than {MOST_STEPS:,} steps")
+        raise ConfigError(f"steps '{part}' selects more than {MOST_STEPS:,} steps")
     return list(range(first, last + 1, int(stride)))
 
 
@@ -182,6 +180,6 @@ def require_every_step(steps: Iterable[float], where: Path) -> None:
     for before, step in itertools.pairwise(steps):
         if step != before + 1:
             raise DataError(
-                f"{where}: step {step:g} follows step {before:g}, every step is expected once and in order; two "
-                "trainings wrote this file, or it was edited: delete the training's folder and train the model again"
+                f"{where}: step {step:g} follows step {before:g}, but every step must occur once and in order; two "
+                "trainings wrote this file, or it was edited: delete the training's folder and retrain the model"
             )

@@ -76,7 +76,7 @@ def data_facts(given: GivenFiles, key: str) -> list[tuple[str, str]]:
     verified, view, maps = (read_json(given.find(f"{key}/{name}")) for name in names)
     facts: list[tuple[str, str]] = []
     if verified:
-        facts.append(("checked files", f"{len(verified['files'])} files, {verified['bytes']:,} bytes, all as listed"))
+        facts.append(("checked files", f"{len(verified['files'])} files, {verified['bytes']:,} bytes, all match"))
         facts.append(("sha256 of the list", str(verified["lock_sha256"])))
     if view:
         facts += [(name, f"{view[name]:,}") for name in ("sequences", "tokens") if name in view]

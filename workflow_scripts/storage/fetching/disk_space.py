@@ -26,6 +26,6 @@ def require_room(folder: Path, needed: int, label: str) -> None:
     free = free_bytes(folder)
     if free < needed:
         raise StorageError(
-            f"{folder}: not enough room for {label}: needs {needed} bytes ({amount_text(needed, 'B')}), has {free} "
+            f"{folder}: not enough space for {label}: needs {needed} bytes ({amount_text(needed, 'B')}), has {free} "
             f"({amount_text(free, 'B')}); free some space or choose another folder, nothing was fetched"
         )

@@ -97,7 +97,7 @@ def refuse_unhashed(entries: Sequence[FileEntry], where: str) -> None:
     unknown = [entry.path for entry in entries if not entry.has_hash()]
     if unknown:
         raise IntegrityError(
-            f"{where}: no hash is known beforehand for {len(unknown)} file(s), first '{unknown[0]}'; nothing is "
+            f"{where}: no known hash for {len(unknown)} file(s), first '{unknown[0]}'; nothing is "
             "fetched unchecked: give a list with --lock (python -m workflow_scripts.storage.make_lock makes one)"
         )
 
@@ -124,9 +124,9 @@ def fetch(job: Job) -> FileEntry:
         if found is not None:
             return found
         if job.target.is_dir():
-            raise StorageError(f"{job.target}: is a folder where a file shall go; choose another --output-dir")
+            raise StorageError(f"{job.target}: is a folder, expected a file; choose another --output-dir")
         if job.target.exists():
-            log.info("%s: not the content that is known; kept as %s", job.target, bad_path(job.target).name)
+            log.info("%s: content does not match the known hash; kept as %s", job.target, bad_path(job.target).name)
             job.target.replace(bad_path(job.target))
         with unfinished(job, holding.proved) as path, Part(path, job.entry, job.meter.add) as part:
             require_room(job.target.parent, missing_bytes(job.entry, path), job.label())
@@ -163,7 +163,7 @@ def complete(job: Job, part: Part) -> None:
             raise mismatch(job, part)
         except RetryableError as error:
             if len(wrong) >= MISMATCHES or len(wrong) > len(set(wrong)):
-                raise IntegrityError(f"{error}; fetched {len(wrong)} times, retrying is no use") from error
+                raise IntegrityError(f"{error}; fetched {len(wrong)} times, not retrying") from error
             failures = 0 if has_moved(part.length - furthest, time.monotonic() - since) else failures + error.counts
             furthest, since = max(furthest, part.length), time.monotonic()
             job.policy.wait(failures, error, job.meter.sleep)
@@ -190,18 +190,18 @@ def stream_into(job: Job, part: Part) -> None:
 def check_answer(job: Job, part: Part, stream: ByteStream) -> None:
     """Refuse an answer that cannot be the file before it touches the part; start over when the offset was ignored."""
     if "text/html" in stream.content_type and not job.remote_path.endswith((".html", ".htm")):
-        raise RetryableError(f"{job.label()}: got an HTML page instead of the file; is there a login page on the way?")
-    if stream.total is not None and job.entry.size not in (None, stream.total):
         raise RetryableError(
-            f"{job.label()}: the source has {stream.total} bytes, {job.entry.size} are known beforehand"
+            f"{job.label()}: got an HTML page instead of the file; a proxy or captive portal may be in the way"
         )
+    if stream.total is not None and job.entry.size not in (None, stream.total):
+        raise RetryableError(f"{job.label()}: the source has {stream.total} bytes, expected {job.entry.size}")
     if stream.total is not None and part.size not in (None, stream.total):
         told = part.size
         part.restart()
-        raise RetryableError(f"{job.label()}: the source has {stream.total} bytes and told {told} before")
+        raise RetryableError(f"{job.label()}: the source has {stream.total} bytes but reported {told} before")
     if stream.start != part.length:
         if stream.start != 0:
-            raise RetryableError(f"{job.label()}: asked from byte {part.length}, got from byte {stream.start}")
+            raise RetryableError(f"{job.label()}: requested byte {part.length}, got byte {stream.start}")
         part.restart()
     part.size = stream.total if part.size is None else part.size
 
@@ -226,8 +226,8 @@ def refuse_pointer(job: Job, path: Path) -> None:
     with path.open("rb") as file:
         if file.read(len(BEGINNING)) == BEGINNING:
             raise IntegrityError(
-                f"{job.label()}: the source holds a git LFS pointer in place of the file; fetch it from another "
-                "source, or make the mirror again with git LFS"
+                f"{job.label()}: the source has a git LFS pointer instead of the file; fetch it from another "
+                "source, or rebuild the mirror with git LFS"
             )
 
 
@@ -269,7 +269,8 @@ def refuse_collisions(entries: Sequence[FileEntry], folder: Path) -> None:
         other = spelt.setdefault(entry.path.casefold(), entry.path)
         if other != entry.path and not tells_case_apart(folder):
             raise StorageError(
-                f"{folder}: this disk takes '{other}' and '{entry.path}' for one name; fetch to another disk, or only "
+                f"{folder}: this file system treats '{other}' and '{entry.path}' as one name; fetch to "
+                f"another one, or only "
                 "one of them with --include"
             )
 

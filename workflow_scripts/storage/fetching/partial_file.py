@@ -66,7 +66,7 @@ class Part:
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
-            raise StorageError(f"{self.path}: is a link where an unfinished file should be; remove it") from None
+            raise StorageError(f"{self.path}: is a link, expected a partial file; remove it") from None
 
     def restart(self) -> None:
         """Forget all bytes, and a length that only the source told."""
@@ -79,7 +79,7 @@ class Part:
         """Add bytes; raises RetryableError when there are more than promised, StorageError on a full disk."""
         if self.size is not None and self.length + len(block) > self.size:
             self.restart()
-            raise RetryableError(f"{self.entry.path}: the source sends more than the {self.size} bytes promised")
+            raise RetryableError(f"{self.entry.path}: the source sent more than the expected {self.size} bytes")
         try:
             self.write(block)
         except OSError as error:
@@ -99,7 +99,7 @@ class Part:
     def full_disk(self, error: OSError) -> str:
         """Message for a disk that filled up in the middle."""
         written = amount_text(self.length, "B")
-        return f"{self.path}: {error.strerror} after {written}; free some space and run again, the part is kept"
+        return f"{self.path}: {error.strerror} after {written}; free some space and rerun, the partial file is kept"
 
     def is_complete(self) -> bool:
         """True when as many bytes are there as were promised."""

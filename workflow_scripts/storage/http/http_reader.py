@@ -75,13 +75,12 @@ class HttpReader:
                 headers={"User-Agent": "pythia-workflow", "Accept-Encoding": "identity"},
             )
         except ValueError as error:
-            raise ConfigError(
-                f"the proxy in {proxy_variables()} cannot be used: {error}; correct or unset it"
-            ) from None
+            raise ConfigError(f"the proxy in {proxy_variables()} cannot be used: {error}; fix or unset it") from None
         except OSError as error:
             # Only the certificates are read here; neither OpenSSL nor Python names their file.
             raise ConfigError(
-                f"the certificates in {certificate_variables()} cannot be used: {error.strerror or error}; name a file "
+                f"the certificates in {certificate_variables()} cannot be used: {error.strerror or error}; "
+                f"set it to a file "
                 "of certificates in PEM format, or unset it"
             ) from None
         limit_reads(self.client)
@@ -131,7 +130,9 @@ class HttpReader:
             target = here.join(response.headers["Location"])
             response.close()
             if target.scheme not in ("http", "https") or (here.scheme == "https" and target.scheme != "https"):
-                raise TransferError(f"{label}: {here.host} redirects to '{public_url(str(target))}', which is not safe")
+                raise TransferError(
+                    f"{label}: {here.host} redirects to '{public_url(str(target))}', which is not secure"
+                )
             here = target
         raise RetryableError(f"{label}: more than {REDIRECTS} redirects ({host_of(address.url)})")
 
@@ -143,7 +144,7 @@ class HttpReader:
         with self.stream(address, offset, label, length) as stream:
             if stream.start != offset or (stream.total is None and offset):
                 host = host_of(address.url)
-                raise TransferError(f"{label}: {host} does not serve parts of files; fetch the whole file")
+                raise TransferError(f"{label}: {host} does not support range requests; fetch the whole file")
             return exactly(stream, length, label), without_detour(address, stream.url)
 
     def ask(self, address: Address, label: str, headers: Mapping[str, str], question: Any = None) -> Any:
@@ -176,8 +177,7 @@ def read_bounded(response: httpx2.Response, label: str) -> bytes:
         content += piece
         if len(content) > LARGEST_ANSWER:
             raise TransferError(
-                f"{label}: {response.url.host} sends an answer of more than {LARGEST_ANSWER} bytes; no server needs "
-                "it, is the address right?"
+                f"{label}: {response.url.host} sent a response of more than {LARGEST_ANSWER} bytes; check the URL"
             )
     return bytes(content)
 
@@ -185,7 +185,9 @@ def read_bounded(response: httpx2.Response, label: str) -> bytes:
 def refuse_packed(response: httpx2.Response, label: str) -> None:
     """Raise TransferError for a compressed body: its bytes cannot be checked, and it may unpack to gigabytes."""
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise TransferError(f"{label}: the server compresses although asked not to; its bytes cannot be checked")
+        raise TransferError(
+            f"{label}: the server compressed the response against the request; its bytes cannot be verified"
+        )
 
 
 def parse_json(response: httpx2.Response, label: str) -> Any:
@@ -194,7 +196,9 @@ def parse_json(response: httpx2.Response, label: str) -> Any:
         return json.loads(response.content)
     except (ValueError, RecursionError) as error:
         host = response.url.host
-        raise RetryableError(f"{label}: {host} did not answer in JSON; a login page on the way?") from error
+        raise RetryableError(
+            f"{label}: {host} did not respond with JSON; a proxy or captive portal may be in the way"
+        ) from error
 
 
 def without_detour(address: Address, url: str) -> Address:
@@ -213,11 +217,11 @@ def byte_stream(response: httpx2.Response, offset: int, label: str) -> ByteStrea
     total = int(match[3]) if match and match[3] != "*" else None
     if response.status_code == 416:
         if total != offset:
-            raise RetryableError(f"{label}: the server has {total} bytes, asked from byte {offset} on")
+            raise RetryableError(f"{label}: the server has {total} bytes, requested from byte {offset}")
         return ByteStream(offset, total, iter(()), kind)
     if response.status_code == 206:
         if match is None or match[1] is None:
-            raise RetryableError(f"{label}: a part without a usable Content-Range")
+            raise RetryableError(f"{label}: partial response without a valid Content-Range")
         return ByteStream(int(match[1]), total, response.iter_raw(), kind)
     length = response.headers.get("Content-Length", "")
     return ByteStream(0, int(length) if is_number(length) else None, response.iter_raw(), kind)
@@ -232,15 +236,15 @@ def check_status(response: httpx2.Response, expiring: frozenset[int], label: str
         seconds = retry_after(response.headers)
         if code == TOO_MANY:
             pauses.note(host, seconds)
-        raise RetryableError(f"{label}: {host} answers {code} {reason(code)}", seconds)
+        raise RetryableError(f"{label}: {host} responded with {code} {reason(code)}", seconds)
     if code in expiring:
         # The next attempt asks for a fresh address.
-        raise RetryableError(f"{label}: {host} answers {code}, the signed address may have expired")
+        raise RetryableError(f"{label}: {host} responded with {code}, the signed URL may have expired")
     if code in (401, 403):
-        raise TransferError(f"{label}: {host} answers {code}, access denied; {denied}")
+        raise TransferError(f"{label}: {host} responded with {code}, access denied; {denied}")
     if code in (404, 410):
-        raise TransferError(f"{label}: {host} answers {code}, there is no such file")
-    raise TransferError(f"{label}: {host} answers {code} {reason(code)}")
+        raise TransferError(f"{label}: {host} responded with {code}, no such file")
+    raise TransferError(f"{label}: {host} responded with {code} {reason(code)}")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -278,7 +282,7 @@ def failure_text(error: Exception) -> str:
         return f"no connection, {public_reason(error)}{', the proxy is that of ' if proxies else ''}{proxies}"
     if isinstance(error, httpx2.TimeoutException):
         return "read timed out"
-    return f"the line broke, {type(error).__name__}"
+    return f"connection lost, {type(error).__name__}"
 
 
 def certificate_variables() -> str:
@@ -303,7 +307,7 @@ def host_of(url: str) -> str:
     try:
         return httpx2.URL(url).host
     except httpx2.InvalidURL:
-        return "an address that is none"
+        return "an invalid URL"
 
 
 def origin(url: httpx2.URL) -> tuple[str, str, int | None]:

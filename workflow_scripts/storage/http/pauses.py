@@ -55,4 +55,4 @@ def obey(host: str) -> None:
     """
     seconds = remaining(host)
     if seconds > 0.0:
-        raise PausedError(f"{host} asked for a pause", seconds)
+        raise PausedError(f"{host} requested a pause", seconds)

@@ -63,7 +63,9 @@ class RetryPolicy:
         if failures >= self.attempts:
             raise TransferError(f"{error}; given up after {failures} attempt(s) without progress") from error
         if (error.retry_after or 0.0) > self.patience:
-            raise TransferError(f"{error}; it asks to wait {error.retry_after:.0f} s, run again then") from error
+            raise TransferError(
+                f"{error}; it requests a wait of {error.retry_after:.0f} s, rerun after that"
+            ) from error
         seconds = self.seconds(max(failures, 1), error)
         log.info("%s; attempt %d of %d in %.1f s", error, failures + 1, self.attempts, seconds)
         sleep(seconds)

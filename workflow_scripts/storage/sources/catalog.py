@@ -29,7 +29,7 @@ class Access:
 def open_mirror(repository: Repository, access: Access) -> Iterator[Source]:
     """Folder at ``access.location``; a folder neither stalls nor retries."""
     if not access.location:
-        raise ConfigError("source mirror: --location must name the folder that holds datasets/ and models/")
+        raise ConfigError("source mirror: --location must be the folder that contains datasets/ and models/")
     yield MirrorSource(Path(access.location), repository)
 
 
@@ -52,7 +52,7 @@ def open_git_lfs(repository: Repository, access: Access) -> Iterator[Source]:
     from workflow_scripts.storage.sources.git_objects import GitObjects
 
     if not access.location:
-        raise ConfigError("source git-lfs: --location must be the address of the git repository")
+        raise ConfigError("source git-lfs: --location must be the URL of the git repository")
     with tempfile.TemporaryDirectory(prefix="pointers-") as folder, HttpReader(access.stall_seconds, DENIED) as reader:
         git = GitObjects(access.location, repository, Path(folder), access.policy, access.stall_seconds)
         yield GitLfsSource(git, reader)

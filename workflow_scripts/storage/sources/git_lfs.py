@@ -17,7 +17,7 @@ from workflow_scripts.storage.sources.git_objects import EXTENDED, PASSWORD, USE
 from workflow_scripts.storage.sources.lfs_client import LfsFolder, LfsServer, open_store
 from workflow_scripts.storage.sources.source import ByteStream, Repository
 
-DENIED = f"give user and password by a git credential helper, or by the variables {USER} and {PASSWORD}"
+DENIED = f"provide user and password through a git credential helper or the variables {USER} and {PASSWORD}"
 
 
 class GitLfsSource:
@@ -61,7 +61,9 @@ class GitLfsSource:
         if path not in self.known():
             raise TransferError(f"{self.git.label()}: no file '{path}' in commit {self.commit()[:12]}")
         if self.known()[path].extended:
-            raise TransferError(f"{self.label(path)} {EXTENDED}; fetch it with git-lfs, and the others with --include")
+            raise TransferError(
+                f"{self.label(path)} {EXTENDED}; fetch it with git-lfs, and the other files with --include"
+            )
         return self.known()[path]
 
     @contextmanager

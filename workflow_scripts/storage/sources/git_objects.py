@@ -36,7 +36,7 @@ SSH_COMMAND = "ssh -oBatchMode=yes"
 log = logging.getLogger(__name__)
 # Longest time for the commit and the pointers, which are small whatever the repository holds.
 GIT_SECONDS = 1800.0
-EXTENDED = "is a git LFS pointer with extensions, which only git-lfs with the same extensions can undo"
+EXTENDED = "is a git LFS pointer with extensions, which only git-lfs with the same extensions can resolve"
 USER, PASSWORD = "PYTHIA_GIT_USER", "PYTHIA_GIT_PASSWORD"
 # Run by git's shell, which reads the variables itself: nothing of a user's goes into a command line.
 HELPER = f"""!f() {{ test "$1" = get && printf 'username=%s\\npassword=%s\\n' "${USER}" "${PASSWORD}"; }}; f"""
@@ -66,7 +66,7 @@ def checked_url(location: str) -> str:
         return str(Path(location).resolve())
     if not URL.fullmatch(location):
         raise ConfigError(
-            f"git address '{hide_secrets(location[:200])}': expected https://, ssh://, git://, file://, user@host:path "
+            f"git URL '{hide_secrets(location[:200])}': expected https://, ssh://, git://, file://, user@host:path "
             "or the path of a repository"
         )
     if not location.startswith(("http://", "https://")):
@@ -93,7 +93,7 @@ def from_variables(location: str) -> tuple[str, str] | None:
         log.warning("%s: %s is not sent over http, where others could read it", public_url(location), PASSWORD)
         return None
     if not (user.isprintable() and password.isprintable()):
-        raise ConfigError(f"{USER} and {PASSWORD} must hold no line ends or other control characters")
+        raise ConfigError(f"{USER} and {PASSWORD} must not contain line breaks or other control characters")
     return user or "git", password
 
 
@@ -146,7 +146,7 @@ class GitObjects:
         try:
             done = run_git(self.folder, *arguments, given=self.environment(), question=question, timeout=GIT_SECONDS)
         except FileNotFoundError as error:
-            raise MissingInputError("source git-lfs: no git on this machine; install git or use source hub") from error
+            raise MissingInputError("source git-lfs: git is not installed; install it or use source hub") from error
         except subprocess.TimeoutExpired as error:
             # Not tried again: an answer that trickles in would otherwise take hours.
             raise TransferError(f"{self.label()}: git took more than {GIT_SECONDS:.0f} s; try again later") from error

@@ -29,7 +29,7 @@ from workflow_scripts.storage.lockfile import FileEntry, checked_path
 from workflow_scripts.storage.sources.source import COMMIT, ByteStream, Repository
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
-DENIED = "set HF_TOKEN or run `hf auth login`, and accept the terms on the repository's page where it has any"
+DENIED = "set HF_TOKEN or run `hf auth login`, and accept the terms on the repository's page if it has any"
 OK, UNAUTHORIZED, FORBIDDEN = 200, 401, 403
 TOKEN_LETTERS = re.compile(r"[!-~]+")
 # Header in which the Hub says what was wrong, and its words.
@@ -42,11 +42,11 @@ def checked_endpoint(location: str) -> str:
     try:
         parts = urlsplit(endpoint)
     except ValueError as error:
-        raise ConfigError(f"endpoint: {error}; expected an address like {DEFAULT_ENDPOINT}") from None
+        raise ConfigError(f"endpoint: {error}; expected a URL like {DEFAULT_ENDPOINT}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"endpoint '{public_url(endpoint)}': expected an address like {DEFAULT_ENDPOINT}")
+        raise ConfigError(f"endpoint '{public_url(endpoint)}': expected a URL like {DEFAULT_ENDPOINT}")
     if "@" in parts.netloc:
-        raise ConfigError(f"endpoint '{public_url(endpoint)}': user and password do not belong there; {DENIED}")
+        raise ConfigError(f"endpoint '{public_url(endpoint)}': must not contain user and password; {DENIED}")
     return public_url(endpoint)
 
 
@@ -113,7 +113,7 @@ class HubSource:
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise self.not_a_hub() from error
         if not COMMIT.fullmatch(commit):
-            raise TransferError(f"{self.label()}: the Hub does not say which commit this is")
+            raise TransferError(f"{self.label()}: the Hub did not report the commit")
         return commit, sorted(files)
 
     def entry(self, item: Mapping[str, Any]) -> FileEntry:
@@ -142,14 +142,14 @@ class HubSource:
     def response(self, question: str) -> httpx2.Response:
         """What the API says to a question about the repository, whatever its status."""
         if constants.is_offline_mode():
-            raise TransferError(f"{self.label()}: offline (HF_HUB_OFFLINE is set), the Hub is not asked")
+            raise TransferError(f"{self.label()}: offline (HF_HUB_OFFLINE is set), the Hub is not contacted")
         url = f"{self.location}/api/{self.repository.kind}s/{self.repository.name}/{question}"
         try:
             return self.reader.answer(Address(url, self.secrets()), self.label(), {})
         except PausedError:
             raise
         except RetryableError as error:
-            raise RetryableError(f"{error}; is the Hub down?") from error
+            raise RetryableError(f"{error}; the Hub may be down") from error
 
     def content(self, response: httpx2.Response) -> Any:
         """JSON in a good response; raises TransferError for any other."""
@@ -164,15 +164,17 @@ class HubSource:
             seconds = retry_after(answer.headers)
             if code == TOO_MANY:
                 pauses.note(answer.url.host, seconds)
-            return RetryableError(f"{self.label()}: the Hub answers {code}, it is down or busy", seconds)
+            return RetryableError(f"{self.label()}: the Hub responded with {code}, it is down or busy", seconds)
         if code == UNAUTHORIZED or answer.headers.get(ERROR) in NO_REPOSITORY:
-            return TransferError(f"{self.label()}: answers {code}: no such repository, or access denied; {DENIED}")
-        told = f"access denied; {DENIED}" if code == FORBIDDEN else "which it should not; is this a Hub?"
-        return TransferError(f"{self.label()}: the Hub answers {code}, {told}")
+            return TransferError(
+                f"{self.label()}: responded with {code}: no such repository, or access denied; {DENIED}"
+            )
+        told = f"access denied; {DENIED}" if code == FORBIDDEN else "which is unexpected; check that this is a Hub"
+        return TransferError(f"{self.label()}: the Hub responded with {code}, {told}")
 
     def not_a_hub(self) -> RetryableError:
         """Error for an answer that is JSON and not what a Hub says."""
-        return RetryableError(f"{self.label()}: not an answer of a Hub; is there a login page on the way?")
+        return RetryableError(f"{self.label()}: not a response of a Hub; a proxy or captive portal may be in the way")
 
     def address(self, path: str) -> Address:
         """Address of a file at the commit; raises TransferError in offline mode."""
@@ -191,7 +193,7 @@ class HubSource:
         """Headers for the endpoint alone: the token from the environment or the token file, where there is one."""
         token = get_token() if self.trusted and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else None
         if token and not TOKEN_LETTERS.fullmatch(token):
-            raise ConfigError("HF_TOKEN, or the token file, holds characters that no token has; set it anew")
+            raise ConfigError("HF_TOKEN, or the token file, contains invalid characters; set it again")
         return {"Authorization": f"Bearer {token}"} if token else {}
 
     def label(self) -> str:

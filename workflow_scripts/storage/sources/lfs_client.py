@@ -89,14 +89,14 @@ def parse_answer(answer: Any, oid: str, label: str) -> Address:
         if "error" in found:
             code, text = int(found["error"]["code"]), str(found["error"].get("message", ""))
             kind = TransferError if code in GONE else RetryableError
-            raise kind(f"{label}: the LFS server says {code} {text[:100]} for object {oid}")
+            raise kind(f"{label}: the LFS server reports {code} {text[:100]} for object {oid}")
         action = found["actions"]["download"]
         url, headers = str(action["href"]), {str(k): str(v) for k, v in dict(action.get("header") or {}).items()}
         scheme = urlsplit(url).scheme
     except (KeyError, TypeError, ValueError, StopIteration) as error:
-        raise RetryableError(f"{label}: the LFS server's answer has no download address for object {oid}") from error
+        raise RetryableError(f"{label}: the LFS server's response has no download URL for object {oid}") from error
     if scheme not in ("http", "https"):
-        raise TransferError(f"{label}: the LFS server sends to '{public_url(url)[:100]}', which is not http or https")
+        raise TransferError(f"{label}: the LFS server refers to '{public_url(url)[:100]}', which is not http or https")
     return Address(url, headers, EXPIRED)
 
 
@@ -116,7 +116,7 @@ class LfsFolder:
         try:
             file = (self.objects / oid[:2] / oid[2:4] / oid).open("rb")
         except OSError as error:
-            raise TransferError(f"{label}: {self.objects} does not hold object {oid}: {error.strerror}") from error
+            raise TransferError(f"{label}: {self.objects} lacks object {oid}: {error.strerror}") from error
         with file:
             total = file.seek(0, 2)
             file.seek(offset)
@@ -136,7 +136,7 @@ def open_store(git_url: str, secret: str | None, reader: HttpReader) -> LfsServe
         return LfsFolder(git_url)
     if match := SSH.fullmatch(git_url):
         return LfsServer(*over_ssh(match, git_url), reader)
-    raise ConfigError(f"git address '{public_url(git_url)}': has no LFS server; use its https or ssh address")
+    raise ConfigError(f"git URL '{public_url(git_url)}': has no LFS server; use its https or ssh URL")
 
 
 def over_ssh(remote: re.Match[str], git_url: str) -> tuple[str, dict[str, str]]:
@@ -150,10 +150,12 @@ def over_ssh(remote: re.Match[str], git_url: str) -> tuple[str, dict[str, str]]:
         said = json.loads(done.stdout)
         url, headers = str(said["href"]), {str(k): str(v) for k, v in dict(said.get("header") or {}).items()}
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise RetryableError(f"{git_url}: ssh cannot ask for the LFS server ({type(error).__name__})") from None
+        raise RetryableError(
+            f"{git_url}: the LFS server could not be determined over ssh ({type(error).__name__})"
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise RetryableError(
-            f"{git_url}: git-lfs-authenticate over ssh names no LFS server; try the https address"
+            f"{git_url}: git-lfs-authenticate over ssh returned no LFS server; try the https URL"
         ) from None
     if not url.startswith(("http://", "https://")):
         raise TransferError(f"{git_url}: the LFS server '{public_url(url)[:100]}' is not http or https")

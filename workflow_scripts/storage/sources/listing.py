@@ -24,7 +24,7 @@ def known_files(source: Source) -> list[FileEntry]:
     own = next((entry for entry in listed if entry.path == OWN_LOCK), None)
     where = describe(source)
     if not listed:
-        raise TransferError(f"{where}: lists no file")
+        raise TransferError(f"{where}: lists no files")
     if own is None:
         return sorted(listed)
     entries = parse_lock(read_small(source, own), f"{where}/{OWN_LOCK}")
@@ -44,7 +44,7 @@ def read_small(source: Source, entry: FileEntry) -> bytes:
     digest = ContentHash.for_entry(entry)
     digest.update(content)
     if entry.has_hash() and not digest.fits(entry):
-        raise IntegrityError(f"{describe(source)}: {entry.path} is not the content that the source itself reports")
+        raise IntegrityError(f"{describe(source)}: {entry.path} does not match what the source itself reports")
     return content
 
 
@@ -57,7 +57,7 @@ def joined(lock: Sequence[FileEntry], source: Source, lock_name: str) -> list[Fi
     missing = [entry.path for entry in lock if entry.path not in reported]
     if missing:
         raise MissingInputError(
-            f"{describe(source)}: {len(missing)} file(s) of {lock_name} are not there, first '{missing[0]}'; correct "
+            f"{describe(source)}: {len(missing)} file(s) of {lock_name} are missing, first '{missing[0]}'; correct "
             "the list or choose another revision"
         )
     return [agreed(entry, reported[entry.path], source, lock_name) for entry in lock]
@@ -69,8 +69,8 @@ def agreed(entry: FileEntry, reported: FileEntry, source: Source, lock_name: str
         if ours is not None and theirs is not None and ours != theirs:
             raise IntegrityError(
                 f"{describe(source)} (now commit {source.commit()}): {entry.path} has {what} {theirs}, {lock_name} "
-                f"says {ours}; the revision has moved or the list is of another one: pin the commit with --commit, or "
-                "make a new list with storage.make_lock"
+                f"has {ours}; the revision has moved or the list is for another one: pin the commit with --commit, or "
+                "create a new list with storage.make_lock"
             )
     return replace(
         entry,

@@ -30,7 +30,7 @@ KINDS = ("dataset", "model")
 # The list that a repository may carry of itself.
 OWN_LOCK = "sha256.txt"
 OWN_RECEIPT = "fetched.json"  # what checkpoints.fetch writes beside the files of a checkpoint
-NOT_FOLLOWED = "it is not followed, because it may lead to anything: copy the content there, or give its own place"
+NOT_FOLLOWED = "it is not followed, because it may lead anywhere: copy the content there, or specify its real location"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -172,7 +172,7 @@ class MirrorSource:
             content = file.read(length)
         if len(content) != length:
             raise TransferError(
-                f"{self.folder / path}: ends before byte {offset + length}; the range asked for starts at {offset}"
+                f"{self.folder / path}: ends before byte {offset + length}; the requested range starts at {offset}"
             )
         return content
 
@@ -180,13 +180,13 @@ class MirrorSource:
         """Open a file of the mirror for reading; raises TransferError when it cannot be opened or leads elsewhere."""
         file = self.folder / checked_path(path, "mirror")
         if not self.holds(path):
-            raise TransferError(f"{file}: is a link out of the mirror; {NOT_FOLLOWED}")
+            raise TransferError(f"{file}: is a link that leaves the mirror; {NOT_FOLLOWED}")
         if file.exists() and not file.is_file():
-            raise TransferError(f"{file}: is no ordinary file; the mirror does not hold it")
+            raise TransferError(f"{file}: is not a regular file; the mirror does not contain it")
         try:
             return file.open("rb")
         except OSError as error:
-            raise TransferError(f"{file}: {error.strerror}; the mirror does not hold it") from error
+            raise TransferError(f"{file}: {error.strerror}; the mirror does not contain it") from error
 
 
 def revision_folder(root: Path, repository: Repository) -> Path:
