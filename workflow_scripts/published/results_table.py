@@ -102,7 +102,7 @@ def read_table(path: Path) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in table.column_names and name != "note"]
     if missing:
         raise DataError(f"{path}: columns {', '.join(missing)} are missing; a tidy table has {', '.join(COLUMNS)}")
-    frame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
     return frame.astype({name: "Int64" for name in WHOLE if name in frame})
 
 
