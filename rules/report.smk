@@ -1,14 +1,21 @@
 # Figures and the report: everything on one page, readable without a network.
+from workflow_scripts.suite.figure_names import has_held_out_text
 from workflow_scripts.workflow.report import (
     figure_tables,
     figure_files,
-    page_audit,
-    page_data,
-    page_logs,
     page_tables,
     report_code,
     settings_words,
 )
+
+# What the page shows of the data stage, and whether it shows the table of defects.
+DATA_RECEIPTS = [
+    "verified.json",
+    "view.json",
+    "index_maps/index_maps.json",
+    "batches/samples.jsonl",
+]
+SHOWS_AUDIT = RUN.models and RUN.section("checkpoints").get("audit")
 
 
 rule run_settings:
@@ -74,11 +81,23 @@ rule build_report:
             kind=["svg", "png", "csv"],
         ),
         tables=page_tables(RUN),
-        verdicts=experiments.verdicts(RUN),
+        verdicts=expand(
+            "results/runs/{{run}}/tables/verdict_{experiment}.json",
+            experiment=EXPERIMENTS,
+        ),
         settings="results/runs/{run}/run.json",
-        logs=page_logs(RUN),
-        data=page_data(RUN),
-        audit=page_audit(RUN),
+        logs=expand(
+            "results/training/{model}/{log}.csv",
+            log=["metrics", "validation"] if has_held_out_text(RUN) else ["metrics"],
+            model=TRAINED,
+        ),
+        data=expand(
+            "results/data/{suite}/{dataset}/{receipt}",
+            suite=SUITE.name,
+            dataset=RUN.datasets if RUN.retrains else [],
+            receipt=DATA_RECEIPTS,
+        ),
+        audit=f"results/audit/{SUITE.name}/defects.tsv" if SHOWS_AUDIT else [],
         facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
     output:
         report=report(
