@@ -186,6 +186,8 @@ if RUN.models:
             plans=evaluation.compared_plans(RUN),
             released=ancient(checkpoints.released(SWEEP)),
             settings="results/runs/{run}/run.json",
+            facts=ancient(f"config/suites/{SUITE.name}.yaml"),
+            schema=SUITE_SCHEMA,
         output:
             table="results/runs/{run}/tables/scores.parquet",
             csv="results/runs/{run}/tables/scores.csv",
@@ -265,6 +267,8 @@ if evaluation.probes(RUN):
         """Results of all probes in one table."""
         input:
             scores=evaluation.probes(RUN),
+            facts=ancient(f"config/suites/{SUITE.name}.yaml"),
+            schema=SUITE_SCHEMA,
         output:
             table="results/audit/{suite}/probes.parquet",
             csv="results/audit/{suite}/probes.csv",

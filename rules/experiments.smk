@@ -117,6 +117,7 @@ rule memorization:
         ),
         settings="results/runs/{run}/run.json",
         facts=f"config/suites/{SUITE.name}.yaml",
+        schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("memorization"),
         verdict="results/runs/{run}/tables/verdict_memorization.json",
@@ -148,6 +149,7 @@ rule predictability:
         published="config/suites/published/memorization-confusions.csv",
         settings="results/runs/{run}/run.json",
         facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
+        schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("predictability"),
         verdict="results/runs/{run}/tables/verdict_predictability.json",
@@ -168,6 +170,7 @@ rule predictability:
 
 
 DECLARATION = experiments.declaration_of(RUN).name
+DECLARATION_SCHEMA = ancient("config/schemas/interventions.schema.yaml")
 INTERVENED = [model.name for model in experiments.intervened(RUN)]
 CHOSEN_ARMS = [arm.name for arm in experiments.chosen_arms(RUN)]
 
@@ -181,6 +184,7 @@ rule make_patch:
         maps=ancient(of_data("results/data/{suite}/{dataset}/index_maps/{train_map}")),
         tokenizer=f"results/corpus/{SUITE.name}/tokenizer.json",
         declaration=f"config/interventions/{DECLARATION}.yaml",
+        schema=DECLARATION_SCHEMA,
         function=experiments.arm_function(RUN),
     output:
         patch="results/experiments/interventions/{model}/{arm}/patch.safetensors",
@@ -360,6 +364,7 @@ rule interventions:
         published="config/suites/published/pythia-evals.parquet",
         settings="results/runs/{run}/run.json",
         facts=f"config/suites/{SUITE.name}.yaml",
+        schemas=[SUITE_SCHEMA, DECLARATION_SCHEMA],
     output:
         tables=experiments.tables_of("interventions"),
         verdict="results/runs/{run}/tables/verdict_interventions.json",
@@ -393,6 +398,7 @@ rule count_terms:
         tokenizer=f"results/corpus/{SUITE.name}/tokenizer.json",
         world=WORLD,
         terms=f"config/terms/{experiments.terms_of(RUN)}.yaml",
+        schema=ancient("config/schemas/terms.schema.yaml"),
     output:
         counts="results/experiments/terms/{suite}/{dataset}/rows-{first}-{stop}.parquet",
         csv="results/experiments/terms/{suite}/{dataset}/rows-{first}-{stop}.csv",
@@ -426,6 +432,7 @@ rule score_terms:
         checkpoints=ancient(of_asked("results/checkpoints/{model}/step{step}/{file}")),
         hashes=of_asked("results/checkpoints/{model}/step{step}/sha256.txt"),
         terms=f"config/terms/{experiments.terms_of(RUN)}.yaml",
+        schema=ancient("config/schemas/terms.schema.yaml"),
         data=SUITE_TASK_FILES,
     output:
         answers="results/experiments/answers/{model}.parquet",
@@ -460,6 +467,7 @@ rule term_frequency:
         tables=experiments.term_tables(RUN),
         settings="results/runs/{run}/run.json",
         facts=f"config/suites/{SUITE.name}.yaml",
+        schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("term_frequency"),
         verdict="results/runs/{run}/tables/verdict_term_frequency.json",
@@ -487,6 +495,7 @@ rule seeds:
         published="config/suites/published/polypythias-training-map.csv",
         settings="results/runs/{run}/run.json",
         facts=f"config/suites/{SUITE.name}.yaml",
+        schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("seeds"),
         verdict="results/runs/{run}/tables/verdict_seeds.json",
@@ -513,6 +522,7 @@ rule scaling:
         scores="results/runs/{run}/tables/scores.parquet",
         settings="results/runs/{run}/run.json",
         facts=f"config/suites/{SUITE.name}.yaml",
+        schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("scaling"),
         verdict="results/runs/{run}/tables/verdict_scaling.json",

@@ -22,6 +22,7 @@ rule run_settings:
     """What the run asks for, with every name and step resolved."""
     input:
         suite=ancient(f"config/suites/{SUITE.name}.yaml"),
+        schemas=[SUITE_SCHEMA, ancient("config/schemas/run.schema.yaml")],
         defects=RUN.section("checkpoints").get("defects") or [],
     output:
         settings="results/runs/{run}/run.json",
@@ -45,6 +46,7 @@ rule draw_figure:
         settings=ancient("results/runs/{run}/run.json"),
         figures="config/figures.yaml",
         facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
+        schema=SUITE_SCHEMA,
     output:
         svg=report(
             "results/runs/{run}/figures/{figure}.svg",
@@ -99,6 +101,7 @@ rule build_report:
         ),
         audit=f"results/audit/{SUITE.name}/defects.tsv" if SHOWS_AUDIT else [],
         facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
+        schema=SUITE_SCHEMA,
     output:
         report=report(
             "results/runs/{run}/report.html",
