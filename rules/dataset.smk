@@ -63,7 +63,8 @@ if CORPUS == "generated":
             runtime=lasts(10),
         params:
             seed=SUITE.corpus["seed"],
-            folder="results/mirror/datasets",
+            # <folder>/<organisation>/<name>/default/<split>.parquet
+            folder=lambda wildcards, output: str(Path(output.data[0]).parents[3]),
         shell:
             "python -m workflow_scripts.pocket.generate_tasks --seed {params.seed:q} --world {input.world:q}"
             " --output-dir {params.folder:q} > {log:q} 2>&1"

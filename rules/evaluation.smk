@@ -202,7 +202,7 @@ if RUN.models:
             runtime=lasts(30),
         params:
             # The files are those of the run in run.json; thousands of names would not fit on a command line.
-            folder="results/scores",
+            folder=lambda wildcards, input: str(Path(input.scores[0]).parents[2]),
         shell:
             "python -m workflow_scripts.evaluation.collect --run {input.settings:q} --scores-dir {params.folder:q}"
             " --plans {input.plans:q}"

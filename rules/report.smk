@@ -139,6 +139,9 @@ if RUN.models:
             ),
             checkpoint=rules.crosscheck.input.checkpoint,
             hashes=rules.crosscheck.input.hashes,
+            # Of our scores and of the published ones; the last cell follows the records, whatever they name.
+            facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
+            schema=SUITE_SCHEMA,
         output:
             notebook="results/runs/{run}/explore.ipynb",
         log:

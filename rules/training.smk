@@ -82,7 +82,7 @@ for JOB in training.training_jobs(RUN):
                 else []
             ),
             device=RESOURCES.training_arguments,
-            folder="results/training/{model}",
+            folder=lambda wildcards, output: str(Path(output.checkpoints[0]).parents[1]),
         shell:
             "python -m workflow_scripts.training.launch --processes {resources.gpu:q} -- --recipe {input.recipe:q}"
             " --view {input.view:q} --index-maps {params.maps:q} --output-dir {params.folder:q} --threads {threads}"
