@@ -121,12 +121,6 @@ def gate(run: Run) -> list[str]:
     return [f"{layout.audit_folder(run.suite.name)}/behaviour.tsv"] if probes(run) else []
 
 
-def score_tables(run: Run) -> list[str]:
-    """The table of all scores and the defects that show in them; nothing for a run without models."""
-    folder = f"{layout.run_folder(run.name)}/tables"
-    return [f"{folder}/scores.parquet", f"{folder}/score_defects.tsv"] if run.models else []
-
-
 def score_files(run: Run) -> list[str]:
     """All results of the run, and beside each the log-likelihoods of its requests (stock lm-eval leaves none)."""
     files = layout.score_files(run)
