@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments, verify, mark."""
     parser = cli.parser(__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the results")
-    parser.add_argument("snakemake", nargs="*", help="after --: targets, --configfile and --config of the run")
+    parser.add_argument("snakemake", nargs="*", default=[], help="after --: targets, --configfile and --config of the run")
     options = parser.parse_args(arguments)
     adopt(options.results, options.snakemake)
 
