@@ -34,8 +34,9 @@ rule retrain:
 
 
 rule checkpoints:
-    """Every checkpoint of the run fetched and verified."""
+    """Every checkpoint of the run fetched and verified; those of models trained here are published before."""
     input:
+        training.mirrored_files(RUN),
         checkpoints.fetched(RUN, SWEEP),
 
 
@@ -68,7 +69,7 @@ rule published:
     input:
         expand(
             f"results/runs/{RUN.name}/tables/published{{end}}",
-            end=[".parquet", "_defects.tsv", "_refused.tsv"],
+            end=[".parquet", "_defects.tsv", "_refused.tsv", ".files.tsv"],
         ),
         comparison_table(RUN),
 

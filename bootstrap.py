@@ -265,6 +265,16 @@ def make_environment() -> None:
         subprocess.run([str(PYTHON), "-m", "ensurepip"], check=True, stdout=subprocess.DEVNULL)
     plugins = ROOT / "workflow_scripts" / "snakemake_plugins"
     replace_content(path_file(), f"{ROOT}\n{plugins}\n".encode())
+    make_front_door()
+
+
+def make_front_door() -> None:
+    """Write ``.venv/bin/pythia``, which ``pip install -e .`` would make from pyproject.toml."""
+    program = VENV / "bin" / "pythia"
+    body = b"from workflow_scripts.front_door import start\n\nraise SystemExit(start())\n"
+    if not program.exists() or not program.read_bytes().endswith(body):
+        program.write_bytes(first_lines() + body)
+        program.chmod(0o755)
 
 
 def path_file() -> Path:

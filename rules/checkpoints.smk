@@ -7,6 +7,13 @@ from workflow_scripts.workflow.evaluation import score_names
 
 # A pattern with {file} for all files of the checkpoint of a job's model.
 each_file = partial(checkpoints.each_file, RUN)
+# Models that are trained here are fetched from the local mirror. The list of a revision fixes what its files hold.
+MIRRORED_CHECKPOINT = (
+    [f"results/mirror/models/{SUITE.organisation}/{{model}}/step{{step}}"]
+    if RUN.retrains
+    else []
+)
+of_mirror = training.in_mirror(RUN)
 
 
 # A rule's outputs are the same for all of its jobs: one rule for each list of files, and nearly all models share one.
@@ -17,7 +24,14 @@ for LISTED in checkpoints.file_lists(RUN):
         name:
             LISTED.name
         input:
-            published=checkpoints.published_files(RUN),
+            list=expand("{mirrored}/sha256.txt", mirrored=MIRRORED_CHECKPOINT),
+            files=ancient(
+                expand(
+                    "{mirrored}/{file}",
+                    mirrored=MIRRORED_CHECKPOINT,
+                    file=LISTED.files,
+                )
+            ),
             ledger=ancient(checkpoints.ledger_of(RUN)),
             room=ancient(checkpoints.room_for(SWEEP)),
         output:
@@ -87,7 +101,11 @@ if SWEEP.waits:
 rule checkpoint_ledger:
     """Commit, sizes and hashes of everything that the mirror serves; a Hub's ledger is part of this project."""
     input:
-        published=checkpoints.published_models(RUN),
+        lists=training.each_revision(
+            RUN, "results/mirror/models/{organisation}/{model}/{revision}/sha256.txt"
+        ),
+        facts=ancient(f"config/suites/{SUITE.name}.yaml"),
+        schema=SUITE_SCHEMA,
     output:
         ledger="results/audit/{suite}/ledger.tsv",
     log:
@@ -111,7 +129,14 @@ rule checkpoint_ledger:
 rule observe_model:
     """Lists of files, headers and samples of every revision of a model; a few megabytes of its terabytes."""
     input:
-        published=checkpoints.published_files(RUN),
+        lists=of_mirror(
+            "results/mirror/models/{organisation}/{model}/{revision}/sha256.txt"
+        ),
+        files=ancient(
+            of_mirror("results/mirror/models/{organisation}/{model}/{revision}/{file}")
+        ),
+        facts=ancient(f"config/suites/{SUITE.name}.yaml"),
+        schema=SUITE_SCHEMA,
     output:
         observed="results/audit/{suite}/{model}.json",
     log:
@@ -140,6 +165,8 @@ rule audit_checkpoints:
             model=[model.name for model in RUN.models],
         ),
         ledger=checkpoints.ledger_of(RUN),
+        facts=ancient(f"config/suites/{SUITE.name}.yaml"),
+        schema=SUITE_SCHEMA,
     output:
         defects="results/audit/{suite}/defects.tsv",
     log:

@@ -46,6 +46,10 @@ for line in RUN.left_out:
     sys.stderr.write(f"{line}\n")
 
 
+# Who reads a file of config/ reads its schema too. That decides only what is refused: an edit makes nothing again.
+SUITE_SCHEMA = ancient("config/schemas/suite.schema.yaml")
+
+
 wildcard_constraints:
     suite=alternatives([SUITE.name]),
     dataset=alternatives(SUITE.datasets),

@@ -3,7 +3,10 @@
 from workflow_scripts.workflow import evaluation
 
 TASKS = evaluation.task_names(RUN)
-TASK_FILES = evaluation.task_files(RUN.tasks)
+# Evaluation data that is made here, one file for each split; data from elsewhere is read where it is.
+SPLITS = "results/mirror/datasets/{repository}/default/{split}.parquet"
+TASK_FILES = evaluation.each_split(SPLITS, RUN.tasks)
+SUITE_TASK_FILES = evaluation.each_split(SPLITS, SUITE.tasks.values())
 TASK_FOLDERS = RUN.section("evaluation").get("data")
 
 
@@ -110,7 +113,7 @@ if RUN.stock_tasks:
                 )
             ),
             hashes="results/checkpoints/{model}/step{step}/sha256.txt",
-            data=evaluation.task_files(SUITE.tasks.values()),
+            data=SUITE_TASK_FILES,
         output:
             scores="results/scores/{model}/step{step}/{shots}-shot.stock.json",
         log:
@@ -183,6 +186,8 @@ if RUN.models:
             plans=evaluation.compared_plans(RUN),
             released=ancient(checkpoints.released(SWEEP)),
             settings="results/runs/{run}/run.json",
+            facts=ancient(f"config/suites/{SUITE.name}.yaml"),
+            schema=SUITE_SCHEMA,
         output:
             table="results/runs/{run}/tables/scores.parquet",
             csv="results/runs/{run}/tables/scores.csv",
@@ -224,10 +229,11 @@ if RUN.models:
 
 
 if evaluation.probes(RUN):
+    PROBE_FILES = evaluation.each_split(SPLITS, [SUITE.task(evaluation.PROBE_TASK)])
 
     use rule plan_evaluation as plan_probe with:
         input:
-            data=evaluation.task_files([SUITE.task(evaluation.PROBE_TASK)]),
+            data=PROBE_FILES,
             tokenizer="results/corpus/{suite}/tokenizer.json",
         output:
             plans="results/plans/{suite}/probe/{shots}-shot{kind}.plan",
@@ -246,7 +252,7 @@ if evaluation.probes(RUN):
             ),
             hashes="results/checkpoints/{model}/step{step}/sha256.txt",
             plans=f"results/plans/{SUITE.name}/probe/0-shot{{kind}}.plan",
-            data=evaluation.task_files([SUITE.task(evaluation.PROBE_TASK)]),
+            data=PROBE_FILES,
         output:
             scores="results/probes/{model}/step{step}/0-shot{kind}.json",
             loglikelihoods="results/probes/{model}/step{step}/0-shot{kind}.json.loglikelihoods.npz",
@@ -261,6 +267,8 @@ if evaluation.probes(RUN):
         """Results of all probes in one table."""
         input:
             scores=evaluation.probes(RUN),
+            facts=ancient(f"config/suites/{SUITE.name}.yaml"),
+            schema=SUITE_SCHEMA,
         output:
             table="results/audit/{suite}/probes.parquet",
             csv="results/audit/{suite}/probes.csv",

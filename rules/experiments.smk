@@ -1,6 +1,5 @@
 # Experiments: questions that the suite was made for, each with tables and a verdict that is computed.
 from workflow_scripts.workflow import experiments
-from workflow_scripts.workflow.report import training_logs
 
 # Patterns of the checkpoints that are asked about terms, and of a model that is trained on a job's data set.
 of_asked = experiments.asked(RUN)
@@ -111,9 +110,14 @@ rule memorization:
     """Is the place of a memorized sequence in the order of training uniform?"""
     input:
         scores=[job.path for job in experiments.row_jobs(RUN)],
-        exposures=experiments.exposures(RUN),
+        exposures=expand(
+            "results/experiments/exposures/{suite}/{dataset}.npz",
+            suite=SUITE.name,
+            dataset=RUN.datasets,
+        ),
         settings="results/runs/{run}/run.json",
         facts=f"config/suites/{SUITE.name}.yaml",
+        schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("memorization"),
         verdict="results/runs/{run}/tables/verdict_memorization.json",
@@ -137,10 +141,15 @@ rule predictability:
     """What small models and early checkpoints tell about the memorization of the largest model."""
     input:
         scores=[job.path for job in experiments.row_jobs(RUN)],
-        exposures=experiments.exposures(RUN),
+        exposures=expand(
+            "results/experiments/exposures/{suite}/{dataset}.npz",
+            suite=SUITE.name,
+            dataset=RUN.datasets,
+        ),
         published="config/suites/published/memorization-confusions.csv",
         settings="results/runs/{run}/run.json",
         facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
+        schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("predictability"),
         verdict="results/runs/{run}/tables/verdict_predictability.json",
@@ -161,6 +170,9 @@ rule predictability:
 
 
 DECLARATION = experiments.declaration_of(RUN).name
+DECLARATION_SCHEMA = ancient("config/schemas/interventions.schema.yaml")
+INTERVENED = [model.name for model in experiments.intervened(RUN)]
+CHOSEN_ARMS = [arm.name for arm in experiments.chosen_arms(RUN)]
 
 
 rule make_patch:
@@ -172,6 +184,7 @@ rule make_patch:
         maps=ancient(of_data("results/data/{suite}/{dataset}/index_maps/{train_map}")),
         tokenizer=f"results/corpus/{SUITE.name}/tokenizer.json",
         declaration=f"config/interventions/{DECLARATION}.yaml",
+        schema=DECLARATION_SCHEMA,
         function=experiments.arm_function(RUN),
     output:
         patch="results/experiments/interventions/{model}/{arm}/patch.safetensors",
@@ -298,7 +311,7 @@ for ARMS in experiments.arm_jobs(RUN):
                 revision=[name for name in ARMS.revisions if name != "main"],
                 file=training.PUBLISHED_FILES,
             ),
-            data=evaluation.task_files(SUITE.tasks.values()),
+            data=SUITE_TASK_FILES,
         output:
             table="results/experiments/interventions/{model}/{arm}/items.parquet",
             csv="results/experiments/interventions/{model}/{arm}/items.csv",
@@ -331,13 +344,27 @@ for ARMS in experiments.arm_jobs(RUN):
 rule interventions:
     """Each arm against the untouched data, item by item."""
     input:
-        scored=experiments.arm_items(RUN),
-        patches=experiments.arm_patches(RUN),
-        trained=experiments.arm_receipts(RUN),
+        scored=expand(
+            "results/experiments/interventions/{model}/{arm}/items.parquet",
+            model=INTERVENED,
+            arm=CHOSEN_ARMS,
+        ),
+        patches=expand(
+            "results/experiments/interventions/{model}/{arm}/patch.safetensors",
+            model=INTERVENED,
+            arm=CHOSEN_ARMS,
+        ),
+        baselines=expand("results/training/{model}/run.json", model=INTERVENED),
+        trained=expand(
+            "results/experiments/interventions/{model}/{arm}/training/run.json",
+            model=INTERVENED,
+            arm=CHOSEN_ARMS,
+        ),
         declaration=f"config/interventions/{DECLARATION}.yaml",
         published="config/suites/published/pythia-evals.parquet",
         settings="results/runs/{run}/run.json",
         facts=f"config/suites/{SUITE.name}.yaml",
+        schemas=[SUITE_SCHEMA, DECLARATION_SCHEMA],
     output:
         tables=experiments.tables_of("interventions"),
         verdict="results/runs/{run}/tables/verdict_interventions.json",
@@ -371,6 +398,7 @@ rule count_terms:
         tokenizer=f"results/corpus/{SUITE.name}/tokenizer.json",
         world=WORLD,
         terms=f"config/terms/{experiments.terms_of(RUN)}.yaml",
+        schema=ancient("config/schemas/terms.schema.yaml"),
     output:
         counts="results/experiments/terms/{suite}/{dataset}/rows-{first}-{stop}.parquet",
         csv="results/experiments/terms/{suite}/{dataset}/rows-{first}-{stop}.csv",
@@ -404,7 +432,8 @@ rule score_terms:
         checkpoints=ancient(of_asked("results/checkpoints/{model}/step{step}/{file}")),
         hashes=of_asked("results/checkpoints/{model}/step{step}/sha256.txt"),
         terms=f"config/terms/{experiments.terms_of(RUN)}.yaml",
-        data=evaluation.task_files(SUITE.tasks.values()),
+        schema=ancient("config/schemas/terms.schema.yaml"),
+        data=SUITE_TASK_FILES,
     output:
         answers="results/experiments/answers/{model}.parquet",
         csv="results/experiments/answers/{model}.csv",
@@ -438,6 +467,7 @@ rule term_frequency:
         tables=experiments.term_tables(RUN),
         settings="results/runs/{run}/run.json",
         facts=f"config/suites/{SUITE.name}.yaml",
+        schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("term_frequency"),
         verdict="results/runs/{run}/tables/verdict_term_frequency.json",
@@ -465,6 +495,7 @@ rule seeds:
         published="config/suites/published/polypythias-training-map.csv",
         settings="results/runs/{run}/run.json",
         facts=f"config/suites/{SUITE.name}.yaml",
+        schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("seeds"),
         verdict="results/runs/{run}/tables/verdict_seeds.json",
@@ -487,10 +518,11 @@ rule seeds:
 rule scaling:
     """Loss and scores against parameters, tokens and compute."""
     input:
-        logs=training_logs(RUN, "metrics") if RUN.retrains else [],
+        logs=expand("results/training/{model}/metrics.csv", model=TRAINED),
         scores="results/runs/{run}/tables/scores.parquet",
         settings="results/runs/{run}/run.json",
         facts=f"config/suites/{SUITE.name}.yaml",
+        schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("scaling"),
         verdict="results/runs/{run}/tables/verdict_scaling.json",

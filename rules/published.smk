@@ -1,6 +1,7 @@
 # The results that the Pythia authors published: the table that is part of this project, or an import of the originals.
 from workflow_scripts.workflow.published import (
     comparison_table,
+    beside_source,
     published_source,
     source_arguments,
     upstream_arguments,
@@ -10,7 +11,8 @@ from workflow_scripts.workflow.published import (
 rule download_published:
     """The original result files and configs from a git repository, at the commit that the run names."""
     output:
-        receipt=layout.UPSTREAM_RECEIPT,
+        folder=directory("results/published/upstream"),
+        receipt="results/published/downloaded.json",
     log:
         "results/logs/download_published.log",
     benchmark:
@@ -23,10 +25,9 @@ rule download_published:
         downloads=1,
     params:
         where=upstream_arguments(RUN),
-        folder=layout.UPSTREAM,
     shell:
         "python -m workflow_scripts.storage.download --source git-lfs {params.where:q} --kind dataset"
-        " --repository EleutherAI/pythia --include 'evals/*' 'models/*.yml' --output-dir {params.folder:q}"
+        " --repository EleutherAI/pythia --include 'evals/*' 'models/*.yml' --output-dir {output.folder:q}"
         " --receipt {output.receipt:q} > {log:q} 2>&1"
 
 
@@ -34,8 +35,10 @@ rule import_published:
     """Tidy table of the published results, and the files that were refused with the reason."""
     input:
         source=published_source(RUN),
+        beside=beside_source(RUN),
     output:
         table="results/runs/{run}/tables/published.parquet",
+        files="results/runs/{run}/tables/published.files.tsv",
         refused="results/runs/{run}/tables/published_refused.tsv",
         defects="results/runs/{run}/tables/published_defects.tsv",
     log:
@@ -51,7 +54,7 @@ rule import_published:
         where=source_arguments(RUN),
     shell:
         "python -m workflow_scripts.published.import_results {params.where:q} --output {output.table:q}"
-        " --refused {output.refused:q} --defects {output.defects:q} > {log:q} 2>&1"
+        " --files {output.files:q} --refused {output.refused:q} --defects {output.defects:q} > {log:q} 2>&1"
 
 
 rule compare_published:

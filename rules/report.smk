@@ -1,20 +1,28 @@
 # Figures and the report: everything on one page, readable without a network.
+from workflow_scripts.suite.figure_names import has_held_out_text
 from workflow_scripts.workflow.report import (
     figure_tables,
     figure_files,
-    page_audit,
-    page_data,
-    page_logs,
     page_tables,
     report_code,
     settings_words,
 )
+
+# What the page shows of the data stage, and whether it shows the table of defects.
+DATA_RECEIPTS = [
+    "verified.json",
+    "view.json",
+    "index_maps/index_maps.json",
+    "batches/samples.jsonl",
+]
+SHOWS_AUDIT = RUN.models and RUN.section("checkpoints").get("audit")
 
 
 rule run_settings:
     """What the run asks for, with every name and step resolved."""
     input:
         suite=ancient(f"config/suites/{SUITE.name}.yaml"),
+        schemas=[SUITE_SCHEMA, ancient("config/schemas/run.schema.yaml")],
         defects=RUN.section("checkpoints").get("defects") or [],
     output:
         settings="results/runs/{run}/run.json",
@@ -38,6 +46,7 @@ rule draw_figure:
         settings=ancient("results/runs/{run}/run.json"),
         figures="config/figures.yaml",
         facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
+        schema=SUITE_SCHEMA,
     output:
         svg=report(
             "results/runs/{run}/figures/{figure}.svg",
@@ -74,12 +83,25 @@ rule build_report:
             kind=["svg", "png", "csv"],
         ),
         tables=page_tables(RUN),
-        verdicts=experiments.verdicts(RUN),
+        verdicts=expand(
+            "results/runs/{{run}}/tables/verdict_{experiment}.json",
+            experiment=EXPERIMENTS,
+        ),
         settings="results/runs/{run}/run.json",
-        logs=page_logs(RUN),
-        data=page_data(RUN),
-        audit=page_audit(RUN),
+        logs=expand(
+            "results/training/{model}/{log}.csv",
+            log=["metrics", "validation"] if has_held_out_text(RUN) else ["metrics"],
+            model=TRAINED,
+        ),
+        data=expand(
+            "results/data/{suite}/{dataset}/{receipt}",
+            suite=SUITE.name,
+            dataset=RUN.datasets if RUN.retrains else [],
+            receipt=DATA_RECEIPTS,
+        ),
+        audit=f"results/audit/{SUITE.name}/defects.tsv" if SHOWS_AUDIT else [],
         facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
+        schema=SUITE_SCHEMA,
     output:
         report=report(
             "results/runs/{run}/report.html",
@@ -117,6 +139,9 @@ if RUN.models:
             ),
             checkpoint=rules.crosscheck.input.checkpoint,
             hashes=rules.crosscheck.input.hashes,
+            # Of our scores and of the published ones; the last cell follows the records, whatever they name.
+            facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
+            schema=SUITE_SCHEMA,
         output:
             notebook="results/runs/{run}/explore.ipynb",
         log:

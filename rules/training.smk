@@ -4,6 +4,7 @@ from workflow_scripts.workflow import training
 # of_grid("results/training/{model}/step{step}/state.json") is that file of every checkpoint of a job's model.
 of_grid = training.in_grid(RUN)
 MODELS = {model.name: model for model in RUN.models}
+TRAINED = list(MODELS) if RUN.retrains else []
 
 
 rule write_recipe:

@@ -96,10 +96,25 @@ def test_a_folder_that_sees_code_and_configuration_by_links_will_do(root: Path, 
     with pytest.raises(ConfigError, match="started in"):
         require_place(tmp_path, root)
     (tmp_path / "config").symlink_to(root / "config")
+    (tmp_path / "workflow_scripts").mkdir()  # Python would import this one
     with pytest.raises(ConfigError, match="started in"):
         require_place(tmp_path, root)
+    (tmp_path / "workflow_scripts").rmdir()
     (tmp_path / "workflow_scripts").symlink_to(root / "workflow_scripts")
     require_place(tmp_path, root)
+
+
+def test_a_folder_with_an_unchanged_copy_of_the_configuration_will_do(root: Path, tmp_path: Path) -> None:
+    """As in the unit tests that Snakemake generates; code comes from the checkout."""
+    shutil.copytree(root / "config", tmp_path / "config")
+    require_place(tmp_path, root)
+    suite = tmp_path / "config/suites/pocket.yaml"
+    suite.write_text(suite.read_text().replace("seed: ", "seed: 1", 1))
+    with pytest.raises(ConfigError, match="started in"):
+        require_place(tmp_path, root)
+    suite.unlink()
+    with pytest.raises(ConfigError, match="started in"):
+        require_place(tmp_path, root)
 
 
 def test_own_code_comes_first_and_once(monkeypatch: pytest.MonkeyPatch) -> None:

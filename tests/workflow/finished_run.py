@@ -117,3 +117,23 @@ def in_folder(folder: Path):
     yield
     os.chdir(before)
     os.environ["PATH"] = path
+
+
+def followers(jobs):
+    """For each job (by its outputs) the outputs of all jobs that depend on it."""
+    made = {str(path): job for job in jobs for path in job.output}
+    direct = {}
+    for job in jobs:
+        for path in job.input:
+            if str(path) in made:
+                direct.setdefault(made[str(path)], set()).add(job)
+    found = {}
+
+    def walk(job):
+        if job not in found:
+            found[job] = set()
+            for next_job in direct.get(job, ()):
+                found[job] |= {next_job} | walk(next_job)
+        return found[job]
+
+    return {job: walk(job) for job in jobs}

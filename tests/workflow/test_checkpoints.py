@@ -10,7 +10,7 @@ from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import CHECKPOINT_FILES
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
-from workflow_scripts.workflow import checkpoints
+from workflow_scripts.workflow import checkpoints, training
 from workflow_scripts.workflow.sweep import Sweep, plan_sweep
 from workflow_scripts.workflow.tools import check
 
@@ -62,9 +62,14 @@ def test_only_checkpoints_from_a_hub_are_held_to_the_ledger(tmp_path, monkeypatc
 
 
 def test_only_models_that_are_trained_here_are_published_here(trained, from_hub):
-    assert checkpoints.published_models(trained) == ["results/mirror/models/pocket/pocket-90k/published.json"]
-    assert checkpoints.published_files(trained) == ["results/mirror/models/pocket/{model}/published.json"]
-    assert checkpoints.published_models(from_hub) == checkpoints.published_files(from_hub) == []
+    pattern = "results/mirror/models/{organisation}/{model}/{revision}/sha256.txt"
+    lists = [f"results/mirror/models/pocket/pocket-90k/{name}/sha256.txt" for name in ("step0", "step1", "main")]
+    assert set(lists) < set(training.each_revision(trained, pattern))
+    assert training.in_mirror(trained)(pattern)(Wildcards(model="pocket-90k")) == training.each_revision(
+        trained, pattern
+    )
+    assert training.each_revision(from_hub, pattern) == []
+    assert training.in_mirror(from_hub)(pattern)(Wildcards(model="pythia-70m-deduped")) == []
     assert (checkpoints.source_of(trained), checkpoints.location_of(trained)) == ("mirror", "results/mirror")
     assert checkpoints.source_of(from_hub) == from_hub.settings["checkpoints"]["source"]
 

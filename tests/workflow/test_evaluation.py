@@ -45,10 +45,11 @@ def test_the_seed_of_the_examples_is_no_matter_without_examples(run_of):
 
 def test_only_the_data_of_the_runs_tasks_is_waited_for(run_of):
     run = run_of(tasks=["pocket_facts"])
+    pattern = f"{layout.TASK_DATA}/{{repository}}/default/{{split}}.parquet"
     folder = f"{layout.TASK_DATA}/pocket/facts/default"
-    assert evaluation.task_files(run.tasks) == [f"{folder}/train.parquet", f"{folder}/test.parquet"]
-    assert len(evaluation.task_files(run.suite.tasks.values())) == 10
-    assert evaluation.task_files(run_of("config/runs/one-pythia-model.yaml").tasks) == []
+    assert evaluation.each_split(pattern, run.tasks) == [f"{folder}/train.parquet", f"{folder}/test.parquet"]
+    assert len(evaluation.each_split(pattern, run.suite.tasks.values())) == 10
+    assert evaluation.each_split(pattern, run_of("config/runs/one-pythia-model.yaml").tasks) == []
 
 
 def test_files_of_scores_are_named_by_shots_and_protocol(run_of):

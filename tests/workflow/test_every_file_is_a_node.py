@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.workflow.finished_run import FinishedRun, in_folder
+from tests.workflow.finished_run import FinishedRun, followers, in_folder
 
 RUN = {
     "run": "small",
@@ -20,26 +20,6 @@ def finished(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     for _ in in_folder(folder):
         yield FinishedRun(folder, root, **RUN)
-
-
-def followers(jobs):
-    """For each job (by its outputs) the outputs of all jobs that depend on it."""
-    made = {str(path): job for job in jobs for path in job.output}
-    direct = {}
-    for job in jobs:
-        for path in job.input:
-            if str(path) in made:
-                direct.setdefault(made[str(path)], set()).add(job)
-    found = {}
-
-    def walk(job):
-        if job not in found:
-            found[job] = set()
-            for next_job in direct.get(job, ()):
-                found[job] |= {next_job} | walk(next_job)
-        return found[job]
-
-    return {job: walk(job) for job in jobs}
 
 
 @pytest.mark.slow

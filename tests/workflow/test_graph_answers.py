@@ -8,7 +8,7 @@ from workflow_scripts.suite import layout
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.workflow.dataset import data_files
-from workflow_scripts.workflow.published import PUBLISHED_TABLE, source_arguments
+from workflow_scripts.workflow.published import PUBLISHED_TABLE, beside_source, source_arguments
 from workflow_scripts.workflow.tools import check
 
 
@@ -50,3 +50,16 @@ def test_the_joined_file_is_made_when_it_is_asked_for():
 )
 def test_published_results_come_from_the_table_a_folder_or_a_download(published, expected):
     assert source_arguments(run_with(published=published)) == expected
+
+
+@pytest.mark.parametrize(
+    ("published", "expected"),
+    [
+        ({}, [PUBLISHED_TABLE.replace(".parquet", end) for end in (".refused.tsv", ".defects.tsv")]),
+        ({"source": "a/b.parquet"}, ["a/b.refused.tsv", "a/b.defects.tsv"]),
+        ({"source": "folder"}, []),
+        ({"repository": "a/b"}, [layout.UPSTREAM, PUBLISHED_TABLE]),
+    ],
+)
+def test_an_import_waits_for_all_that_it_reads(published, expected):
+    assert beside_source(run_with(published=published)) == expected

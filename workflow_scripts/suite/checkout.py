@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from pathlib import Path
 
 from workflow_scripts.errors import ConfigError
 
-# Read by rules and programs under these names, relative to the working directory.
-READ = ("config", "workflow_scripts")
+# Rules and programs read CONFIG relative to the working directory, and Python would import CODE from there.
+CONFIG, CODE = "config", "workflow_scripts"
 
 
 def require_place(place: Path, folder: Path) -> None:
-    """Raise ConfigError unless the working directory ``place`` is ``folder``, or sees its code and files by links."""
-    if not all(is_same(place / name, folder / name) for name in READ):
+    """Raise ConfigError unless the working directory ``place`` is ``folder``, or sees the same files.
+
+    Its configuration may be a link or an unchanged copy, as in the unit tests that Snakemake generates; other code
+    must not be there.
+    """
+    code, config = place / CODE, (place / CONFIG, folder / CONFIG)
+    has_own_code = os.path.lexists(code) and not is_same(code, folder / CODE)
+    if has_own_code or not (is_same(*config) or is_copy(*config)):
         raise ConfigError(
             f"started in {place}, but the paths of this workflow are relative to {folder}; cd there first, or add "
             "--directory with that folder"
@@ -26,6 +33,12 @@ def is_same(path: Path, other: Path) -> bool:
         return path.samefile(other)
     except OSError:
         return False
+
+
+def is_copy(copy: Path, original: Path) -> bool:
+    """True when ``copy`` holds every file of the folder ``original``, byte by byte."""
+    names = [path.relative_to(original) for path in sorted(original.rglob("*")) if path.is_file()]
+    return all((copy / name).is_file() and filecmp.cmp(copy / name, original / name, shallow=False) for name in names)
 
 
 def use_code_of(folder: Path) -> None:

@@ -105,16 +105,6 @@ def commit_of(run: Run) -> Callable[[Any], str]:
     return lambda wildcards: pins.get((wildcards.model, wildcards.step), "")
 
 
-def published_files(run: Run) -> list[str]:
-    """Pattern of what a checkpoint is copied from, when it is this workflow that publishes it."""
-    return [f"{layout.MIRROR}/models/{run.suite.organisation}/{{model}}/published.json"] if run.retrains else []
-
-
-def published_models(run: Run) -> list[str]:
-    """All published models, when it is this workflow that publishes them."""
-    return [pattern.format(model=model.name) for pattern in published_files(run) for model in run.models]
-
-
 @dataclass(frozen=True)
 class FileList:
     """Models whose checkpoints have the same ``files``, and the ``name`` of the rule that fetches them."""

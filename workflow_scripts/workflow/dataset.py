@@ -11,6 +11,7 @@ from typing import Any
 
 from workflow_scripts.dataset.cut_books import Book, read_books
 from workflow_scripts.dataset.order.set_plan import Schedule, map_names
+from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import Dataset, Suite
 from workflow_scripts.suite.run import Run, given_corpus
 
@@ -162,12 +163,12 @@ def data_files(run: Run) -> list[str]:
     found = corpus_files(run) if run.suite.is_made_here else []
     names = ["view.json", "verified.json", "index_maps/index_maps.json", "batches/samples.jsonl"]
     for key in run.datasets:
-        facts, folder = data_facts(run, key), f"results/data/{run.suite.name}/{key}"
+        facts, folder = data_facts(run, key), layout.dataset_folder(run.suite.name, key)
         raw, maps = facts["file"], facts["map"]
         found += [*(f"{folder}/raw/{name}" for name in raw), *(f"{folder}/index_maps/{name}" for name in maps)]
         found += [f"{folder}/{name}" for name in names]
         if run.suite.is_made_here:
-            mirror = f"results/mirror/datasets/{facts['repository']}"
+            mirror = layout.mirrored_dataset(run.suite.dataset(key))
             found += [f"{mirror}/{name}" for name in (*raw, "sha256.txt")]
         else:
             found.append(f"{folder}/files.tsv")

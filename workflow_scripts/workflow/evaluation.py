@@ -25,9 +25,9 @@ def task_names(run: Run) -> list[str]:
     return [task.name for task in run.tasks]
 
 
-def task_files(tasks: Iterable[Task]) -> list[str]:
-    """Evaluation data of ``tasks`` that is made here; data from elsewhere is read where it is."""
-    return [f"{layout.TASK_DATA}/{task.repository}/default/{split}.parquet" for task in tasks for split in task.splits]
+def each_split(pattern: str, tasks: Iterable[Task]) -> list[str]:
+    """``pattern`` for the ``{repository}`` and each ``{split}`` of what ``tasks`` ask, as far as it is made here."""
+    return [pattern.format(repository=task.repository, split=split) for task in tasks for split in task.splits]
 
 
 def score_names(run: Run) -> list[str]:

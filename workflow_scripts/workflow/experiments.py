@@ -125,24 +125,6 @@ def intervened(run: Run) -> list[Model]:
     return [model for model in run.models if model.name in wanted]
 
 
-def arm_items(run: Run) -> list[str]:
-    """Items of every arm of every model of the run."""
-    return [
-        f"{arm_folder(model.name, arm.name)}/items.parquet" for model in intervened(run) for arm in chosen_arms(run)
-    ]
-
-
-def arm_receipts(run: Run) -> list[str]:
-    """Receipts of all trainings that the arms are compared by, the baselines' among them."""
-    trained = [f"{layout.training_folder(model.name)}/run.json" for model in intervened(run)]
-    return [*trained, *(path.replace("/items.parquet", "/training/run.json") for path in arm_items(run))]
-
-
-def arm_patches(run: Run) -> list[str]:
-    """Patches of all arms."""
-    return [path.replace("/items.parquet", "/patch.safetensors") for path in arm_items(run)]
-
-
 def arm_jobs(run: Run) -> list[ArmJobs]:
     """Jobs that train and publish arms, by what they save: a rule's outputs are the same for all of its jobs."""
     groups: dict[tuple[int, tuple[int, ...], tuple[str, ...]], dict[str, list[str]]] = {}

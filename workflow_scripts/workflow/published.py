@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.figure_names import is_compared
 from workflow_scripts.suite.run import Run
@@ -13,6 +15,16 @@ def published_source(run: Run) -> str:
     """Folder of the original result files, the receipt of their download, or the table of this project."""
     chosen = run.section("published")
     return str(chosen.get("source") or (layout.UPSTREAM_RECEIPT if chosen.get("repository") else PUBLISHED_TABLE))
+
+
+def beside_source(run: Run) -> list[str]:
+    """What an import reads beside its source: the lists of a table, or a download and the table it is held to."""
+    source = published_source(run)
+    if source == layout.UPSTREAM_RECEIPT:
+        return [layout.UPSTREAM, PUBLISHED_TABLE]
+    table = Path(source)
+    is_table = table.suffix == ".parquet"
+    return [str(table.with_suffix(f".{name}.tsv")) for name in ("refused", "defects")] if is_table else []
 
 
 def source_arguments(run: Run) -> list[str]:

@@ -13,11 +13,9 @@ from workflow_scripts.suite.figure_names import (
     PUBLISHED_FILES,
     figure_names,
     figure_needs,
-    has_held_out_text,
     own_table,
 )
 from workflow_scripts.suite.run import Run
-from workflow_scripts.workflow.checkpoints import audited
 from workflow_scripts.workflow.published import comparison_table
 
 # Parameter beside the sections: a digest of what the suite's file says about the run's models and tasks.
@@ -73,13 +71,6 @@ def training_logs(run: Run, name: str) -> list[str]:
     return [f"{layout.training_folder(model.name)}/{name}.csv" for model in run.models]
 
 
-def page_logs(run: Run) -> list[str]:
-    """Training logs that the page reads: those that the run makes."""
-    if not run.retrains:
-        return []
-    return [*training_logs(run, "metrics"), *(training_logs(run, "validation") if has_held_out_text(run) else [])]
-
-
 def page_tables(run: Run) -> list[str]:
     """Tables that the page shows beside the figures."""
     ours = ("scores.parquet", "score_defects.tsv", "crosscheck.json") if run.models else ()
@@ -92,15 +83,3 @@ def figure_files(run: Run) -> list[str]:
     """Every file of every figure of the run."""
     folder = f"{layout.run_folder(run.name)}/figures"
     return [f"{folder}/{name}.{kind}" for name in figure_names(run) for kind in ("svg", "pdf", "png", "csv")]
-
-
-def page_data(run: Run) -> list[str]:
-    """Receipts of the data stage that the page shows, where the run goes through it."""
-    names = ("verified.json", "view.json", "index_maps/index_maps.json", "batches/samples.jsonl")
-    folders = [layout.dataset_folder(run.suite.name, key) for key in run.datasets] if run.retrains else []
-    return [f"{folder}/{name}" for folder in folders for name in names]
-
-
-def page_audit(run: Run) -> list[str]:
-    """The table of defects that the page shows; nothing where the run does not ask for it."""
-    return audited(run)[:1] if run.section("checkpoints").get("audit") else []

@@ -138,6 +138,26 @@ def in_grid(run: Run) -> Callable[[str], Callable[[Any], list[str]]]:
     return of_grid
 
 
+def each_revision(run: Run, pattern: str, model: str | None = None) -> list[str]:
+    """``pattern`` for every ``{revision}`` that is published here, of one or all models; nothing where none is trained.
+
+    ``{file}`` is each file of a revision.
+    """
+    chosen = [each for each in run.models if model in (None, each.name)] if run.retrains else []
+    found = [
+        pattern.format(organisation=run.suite.organisation, model=each.name, revision=revision, file=file)
+        for each in chosen
+        for revision in revisions_of(each)
+        for file in PUBLISHED_FILES
+    ]
+    return list(dict.fromkeys(found))
+
+
+def in_mirror(run: Run) -> Callable[[str], Callable[[Any], list[str]]]:
+    """A function that turns a pattern into an input function: :func:`each_revision` of the job's model."""
+    return lambda pattern: lambda wildcards: each_revision(run, pattern, wildcards.model)
+
+
 def recipe_parameters(run: Run) -> dict[str, Callable[[Any], str]]:
     """Parameters of the rule that writes a recipe: every field as a function of the wildcards, ``name=value``."""
     fields = {model.name: fields_of(recipe_of(model)) for model in run.models}
@@ -170,6 +190,13 @@ def published_files(run: Run) -> list[str]:
         found += [f"{mirror}/{revision}/{file}" for revision in revisions_of(model) for file in PUBLISHED_FILES]
         found.append(f"{mirror}/published.json")
     return found
+
+
+def mirrored_files(run: Run) -> list[str]:
+    """Every file of the models that are trained here, as they are published in the local mirror."""
+    folder = f"{layout.MIRROR}/models"
+    receipts = [f"{folder}/{model.repository}/published.json" for model in run.models] if run.retrains else []
+    return [*receipts, *each_revision(run, f"{folder}/{{organisation}}/{{model}}/{{revision}}/{{file}}")]
 
 
 # The original GPT-NeoX, from the section ``training.neox`` of a run.

@@ -1,0 +1,81 @@
+"""One command for all programs: ``pythia``, the same as ``python -m workflow_scripts...`` with less to type.
+
+    pythia                                     # the stages and their programs, a line each
+    pythia evaluation                          # the programs of one stage
+    pythia evaluation score --help             # a program with its own arguments
+
+The list is read from the files; no program is imported before it is run.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import runpy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from workflow_scripts import cli
+from workflow_scripts.errors import UnknownNameError
+
+PACKAGE = Path(__file__).resolve().parent
+# In the order of the graph's data; tests/test_layers.py holds the same order of imports.
+STAGES = (
+    *("suite", "storage", "pocket", "dataset", "training", "checkpoints", "evaluation", "published"),
+    *("experiments", "report", "provenance", "workflow"),
+)
+PROGRAM = re.compile(r"^    raise SystemExit\(cli\.run\(main\)\)$", re.MULTILINE)
+
+
+def programs_of(stage: str) -> dict[str, Path]:
+    """Files of the programs of a stage by name, those in a folder of it among them (workflow/tools)."""
+    files = sorted((PACKAGE / stage).rglob("*.py"))
+    return {path.stem: path for path in files if PROGRAM.search(path.read_text(encoding="utf-8"))}
+
+
+def first_line(path: Path) -> str:
+    """First line of a module's docstring, without its full stop."""
+    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0].rstrip(".:")
+
+
+def list_programs(stages: Sequence[str]) -> str:
+    """The programs of ``stages`` as lines of text."""
+    lines = []
+    for stage in stages:
+        programs = programs_of(stage)
+        lines += [stage, *(f"  {name:24} {first_line(path)}" for name, path in programs.items())] if programs else []
+    return "\n".join(lines)
+
+
+def find_program(stage: str, name: str) -> str:
+    """Module of a program; raises UnknownNameError with the nearest right name."""
+    programs = programs_of(stage)
+    if name not in programs:
+        raise UnknownNameError("program", name, programs, f"pythia {stage}")
+    return ".".join((PACKAGE.name, *programs[name].relative_to(PACKAGE).with_suffix("").parts))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """List programs, or run the one that is named first with the arguments that follow."""
+    stage, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if stage in ("-h", "--help"):
+        cli.say(f"usage: pythia STAGE PROGRAM [ARGUMENTS...]\n\n{list_programs(STAGES)}")
+        return
+    if stage not in STAGES:
+        raise UnknownNameError("stage", stage, STAGES, "pythia")
+    if not rest or rest[0] in ("-h", "--help"):
+        cli.say(list_programs([stage]))
+        return
+    module = find_program(stage, rest[0])
+    sys.argv[1:] = rest[1:]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def start() -> int:
+    """Entry point of the console script; returns the exit code."""
+    return cli.run(main)
+
+
+if __name__ == "__main__":
+    raise SystemExit(start())
