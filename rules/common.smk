@@ -38,7 +38,7 @@ except PipelineError as error:
     raise SystemExit(USER_ERROR)
 
 SUITE = RUN.suite
-for line in RUN.left_out:
+for line in (*RUN.left_out, *RUN.renamed):
     sys.stderr.write(f"{line}\n")
 
 
