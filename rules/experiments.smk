@@ -298,7 +298,9 @@ for ARMS in experiments.arm_jobs(RUN):
                 revision=[name for name in ARMS.revisions if name != "main"],
                 file=training.PUBLISHED_FILES,
             ),
-            data=evaluation.task_files(SUITE.tasks.values()),
+            data=evaluation.task_files(
+                RUN, [*SUITE.made_tasks, *experiments.benchmarks(RUN)]
+            ),
         output:
             table="results/experiments/interventions/{model}/{arm}/items.parquet",
             csv="results/experiments/interventions/{model}/{arm}/items.csv",
@@ -321,7 +323,7 @@ for ARMS in experiments.arm_jobs(RUN):
                 dict.fromkeys(str(Path(path).parent) for path in input.checkpoints)
             ),
             benchmarks=experiments.benchmarks(RUN),
-            folders=RUN.section("evaluation").get("data"),
+            folders=TASK_FOLDERS,
         shell:
             "python -m workflow_scripts.experiments.score_bias --checkpoint {params.checkpoints:q}"
             " --benchmarks {params.benchmarks:q} --data-dir {params.folders:q} --threads {threads} {params.engine:q}"
@@ -404,7 +406,7 @@ rule score_terms:
         checkpoints=ancient(of_asked("results/checkpoints/{model}/step{step}/{file}")),
         hashes=of_asked("results/checkpoints/{model}/step{step}/sha256.txt"),
         terms=f"config/terms/{experiments.terms_of(RUN)}.yaml",
-        data=evaluation.task_files(SUITE.tasks.values()),
+        data=evaluation.task_files(RUN, SUITE.made_tasks),
     output:
         answers="results/experiments/answers/{model}.parquet",
         csv="results/experiments/answers/{model}.csv",
@@ -425,7 +427,7 @@ rule score_terms:
         ],
         terms=experiments.terms_of(RUN),
         shots=RUN.section("term_frequency").get("shots", [0]),
-        folders=RUN.section("evaluation").get("data"),
+        folders=TASK_FOLDERS,
     shell:
         "python -m workflow_scripts.experiments.score_terms --checkpoint {params.checkpoints:q}"
         " --terms {params.terms:q} --shots {params.shots:q} --data-dir {params.folders:q} --threads {threads}"
