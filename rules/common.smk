@@ -9,6 +9,7 @@ from workflow_scripts.errors import PipelineError
 from workflow_scripts.snakemake_plugins.snakemake_logger_plugin_brief import listen
 from workflow_scripts.suite import layout
 from workflow_scripts.workflow.checkpoints import commit_of, leave_out_defects
+from workflow_scripts.workflow import readiness
 from workflow_scripts.workflow.sweep import plan_sweep
 from workflow_scripts.workflow.tools import one_run
 from workflow_scripts.workflow.common import (
@@ -30,6 +31,7 @@ try:
     FIGURES = figure_names(RUN)
     EXPERIMENTS = experiments_of(RUN)
     SWEEP = plan_sweep(RUN)
+    readiness.require_folders(RUN)
     PINNED_COMMIT = commit_of(RUN)
     RESOURCES = JobResources(RUN)
     one_run.claim(Path.cwd(), sys.argv)
