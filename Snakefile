@@ -39,6 +39,14 @@ rule checkpoints:
         checkpoints.fetched(RUN, SWEEP),
 
 
+rule fetch:
+    """Everything that the run takes from elsewhere, so that the rest needs no network."""
+    input:
+        rules.checkpoints.input,
+        evaluation.fetched_files(RUN),
+        rules.data.input if RUN.retrains else [],
+
+
 rule audit:
     """Defects of what is served: duplicates, chimeras, gaps, damage."""
     input:

@@ -122,6 +122,12 @@ def fetched_data(run: Run, tasks: Iterable[Task | str]) -> list[str]:
     return [path for data in data_sets() if wanted & set(data.files) for path in data.files]
 
 
+def fetched_files(run: Run) -> list[str]:
+    """All that the evaluation of a run takes from elsewhere: the released tokenizer, evaluation data."""
+    released = [layout.tokenizer_file(run.suite.name)] if run.suite.tokenizer["source"] == "released" else []
+    return [*released, *fetched_data(run, [*run.tasks, *run.stock_tasks])]
+
+
 def data_source(run: Run) -> str:
     """Kind of place that evaluation data is fetched from."""
     return str(run.section("evaluation").get("source") or "hub")
