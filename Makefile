@@ -99,12 +99,13 @@ mutants: setup-dev ## small wrong changes to suite, storage and dataset; which o
 lock: setup-dev ## regenerate the locks in envs/ with new versions (KEEP=1: with the present ones)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python envs/compile_locks.py $(if $(KEEP),--keep)
 
-lock-data: setup ## fill the locks of the real data sets from the Hub's LFS pointers (needs a network, fetches nothing large)
+lock-data: setup ## fill the locks of data sets and evaluation data from the Hub (needs a network; fetches the evaluation data)
 	@for key in standard deduped; do \
 		repository=$$(.venv/bin/python -c "from workflow_scripts.suite.registry import load_suite; print(load_suite('pythia').dataset('$$key').repository)"); \
 		.venv/bin/python -m workflow_scripts.storage.make_lock --source hub --kind dataset --repository $$repository \
 			--include '*.bin' '*.idx' --output config/suites/locks/pile-$$key.tsv || exit 2; \
 	done
+	@.venv/bin/python -m workflow_scripts.workflow.tools.lock_tasks
 
 unlock: ## after a run was killed: end its Slurm jobs and release the lock, if nothing of it is alive
 	@.venv/bin/python -m workflow_scripts.workflow.tools.unlock

@@ -160,6 +160,39 @@ rule predictability:
         " --published {input.published:q} --tables-dir {params.folder:q} > {log:q} 2>&1"
 
 
+if experiments.WINOBIAS in experiments.benchmarks(RUN):
+
+    rule fetch_winobias:
+        """The sentences of WinoBias from their git repository, or from a mirror, held to hashes known beforehand."""
+        input:
+            lock=ancient(layout.WINOBIAS_LOCK),
+        output:
+            files=expand(
+                f"{experiments.WINOBIAS_FOLDER}/{{file}}",
+                file=experiments.WINOBIAS_FILES,
+            ),
+            receipt=f"results/datasets/{experiments.WINOBIAS_REPOSITORY}/fetched.json",
+        log:
+            "results/logs/fetch_winobias.log",
+        benchmark:
+            "results/timings/fetch_winobias.tsv"
+        localrule: DOWNLOADS_HERE
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(500),
+            runtime=lasts(30),
+            downloads=1,
+        params:
+            place=experiments.winobias_place(RUN),
+            repository=experiments.WINOBIAS_REPOSITORY,
+            folder=subpath(output.receipt, parent=True),
+        shell:
+            "python -m workflow_scripts.storage.download {params.place:q} --kind dataset"
+            " --repository {params.repository:q} --lock {input.lock:q} --output-dir {params.folder:q}"
+            " --receipt {output.receipt:q} > {log:q} 2>&1"
+
+
 DECLARATION = experiments.declaration_of(RUN).name
 
 
@@ -298,9 +331,7 @@ for ARMS in experiments.arm_jobs(RUN):
                 revision=[name for name in ARMS.revisions if name != "main"],
                 file=training.PUBLISHED_FILES,
             ),
-            data=evaluation.task_files(
-                RUN, [*SUITE.made_tasks, *experiments.benchmarks(RUN)]
-            ),
+            data=experiments.bias_files(RUN),
         output:
             table="results/experiments/interventions/{model}/{arm}/items.parquet",
             csv="results/experiments/interventions/{model}/{arm}/items.csv",
@@ -323,7 +354,7 @@ for ARMS in experiments.arm_jobs(RUN):
                 dict.fromkeys(str(Path(path).parent) for path in input.checkpoints)
             ),
             benchmarks=experiments.benchmarks(RUN),
-            folders=TASK_FOLDERS,
+            folders=experiments.bias_folders(RUN),
         shell:
             "python -m workflow_scripts.experiments.score_bias --checkpoint {params.checkpoints:q}"
             " --benchmarks {params.benchmarks:q} --data-dir {params.folders:q} --threads {threads} {params.engine:q}"

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,7 +46,7 @@ class Clone:
     def snakemake(self, endpoint, *targets):
         """Run the shipped configuration with two steps and one document of each task."""
         code = [str(self.folder), str(self.folder / "workflow_scripts" / "snakemake_plugins")]
-        path = os.pathsep.join([os.path.dirname(sys.executable), "/usr/bin", "/bin"])
+        path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"])
         environment = {"HOME": str(self.home), "PATH": path, "LANG": "C.UTF-8", "HF_ENDPOINT": endpoint}
         settings = [f"steps={list(STEPS)}", "evaluation={limit: 1, crosscheck_documents: 1}"]
         command = ["-m", "snakemake", "-c2", "--configfile", f"config/runs/{RUN}.yaml", "--config", *settings]

@@ -217,8 +217,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_record(options.receipt, {"lock": options.lock}, {name: written[name] for name in written if name != "files"})
     if not locked:
         LOGGER.info(
-            "%s %s: %s has no entry of it; took commit %s of %s, which the receipt records",
-            *(options.repository, options.config, options.lock, said["commit"], said["revision"]),
+            "%s %s: %s has no entry of it; took %s, which the receipt records",
+            *(options.repository, options.config, options.lock),
+            f"commit {said['commit']} of {said['revision']}" if said["commit"] else "what the mirror has",
         )
 
 

@@ -22,6 +22,7 @@ LOGLIKELIHOODS = ".loglikelihoods.npz"
 UPSTREAM = f"{RESULTS}/published/upstream"
 UPSTREAM_RECEIPT = f"{RESULTS}/published/downloaded.json"
 LEDGER = "config/suites/locks/checkpoints.tsv"
+WINOBIAS_LOCK = "config/suites/locks/winobias.tsv"
 TASK_LOCK = "config/suites/locks/tasks.tsv"
 
 

@@ -64,7 +64,7 @@ def own_folders(run: Run) -> list[str]:
 
 def data_folders(run: Run) -> list[str]:
     """All folders of evaluation data; the first that has what a task evaluates serves all of its documents."""
-    made = [layout.TASK_DATA] if run.suite.made_tasks else []
+    made = [layout.TASK_DATA] if run.suite.is_made_here else []
     return [*own_folders(run), *made, layout.FETCHED_DATA]
 
 
