@@ -168,10 +168,10 @@ if experiments.WINOBIAS in experiments.benchmarks(RUN):
             lock=ancient(layout.WINOBIAS_LOCK),
         output:
             files=expand(
-                f"{experiments.WINOBIAS_FOLDER}/{{file}}",
+                "results/datasets/uclanlp/corefBias/WinoBias/wino/data/{file}",
                 file=experiments.WINOBIAS_FILES,
             ),
-            receipt=f"results/datasets/{experiments.WINOBIAS_REPOSITORY}/fetched.json",
+            receipt="results/datasets/uclanlp/corefBias/fetched.json",
         log:
             "results/logs/fetch_winobias.log",
         benchmark:
