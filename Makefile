@@ -99,12 +99,13 @@ mutants: setup-dev ## mutation testing of suite, storage and dataset (SEED=, COU
 lock: setup-dev ## regenerate the locks in envs/ with new versions (KEEP=1: with the current ones)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python envs/compile_locks.py $(if $(KEEP),--keep)
 
-lock-data: setup ## fill the locks of the real data sets from the Hub's LFS pointers (needs the network, fetches nothing large)
+lock-data: setup ## fill the locks of data sets and evaluation data from the Hub (needs a network; fetches the evaluation data)
 	@for key in standard deduped; do \
 		repository=$$(.venv/bin/python -c "from workflow_scripts.suite.registry import load_suite; print(load_suite('pythia').dataset('$$key').repository)"); \
 		.venv/bin/python -m workflow_scripts.storage.make_lock --source hub --kind dataset --repository $$repository \
 			--include '*.bin' '*.idx' --output config/suites/locks/pile-$$key.tsv || exit 2; \
 	done
+	@.venv/bin/python -m workflow_scripts.workflow.tools.lock_tasks
 
 unlock: ## after a killed run: cancel its Slurm jobs and release the lock, unless it is still running
 	@.venv/bin/python -m workflow_scripts.workflow.tools.unlock

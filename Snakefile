@@ -40,6 +40,14 @@ rule checkpoints:
         checkpoints.fetched(RUN, SWEEP),
 
 
+rule fetch:
+    """Everything that the run takes from elsewhere, so that the rest needs no network."""
+    input:
+        rules.checkpoints.input,
+        evaluation.fetched_files(RUN),
+        rules.data.input if RUN.retrains else [],
+
+
 rule audit:
     """Defects of what is served: duplicates, chimeras, gaps, damage."""
     input:
@@ -119,3 +127,24 @@ rule all:
         rules.published.input,
         rules.experiments.input,
         rules.report.input,
+
+
+# Only now all rules and files are known, so a target can be held to them.
+try:
+    readiness.check_targets(
+        RUN, one_run.targets(sys.argv), list(workflow.rules), list(rules.all.input)
+    )
+except PipelineError as error:
+    sys.stderr.write(f"error: {error}\n")
+    raise SystemExit(USER_ERROR)
+
+
+onstart:
+    jobs = [
+        (job.rule.name, job.wildcards_dict) for job in workflow.dag.needrun_jobs()
+    ]
+    try:
+        readiness.require_places(readiness.places_of_jobs(RUN, jobs))
+    except PipelineError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(USER_ERROR)

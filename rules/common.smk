@@ -8,6 +8,7 @@ from workflow_scripts.cli import USER_ERROR
 from workflow_scripts.errors import PipelineError
 from workflow_scripts.snakemake_plugins.snakemake_logger_plugin_brief import listen
 from workflow_scripts.suite import layout
+from workflow_scripts.workflow import readiness
 from workflow_scripts.workflow.checkpoints import (
     commit_of,
     hold_to_ledger,
@@ -34,6 +35,7 @@ try:
     FIGURES = figure_names(RUN)
     EXPERIMENTS = experiments_of(RUN)
     SWEEP = plan_sweep(RUN)
+    readiness.require_folders(RUN)
     PINNED_COMMIT = commit_of(RUN)
     RESOURCES = JobResources(RUN)
     one_run.claim(Path.cwd(), sys.argv)
@@ -42,7 +44,7 @@ except PipelineError as error:
     raise SystemExit(USER_ERROR)
 
 SUITE = RUN.suite
-for line in RUN.left_out:
+for line in (*RUN.left_out, *RUN.renamed):
     sys.stderr.write(f"{line}\n")
 
 

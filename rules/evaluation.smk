@@ -3,11 +3,51 @@
 from workflow_scripts.workflow import evaluation
 
 TASKS = evaluation.task_names(RUN)
-# Evaluation data that is made here, one file for each split; data from elsewhere is read where it is.
-SPLITS = "results/mirror/datasets/{repository}/default/{split}.parquet"
-TASK_FILES = evaluation.each_split(SPLITS, RUN.tasks)
-SUITE_TASK_FILES = evaluation.each_split(SPLITS, SUITE.tasks.values())
-TASK_FOLDERS = RUN.section("evaluation").get("data")
+TASK_FILES = evaluation.task_files(RUN, RUN.tasks)
+TASK_FOLDERS = evaluation.data_folders(RUN)
+PINNED_DATA = evaluation.locked_commits()
+
+
+# A rule's outputs are the same for all of its jobs: one rule for each list of splits.
+for LISTED in evaluation.split_lists():
+
+    rule:
+        """Documents of lm-eval's tasks: one configuration of a data set of the Hub, a parquet file per split."""
+        name:
+            LISTED.name
+        input:
+            lock=ancient(layout.TASK_LOCK),
+        output:
+            files=expand(
+                "results/datasets/{{repository}}/{{configuration}}/{split}.parquet",
+                split=LISTED.splits,
+            ),
+            receipt="results/datasets/{repository}/{configuration}/fetched.json",
+        log:
+            "results/logs/fetch_data/{repository}/{configuration}.log",
+        benchmark:
+            "results/timings/fetch_data/{repository}/{configuration}.tsv"
+        wildcard_constraints:
+            repository=alternatives(data.repository for data in LISTED.data_sets),
+            configuration=alternatives(data.config for data in LISTED.data_sets),
+        priority: 50
+        localrule: DOWNLOADS_HERE
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(1000),
+            runtime=lasts(60),
+            downloads=1,
+        params:
+            source=evaluation.data_source(RUN),
+            location=evaluation.data_location(RUN),
+            splits=LISTED.splits,
+            folder=subpath(output.receipt, parent=True),
+            commit=PINNED_DATA,
+        shell:
+            "python -m workflow_scripts.evaluation.fetch_data --source {params.source:q} --location={params.location:q}"
+            " --repository {wildcards.repository:q} --config {wildcards.configuration:q} --splits {params.splits:q}"
+            " --lock {input.lock:q} --output-dir {params.folder:q} --receipt {output.receipt:q} > {log:q} 2>&1"
 
 
 rule plan_evaluation:
@@ -60,7 +100,6 @@ rule score_checkpoint:
             shots=RUN.shots,
             task=TASKS,
         ),
-        data=TASK_FILES,
     output:
         scores=update(
             expand(
@@ -94,12 +133,11 @@ rule score_checkpoint:
         tasks=evaluation.tasks_of_scores(RUN),
         renewal=evaluation.renewal_arguments(RUN),
         bootstrap=RUN.section("evaluation").get("bootstrap_iters", 0),
-        folders=TASK_FOLDERS,
         engine=RESOURCES.engine_arguments(),
     shell:
         "python -m workflow_scripts.evaluation.score --checkpoint {params.folder:q} --plan {input.plans:q}"
         " --output {output.scores:q} --threads {threads} --bootstrap-iters {params.bootstrap:q}"
-        " --data-dir {params.folders:q} {params.engine:q} {params.renewal:q} > {log:q} 2>&1"
+        " {params.engine:q} {params.renewal:q} > {log:q} 2>&1"
 
 
 if RUN.stock_tasks:
@@ -113,7 +151,7 @@ if RUN.stock_tasks:
                 )
             ),
             hashes="results/checkpoints/{model}/step{step}/sha256.txt",
-            data=SUITE_TASK_FILES,
+            data=evaluation.task_files(RUN, [*SUITE.made_tasks, *RUN.stock_tasks]),
         output:
             scores="results/scores/{model}/step{step}/{shots}-shot.stock.json",
         log:
@@ -229,11 +267,10 @@ if RUN.models:
 
 
 if evaluation.probes(RUN):
-    PROBE_FILES = evaluation.each_split(SPLITS, [SUITE.task(evaluation.PROBE_TASK)])
 
     use rule plan_evaluation as plan_probe with:
         input:
-            data=PROBE_FILES,
+            data=evaluation.task_files(RUN, [evaluation.PROBE_TASK]),
             tokenizer="results/corpus/{suite}/tokenizer.json",
         output:
             plans="results/plans/{suite}/probe/{shots}-shot{kind}.plan",
@@ -252,7 +289,7 @@ if evaluation.probes(RUN):
             ),
             hashes="results/checkpoints/{model}/step{step}/sha256.txt",
             plans=f"results/plans/{SUITE.name}/probe/0-shot{{kind}}.plan",
-            data=PROBE_FILES,
+            data=evaluation.task_files(RUN, [evaluation.PROBE_TASK]),
         output:
             scores="results/probes/{model}/step{step}/0-shot{kind}.json",
             loglikelihoods="results/probes/{model}/step{step}/0-shot{kind}.json.loglikelihoods.npz",

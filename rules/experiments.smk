@@ -169,6 +169,39 @@ rule predictability:
         " --published {input.published:q} --tables-dir {params.folder:q} > {log:q} 2>&1"
 
 
+if experiments.WINOBIAS in experiments.benchmarks(RUN):
+
+    rule fetch_winobias:
+        """The sentences of WinoBias from their git repository, or from a mirror, held to hashes known beforehand."""
+        input:
+            lock=ancient(layout.WINOBIAS_LOCK),
+        output:
+            files=expand(
+                "results/datasets/uclanlp/corefBias/WinoBias/wino/data/{file}",
+                file=experiments.WINOBIAS_FILES,
+            ),
+            receipt="results/datasets/uclanlp/corefBias/fetched.json",
+        log:
+            "results/logs/fetch_winobias.log",
+        benchmark:
+            "results/timings/fetch_winobias.tsv"
+        localrule: DOWNLOADS_HERE
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(500),
+            runtime=lasts(30),
+            downloads=1,
+        params:
+            place=experiments.winobias_place(RUN),
+            repository=experiments.WINOBIAS_REPOSITORY,
+            folder=subpath(output.receipt, parent=True),
+        shell:
+            "python -m workflow_scripts.storage.download {params.place:q} --kind dataset"
+            " --repository {params.repository:q} --lock {input.lock:q} --output-dir {params.folder:q}"
+            " --receipt {output.receipt:q} > {log:q} 2>&1"
+
+
 DECLARATION = experiments.declaration_of(RUN).name
 DECLARATION_SCHEMA = ancient("config/schemas/interventions.schema.yaml")
 INTERVENED = [model.name for model in experiments.intervened(RUN)]
@@ -311,7 +344,7 @@ for ARMS in experiments.arm_jobs(RUN):
                 revision=[name for name in ARMS.revisions if name != "main"],
                 file=training.PUBLISHED_FILES,
             ),
-            data=SUITE_TASK_FILES,
+            data=experiments.bias_files(RUN),
         output:
             table="results/experiments/interventions/{model}/{arm}/items.parquet",
             csv="results/experiments/interventions/{model}/{arm}/items.csv",
@@ -334,7 +367,7 @@ for ARMS in experiments.arm_jobs(RUN):
                 dict.fromkeys(str(Path(path).parent) for path in input.checkpoints)
             ),
             benchmarks=experiments.benchmarks(RUN),
-            folders=RUN.section("evaluation").get("data"),
+            folders=experiments.bias_folders(RUN),
         shell:
             "python -m workflow_scripts.experiments.score_bias --checkpoint {params.checkpoints:q}"
             " --benchmarks {params.benchmarks:q} --data-dir {params.folders:q} --threads {threads} {params.engine:q}"
@@ -433,7 +466,7 @@ rule score_terms:
         hashes=of_asked("results/checkpoints/{model}/step{step}/sha256.txt"),
         terms=f"config/terms/{experiments.terms_of(RUN)}.yaml",
         schema=ancient("config/schemas/terms.schema.yaml"),
-        data=SUITE_TASK_FILES,
+        data=evaluation.task_files(RUN, SUITE.made_tasks),
     output:
         answers="results/experiments/answers/{model}.parquet",
         csv="results/experiments/answers/{model}.csv",
@@ -454,7 +487,7 @@ rule score_terms:
         ],
         terms=experiments.terms_of(RUN),
         shots=RUN.section("term_frequency").get("shots", [0]),
-        folders=RUN.section("evaluation").get("data"),
+        folders=TASK_FOLDERS,
     shell:
         "python -m workflow_scripts.experiments.score_terms --checkpoint {params.checkpoints:q}"
         " --terms {params.terms:q} --shots {params.shots:q} --data-dir {params.folders:q} --threads {threads}"

@@ -12,7 +12,7 @@ from workflow_scripts.errors import ConfigError, IntegrityError, TransferError, 
 from workflow_scripts.storage import make_lock
 from workflow_scripts.storage.credentials import is_private
 from workflow_scripts.storage.fetching.fetch_files import fetch_all, fetch_file
-from workflow_scripts.storage.http.retry import RetryPolicy
+from workflow_scripts.storage.http.retry import NoNetworkError, RetryPolicy
 from workflow_scripts.storage.lockfile import FileEntry, read_lock, write_lock
 from workflow_scripts.storage.sources.catalog import open_source
 from workflow_scripts.storage.sources.hub import checked_endpoint
@@ -245,3 +245,17 @@ def test_lock_of_a_hub_repository_fetches_only_small_files(hub: FaultHub, tmp_pa
 def test_unknown_source_is_named() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'mirror'"):
         open_source("miror", "", DATA)
+
+
+def test_a_machine_without_network_is_told_after_two_attempts(hub: FaultHub) -> None:
+    waits: list[float] = []
+    error = NoNetworkError("no connection")
+    RetryPolicy().wait(error.counts, error, waits.append)
+    assert waits[0] <= 8
+    with pytest.raises(TransferError, match="given up after 8 attempt"):
+        RetryPolicy().wait(2 * error.counts, error, waits.append)
+    with (
+        open_source("hub", "http://no-such-host.invalid", DATA, QUICK) as source,
+        pytest.raises(TransferError, match=r"no connection.*\(no-such-host.invalid\); without a network take a mirror"),
+    ):
+        source.files()

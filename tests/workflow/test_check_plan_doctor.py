@@ -90,7 +90,7 @@ def test_a_price_gives_every_model_its_money(root):
 
 def test_a_second_protocol_is_evaluated_and_counted_again(tmp_path, root):
     base, path = root / "config" / "runs" / "suite.yaml", tmp_path / "both.yaml"
-    path.write_text(base.read_text().replace("evaluation:\n", "evaluation:\n  protocols: [current, pythia-2023]\n"))
+    path.write_text(f"{base.read_text()}evaluation: {{protocols: [current, pythia-2023]}}\n")
     one, both = load_run_file(base), load_run_file(path)
     assert total_cost(both).evaluation_flops == 2 * total_cost(one).evaluation_flops
     assert plan.jobs_of(both) - plan.jobs_of(one) == 16 * 154

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from workflow_scripts.evaluation.planning.task_lock import LockedFile, write_task_lock
 from workflow_scripts.evaluation.scoring import results
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.run import load_run
@@ -45,11 +46,52 @@ def test_the_seed_of_the_examples_is_no_matter_without_examples(run_of):
 
 def test_only_the_data_of_the_runs_tasks_is_waited_for(run_of):
     run = run_of(tasks=["pocket_facts"])
-    pattern = f"{layout.TASK_DATA}/{{repository}}/default/{{split}}.parquet"
     folder = f"{layout.TASK_DATA}/pocket/facts/default"
-    assert evaluation.each_split(pattern, run.tasks) == [f"{folder}/train.parquet", f"{folder}/test.parquet"]
-    assert len(evaluation.each_split(pattern, run.suite.tasks.values())) == 10
-    assert evaluation.each_split(pattern, run_of("config/runs/one-pythia-model.yaml").tasks) == []
+    assert evaluation.task_files(run, run.tasks) == [f"{folder}/train.parquet", f"{folder}/test.parquet"]
+    assert len(evaluation.task_files(run, run.suite.tasks.values())) == 10
+    assert evaluation.fetched_data(run, run.tasks) == []
+
+
+def test_data_that_is_not_made_here_is_fetched(run_of):
+    run = run_of("config/runs/one-pythia-model.yaml", tasks=["arc_easy", "hendrycksTest-anatomy"])
+    easy, anatomy = "results/datasets/allenai/ai2_arc/ARC-Easy", "results/datasets/cais/mmlu/anatomy"
+    wanted = [f"{easy}/{split}.parquet" for split in ("test", "train", "validation")]
+    assert evaluation.task_files(run, run.tasks) == [*wanted, f"{anatomy}/test.parquet", f"{anatomy}/dev.parquet"]
+    assert {f"{easy}/fetched.json", f"{anatomy}/fetched.json"} < set(evaluation.fetched_data(run, run.tasks))
+    assert set(evaluation.fetched_data(run, run.tasks)) < set(evaluation.evaluation_files(run))
+    assert evaluation.task_files(run, ["gsm8k"]) == []
+    assert evaluation.data_folders(run) == ["results/datasets"]
+    assert (evaluation.data_source(run), evaluation.data_location(run)) == ("hub", "")
+
+
+def test_a_folder_of_the_run_comes_first_and_serves_a_data_set_alone(run_of, tmp_path):
+    folder = tmp_path / "allenai/ai2_arc/ARC-Easy"
+    folder.mkdir(parents=True)
+    run = run_of("config/runs/one-pythia-model.yaml", tasks=["arc_easy"], evaluation={"data": [str(tmp_path)]})
+    (folder / "train.parquet").touch()
+    assert evaluation.task_files(run, run.tasks)[0] == "results/datasets/allenai/ai2_arc/ARC-Easy/test.parquet"
+    (folder / "test.parquet").touch()
+    assert evaluation.task_files(run, run.tasks) == [f"{folder}/test.parquet", f"{folder}/train.parquet"]
+    assert evaluation.fetched_data(run, run.tasks) == []
+    assert evaluation.data_folders(run) == [str(tmp_path), "results/datasets"]
+
+
+def test_a_data_set_is_fetched_with_all_splits_that_any_task_reads(run_of):
+    run = run_of("config/runs/books-full.yaml", evaluation={"data": []}, tasks=["sciq_validation"])
+    folder = "results/datasets/allenai/sciq/default"
+    assert evaluation.task_files(run, run.tasks) == [f"{folder}/validation.parquet", f"{folder}/train.parquet"]
+    assert f"{folder}/test.parquet" in evaluation.fetched_data(run, run.tasks)
+    names = [listed.name for listed in evaluation.split_lists()]
+    assert len(set(names)) == len(names) < 10
+    assert sum(len(listed.data_sets) for listed in evaluation.split_lists()) == len(evaluation.data_sets())
+
+
+def test_a_data_set_without_an_entry_in_the_lock_has_no_commit(monkeypatch, tmp_path):
+    monkeypatch.setattr(layout, "TASK_LOCK", str(tmp_path / "tasks.tsv"))
+    write_task_lock(tmp_path / "tasks.tsv", [LockedFile("a/b", "c", "test", "d" * 40, "x.parquet", 1, 1, "e" * 64)])
+    commit = evaluation.locked_commits()
+    assert commit(SimpleNamespace(repository="a/b", configuration="c")) == "d" * 40
+    assert commit(SimpleNamespace(repository="a/b", configuration="d")) == ""
 
 
 def test_files_of_scores_are_named_by_shots_and_protocol(run_of):

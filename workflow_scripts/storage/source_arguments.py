@@ -12,11 +12,13 @@ from workflow_scripts.storage.sources.catalog import SOURCES, open_source
 from workflow_scripts.storage.sources.source import KINDS, Repository, Source
 
 
-def add_source_arguments(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Arguments that name a repository, and how patiently its source is asked."""
+def add_source_arguments(parser: argparse.ArgumentParser, *, required: bool = True, kind: str | None = None) -> None:
+    """Arguments that name a repository, of ``kind`` where a program reads only one and its timeouts."""
     parser.add_argument("--source", choices=sorted(SOURCES), required=required, help="kind of source")
     parser.add_argument("--location", default="", help="folder of the mirror, endpoint of the Hub, or git URL")
-    parser.add_argument("--kind", choices=KINDS, required=required, help="kind of repository")
+    if kind is None:
+        parser.add_argument("--kind", choices=KINDS, required=required, help="kind of repository")
+    parser.set_defaults(kind=kind)
     parser.add_argument("--repository", required=required, metavar="ORG/NAME", help="the repository")
     parser.add_argument("--revision", default="main", help="branch, tag or commit")
     parser.add_argument("--commit", help="commit to read even if the revision has moved")

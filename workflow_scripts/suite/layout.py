@@ -14,6 +14,7 @@ from workflow_scripts.suite.run import CURRENT, Run
 RESULTS = "results"
 MIRROR = f"{RESULTS}/mirror"
 TASK_DATA = f"{MIRROR}/datasets"
+FETCHED_DATA = f"{RESULTS}/datasets"  # evaluation data from the Hub
 HASH_LIST = "sha256.txt"
 FETCHED = "fetched.json"
 LOGLIKELIHOODS = ".loglikelihoods.npz"
@@ -21,6 +22,8 @@ LOGLIKELIHOODS = ".loglikelihoods.npz"
 UPSTREAM = f"{RESULTS}/published/upstream"
 UPSTREAM_RECEIPT = f"{RESULTS}/published/downloaded.json"
 LEDGER = "config/suites/locks/checkpoints.tsv"
+WINOBIAS_LOCK = "config/suites/locks/winobias.tsv"
+TASK_LOCK = "config/suites/locks/tasks.tsv"
 
 
 def tokenizer_file(suite: str) -> str:

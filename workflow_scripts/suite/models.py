@@ -169,6 +169,11 @@ class Suite:
         """True when the corpus and the models of this suite are made by the workflow itself."""
         return self.corpus is not None
 
+    @property
+    def made_tasks(self) -> tuple[Task, ...]:
+        """Tasks whose documents the workflow makes itself."""
+        return tuple(task for task in self.tasks.values() if task.splits)
+
     def knows(self, name: str) -> bool:
         """True for the name or old name of a model."""
         return name in self.models or any(name in model.aliases for model in self.models.values())

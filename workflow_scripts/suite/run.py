@@ -18,6 +18,7 @@ from workflow_scripts.suite.models import Model, Suite, Task
 from workflow_scripts.suite.registry import load_suite, override, suite_names
 from workflow_scripts.suite.safe_yaml import load_yaml, refuse_control_characters, refuse_what_no_run_may_hold
 from workflow_scripts.suite.schema import check_schema, coerce, load_schema
+from workflow_scripts.suite.task_facts import select_tasks
 
 CURRENT, STOCK = "current", "stock"  # the protocol of lm-eval's present tasks; what stock lm-eval itself runs
 PATTERN = re.compile(r"[*?\[]")
@@ -27,7 +28,8 @@ PATTERN = re.compile(r"[*?\[]")
 class Run:
     """A checked run. ``steps`` maps a model's name to its Hub steps in this run, ``settings`` is the whole config.
 
-    ``left_out`` names the checkpoints that are not in ``steps`` because they are known to be defective, and why.
+    ``left_out`` names the checkpoints that are not in ``steps`` because they are known to be defective, and why;
+    ``renamed`` says what lm-eval calls today the tasks that were asked for by their names of 2023.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Run:
     tasks: tuple[Task, ...]
     settings: Mapping[str, Any]
     left_out: tuple[str, ...] = ()
+    renamed: tuple[str, ...] = ()
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -109,14 +112,16 @@ def resolve(settings: Mapping[str, Any]) -> Run:
     suite = override(load_suite(settings["suite"]), settings.get("overrides", {}))
     models = select_models(suite, settings["models"])
     refuse_untrainable(suite, settings, models)
+    tasks, renamed = select_tasks(suite, settings["tasks"])
     return Run(
         name=settings["run"],
         suite=suite,
         models=models,
         steps={model.name: select_steps(model, settings["steps"]) for model in models},
         shots=tuple(settings["shots"]),
-        tasks=select_tasks(suite, settings["tasks"]),
+        tasks=tasks,
         settings=settings,
+        renamed=renamed,
     )
 
 
@@ -166,14 +171,6 @@ def select_steps(model: Model, expression: Any) -> tuple[int, ...]:
         return model.select_steps(expression)
     except ConfigError as error:
         raise ConfigError(f"{model.name}: {error}") from None
-
-
-def select_tasks(suite: Suite, wanted: str | Sequence[str]) -> tuple[Task, ...]:
-    """Tasks by name, or all of the suite."""
-    if wanted == "all":
-        return tuple(suite.tasks.values())
-    names = wanted.split(",") if isinstance(wanted, str) else wanted
-    return tuple(suite.task(name) for name in dict.fromkeys(name.strip() for name in names))
 
 
 def refuse_untrainable(suite: Suite, settings: Mapping[str, Any], models: Sequence[Model]) -> None:

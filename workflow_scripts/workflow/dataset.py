@@ -168,7 +168,7 @@ def data_files(run: Run) -> list[str]:
         found += [*(f"{folder}/raw/{name}" for name in raw), *(f"{folder}/index_maps/{name}" for name in maps)]
         found += [f"{folder}/{name}" for name in names]
         if run.suite.is_made_here:
-            mirror = layout.mirrored_dataset(run.suite.dataset(key))
+            mirror = f"{layout.MIRROR}/datasets/{run.suite.dataset(key).repository}"
             found += [f"{mirror}/{name}" for name in (*raw, "sha256.txt")]
         else:
             found.append(f"{folder}/files.tsv")

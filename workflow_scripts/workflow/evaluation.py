@@ -5,14 +5,18 @@ Functions of a run; a function that answers for one job is made from the run onc
 
 from __future__ import annotations
 
+import functools
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts.evaluation.planning.task_lock import read_task_lock
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import Task
 from workflow_scripts.suite.run import CURRENT, STOCK, Run
+from workflow_scripts.suite.task_facts import TaskFacts, all_facts, tasks_below
 from workflow_scripts.workflow.sweep import bisection_order
 
 # The probe before a long sweep: enough items to tell a late checkpoint from an early one, seconds of computing.
@@ -25,9 +29,119 @@ def task_names(run: Run) -> list[str]:
     return [task.name for task in run.tasks]
 
 
-def each_split(pattern: str, tasks: Iterable[Task]) -> list[str]:
-    """``pattern`` for the ``{repository}`` and each ``{split}`` of what ``tasks`` ask, as far as it is made here."""
-    return [pattern.format(repository=task.repository, split=split) for task in tasks for split in task.splits]
+@dataclass(frozen=True)
+class DataSet:
+    """One configuration of a data set that is fetched: ``splits`` are all that the tasks of the run read of it."""
+
+    repository: str
+    config: str
+    splits: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        """Folder of its files."""
+        return f"{layout.FETCHED_DATA}/{self.repository}/{self.config}"
+
+    @property
+    def files(self) -> list[str]:
+        """Its files and the receipt."""
+        return [*(f"{self.folder}/{split}.parquet" for split in self.splits), f"{self.folder}/{layout.FETCHED}"]
+
+
+@dataclass(frozen=True)
+class SplitList:
+    """Fetched data sets with the same ``splits``, and the ``name`` of the rule that fetches them."""
+
+    name: str
+    splits: tuple[str, ...]
+    data_sets: tuple[DataSet, ...]
+
+
+def own_folders(run: Run) -> list[str]:
+    """Folders of evaluation data that the run names; they are looked into first."""
+    return list(run.section("evaluation").get("data") or [])
+
+
+def data_folders(run: Run) -> list[str]:
+    """All folders of evaluation data; the first that has what a task evaluates serves all of its documents."""
+    made = [layout.TASK_DATA] if run.suite.is_made_here else []
+    return [*own_folders(run), *made, layout.FETCHED_DATA]
+
+
+def task_files(run: Run, tasks: Iterable[Task | str]) -> list[str]:
+    """Evaluation data of ``tasks``, or of lm-eval's tasks by name: made here, lying in a folder of the run, fetched.
+
+    Nothing for a task that neither the suite nor the table of lm-eval's tasks knows: its documents are the user's.
+    """
+    files: dict[str, None] = {}
+    for task in tasks:
+        files.update(dict.fromkeys(files_of_task(run, task)))
+    return list(files)
+
+
+def files_of_task(run: Run, task: Task | str) -> Iterator[str]:
+    """Files of one task."""
+    if isinstance(task, Task) and task.splits:
+        yield from (f"{layout.TASK_DATA}/{task.repository}/default/{split}.parquet" for split in task.splits)
+        return
+    for facts in tasks_below(task if isinstance(task, str) else task.name):
+        places = [f"{folder}/{facts.dataset}/{facts.config}" for folder in own_folders(run)]
+        own = next((place for place in places if Path(place, f"{facts.splits[0]}.parquet").is_file()), None)
+        files = [f"{own or fetched_folder(facts)}/{split}.parquet" for split in facts.splits]
+        yield from (path for path in files if own is None or Path(path).is_file())
+
+
+def fetched_folder(facts: TaskFacts) -> str:
+    """Folder of the fetched data set of a task."""
+    return DataSet(facts.dataset, facts.config, ()).folder
+
+
+@functools.cache
+def data_sets() -> tuple[DataSet, ...]:
+    """What the rules can fetch: all configurations that lm-eval's tasks read, with the splits that any of them reads.
+
+    Not only those of the run, so that a job fetches the same whatever else a run asks for.
+    """
+    splits: dict[tuple[str, str], dict[str, None]] = {}
+    for facts in all_facts().values():
+        splits.setdefault((facts.dataset, facts.config), {}).update(dict.fromkeys(facts.splits))
+    return tuple(DataSet(*key, tuple(found)) for key, found in splits.items())
+
+
+def split_lists() -> list[SplitList]:
+    """The few distinct lists of splits: outputs must be the same for all jobs of a rule."""
+    lists: dict[tuple[str, ...], list[DataSet]] = {}
+    for data in data_sets():
+        lists.setdefault(data.splits, []).append(data)
+    return [SplitList(f"fetch_data_{'_'.join(splits)}", splits, tuple(found)) for splits, found in lists.items()]
+
+
+def fetched_data(run: Run, tasks: Iterable[Task | str]) -> list[str]:
+    """Files of the data sets that must be fetched for ``tasks``, receipts included."""
+    wanted = set(task_files(run, tasks))
+    return [path for data in data_sets() if wanted & set(data.files) for path in data.files]
+
+
+def fetched_files(run: Run) -> list[str]:
+    """All that the evaluation of a run takes from elsewhere: the released tokenizer, evaluation data."""
+    released = [layout.tokenizer_file(run.suite.name)] if run.suite.tokenizer["source"] == "released" else []
+    return [*released, *fetched_data(run, [*run.tasks, *run.stock_tasks])]
+
+
+def data_source(run: Run) -> str:
+    """Kind of place that evaluation data is fetched from."""
+    return str(run.section("evaluation").get("source") or "hub")
+
+
+def data_location(run: Run) -> str:
+    """Folder of the mirror or endpoint of the Hub; empty for the public one."""
+    return str(run.section("evaluation").get("location") or "")
+
+
+def locked_commits() -> Callable[[Any], str]:
+    """Commit of a job's data set in the lock, so that a new commit fetches it anew; empty without an entry."""
+    pins = {(file.dataset, file.config): file.commit for file in read_task_lock(Path(layout.TASK_LOCK))}
+    return lambda wildcards: pins.get((wildcards.repository, wildcards.configuration), "")
 
 
 def score_names(run: Run) -> list[str]:
@@ -143,7 +257,8 @@ def evaluation_files(run: Run) -> list[str]:
         return []
     tables = f"{layout.run_folder(run.name)}/tables"
     joined = [f"{tables}/{name}" for name in ("scores.parquet", "scores.csv", "score_defects.tsv", "crosscheck.json")]
-    return [layout.tokenizer_file(run.suite.name), *plan_files(run), *score_files(run), *joined]
+    data = fetched_data(run, [*run.tasks, *run.stock_tasks])
+    return [layout.tokenizer_file(run.suite.name), *data, *plan_files(run), *score_files(run), *joined]
 
 
 def compared_plans(run: Run) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from workflow_scripts.suite import layout
@@ -30,6 +31,7 @@ from workflow_scripts.suite.experiment_files import (
 )
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
+from workflow_scripts.workflow import evaluation
 from workflow_scripts.workflow.training import PUBLISHED_FILES, SAVED_FILES
 
 # Items of bias and of the guard, by suite.
@@ -37,6 +39,10 @@ BENCHMARKS = {
     "pocket": ("pocket_pronouns", "pocket_last_word"),
     "pythia": ("crows_pairs_english_gender", "winobias", "lambada_openai"),
 }
+WINOBIAS = "winobias"
+WINOBIAS_FILES = tuple(f"{side}_stereotyped_{kind}.txt.test" for kind in ("type1", "type2") for side in ("pro", "anti"))
+WINOBIAS_REPOSITORY = "uclanlp/corefBias"
+WINOBIAS_FOLDER = f"{layout.FETCHED_DATA}/{WINOBIAS_REPOSITORY}/WinoBias/wino/data"
 InputFunction = Callable[[Any], list[str]]
 
 
@@ -174,6 +180,31 @@ def arm_start(run: Run) -> Callable[[Any], int]:
 def benchmarks(run: Run) -> list[str]:
     """Items that show bias and items that guard the rest, for the run's suite."""
     return list(BENCHMARKS.get(run.suite.name, BENCHMARKS["pythia"]))
+
+
+def bias_files(run: Run) -> list[str]:
+    """Documents of the items of bias and of the guard: made here, lying in a folder of the run, or fetched."""
+    files = evaluation.task_files(run, [*run.suite.made_tasks, *benchmarks(run)])
+    return [*files, *(winobias_files(run) if WINOBIAS in benchmarks(run) else [])]
+
+
+def winobias_files(run: Run) -> list[str]:
+    """The sentences of WinoBias in the first folder of the run that has them, else where they are fetched to."""
+    places = [place for folder in evaluation.own_folders(run) for place in (f"{folder}/{WINOBIAS}", folder)]
+    own = next((place for place in places if Path(place, WINOBIAS_FILES[0]).is_file()), WINOBIAS_FOLDER)
+    return [f"{own}/{name}" for name in WINOBIAS_FILES]
+
+
+def winobias_place(run: Run) -> list[str]:
+    """Arguments that say where WinoBias is fetched from: its git repository, or the run's mirror."""
+    if evaluation.data_source(run) == "mirror":
+        return ["--source", "mirror", "--location", evaluation.data_location(run)]
+    return ["--source", "git-lfs", "--location", f"https://github.com/{WINOBIAS_REPOSITORY}"]
+
+
+def bias_folders(run: Run) -> list[str]:
+    """Folders in which the documents of :func:`bias_files` lie."""
+    return [*evaluation.data_folders(run), *([WINOBIAS_FOLDER] if WINOBIAS in benchmarks(run) else [])]
 
 
 # Term frequency

@@ -1,9 +1,10 @@
 r"""What a run will cost, before anything starts: jobs, requests, bytes, disk, hours, days and money, per model.
 
-Everything follows from the configuration and the registry; nothing is asked of any server and nothing is written. The
-estimates are arithmetic on the rates that suite/resources.py states, good to about a factor of two. A run that exceeds
-a number under `limits` in its configuration is refused with that number and the key to raise. With --jobs Snakemake
-counts what is left to do, rule by rule, which takes seconds for a large run.
+Everything follows from the configuration and the registry, and nothing is written; servers are only asked whether they
+have what the run would fetch, and a line says so when they do not. The estimates are arithmetic on the rates that
+workflow/resources.py states, good to about a factor of two. A run that exceeds a number under `limits` in its
+configuration is refused with that number and the key to raise. With --jobs Snakemake counts what is left to do, rule by
+rule, which takes seconds for a large run.
 
 Example:
   python -m workflow_scripts.workflow.plan --config config/runs/suite.yaml --devices 16 --price 2.5
@@ -24,6 +25,7 @@ from workflow_scripts.suite.models import CHECKPOINT_FILES, Model
 from workflow_scripts.suite.run import Run
 from workflow_scripts.workflow.experiment_costs import ExperimentCost, experiment_costs
 from workflow_scripts.workflow.measured_requests import TABLE, read_table
+from workflow_scripts.workflow.readiness import report_of
 from workflow_scripts.workflow.resources import (
     CPU_RATE,
     DOWNLOAD_RATE,
@@ -299,6 +301,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cli.say(table(run, options.price))
     cli.say(outlook(run, options.devices, options.price))
     cli.say(experiments_table(run))
+    for line in report_of(run):
+        cli.say(line)
     check_limits(run, total_cost(run))
     if options.jobs:
         cli.say(jobs_left(options.config))

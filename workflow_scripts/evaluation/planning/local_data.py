@@ -28,6 +28,11 @@ class DataFile:
     name: str
     path: Path
 
+    @property
+    def folder(self) -> Path:
+        """Data folder that the file lies in."""
+        return self.path.parents[self.name.count("/")]
+
     def sha256(self) -> str:
         """Hexadecimal sha256 of the file."""
         return sha256_file(self.path)

@@ -20,6 +20,7 @@ from typing import Any
 from workflow_scripts.errors import ConfigError, EvaluationError, UnknownNameError
 from workflow_scripts.evaluation.planning.local_data import DataFile, find_split, read_splits, require_split
 from workflow_scripts.evaluation.planning.protocols import CURRENT, changes_to, split_known
+from workflow_scripts.suite.task_facts import VALIDATION
 
 OWN_TASKS = Path(__file__).parent / "tasks"
 # Indexing all of lm-eval's YAML files takes 6-8 CPU-seconds; the tasks of the Pythia paper lie in these folders of
@@ -33,14 +34,13 @@ QUICK_FOLDERS = {
     "mmlu": "mmlu/default",
     "piqa": "piqa",
     "sciq": "sciq",
+    "triviaqa": "triviaqa",
     "wikitext": "wikitext",
     "winogrande": "winogrande",
     "wsc": "super_glue/wsc",
 }
 DEFINITION = re.compile(r"""^["']?(?:task|group|tag)["']?:\s*["']?([\w.:-]+)""", re.MULTILINE)
 WORD = re.compile(r"[\w.:-]+")
-# Appended to a task's name: the same task on its validation split, for data whose test split is not at hand.
-VALIDATION = "_validation"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TQDM_DISABLE": "1"}
 
 
@@ -207,6 +207,8 @@ def find_source(name: str, config: dict[str, Any], folders: Sequence[Path]) -> T
     if evaluated is None:
         raise EvaluationError(f"task '{name}': names neither a test nor a validation split")
     files = {evaluated: require_split(folders, dataset, part, evaluated, name)}
+    # All splits from one folder: what another one happens to hold is no input of the job.
+    folders = [files[evaluated].folder]
     source = TaskSource(dataset, part or "default", evaluated, files)
     for key in ("training_split", "validation_split", "fewshot_split"):
         split = config.get(key)

@@ -7,6 +7,7 @@ soon as scheme, host or port change. Messages name hosts and paths, never querie
 from __future__ import annotations
 
 import email.utils
+import errno
 import json
 import logging
 import os
@@ -23,7 +24,7 @@ import httpx2
 from workflow_scripts.errors import ConfigError, TransferError
 from workflow_scripts.storage.credentials import public_url
 from workflow_scripts.storage.http import pauses
-from workflow_scripts.storage.http.retry import RetryableError
+from workflow_scripts.storage.http.retry import NoNetworkError, RetryableError
 from workflow_scripts.storage.sources.source import ByteStream, exactly
 from workflow_scripts.storage.time_limits import limit_reads, paced, within
 
@@ -48,6 +49,12 @@ CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+# A name that is not resolved (negative numbers, of getaddrinfo), no network, no way to the host.
+NO_NETWORK = re.compile(rf"\[Errno (-\d+|{errno.ENETUNREACH}|{errno.EHOSTUNREACH}|{errno.ENETDOWN})\]")
+WITHOUT_NETWORK = (
+    "without a network take a mirror (source: mirror) or fetch on another machine first, see "
+    "docs/how-to/offline-cluster.md"
+)
 FAILURES = (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError, httpx2.InvalidURL)
 
 
@@ -113,7 +120,7 @@ class HttpReader:
             finally:
                 response.close()
         except FAILURES as error:
-            raise RetryableError(f"{label}: {failure_text(error)} ({host_of(address.url)})") from error
+            raise failure(error, address, label) from error
 
     def follow(self, address: Address, headers: Mapping[str, str], label: str, question: Any = None) -> httpx2.Response:
         """Response after all redirects; a ``question`` is posted as JSON, and again where a redirect allows it."""
@@ -163,7 +170,7 @@ class HttpReader:
                 finally:
                     response.close()
         except FAILURES as error:
-            raise RetryableError(f"{label}: {failure_text(error)} ({host_of(address.url)})") from error
+            raise failure(error, address, label) from error
         return httpx2.Response(
             response.status_code, headers=response.headers, content=content, request=response.request
         )
@@ -273,6 +280,14 @@ def is_number(text: str) -> bool:
 def reason(code: int) -> str:
     """Words for a status, where there are standard ones."""
     return httpx2.codes.get_reason_phrase(code)
+
+
+def failure(error: Exception, address: Address, label: str) -> RetryableError:
+    """What to raise for a connection that failed."""
+    text = f"{label}: {failure_text(error)} ({host_of(address.url)})"
+    if isinstance(error, httpx2.ConnectError) and NO_NETWORK.search(str(error)):
+        return NoNetworkError(f"{text}; {WITHOUT_NETWORK}")
+    return RetryableError(text)
 
 
 def failure_text(error: Exception) -> str:

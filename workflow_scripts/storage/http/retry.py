@@ -35,6 +35,16 @@ class PausedError(RetryableError):
     counts = 0
 
 
+class NoNetworkError(RetryableError):
+    """The name of a server cannot be resolved, or there is no way to it: most likely a machine without a network.
+
+    It counts for several failures, so that with the default patience the second attempt is the last: seconds instead of
+    minutes for each file on a node of a cluster that cannot reach the Hub.
+    """
+
+    counts = 4
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """Give up after ``attempts`` failures in a row without progress; waits double from ``first_wait`` seconds.

@@ -24,7 +24,7 @@ from workflow_scripts.errors import ConfigError, TransferError, UnknownNameError
 from workflow_scripts.storage.credentials import is_private, public_url
 from workflow_scripts.storage.http import pauses
 from workflow_scripts.storage.http.http_reader import PASSING, TOO_MANY, Address, HttpReader, parse_json, retry_after
-from workflow_scripts.storage.http.retry import PausedError, RetryableError, RetryPolicy, retrying
+from workflow_scripts.storage.http.retry import NoNetworkError, PausedError, RetryableError, RetryPolicy, retrying
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
 from workflow_scripts.storage.sources.source import COMMIT, ByteStream, Repository
 
@@ -146,7 +146,7 @@ class HubSource:
         url = f"{self.location}/api/{self.repository.kind}s/{self.repository.name}/{question}"
         try:
             return self.reader.answer(Address(url, self.secrets()), self.label(), {})
-        except PausedError:
+        except (PausedError, NoNetworkError):
             raise
         except RetryableError as error:
             raise RetryableError(f"{error}; the Hub may be down") from error

@@ -21,6 +21,7 @@ from workflow_scripts.suite.layout import RESULTS, run_folder, score_files
 from workflow_scripts.suite.run import Run, load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.workflow.checkpoints import leave_out_defects
+from workflow_scripts.workflow.readiness import report_of, require_folders
 
 DEFAULT = Path("config/config.yaml")
 
@@ -84,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cli.say(finished(run))
         return
     require_writable(Path(RESULTS))
-    cli.say(describe(run))
+    require_folders(run)
+    cli.say("\n".join([describe(run), *run.renamed, *report_of(run)]))
 
 
 if __name__ == "__main__":

@@ -68,6 +68,20 @@ def runs_jobs(words: Sequence[str]) -> bool:
     return not any(getattr(options, name, None) for name in LOOKING)
 
 
+def targets(words: Sequence[str]) -> list[str]:
+    """Targets on the command line ``words``; none for another program than Snakemake.
+
+    >>> targets(["/env/bin/snakemake", "-c2", "report"]), targets(["/env/bin/pytest", "x"])
+    (['report'], [])
+    """
+    if not is_snakemake(words):
+        return []
+    from snakemake.cli import get_argument_parser
+
+    options, _ = get_argument_parser().parse_known_args(list(words[1:]))
+    return sorted(options.targets or ())
+
+
 def is_snakemake(words: Sequence[str]) -> bool:
     """True when the program of the command line ``words`` is Snakemake.
 

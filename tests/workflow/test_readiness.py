@@ -1,0 +1,146 @@
+"""What is missing is said before the first job, with the way out, in seconds."""
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.storage.fault_hub import Fault
+from workflow_scripts import cli
+from workflow_scripts.errors import ConfigError, MissingInputError, TransferError, UnknownNameError
+from workflow_scripts.suite.run import load_run
+from workflow_scripts.suite.safe_yaml import load_yaml
+from workflow_scripts.workflow import readiness
+from workflow_scripts.workflow.readiness import Place, check_targets, places_of_jobs, places_of_run, require_places
+from workflow_scripts.workflow.tools import check
+
+NOWHERE = "http://no-such-host.invalid"
+
+
+@pytest.fixture
+def run_of(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def make(**changes):
+        settings = load_yaml(root / "config/config.yaml")
+        for one in (load_yaml(root / "config/runs/one-pythia-model.yaml"), changes):
+            settings = check.merge(settings, one)
+        return load_run(settings)
+
+    return make
+
+
+def hub_run(run_of, endpoint, **more):
+    places = {"checkpoints": {"location": endpoint}, "evaluation": {"location": endpoint}}
+    return run_of(tasks=["arc_easy", "arc_challenge", "piqa"], steps=[0], **(places | more))
+
+
+def test_every_repository_of_data_is_asked_for_once_and_one_of_models(run_of):
+    run = hub_run(run_of, "http://hub")
+    data = [("hub", "http://hub", "dataset", name) for name in ("allenai/ai2_arc", "baber/piqa")]
+    model = Place("hub", "http://hub", "model", "EleutherAI/pythia-70m-deduped")
+    assert places_of_run(run) == [model, *(Place(*place) for place in data)]
+    jobs = [("fetch_checkpoint", {"model": "pythia-70m-deduped"}), ("fetch_tokenizer", {}), ("score_checkpoint", {})]
+    assert places_of_jobs(run, jobs) == [model]
+    assert places_of_jobs(run, [("score_checkpoint", {}), ("draw_figure", {})]) == []
+
+
+def test_what_is_there_is_not_asked_for(run_of):
+    run = hub_run(run_of, "http://hub")
+    for path in readiness.evaluation.fetched_data(run, run.tasks):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+    assert [place.kind for place in places_of_run(run)] == ["model"]
+    for path in readiness.layout.score_files(run):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+    assert places_of_run(run) == []
+
+
+def test_no_network_is_said_in_seconds_with_the_ways_out(run_of, fault_hub):
+    since = time.monotonic()
+    with pytest.raises(TransferError) as caught:
+        require_places(places_of_run(hub_run(run_of, NOWHERE)))
+    assert "no connection" in str(caught.value)
+    assert "source: mirror" in str(caught.value)
+    assert "docs/how-to/offline-cluster.md" in str(caught.value)
+    assert time.monotonic() - since < 10
+    assert readiness.report_of(hub_run(run_of, NOWHERE))[0].startswith("not ready: hub EleutherAI/pythia-70m-deduped")
+
+
+def test_a_gated_set_without_a_token_and_one_that_is_gone_are_said(run_of, fault_hub):
+    run = hub_run(run_of, fault_hub.endpoint)
+    fault_hub.add("EleutherAI/pythia-70m-deduped", {"a": b"1"}, "step0")
+    fault_hub.add("allenai/ai2_arc", {"a": b"1"}, kind="datasets")
+    with pytest.raises(
+        TransferError, match="hub baber/piqa at main: answers 404: no such repository, or access denied"
+    ):
+        require_places(places_of_run(run))
+    fault_hub.add("baber/piqa", {"a": b"1"}, kind="datasets")
+    require_places(places_of_run(run))
+    fault_hub.faults["*"] = Fault(status=403, headers={"X-Error-Code": "GatedRepo"})
+    with pytest.raises(TransferError, match="set HF_TOKEN or run `hf auth login`, and accept the terms"):
+        require_places(places_of_run(run))
+
+
+def test_a_hub_that_is_busy_is_left_to_the_patience_of_the_jobs(run_of, fault_hub):
+    fault_hub.faults["*"] = Fault(status=503)
+    require_places(places_of_run(hub_run(run_of, fault_hub.endpoint)))
+
+
+def test_a_mirror_without_the_data_is_said(run_of, tmp_path):
+    run = hub_run(run_of, "http://hub", evaluation={"source": "mirror", "location": str(tmp_path)})
+    with pytest.raises(MissingInputError, match=r"datasets/allenai/ai2_arc: no such repository in the mirror"):
+        require_places([place for place in places_of_run(run) if place.kind == "dataset"])
+
+
+def test_a_folder_of_data_that_is_not_there_is_said(run_of, tmp_path):
+    readiness.require_folders(run_of(evaluation={"data": [str(tmp_path)]}))
+    with pytest.raises(MissingInputError, match=r"evaluation.data: nowhere: no such folder"):
+        readiness.require_folders(run_of(evaluation={"data": [str(tmp_path), "nowhere"]}))
+
+
+def rule(name, *outputs):
+    return SimpleNamespace(name=name, is_producer=lambda target: target in outputs)
+
+
+def test_a_target_is_a_rule_a_file_of_one_or_there_already(run_of, tmp_path):
+    run = run_of(steps=[0, 512, 1000])
+    rules, files = [rule("report", "results/runs/x/report.html"), rule("figures")], ["results/runs/x/run.json"]
+    (tmp_path / "README").touch()
+    check_targets(run, ["report", "results/runs/x/report.html", "README"], rules, files)
+    with pytest.raises(UnknownNameError, match="unknown target 'figurs'; did you mean 'figures'"):
+        check_targets(run, ["figurs"], rules, files)
+    with pytest.raises(UnknownNameError, match=r"did you mean 'results/runs/x/run.json'"):
+        check_targets(run, ["results/runs/x/runs.json"], rules, files)
+
+
+@pytest.mark.parametrize("family", ["scores", "checkpoints", "probes", "quickstart"])
+def test_a_target_of_a_step_or_model_that_the_run_lacks_gets_the_nearest(run_of, family):
+    run, model = run_of(steps=[0, 512, 1000]), "pythia-70m-deduped"
+    anything = SimpleNamespace(name="any", is_producer=lambda target: True)
+    check_targets(run, [f"results/{family}/{model}/step512/0-shot.json"], [anything], [])
+    with pytest.raises(ConfigError, match=f"run one-pythia-model has no step513 of {model}; the nearest is step512"):
+        check_targets(run, [f"results/{family}/{model}/step513/0-shot.json"], [anything], [])
+    with pytest.raises(UnknownNameError, match=f"model of run one-pythia-model 'pythia-70m'; did you mean '{model}'"):
+        check_targets(run, [f"results/{family}/pythia-70m/step512/0-shot.json"], [anything], [])
+
+
+def test_check_and_plan_say_what_is_missing_and_end_well(root, tmp_path, monkeypatch, capsys, fault_hub):
+    monkeypatch.chdir(root)
+    config = tmp_path / "run.yaml"
+    text = (
+        (root / "config/runs/one-pythia-model.yaml")
+        .read_text(encoding="utf-8")
+        .replace("location: null", f"location: {NOWHERE}")
+    )
+    config.write_text(f"{text}evaluation: {{location: '{NOWHERE}'}}\n")
+    from workflow_scripts.workflow import plan
+
+    for program in (check, plan):
+        assert cli.run(program.main, ["--config", str(config)]) == 0
+        said = capsys.readouterr().out
+        assert "\nnot ready: hub EleutherAI/pythia-70m-deduped at main: no connection" in said
+    assert cli.run(check.main, []) == 0
+    assert "not ready" not in capsys.readouterr().out
