@@ -88,7 +88,7 @@ def claimed(source: Source, there: Mapping[str, FileEntry]) -> list[FileEntry]:
 def wrong_size(entry: FileEntry, found: FileEntry | None) -> tuple[str, str] | None:
     """Problem with the size of a listed file, if any."""
     if found is None:
-        return "size", f"{entry.path} is listed and not there"
+        return "size", f"{entry.path} is listed but missing"
     if entry.size is not None and found.size != entry.size:
         return "size", f"{entry.path} has {found.size} bytes, listed are {entry.size}"
     return None

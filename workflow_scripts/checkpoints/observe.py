@@ -139,9 +139,9 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--suite", required=True, help="name of a file in config/suites")
     parser.add_argument("--model", required=True, help="one model of the suite")
-    parser.add_argument("--source", choices=("hub", "mirror"), required=True, help="kind of place to read from")
+    parser.add_argument("--source", choices=("hub", "mirror"), required=True, help="kind of source")
     parser.add_argument("--location", default="", help="folder of the mirror, or endpoint of the Hub")
-    parser.add_argument("--samples", type=int, default=SAMPLES, help="most tensors to sample of a revision")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="maximum number of tensors to sample per revision")
     parser.add_argument("--output", type=Path, required=True, help="JSON file for the audit")
     add_patience_arguments(parser)
     return parser
@@ -168,7 +168,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         {"model": model.name, "source": options.source, "location": public_url(options.location)},
     )
     log.info(
-        "%s: %d revision(s) seen by %d request(s), %d bytes", model.name, len(seen), traffic.requests, traffic.bytes
+        "%s: %d revision(s) inspected with %d request(s), %d bytes",
+        model.name,
+        len(seen),
+        traffic.requests,
+        traffic.bytes,
     )
 
 

@@ -188,7 +188,7 @@ def norm_outliers(seen: Seen, known: Collection[str]) -> Iterator[Defect]:
     curve = {step: samples for step, samples in seen.curve().items() if f"step{step}" not in known}
     for step, jump in outliers(curve).items():
         yield Defect(
-            seen.model.name, f"step{step}", "outlier", f"norms lie {jump:.0%} off the line between its neighbours"
+            seen.model.name, f"step{step}", "outlier", f"norms lie {jump:.0%} off the interpolation of its neighbours"
         )
 
 

@@ -95,12 +95,12 @@ def read_facts(path: Path) -> tuple[int, list[Fact]]:
     Raises MissingInputError when there is no such file and DataError when it is not a world file of this format.
     """
     if not path.is_file():
-        raise MissingInputError(f"{path}: no world file; make it with workflow_scripts.pocket.generate_corpus")
+        raise MissingInputError(f"{path}: no such world file; create it with workflow_scripts.pocket.generate_corpus")
     try:
         world = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{path}: not a JSON file ({error}); make it anew with pocket.generate_corpus") from error
+        raise DataError(f"{path}: not a JSON file ({error}); recreate it with pocket.generate_corpus") from error
     if not isinstance(world, dict) or world.get("format") != FORMAT:
-        raise DataError(f"{path}: not a world file of format {FORMAT}; make it with pocket.generate_corpus")
+        raise DataError(f"{path}: not a world file of format {FORMAT}; create it with pocket.generate_corpus")
     listed = [Fact(row["rank"], row["country"], row["capital"], row["river"]) for row in world["facts"]]
     return int(world["seed"]), listed

@@ -115,7 +115,7 @@ def read_json(path: Path | None) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: broken JSON: {error}") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a {type(content).__name__}, a table was expected")
+        raise DataError(f"{path}: contains a {type(content).__name__}, expected a table")
     return content
 
 
