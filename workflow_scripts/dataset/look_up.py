@@ -88,7 +88,7 @@ def arguments_parser() -> argparse.ArgumentParser:
     parsers["coverage"].add_argument("--step", type=int, required=True, help="steps done")
     what = parsers["ngram"].add_mutually_exclusive_group(required=True)
     what.add_argument("--tokens", type=int, nargs="+", help="token numbers")
-    what.add_argument("--text", help="text, tokenised as it stands: mind a leading space")
+    what.add_argument("--text", help="text, tokenised verbatim: note a leading space")
     parsers["ngram"].add_argument("--tokenizer", type=Path, help="tokenizer.json for --text")
     parsers["ngram"].add_argument("--start_iteration", type=int, required=True, help="first iteration, inclusive")
     parsers["ngram"].add_argument("--end_iteration", type=int, required=True, help="end of the iterations, exclusive")

@@ -85,7 +85,7 @@ def open_view(path: Path) -> TokenData:
     }
     said = {key: content[key] for key in seen}
     if seen != said:
-        raise IntegrityError(f"{path}: made from another .idx: it says {said}, {index.path} has {seen}; make it again")
+        raise IntegrityError(f"{path}: made from another .idx: it says {said}, {index.path} has {seen}; recreate it")
     files = [ShardFile(path.parent / shard["path"], int(shard["bytes"])) for shard in content["shards"]]
     tokens = VirtualTokens(files, index.dtype)
     check_bin_bytes(index, tokens.layout.total, path)
@@ -95,7 +95,7 @@ def open_view(path: Path) -> TokenData:
 def read_view(path: Path) -> dict[str, Any]:
     """Parsed view file with all its keys."""
     if not path.is_file():
-        raise MissingInputError(f"{path}: no such view file; make it with dataset.make_view")
+        raise MissingInputError(f"{path}: no such view file; create it with dataset.make_view")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

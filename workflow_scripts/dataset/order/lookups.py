@@ -63,7 +63,7 @@ class OrderLookup:
     def __init__(self, rows: TrainingRows, batch_rows: int) -> None:
         """Nothing is computed before it is asked for."""
         if batch_rows < 1:
-            raise ConfigError(f"{batch_rows} rows an iteration; give at least 1")
+            raise ConfigError(f"{batch_rows} rows per iteration; give at least 1")
         self.order = rows
         self.batch_rows = batch_rows
 

@@ -128,7 +128,7 @@ def check_finite(item: StepMetrics, loss: float, norm: float) -> None:
         return
     raise ModelError(
         f"step {item.step}: loss is {loss} and gradient norm {norm}; no checkpoint was written from here on. Lower the "
-        "learning rate or look at the data of this step"
+        "learning rate or inspect the data of this step"
     )
 
 
