@@ -1,7 +1,7 @@
 """What one revision shows by itself: its list of files, the headers of its weights, samples of its tensors.
 
 Problems that need no comparison are noted here: a file that is missing, short or long, a damaged header, tensors that
-are missing, unexpected, misshapen or of a wrong type, values that are not finite. It must never read whole weights.
+are missing, unexpected, misshapen or of a wrong type, values that are not finite. It must not read whole weights.
 """
 
 from __future__ import annotations

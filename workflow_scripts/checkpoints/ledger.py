@@ -1,7 +1,7 @@
 r"""Fill or update the ledger: commit, sizes and sha256 of every checkpoint that a suite's repositories serve.
 
-The branches of each repository are listed first; only revisions that are new, or whose branch stands for another commit
-than the ledger says, are read. So an interrupted run goes on where it stopped, and a second run costs one request per
+The branches of each repository are listed first; only revisions that are new, or whose branch points to another commit
+than the ledger says, are read. So an interrupted run resumes where it stopped, and a second run costs one request per
 repository. With source git-lfs one partial clone of pointers tells everything; with source hub each new revision costs
 one request, and a Hub that asks for a pause gets it. A branch that has moved is named with both commits and stops the
 program; look at it, then accept it with --when-moved accept.

@@ -3,7 +3,7 @@ r"""Look at every revision of a model without fetching it: lists of files, heade
 What is wrong with a revision by itself is noted at once (a file missing, short or damaged, tensors missing or of a
 wrong type, values that are not finite); what can only be seen by comparing revisions and models is left to the audit. A
 revision costs one request for its list, one for each weight file's header and at most --samples for tensors: for the
-154 steps of the 12b model about 11,000 requests and 60 MB of 3.7 TB. An interrupted run goes on where it stopped.
+154 steps of the 12b model about 11,000 requests and 60 MB of 3.7 TB. An interrupted run resumes where it stopped.
 
 Example:
   python -m workflow_scripts.checkpoints.observe --suite pocket --model pocket-90k --source mirror \

@@ -1,7 +1,7 @@
 r"""Release a scored checkpoint: delete its folder, so that the next one of the sweep has room.
 
 The receipt goes first and the marker is written last, so a process killed in between leaves either a checkpoint that
-can be used or a job that Snakemake runs again; nothing is left behind. A folder whose scores are not all there is never
+can be used or a job that Snakemake reruns; nothing is left behind. A folder whose scores are not all there is never
 deleted, and neither is anything but a folder ``step<N>``.
 
 Example:

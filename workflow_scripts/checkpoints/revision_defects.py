@@ -6,7 +6,7 @@
     start-differs   step 0 of runs with the same seed and shape is not the same
     outlier         norms jump against both neighbours
     final-differs   main is not the last step
-    moved           the branch stands for another commit than the ledger says
+    moved           the branch points to another commit than the ledger says
 
 Step 0 and step 1 may be equal: the learning rate of the first update is zero. Where one of two equal revisions fits the
 curve of its model clearly better, only the other is named; otherwise all are.

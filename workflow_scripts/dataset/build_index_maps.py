@@ -1,4 +1,4 @@
-r"""Build the index maps that decide the order of training, bit-identical to GPT-NeoX's.
+r"""Build the index maps that decide the training order, bit-identical to GPT-NeoX's.
 
     python -m workflow_scripts.dataset.build_index_maps --prefix data/pile_20B_tokenizer_text_document \
         --seq-length 2048 --seed 1234 --train-iters 143000 --batch-size 1024 --output-dir index_maps

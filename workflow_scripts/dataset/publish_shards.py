@@ -1,4 +1,4 @@
-r"""Publish a .bin/.idx pair as it lies on the Hub: shards, .idx and a list of their hashes.
+r"""Publish a .bin/.idx pair in the Hub's layout: shards, .idx and a list of their hashes.
 
     python -m workflow_scripts.dataset.publish_shards --prefix corpus/standard --name pile_text_document \
         --num-shards 5 --output-dir mirror/datasets/org/pile_idxmaps

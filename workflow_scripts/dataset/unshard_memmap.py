@@ -5,7 +5,7 @@ r"""Join shards into one .bin, with the command line of the original unshard_mem
 
 The pipeline itself does not need this: dataset.make_view reads shards in place. All shards must be there with sizes
 that fit the .idx beside them, which is checked and copied along. Hashes are compared with --lock, or with a sha256.txt
-beside the shards. A killed run goes on where it was. The receipt lists the joined files with size and sha256.
+beside the shards. A killed run resumes where it was. The receipt lists the joined files with size and sha256.
 """
 
 from __future__ import annotations

@@ -212,7 +212,7 @@ def parameters_of(options: argparse.Namespace, tasks: Sequence[str]) -> dict[str
 def kept_plan(output: Path, parameters: Mapping[str, Any], options: argparse.Namespace) -> Plan | None:
     """The plan at ``output`` when its record shows that making it again would give the same; else ``None``.
 
-    A plan that had to do without a split is made again, since the split may be there now.
+    A plan that had to do without a split is rebuilt, since the split may be there now.
     """
     try:
         plan, record = read_plan(output), json.loads(record_path(output).read_text("utf-8"))

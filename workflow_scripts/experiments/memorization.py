@@ -1,4 +1,4 @@
-r"""Does the place of a sequence in the order of training decide whether it is memorized? Tables and a verdict.
+r"""Does the place of a sequence in the training order decide whether it is memorized? Tables and a verdict.
 
     python -m workflow_scripts.experiments.memorization --run results/runs/pocket/run.json --results results \
         --tables-dir results/runs/pocket/tables

@@ -5,7 +5,7 @@ r"""Start a training that prepare_neox has prepared, in a checkout of the origin
         --receipt results/neox/pythia-70m/trained.json
 
 runs ``deepy.py train.py config.yml`` there and, when its last checkpoint is written, links all checkpoints to
---output-dir and leaves a receipt. GPT-NeoX resumes from the newest checkpoint when it is started again. It must never
+--output-dir and leaves a receipt. GPT-NeoX resumes from the newest checkpoint when it is started again. It must not
 start another version: there the learning rate and the first step are different.
 """
 

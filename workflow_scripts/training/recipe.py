@@ -2,7 +2,7 @@
 
 A :class:`Recipe` is read from JSON or built from the suite's registry; nothing about the arithmetic of training is
 decided anywhere else, and nothing in it says how fast or where to run (threads, micro-batch, devices). Its identity
-excludes the checkpoint grid, which changes no weight. It must never hold a default: a recipe says everything.
+excludes the checkpoint grid, which changes no weight. It must not hold a default: a recipe says everything.
 
     python -m workflow_scripts.training.recipe --suite pythia --model pythia-410m
     python -m workflow_scripts.training.recipe --suite pocket --model pocket-1m --output recipe.json

@@ -13,7 +13,7 @@ Layout of ``.idx`` (little endian; GPT-NeoX ``megatron/data/indexed_dataset.py``
     34 + 12 n  8 m    int64 doc_idx: sequence at which each document starts; first 0
 
 Everything that can be wrong is found when the file is opened. The loader of GPT-NeoX calls each *sequence* a document
-and never reads ``doc_idx``. This module must never repair a file.
+and never reads ``doc_idx``. This module must not repair a file.
 """
 
 from __future__ import annotations

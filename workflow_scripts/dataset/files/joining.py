@@ -1,7 +1,7 @@
 """Joins shards into one token file, hashing each shard and the whole in the same pass.
 
 Names and sizes are checked before a byte is written, and the space is reserved, so that a full disk is found at once.
-Bytes go to ``.X.bin.part``; after each shard ``.X.bin.part.json`` says how far it is. A run that was killed goes on at
+Bytes go to ``.X.bin.part``; after each shard ``.X.bin.part.json`` says how far it is. A run that was killed resumes at
 the last finished shard, after reading back and comparing what is there: so nothing need be flushed before the end, and
 after a power cut the journal may promise more than the disk holds. Only one process joins at a time. Memory is a few
 blocks. The joined file appears under its name only when it is complete, verified and flushed.

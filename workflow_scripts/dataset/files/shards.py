@@ -1,7 +1,7 @@
 """Shards as one array: nothing is copied or joined, a read touches only the bytes it returns.
 
 Shard sizes align with nothing: a row, and even one token, may lie in two shards. All arithmetic is on bytes of the
-joined file, in int64 or Python integers. Shards must never be written through this module.
+joined file, in int64 or Python integers. Shards must not be written through this module.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A position counts tokens of the rows in training order: row * row_tokens + column. A patch file is safetensors with
 ``positions`` int64 [m], rising, ``tokens`` int32 [m], and a JSON header that names the order it was made for
 (``base_fingerprint``, ``row_tokens``) and the rows that were looked at. An empty patch changes nothing, not even the
-fingerprint. It must never be applied to another order than its own.
+fingerprint. It must not be applied to another order than its own.
 """
 
 from __future__ import annotations

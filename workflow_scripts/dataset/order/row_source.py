@@ -11,7 +11,7 @@ from workflow_scripts.errors import ConfigError
 
 
 class Rows(Protocol):
-    """Rows in the order of training."""
+    """Rows in the training order."""
 
     @property
     def n_rows(self) -> int:

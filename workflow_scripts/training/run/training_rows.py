@@ -1,7 +1,7 @@
 """What the trainer needs from the data: rows in training order, their count and a fingerprint of the order.
 
 The stage ``dataset`` makes them; here is only the interface, the check of tokens against the vocabulary and the cut
-into micro-batches. It must never change the order of rows.
+into micro-batches. It must not change the order of rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MICRO_BATCH_TOKENS = 4096
 
 
 class RowSource(Protocol):
-    """Rows of ``sequence_length + 1`` tokens in the order of training."""
+    """Rows of ``sequence_length + 1`` tokens in the training order."""
 
     @property
     def fingerprint(self) -> str:

@@ -2,7 +2,7 @@
 
 A run that starts at step N trains iterations N, N + 1 ... of its own recipe on its own rows. With the moments of
 another run the optimizer goes on as if nothing had happened. With weights alone the moments start at zero, which is
-said loudly, and the learning rate may climb again over some steps. It must never fall back from the first to the
+said loudly, and the learning rate may climb again over some steps. It must not fall back from the first to the
 second unasked.
 """
 
