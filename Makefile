@@ -42,7 +42,7 @@ demo: setup ## run the whole pipeline on the pocket suite: data, training, evalu
 	@$(RUN) --configfile $(CONFIG) $(QUIET)
 	@.venv/bin/python -m workflow_scripts.workflow.tools.check --config $(CONFIG) --finished
 
-books: ## run the same rules on public-domain books, BLiMP and LAMBADA (needs ../shared)
+books: ## run the same rules on public-domain books, BLiMP and LAMBADA (needs a network)
 	@$(MAKE) --no-print-directory demo CONFIG=config/runs/books.yaml
 
 report: setup ## build the report and whatever it still needs

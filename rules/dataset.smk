@@ -1,8 +1,7 @@
-# Data: made here (pocket, books) and published into a local mirror, then downloaded from whatever source the run
-# names, verified, seen as one array, put into training order.
+# Data: made here (pocket), or of fetched or given text (books), and published into a local mirror, then downloaded
+# from whatever source the run names, verified, seen as one array, put into training order.
 from itertools import chain
 
-from workflow_scripts.suite.run import corpus_path
 from workflow_scripts.workflow import dataset
 from workflow_scripts.workflow.checkpoints import location_of, source_of
 
@@ -69,12 +68,69 @@ if CORPUS == "generated":
             " --output-dir {params.folder:q} > {log:q} 2>&1"
 
 
+BOOKS = dataset.books_of(RUN)
+
+if BOOKS:
+
+    rule fetch_book:
+        """One text of the corpus, from the commit of its repository that the suite's table names."""
+        output:
+            text="results/corpus/{suite}/texts/{text}",
+        log:
+            "results/logs/fetch_book/{suite}-{text}.log",
+        benchmark:
+            "results/timings/fetch_book/{suite}-{text}.tsv"
+        wildcard_constraints:
+            text=alternatives(BOOKS),
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(500),
+            runtime=lasts(30),
+            downloads=1,
+        params:
+            location=RUN.section("corpus").get("location")
+            or "https://raw.githubusercontent.com",
+            repository=lambda wildcards: BOOKS[wildcards.text].repository,
+            commit=lambda wildcards: BOOKS[wildcards.text].commit,
+            size=lambda wildcards: BOOKS[wildcards.text].size,
+            sha256=lambda wildcards: BOOKS[wildcards.text].sha256,
+            folder=subpath(output.text, parent=True),
+        shell:
+            "python -m workflow_scripts.dataset.fetch_book --location={params.location:q}"
+            " --repository {params.repository:q} --commit {params.commit:q} --path {wildcards.text:q}"
+            " --size {params.size:q} --sha256 {params.sha256:q} --output-dir {params.folder:q} > {log:q} 2>&1"
+
+    rule cut_books:
+        """The texts without their licence, cut into documents at their chapters; held to the suite's sha256."""
+        input:
+            table=ancient(SUITE.corpus["texts"]),
+            texts=expand("results/corpus/{{suite}}/texts/{text}", text=BOOKS),
+        output:
+            corpus="results/corpus/{suite}/books.jsonl",
+        log:
+            "results/logs/cut_books/{suite}.log",
+        benchmark:
+            "results/timings/cut_books/{suite}.tsv"
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(500),
+            runtime=lasts(10),
+        params:
+            sha256=SUITE.corpus["sha256"],
+            folder="results/corpus/{suite}/texts",
+        shell:
+            "python -m workflow_scripts.dataset.cut_books --table {input.table:q} --texts {params.folder:q}"
+            " --sha256 {params.sha256:q} --output {output.corpus:q} > {log:q} 2>&1"
+
+
 if CORPUS == "jsonl":
 
     rule import_corpus:
-        """Text that the user brings, with whole titles held out for validation."""
+        """Text that the user brings or that was cut from books, with whole titles held out for validation."""
         input:
-            corpus=str(corpus_path(SUITE, RUN.settings)),
+            corpus=dataset.corpus_of(RUN),
         output:
             standard="results/corpus/{suite}/standard.jsonl",
             validation="results/corpus/{suite}/validation.jsonl",
@@ -435,3 +491,8 @@ if workflow.global_resources.get("downloads_here").value is not None:
 
         localrules:
             fetch_tokenizer,
+
+    if BOOKS:
+
+        localrules:
+            fetch_book,

@@ -55,6 +55,50 @@ def test_no_stage_imports_a_later_one(stage):
     assert not wrong
 
 
+def module_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported_modules(path, known):
+    """Modules of ``known`` that ``path`` imports, in its functions too, also as ``from folder import module``."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from ((name if name in known else node.module) for name in names if {name, node.module} & known)
+
+
+def circle_in(imports):
+    """Modules of one circle in ``imports`` (imported modules by module), in import order; none where there is none."""
+    finished, path = set(), []
+
+    def search(module):
+        if module in path:
+            return path[path.index(module) :]
+        if module in finished:
+            return []
+        path.append(module)
+        for other in sorted(imports[module]):
+            if circle := search(other):
+                return circle
+        finished.add(path.pop())
+        return []
+
+    return next((circle for module in sorted(imports) if (circle := search(module))), [])
+
+
+def test_a_circle_is_found():
+    assert circle_in({"a": {"b", "d"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["b", "c"]
+    assert circle_in({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_no_modules_import_each_other():
+    names = {module_name(path): path for path in PACKAGE.rglob("*.py")}
+    circle = circle_in({name: set(imported_modules(path, names.keys())) - {name} for name, path in names.items()})
+    assert not circle, " imports ".join([*circle, circle[0]])
+
+
 def test_suite_imports_no_other_stage():
     assert {other for path in (PACKAGE / "suite").rglob("*.py") for other in imported_stages(path)} <= {"suite"}
 

@@ -13,6 +13,8 @@ CALLED_FROM_OUTSIDE = {
     "iteration_rows", "needs_rulegraph", "read_metrics", "set_rnd", "writes_to_file", "writes_to_stream",
 }  # fmt: skip
 
+MOST_FILES = 18  # in one folder, __init__.py included
+
 
 @pytest.fixture(scope="module")
 def modules(root):
@@ -61,8 +63,22 @@ def test_no_notes_to_ourselves_and_no_catch_all(modules, root):
                 assert caught not in ("", "Exception", "BaseException"), f"{path}:{node.lineno}"
 
 
-def test_modules_are_named_for_what_they_do(modules):
-    assert not [path for path in modules if re.search(r"/(utils?|helpers?|common|misc)\.py$", path)]
+def test_modules_are_named_for_what_they_do(modules, root):
+    # The roof has a module for each rules file, of the same name; rules/common.smk is called as Snakemake's guide says.
+    roof = {f"workflow_scripts/workflow/{path.stem}.py" for path in (root / "rules").glob("*.smk")}
+    assert not [
+        path for path in modules if re.search(r"/(utils?|helpers?|common|misc)\.py$", path) and path not in roof
+    ]
+
+
+def test_no_folder_is_a_heap_of_files(modules):
+    files = Counter(path.rpartition("/")[0] for path in modules)
+    assert {folder: count for folder, count in files.items() if count > MOST_FILES} == {}
+
+
+def test_module_names_are_used_once(modules):
+    names = Counter(path.rpartition("/")[2] for path in modules if not path.endswith("/__init__.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_no_two_functions_of_the_package_are_copies(modules):
@@ -79,3 +95,10 @@ def test_no_two_functions_of_the_package_are_copies(modules):
 def test_test_files_have_names_of_their_own(root):
     names = Counter(path.name for path in (root / "tests").rglob("test_*.py"))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_no_configuration_and_no_page_names_a_path_outside_the_checkout(root):
+    """What `grep -rn "\\.\\./shared" config Makefile README.md docs` would find."""
+    files = [root / "Makefile", root / "README.md", *(root / "config").rglob("*"), *(root / "docs").rglob("*")]
+    named = [path for path in files if path.is_file() and b"../shared" in path.read_bytes()]
+    assert not named

@@ -81,7 +81,7 @@ def test_no_part_of_a_question_may_be_left_out(question, words):
 @pytest.mark.parametrize("content", ["{", "[]", '{"parameters": {"key": 1}}', '{"parameters": null}', "{}"])
 def test_a_record_of_index_maps_that_is_none_is_refused(tmp_path, content):
     (tmp_path / "stem.record.json").write_text(content)
-    with pytest.raises(DataError, match="not the record of index maps"):
+    with pytest.raises(DataError, match="not a record of index maps"):
         read_map_record(tmp_path, "stem")
     assert read_map_record(tmp_path, "other") is None
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import corpusgen
@@ -23,8 +26,11 @@ from workflow_scripts.dataset.files.index_writer import with_suffix
 from workflow_scripts.dataset.files.joining import join, plan_join, write_journal
 from workflow_scripts.dataset.files.shard_names import shard_paths
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError, MissingInputError
+from workflow_scripts.storage import verify
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.lockfile import read_lock
+from workflow_scripts.suite.models import Dataset
+from workflow_scripts.suite.registry import load_suite
 
 CORPUS = {
     "corpus_seed": 9,
@@ -236,6 +242,177 @@ def test_a_part_of_another_set_is_not_used(published, tmp_path):
     plan.part.write_bytes(b"z" * (plan.total + 10))
     plan.journal.write_text(json.dumps({"shards": [{"name": "other", "size": 3, "sha256": "0" * 64}]}))
     assert join(plan).sha256 == sha256_file(with_suffix(published.parent / "pile", ".bin"))
+
+
+def call(published, out, *more):
+    words = ["--input_file", first_of(published, 4), "--num_shards", "4", "--output_dir", out, *more]
+    return cli.run(unshard_memmap.main, [str(word) for word in words])
+
+
+def swap(shards):
+    first, second = shards[0].read_bytes(), shards[1].read_bytes()
+    shards[0].write_bytes(second)
+    shards[1].write_bytes(first)
+
+
+def flip(shards):
+    content = bytearray(shards[2].read_bytes())
+    content[100] ^= 1
+    shards[2].write_bytes(content)
+
+
+def move_two_bytes(shards):
+    """One shard is two bytes short and the next two bytes long: the .idx sees only their sum."""
+    shards[1].write_bytes(shards[0].read_bytes()[-2:] + shards[1].read_bytes())
+    shards[0].write_bytes(shards[0].read_bytes()[:-2])
+
+
+FAULTS = [swap, flip, move_two_bytes]
+
+
+@pytest.fixture
+def known_to_a_suite(published, tmp_path, monkeypatch):
+    """The list of hashes belongs to a suite and does not lie beside the shards."""
+    lock = tmp_path / "suite.tsv"
+    (published / "sha256.txt").rename(lock)
+    dataset = Dataset("standard", "org/pile", "pile", 4, lock=str(lock))
+    suite = replace(load_suite("pocket"), datasets={"standard": dataset})
+    monkeypatch.setattr(unshard_memmap, "suite_names", lambda: ["made-up"])
+    monkeypatch.setattr(unshard_memmap, "load_suite", lambda name: suite)
+    return published
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.usefixtures("known_to_a_suite")
+def test_names_that_a_suite_knows_are_held_to_its_list(published, tmp_path, fault, capsys):
+    fault(shard_paths(first_of(published, 4)))
+    assert call(published, tmp_path / "out") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"error: .*pile-0000\d-of-00003\.bin: .*the list of hashes says.*", error)
+    seen = list((tmp_path / "out").glob("[!.]*")) if (tmp_path / "out").exists() else []
+    assert not seen
+
+
+@pytest.mark.usefixtures("known_to_a_suite")
+def test_what_a_suite_knows_is_verified(published, tmp_path, caplog):
+    assert call(published, tmp_path / "out") == 0
+    assert "not verified" not in caplog.text
+    assert json.loads((tmp_path / "out" / "joined.json").read_text())["verified"] is True
+
+
+@pytest.mark.usefixtures("known_to_a_suite")
+def test_a_wrong_index_is_refused_and_leaves_nothing(published, tmp_path, capsys):
+    index = published / "pile.idx"
+    content = bytearray(index.read_bytes())
+    content[-1] ^= 1
+    index.write_bytes(content)
+    assert call(published, tmp_path / "out") == 2
+    assert "pile.idx: " in capsys.readouterr().err.splitlines()[-1]
+    assert not list((tmp_path / "out").glob("[!.]*"))
+
+
+def test_the_real_lists_are_found_by_the_names_of_the_shards(tmp_path, root):
+    for name in (
+        "pile_0.87_deduped_text_document-00000-of-00082.bin",
+        "pile_20B_tokenizer_text_document-00000-of-00132.bin",
+    ):
+        assert unshard_memmap.suite_lock(tmp_path / name).parent == root / "config" / "suites" / "locks"
+    known = unshard_memmap.known_files(tmp_path / "pile_0.87_deduped_text_document-00000-of-00082.bin", None)
+    assert len(known) == 84
+    assert known["pile_0.87_deduped_text_document-00000-of-00082.bin"][0] == 5_000_000_000
+    assert unshard_memmap.suite_lock(tmp_path / "pile_0.87_deduped_text_document-00000-of-00083.bin") is None
+
+
+def test_a_suite_has_the_last_word_over_the_list_beside_the_shards(published, known_to_a_suite, tmp_path, capsys):
+    """Whoever changes a shard can change the list beside it."""
+    flip(shard_paths(first_of(published, 4)))
+    lines = [f"{sha256_file(path)}  {path.name}" for path in sorted(published.iterdir())]
+    (published / "sha256.txt").write_text("\n".join(lines) + "\n")
+    assert call(published, tmp_path / "out") == 2
+    assert "pile-00002-of-00003.bin: sha256" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_without_any_list_sizes_must_be_even_beside_an_index_too(published, tmp_path, capsys):
+    (published / "sha256.txt").unlink()
+    move_two_bytes(shard_paths(first_of(published, 4)))
+    assert call(published, tmp_path / "out") == 2
+    assert "all but the last must be equal" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("fault", [None, swap, flip])
+def test_without_any_list_the_result_says_that_it_is_not_verified(published, tmp_path, fault, caplog):
+    (published / "sha256.txt").unlink()
+    if fault:
+        fault(shard_paths(first_of(published, 4)))
+    caplog.set_level("INFO")
+    assert call(published, tmp_path / "out") == 0
+    assert "pile.bin: not verified, no list has the hashes of its shards" in caplog.text
+    assert f"4 shards joined, sha256 {sha256_file(tmp_path / 'out' / 'pile.bin')}" in caplog.text
+    assert json.loads((tmp_path / "out" / "joined.json").read_text())["verified"] is False
+
+
+def test_a_finished_join_is_recognised(published, tmp_path, caplog, monkeypatch):
+    out = tmp_path / "out"
+    caplog.set_level("INFO")
+    assert call(published, out) == 0
+    before = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    caplog.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(unshard_memmap, "assembled", None)
+        assert call(published, out) == 0
+    assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    assert "joined before" in caplog.text
+    assert f"sha256 {sha256_file(out / 'pile.bin')}" in caplog.text
+
+
+def later(path):
+    seconds = time.time() + 5
+    os.utime(path, (seconds, seconds))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda published, out: (out / "joined.json").write_text("{"),
+        lambda published, out: (out / "joined.json").unlink(),
+        lambda published, out: (out / "pile.idx").unlink(),
+        lambda published, out: (out / "pile.bin").write_bytes(b"x"),
+        lambda published, out: later(out / "pile.bin"),
+        lambda published, out: later(first_of(published, 4)),
+    ],
+    ids=["no JSON", "no receipt", "no index", "another size", "a later date", "a later shard"],
+)
+def test_a_join_that_changed_is_made_again(published, tmp_path, change, caplog):
+    caplog.set_level("INFO")
+    out = tmp_path / "out"
+    assert call(published, out) == 0
+    content = (out / "pile.bin").read_bytes()
+    change(published, out)
+    assert call(published, out) == 0
+    assert (out / "pile.bin").read_bytes() == content
+    assert "joined before" not in caplog.text
+    assert (out / "pile.idx").read_bytes() == (published / "pile.idx").read_bytes()
+    assert json.loads((out / "joined.json").read_text())["files"][0]["sha256"] == hashlib.sha256(content).hexdigest()
+
+
+def test_a_receipt_of_shards_that_the_list_does_not_know_is_no_proof(published, tmp_path, capsys):
+    """Joined without a list, and then a list says that a shard was wrong."""
+    lock = (published / "sha256.txt").rename(tmp_path / "lock.tsv")
+    flip(shard_paths(first_of(published, 4)))
+    assert call(published, tmp_path / "out") == 0
+    assert call(published, tmp_path / "out", "--lock", lock) == 2
+    assert "pile-00002-of-00003.bin: sha256" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_verify_takes_the_receipt_as_a_list(published, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert call(published, out) == 0
+    words = ["--folder", str(out), "--lock", str(out / "joined.json")]
+    assert cli.run(verify.main, words) == 0
+    flip([out / "pile.bin"] * 3)
+    assert cli.run(verify.main, words) == 2
+    assert "1 wrong (first pile.bin)" in capsys.readouterr().err
 
 
 @pytest.fixture

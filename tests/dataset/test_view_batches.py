@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import corpusgen
 import numpy as np
 import pytest
 
 from workflow_scripts import cli
-from workflow_scripts.dataset import build_index_maps, publish_shards, sample_batches, train_tokenizer, view_batches
+from workflow_scripts.dataset import (
+    build_index_maps,
+    make_view,
+    publish_shards,
+    sample_batches,
+    train_tokenizer,
+    view_batches,
+)
 from workflow_scripts.dataset.files.cutting import cut, sizes_by_count
 from workflow_scripts.dataset.files.index_writer import indexed_writer, with_suffix
 from workflow_scripts.dataset.files.indexed import open_index
 from workflow_scripts.dataset.order.batches import read_ledger
+from workflow_scripts.dataset.order.finished_data import use_finished_data
 from workflow_scripts.dataset.order.set_plan import KINDS
 from workflow_scripts.dataset.order.training_order import TrainingRows
 
@@ -88,7 +97,6 @@ def test_custom_writes_one_line_per_batch(prefix, rows, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--mode", "custom"], "needs --batch_function"),
         (["--mode", "custom", "--batch_function", "nothing"], "expected module:function"),
         (["--mode", "custom", "--batch_function", "no_such_module_here:f"], "no module no_such_module_here"),
         (["--mode", "custom", "--batch_function", "my_statistics:value"], "has no function value"),
@@ -104,6 +112,77 @@ def test_impossible_requests_are_one_line(prefix, words, message, monkeypatch, c
     start = ["--view", str(prefix), *NUMBERS, "--save_path", str(prefix.parent / "out"), "--end_iteration", "2"]
     assert cli.run(view_batches.main, [*start, *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_custom_without_a_function_is_the_originals_statistic(prefix, tmp_path):
+    """The seed's own function notes the iteration and no text; it opened the file anew for each line."""
+    out = view(prefix, tmp_path, "--mode", "custom", "--start_iteration", 2, "--end_iteration", 4)
+    assert (out / "stats.jsonl").read_text() == '{"iteration": 2, "text": null}\n{"iteration": 3, "text": null}\n'
+
+
+@pytest.fixture
+def finished(prefix, tmp_path, tokenizer, monkeypatch):
+    """A folder in which a run has made the data and the maps of the pocket suite."""
+    folder = tmp_path / "place" / "results" / "data" / "pocket" / "standard"
+    publish_shards.main(["--prefix", str(prefix), "--num-shards", "2", "--output-dir", str(tmp_path / "raw")])
+    shards = map(str, sorted((tmp_path / "raw").glob("*.bin")))
+    make_view.main(["--idx", f"{prefix}.idx", "--shards", *shards, "--output", str(folder / "view.json")])
+    words = ["--prefix", str(prefix), *NUMBERS, "--output-dir", str(folder / "index_maps")]
+    build_index_maps.main(words)
+    place = tmp_path / "place" / "results" / "corpus" / "pocket" / "tokenizer.json"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(tokenizer.read_bytes())
+    monkeypatch.chdir(tmp_path / "place")
+    return folder
+
+
+POCKET = ["--suite", "pocket", "--data", "standard"]
+
+
+@pytest.mark.usefixtures("finished")
+def test_the_data_of_a_finished_run_need_only_a_name(rows):
+    view_batches.main([*POCKET, "--iteration", "7"])
+    assert sorted(path.name for path in Path("token_indices").glob("*.npy")) == ["batch7_bs8.npy"]
+    np.testing.assert_array_equal(np.load("token_indices/batch7_bs8.npy"), rows.rows(56, 64))
+    view_batches.main([*POCKET, "--iteration", "7", "--mode", "text"])
+    assert len(Path("token_indices/batch7_bs8.jsonl").read_text("utf-8").splitlines()) == 8
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([*POCKET, "--iteration", "1000"], "the rows hold 0 to 34 (exclusive)"),
+        ([*POCKET, "--iteration", "1", "--end_iteration", "4"], "leave out --start_iteration and --end_iteration"),
+        ([*POCKET, "--view", "x"], "--view says it again"),
+        ([*POCKET, "--conf_dir", "x"], "--conf_dir says it again"),
+        (["--suite", "pocket"], "--suite and --data belong together"),
+        (["--suite", "pockt", "--data", "standard"], "did you mean 'pocket'?"),
+        (["--suite", "pocket", "--data", "dedupped"], "did you mean 'deduped'?"),
+        (["--suite", "pocket", "--data", "deduped"], "no run has made the data of suite pocket here"),
+        ([*POCKET, "--iteration", "1", "--seed", "5"], "index_maps"),
+    ],
+)
+def test_names_that_lead_nowhere_are_one_line(words, message, capsys):
+    assert cli.run(view_batches.main, words) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not Path("token_indices").exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"seq_length": null}'])
+def test_maps_that_are_none_are_one_line(finished, content, capsys):
+    (finished / "index_maps" / "index_maps.json").write_text(content)
+    assert cli.run(view_batches.main, [*POCKET, "--iteration", "7"]) == 2
+    assert "not a list of index maps" in capsys.readouterr().err
+
+
+def test_released_data_that_no_run_has_made_are_read_from_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = view_batches.arguments_parser().parse_args(["--suite", "pythia", "--data", "deduped", "--iteration", "9"])
+    use_finished_data(options)
+    assert (options.preshuffled, options.start_iteration) == ("document-00000-of-00020.bin", 9)
+    assert options.repository == "EleutherAI/pile-deduped-pythia-preshuffled"
+    assert options.revision == "4647773ea142ab1ff5694602fa104bbf49088408"
 
 
 def test_text_decodes_row_by_row(prefix, rows, tmp_path, tokenizer):
@@ -239,6 +318,38 @@ def test_raw_and_preshuffled_near_and_far_have_one_ledger(prefix, preshuffled, t
     assert (tmp_path / "out4" / "ledger.tsv").read_bytes() == (raw / "ledger.tsv").read_bytes()
 
 
+def test_a_split_cannot_cut_rows_that_are_in_order(preshuffled, tmp_path, capsys):
+    conf = tmp_path / "c.yml"
+    conf.write_text(json.dumps({"data-path": "p", "seq-length": 16, "train-iters": 30, "train_batch_size": 8}))
+    where = ["--preshuffled", str(preshuffled), "--save_path", str(tmp_path / "no")]
+    for words in (["--split", "9,1,0", *NUMBERS], ["--conf_dir", str(conf)]):
+        assert cli.run(view_batches.main, [*words, *where]) == 2
+        assert "cannot cut them" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+def test_the_viewers_file_to_edit_is_read(prefix, rows, root, tmp_path):
+    """As shipped it says Pythia's numbers; edited, those of this data."""
+    text = (root / "config" / "neox" / "viewer.yml").read_text()
+    numbers = view_batches.numbers_of(
+        view_batches.arguments_parser().parse_args(["--conf_dir", str(root / "config" / "neox" / "viewer.yml")])
+    )
+    assert (numbers.seq_length, numbers.seed, numbers.train_iterations, numbers.batch_rows) == (
+        2048,
+        1234,
+        143000,
+        1024,
+    )
+    changes = {"results/data/pythia/deduped/view.json": str(prefix), "2048": "16", "1024": "8", "143000": "30"}
+    for old, new in {**changes, '"seed": 1234': '"seed": 3'}.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "viewer.yml").write_text(text)
+    words = ["--conf_dir", str(tmp_path / "viewer.yml"), "--save_path", str(tmp_path / "o"), "--end_iteration", "1"]
+    view_batches.main(words)
+    np.testing.assert_array_equal(np.load(tmp_path / "o" / "batch0_bs8.npy"), rows.rows(0, 8))
+
+
 def test_the_hub_is_asked_for_one_range_per_iteration(prefix, preshuffled, tmp_path, fault_hub):
     """Two where an iteration crosses shards; no byte more than the tokens is sent."""
     folder = preshuffled.parent
@@ -281,8 +392,6 @@ def test_files_that_are_no_ledger_are_refused(prefix, tmp_path, content, capsys)
 
 
 def test_shards_of_raw_data_may_be_cut_anywhere(prefix, tmp_path):
-    from workflow_scripts.dataset import make_view
-
     tokens = with_suffix(prefix, ".bin")
     ledgers = []
     for count in (1, 3, 40):

@@ -33,10 +33,19 @@ SIMPLE = sorted(
 RUN = ("docs/tutorial.md", "docs/how-to/", "docs/index.md")
 # Words that stand for something that the reader fills in; such a command is parsed, not planned.
 PLACEHOLDER = re.compile(r"^(TARGET|FILE|ORG/NAME|LIST|D|\.\.\.)$")
+# What readers of the original repository typed there; docs/from-the-original.md says what they type here.
+ORIGINAL = (
+    "python deepy.py train.py pythia-160m-deduped.yml",
+    "python main.py --model hf-causal-experimental --tasks ...",
+    "python tools/convert_to_hf.py",
+    *(f"python utils/{name}.py" for name in
+      ("batch_viewer", "checksum_shards", "scrape", "shard_memmap", "unshard_memmap")),
+)  # fmt: skip
 # Commands that are checked by nothing but their name, with the reason; each must be on a page.
 ONLY_NAMED = {
     ("make", "demo", "PYTHON=python3.12"): "another interpreter than the tests'",
     ("snakemake:", "command", "not", "found"): "what a shell says, not a command",
+    **{tuple(command.split()): "a command of the original repository" for command in ORIGINAL},
 }
 BUILTINS = frozenset({".", "cd", "printf", "$EDITOR"})
 PLUGIN_NEEDED = ("--profile", "--workflow-profile")

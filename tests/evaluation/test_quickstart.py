@@ -65,6 +65,22 @@ def test_fault_41_a_missing_tensor_is_refused_where_transformers_would_make_one_
     assert not (tmp_path / "q.txt").exists()
 
 
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"attn_implementation": "someone/kernel", "_attn_implementation": "someone/kernel"},
+        {"dtype": "load", "torch_dtype": "load"},
+        {"auto_map": {"AutoModelForCausalLM": "x.Y"}},
+    ],
+)
+def test_a_checkpoint_does_not_choose_how_it_is_computed(hostile, checkpoint, tmp_path):
+    """transformers would fetch the kernel of that name from the Hub and run it."""
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps({**config, **hostile}))
+    assert run(checkpoint, tmp_path / "q.txt", "--prompt", "hello i", "--tokens", "3") == 0
+    assert (tmp_path / "q.txt").read_text() == "hello i am a model\n"
+
+
 def test_what_cannot_be_used_is_one_line(checkpoint, tmp_path, capfd):
     assert run(tmp_path / "none", tmp_path / "q.txt") == 2
     assert run(checkpoint, tmp_path / "q.txt", "--tokens", "0") == 2

@@ -121,7 +121,7 @@ def test_fault_46_an_empty_result_does_not_count(world: Path, tmp_path: Path, te
     score.main(arguments(world, output))
     output.write_text(text)
     table = ["--suite", "pocket", "--scores", str(output), "--output", str(tmp_path / "scores.parquet")]
-    with pytest.raises(DataError, match=r"0-shot\.json: (not JSON|lacks|holds no JSON object)"):
+    with pytest.raises(DataError, match=r"0-shot\.json: not a results file \((not JSON|lacks|holds no JSON object)"):
         collect.main(table)
     assert not (tmp_path / "scores.parquet").exists()
     score.main(arguments(world, output))

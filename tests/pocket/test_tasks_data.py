@@ -157,7 +157,7 @@ def test_the_world_of_another_seed_is_refused(pocket, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(None, "no such world file"), ("{", "not a JSON file"), ('{"format": 3}', "not a world file of format")],
+    [(None, "no such world file"), ("{", "not JSON"), ('{"format": 3}', "not a world file of format")],
 )
 def test_a_bad_world_file_is_one_line(tmp_path, capsys, content, expected):
     world = tmp_path / "world.json"

@@ -124,7 +124,7 @@ def test_what_cannot_be_traced_is_refused_in_one_line(chain):
     with pytest.raises(DataError, match="not a record"):
         explain(chain / "results/figures/f.svg", chain)
     record_path(chain / "results/data/view.json").write_text("{")
-    with pytest.raises(DataError, match="broken JSON"):
+    with pytest.raises(DataError, match="not JSON"):
         explain(chain / "results/figures/f.svg", chain)
 
 

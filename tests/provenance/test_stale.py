@@ -93,4 +93,4 @@ def test_a_broken_record_is_one_line(tmp_path, capsys):
     (tmp_path / "a.json").write_text("")
     (tmp_path / "a.json.record.json").write_text("[")
     assert cli.run(stale.main, ["--results", str(tmp_path)]) == 2
-    assert "is not JSON" in capsys.readouterr().err
+    assert "not a record (not JSON" in capsys.readouterr().err

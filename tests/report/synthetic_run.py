@@ -121,7 +121,11 @@ def draw_arguments(paths, figures, output_dir):
 
 def inputs_below(paths: dict[str, Path]) -> list[Path]:
     """Everything that lies in the folders of a run and could be given to figures and page."""
-    folders = [paths["run"].parent / "tables", paths["root"] / "training", paths["root"] / "data"]
+    folders = [
+        paths["run"].parent / "tables",
+        paths.get("training", paths["root"] / "training"),
+        paths["root"] / "data",
+    ]
     return sorted(path for folder in folders for path in folder.rglob("*.*") if not path.name.endswith(".record.json"))
 
 

@@ -55,7 +55,7 @@ def test_what_is_no_notebook_is_refused(tmp_path):
     path = tmp_path / "n.ipynb"
     with pytest.raises(MissingInputError, match="no such notebook"):
         read_notebook(path)
-    for text, message in (("{", "broken JSON"), ('{"nbformat": 3}', "not a notebook of format 4")):
+    for text, message in (("{", "not JSON"), ('{"nbformat": 3}', "not a notebook of format 4")):
         path.write_text(text)
         with pytest.raises(DataError, match=message):
             read_notebook(path)

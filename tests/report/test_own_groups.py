@@ -9,7 +9,8 @@ from matplotlib.colors import to_rgba
 from workflow_scripts.published.results_table import read_table
 from workflow_scripts.published.summary import final_scores, suite_rows
 from workflow_scripts.report.drawing.style import house_style
-from workflow_scripts.report.figures.final_tables import published_final_zero_shot, score_text
+from workflow_scripts.report.figures.all_figures import FIGURES
+from workflow_scripts.report.figures.final_tables import score_text
 from workflow_scripts.report.figures.published_groups import published_blimp, published_mmlu, published_wikitext
 from workflow_scripts.report.report_tables import Tables, own_scores
 from workflow_scripts.suite.figure_names import figure_needs
@@ -101,7 +102,7 @@ def test_other_models_and_runs_without_own_scores_have_no_diamonds(tables):
 
 
 def test_final_tables_have_a_line_of_ours_below_a_task(tables):
-    drawing, ours = drawn_with(published_final_zero_shot, tables)
+    drawing, ours = drawn_with(FIGURES["published_final_zero_shot"].draw, tables)
     assert set(zip(ours["task"], ours["data"], ours["size"], strict=True)) == {
         (task, data, "160m") for task in ("piqa", "mmlu") for data in ("standard", "deduped")
     }

@@ -159,10 +159,10 @@ def test_missing_parts_are_named(run_on_disk, tmp_path):
     output = tmp_path / "report.html"
     with pytest.raises(MissingInputError, match="figure nothing_drawn is not drawn yet"):
         build(build_arguments(run_on_disk, ["nothing_drawn"], output))
-    with pytest.raises(MissingInputError, match="no such file"):
+    with pytest.raises(MissingInputError, match="no such run file"):
         build(build_arguments({**run_on_disk, "run": tmp_path / "run.json"}, [], output))
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(DataError, match="broken JSON"):
+    with pytest.raises(DataError, match="not JSON"):
         read_json(tmp_path / "broken.json")
     assert not output.exists()
 

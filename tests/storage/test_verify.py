@@ -96,6 +96,16 @@ def test_list_and_receipt_inside_the_folder_are_not_extra(folder: Path) -> None:
     verify.main(command)
 
 
+def test_the_receipt_of_a_fetch_and_its_record_are_not_extra(folder: Path) -> None:
+    """They lie in every fetched checkpoint, beside the files that its sha256.txt lists."""
+    for name in ("fetched.json", "fetched.json.record.json", "sha256.txt.record.json"):
+        (folder / name).write_text("{}")
+    run(folder)
+    (folder / "sub" / "fetched.json").write_text("{}")
+    with pytest.raises(IntegrityError, match=r"1 extra \(first sub/fetched\.json\)"):
+        run(folder)
+
+
 def test_file_without_a_listed_hash_is_not_called_verified(folder: Path) -> None:
     write_lock(folder.parent / "lock.tsv", [FileEntry(p, len(c), None) for p, c in FILES.items()])
     with pytest.raises(IntegrityError, match="4 unhashed"):

@@ -1,6 +1,7 @@
 """Configurations: strict YAML, schema errors in one line, coercion of command-line values, resolution."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from workflow_scripts.errors import ConfigError, MissingInputError, PipelineError, UnknownNameError
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.figure_names import figure_names, figure_needs
+from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml, parse_yaml
 from workflow_scripts.workflow.tools.check import merge
@@ -35,16 +37,13 @@ def test_the_default_run_is_the_whole_pocket_suite(default):
 
 
 @pytest.mark.parametrize("name", ["books", "books-full", "one-model", "one-pythia-model", "published", "suite"])
-def test_every_shipped_run_resolves(root, default, name, tmp_path):
+def test_every_shipped_run_resolves(root, default, name):
     changes = load_yaml(root / "config" / "runs" / f"{name}.yaml")
     merged = {
         key: {**default[key], **changes.get(key, {})} if isinstance(default[key], dict) else default[key]
         for key in default
     }
     merged |= {key: value for key, value in changes.items() if not isinstance(value, dict)}
-    if name.startswith("books"):  # a text of this test in place of one that not every checkout has
-        (tmp_path / "texts.jsonl").touch()
-        merged["corpus"] = {"path": str(tmp_path / "texts.jsonl")}
     run = load_run(merged)
     assert run.name == name
     if name == "suite":
@@ -103,6 +102,13 @@ def test_missing_corpus_names_the_file_and_the_remedy(default):
     message = refused(default, suite="books", run="books", corpus={"path": "nowhere.jsonl"})
     assert "nowhere.jsonl" in message
     assert "--config" in message
+
+
+def test_a_suite_of_text_without_a_text_is_refused(default, monkeypatch):
+    books = load_suite("books")
+    bare = replace(books, corpus={"source": "jsonl", "held_out": []})
+    monkeypatch.setattr("workflow_scripts.suite.run.load_suite", lambda name: bare)
+    assert "neither a path nor texts" in refused(default, suite="books", run="books")
 
 
 @pytest.mark.parametrize("token", ["hf_" + "a" * 30, "ghp_" + "b" * 36])

@@ -13,11 +13,12 @@ from safetensors.torch import load_file, save_file
 from training_runs import ArrayRows, digest, make_rows, timeless, train
 
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, ModelError
+from workflow_scripts.storage.model_files import weight_files
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.run import checkpoint
 from workflow_scripts.training.run.schedule import learning_rate
 from workflow_scripts.training.run.training_log import read_metrics
-from workflow_scripts.training.run.warm_start import Origin, read_origin, read_published, weight_files
+from workflow_scripts.training.run.warm_start import Origin, read_origin, read_published
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_shards_outside_the_folder_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"x": "../secret.safetensors"}}')
     with pytest.raises(DataError, match="is no file name"):
         weight_files(tmp_path)
-    with pytest.raises(MissingInputError, match=r"neither model\.safetensors"):
+    with pytest.raises(MissingInputError, match=r"neither model\.safetensors nor"):
         weight_files(tmp_path / "none")
 
 

@@ -72,3 +72,27 @@ def test_the_order_of_the_rows_follows_from_four_numbers(root):
     retraining = load_run(check.merge(settings, {"checkpoints": {"source": "retrain"}}))
     order = dataset.order_of(retraining, retraining.datasets[0])
     assert order == dataset.Order(seq_length=2048, seed=1234, iterations=143_000, batch_rows=1024)
+
+
+def books(root, **changes):
+    settings = check.merge(load_yaml(DEFAULT), load_yaml(root / "config/runs/books.yaml"))
+    return load_run(check.merge(settings, changes))
+
+
+def test_the_books_run_fetches_its_texts(root):
+    run = books(root)
+    texts = dataset.books_of(run)
+    assert len(texts) == 31
+    assert texts["158-0.txt"].repository == "GITenberg/Emma_158"
+    assert dataset.corpus_of(run) == "results/corpus/books/books.jsonl"
+    files = dataset.data_files(run)
+    assert {"results/corpus/books/books.jsonl", "results/corpus/books/texts/158-0.txt"} <= set(files)
+
+
+def test_a_text_of_ones_own_takes_the_place_of_the_books(root, tmp_path):
+    own = tmp_path / "own.jsonl"
+    own.touch()
+    run = books(root, corpus={"path": str(own)})
+    assert dataset.books_of(run) == {}
+    assert dataset.corpus_of(run) == str(own)
+    assert not [name for name in dataset.data_files(run) if "books.jsonl" in name or "/texts/" in name]

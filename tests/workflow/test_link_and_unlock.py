@@ -88,6 +88,20 @@ def test_lines_that_are_no_jobs_are_passed_over(other, tmp_path):
     assert [job.number for job in unlock.read_queue(text, tmp_path)] == ["1", "1"]
 
 
+def test_a_job_whose_folder_is_named_through_a_link_is_ours(tmp_path):
+    folder = tmp_path / "real"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    text = f"1|pythia_ab|RUNNING|{tmp_path}/link\n2|pythia_ab|RUNNING|{tmp_path}/gone\n"
+    assert [job.number for job in unlock.read_queue(text, folder)] == ["1"]
+    assert [job.number for job in unlock.read_queue(text, tmp_path / "link")] == ["1"]
+
+
+@pytest.mark.parametrize("state", ["BOOT_FAIL", "DEADLINE", "LAUNCH_FAILED", "RECONFIG_FAIL", "REVOKED"])
+def test_a_job_that_ended_in_a_rare_way_is_not_waited_for(state, tmp_path):
+    assert unlock.read_queue(f"1|pythia_ab|{state}|{tmp_path}\n", tmp_path) == []
+
+
 @given(st.text())
 def test_no_text_of_squeue_is_a_traceback(text):
     assert unlock.read_queue(text, Path("/none/such")) == []
@@ -106,6 +120,16 @@ def test_a_queue_that_does_not_answer_stops_the_unlocking_where_jobs_went_to_a_c
     assert unlock.queued(tmp_path) == []
     (tmp_path / unlock.SLURM_LOGS).mkdir(parents=True)
     with pytest.raises(StorageError, match="no controller"):
+        unlock.queued(tmp_path)
+
+
+def test_a_queue_that_hangs_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "squeue").write_text("#!/bin/sh\nexec sleep 30\n")
+    (tmp_path / "squeue").chmod(0o755)
+    (tmp_path / unlock.SLURM_LOGS).mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(unlock, "LONGEST_ANSWER", 0.2)
+    with pytest.raises(StorageError, match=r"squeue does not answer \(no answer within 0.2 s\)"):
         unlock.queued(tmp_path)
 
 

@@ -53,7 +53,7 @@ def timings(place, rows):
 
 def loaded(place, root, name):
     if name.startswith("books"):
-        # The books themselves lie outside the project; what a job takes does not depend on where.
+        # No text is fetched here; what a job takes does not depend on where it is from.
         (place / "books.jsonl").write_text("{}\n")
         text = (root / "config" / "runs" / f"{name}.yaml").read_text() + "corpus: {path: books.jsonl}\n"
         (place / "run.yaml").write_text(text)

@@ -16,7 +16,6 @@ Example:
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -32,7 +31,8 @@ from workflow_scripts.checkpoints.checkpoint_files import (
 from workflow_scripts.checkpoints.content_store import STORE, Store, link, split_companions
 from workflow_scripts.checkpoints.defect_table import refuse_defective
 from workflow_scripts.checkpoints.ledger_file import Revision, read_ledger
-from workflow_scripts.errors import DataError, IntegrityError, ModelError
+from workflow_scripts.errors import IntegrityError, ModelError
+from workflow_scripts.json_values import read_object
 from workflow_scripts.storage.atomic import sync_folder, write_json, write_text
 from workflow_scripts.storage.credentials import refuse_secrets
 from workflow_scripts.storage.download import receipt
@@ -128,11 +128,7 @@ def refuse_foreign_code(folder: Path) -> None:
     path = folder / "config.json"
     if not path.is_file():
         return
-    try:
-        config = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON ({error}); the repository serves a damaged configuration") from None
-    if isinstance(config, dict) and "auto_map" in config:
+    if "auto_map" in read_object(path, "configuration", "the repository serves a damaged one"):
         raise ModelError(f"{path}: requests remote code (auto_map), which is not allowed")
 
 

@@ -22,8 +22,8 @@ from workflow_scripts.checkpoints.content_store import STORE, Store
 from workflow_scripts.errors import ConfigError, MissingInputError
 from workflow_scripts.storage.atomic import sync_folder, write_json
 from workflow_scripts.storage.hashing import sha256_file
+from workflow_scripts.storage.sources.source import OWN_RECEIPT
 
-RECEIPT = "fetched.json"
 FOLDER = re.compile(r"step(0|[1-9][0-9]*)", re.ASCII)
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def release(folder: Path, scores: Sequence[Path]) -> int:
         raise ConfigError(f"{folder}: not a checkpoint folder (step<N>, not a link); nothing was deleted")
     held = {path.stat().st_ino for path in folder.rglob("*") if path.is_file()}
     if folder.is_dir():
-        (folder / RECEIPT).unlink(missing_ok=True)
+        (folder / OWN_RECEIPT).unlink(missing_ok=True)
         sync_folder(folder)
         shutil.rmtree(folder)
     return Store(folder.parent / STORE).sweep(held)

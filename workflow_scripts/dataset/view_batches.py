@@ -1,15 +1,18 @@
 r"""Look at the batches of a training run: what stood in iteration k.
 
+    python -m workflow_scripts.dataset.view_batches --suite pocket --data standard --iteration 7
     python -m workflow_scripts.dataset.view_batches --start_iteration 71234 --end_iteration 71235 --mode save \
         --save_path batches --preshuffled document-00000-of-00020.bin \
         --repository EleutherAI/pile-deduped-pythia-preshuffled
 
 --start_iteration is inclusive, --end_iteration is exclusive, counted from 0: iteration k is what step k+1 trained on.
 Modes: save writes batch{k}_bs{rows}.npy (int64 [rows, tokens], as the original); custom calls --batch_function
-module:function with (batch, iteration) and writes what it returns as one line of stats.jsonl; text decodes with
---tokenizer to batch{k}_bs{rows}.jsonl. Every mode writes ledger.tsv, the sha256 of each iteration's tokens.
-Rows come from raw shards (--view, with or without --index-maps), from preshuffled shards on this machine, or by range
-requests from a repository: one request per iteration, two where it crosses shards. No GPT-NeoX is needed.
+module:function with (batch, iteration) and writes what it returns as one line of stats.jsonl, without a function the
+original's {"iteration": k, "text": null}; text decodes with --tokenizer to batch{k}_bs{rows}.jsonl. Every mode writes
+ledger.tsv, the sha256 of each iteration's tokens.
+Rows come from the data of a finished run (--suite and --data), from raw shards (--view, with or without --index-maps),
+from preshuffled shards on this machine, or by range requests from a repository: one request per iteration, two where it
+crosses shards. No GPT-NeoX is needed.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import numpy as np
 
 from workflow_scripts import cli
 from workflow_scripts.dataset.corpus.tokenizer_file import open_tokenizer
+from workflow_scripts.dataset.files.indexed import Array
 from workflow_scripts.dataset.order.batch_options import add_number_options, add_source_options, numbers_of, opened_rows
 from workflow_scripts.dataset.order.batches import (
     Batch,
@@ -35,6 +39,7 @@ from workflow_scripts.dataset.order.batches import (
     read_ledger,
     write_ledger,
 )
+from workflow_scripts.dataset.order.finished_data import END, FIRST, add_finished_options, use_finished_data
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import atomic_path
@@ -60,9 +65,7 @@ def save_writer(options: argparse.Namespace) -> Iterator[Writer]:
 @contextmanager
 def custom_writer(options: argparse.Namespace) -> Iterator[Writer]:
     """Appends what the user's function says of each batch; the file appears when the last one is done."""
-    if not options.batch_function:
-        raise ConfigError("--mode custom needs --batch_function module:function")
-    function = load_function(options.batch_function)
+    function = load_function(options.batch_function) if options.batch_function else original_statistic
     with atomic_path(options.save_path / "stats.jsonl") as temporary, temporary.open("w", encoding="utf-8") as file:
 
         def write(batch: Batch) -> None:
@@ -70,6 +73,11 @@ def custom_writer(options: argparse.Namespace) -> Iterator[Writer]:
             file.flush()
 
         yield write
+
+
+def original_statistic(_batch: Array, iteration: int) -> dict[str, int | None]:
+    """What the original viewer notes of a batch until its reader puts a function of his own there."""
+    return {"iteration": iteration, "text": None}
 
 
 @contextmanager
@@ -96,13 +104,14 @@ WRITERS = {"save": save_writer, "custom": custom_writer, "text": text_writer}
 def arguments_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--start_iteration", type=int, default=0, help="first iteration, inclusive, from 0")
-    parser.add_argument("--end_iteration", type=int, default=143000, help="end of the iterations, exclusive")
+    parser.add_argument("--start_iteration", type=int, default=FIRST, help="first iteration, inclusive, from 0")
+    parser.add_argument("--end_iteration", type=int, default=END, help="end of the iterations, exclusive")
     parser.add_argument("--mode", choices=sorted(WRITERS), default="save", help="what to write")
     parser.add_argument("--save_path", type=Path, default=Path("token_indices"), help="folder to write to")
-    parser.add_argument("--batch_function", metavar="MODULE:FUNCTION", help="called for each batch in mode custom")
+    parser.add_argument("--batch_function", metavar="MODULE:FUNCTION", help="called for each batch by --mode custom")
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json for mode text")
     parser.add_argument("--check_ledger", type=Path, help="ledger whose hashes the batches must have")
+    add_finished_options(parser)
     add_number_options(parser)
     add_source_options(parser)
     return parser
@@ -111,6 +120,7 @@ def arguments_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments and write the batches."""
     options = arguments_parser().parse_args(arguments)
+    use_finished_data(options)
     numbers = numbers_of(options)
     expected = read_ledger(options.check_ledger) if options.check_ledger else {}
     lines = []

@@ -10,9 +10,10 @@ Example:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, MissingInputError, ModelError, shorten
@@ -22,6 +23,8 @@ from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
 
 PROMPT = "Hello, I am"
+# Keys of config.json that say how to compute and not what. A name of the Hub as attention would be fetched and run.
+HOW_TO_COMPUTE = ("attn_implementation", "dtype", "torch_dtype", "auto_map")
 
 
 def refuse_incomplete(folder: Path, loading: Mapping[str, Any]) -> None:
@@ -30,6 +33,12 @@ def refuse_incomplete(folder: Path, loading: Mapping[str, Any]) -> None:
         names = sorted(str(name) for name in loading.get(what) or ())
         if names:
             raise ModelError(f"{folder}: {what.replace('_', ' ')}: {shorten(names, 3)}; fetch the checkpoint again")
+
+
+def network_settings(folder: Path) -> dict[str, Any]:
+    """What ``config.json`` says of the network; how to compute it is ours to choose, private keys included."""
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return {key: value for key, value in settings.items() if key not in HOW_TO_COMPUTE and not key.startswith("_")}
 
 
 def generate(folder: Path, prompt: str, tokens: int) -> str:
@@ -42,22 +51,28 @@ def generate(folder: Path, prompt: str, tokens: int) -> str:
     refuse_absurd(folder)
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoTokenizer, GPTNeoXForCausalLM
+    from transformers import AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
 
     try:
-        model, loading = GPTNeoXForCausalLM.from_pretrained(
-            folder, output_loading_info=True, local_files_only=True, dtype=torch.float32
+        found: object = GPTNeoXForCausalLM.from_pretrained(
+            folder,
+            config=GPTNeoXConfig(**network_settings(folder)),
+            output_loading_info=True,
+            local_files_only=True,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
         )
+        model, loading = cast("tuple[GPTNeoXForCausalLM, dict[str, set[str]]]", found)  # as output_loading_info has it
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: transformers cannot load it ({str(error).splitlines()[0]})") from error
     refuse_incomplete(folder, loading)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config, local_files_only=True)
     inputs = tokenizer(prompt, return_tensors="pt")
     room = int(model.config.max_position_embeddings) - int(inputs["input_ids"].shape[1])
     if room < 1:
         raise ConfigError(f"--prompt has {inputs['input_ids'].shape[1]} tokens, which leaves no room for an answer")
     with torch.inference_mode():
-        answer = model.generate(
+        answer = model.generate(  # type: ignore[misc]  # its mixin declares a self that no model of transformers satisfies
             **inputs, max_new_tokens=min(tokens, room), do_sample=False, num_beams=1, pad_token_id=0
         )
     return str(tokenizer.decode(answer[0]))

@@ -12,7 +12,6 @@ moment. The certificate holds rows, token-forwards and seconds of both. A row th
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts import cli
-from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.errors import DataError
 from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.scoring.model_folder import weights_identity
 from workflow_scripts.experiments.engine_options import (
@@ -40,6 +39,7 @@ from workflow_scripts.experiments.memory.greedy import (
 )
 from workflow_scripts.experiments.outputs import read_frame
 from workflow_scripts.experiments.score_memorization import COLUMNS
+from workflow_scripts.json_values import read_object
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import record_path, write_record
@@ -52,11 +52,10 @@ ROWS_AT_ONCE = 256
 def read_lengths(scores: Path) -> tuple[int, int]:
     """Prompt and continuation that a table was made with, from its record; raises MissingInputError or DataError."""
     path = record_path(scores)
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no record beside the table, so its lengths are not known; score again")
-    parameters = json.loads(path.read_text(encoding="utf-8"))["parameters"]
+    kind, remedy = "record of memorization scores", "it tells the lengths that they were made with; score again"
+    parameters = read_object(path, kind, remedy, "parameters")["parameters"]
     if {"prompt", "continuation"} - parameters.keys():
-        raise DataError(f"{path}: not the record of a table of memorization scores")
+        raise DataError(f"{path}: not a {kind}; {remedy}")
     return int(parameters["prompt"]), int(parameters["continuation"])
 
 

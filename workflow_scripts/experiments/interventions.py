@@ -11,7 +11,6 @@ An identity arm whose last weights differ from the baseline's by a bit is an err
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,15 @@ import pandas as pd
 
 from workflow_scripts import cli
 from workflow_scripts.dataset.order.patched_rows import read_patch
-from workflow_scripts.errors import ConfigError, DataError, MissingInputError, shorten
+from workflow_scripts.errors import ConfigError, DataError, shorten
 from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.bias.bias_items import GUARD_DATA
 from workflow_scripts.experiments.bias.published_effect import TABLE, published_effects
 from workflow_scripts.experiments.memory.memorization_rows import placed
 from workflow_scripts.experiments.outputs import Outcome, analysis_parser, probability, read_frame
 from workflow_scripts.experiments.statistics.resampling import mcnemar, paired_difference
+from workflow_scripts.json_values import read_object
+from workflow_scripts.published.frame_rows import rows_of
 from workflow_scripts.suite.arms import IDENTITY, Arm, chosen_arms, load_declaration, start_iteration
 from workflow_scripts.suite.experiment_files import arm_folder, models_of
 from workflow_scripts.suite.models import Model
@@ -66,11 +67,8 @@ def check_identity(model: Model, arm: Arm, root: Path) -> str:
     """Hash of the last weights of an identity arm; raises DataError unless it is the baseline's."""
     folder = placed(arm_folder(model.name, arm.name), root)
     paths = (root / "training" / model.name / "run.json", folder / "training" / "run.json")
-    found = []
-    for path in paths:
-        if not path.is_file():
-            raise MissingInputError(f"{path}: no such receipt; train {model.name} and its arms first")
-        found.append(str(json.loads(path.read_text(encoding="utf-8"))["weights_sha256"]))
+    remedy = f"train {model.name} and its arms first"
+    found = [str(read_object(path, "receipt", remedy, "weights_sha256")["weights_sha256"]) for path in paths]
     if found[0] != found[1]:
         raise DataError(
             f"{model.name}: arm {arm.name} changes no token and ends with other weights than the baseline; the two "
@@ -140,13 +138,13 @@ def patch_row(model: Model, arm: Arm, root: Path) -> dict[str, Any]:
 
 def sentences_of(table: pd.DataFrame, patches: pd.DataFrame, published: pd.DataFrame) -> list[str]:
     """The last step of every arm in words, then the published effects."""
-    changed = patches.set_index(["model", "arm"])["tokens_changed"]
+    changed = {(row.model, row.arm): int(row.tokens_changed) for row in rows_of(patches)}
     steps = table[table["step"] != POOLED]
     last = steps[
         steps["step"].astype(int) == steps.groupby(["model", "arm"])["step"].transform(lambda s: s.astype(int).max())
     ]
     sentences = [
-        arm_sentence(f"{model}, {arm}", int(changed[model, arm]), part)
+        arm_sentence(f"{model}, {arm}", changed[model, arm], part)
         for (model, arm), part in last.groupby(["model", "arm"], sort=False)
     ]
     return [*sentences, *(published_sentence(str(name), part) for name, part in published.groupby("version"))]
@@ -158,7 +156,7 @@ def published_sentence(version: str, rows: pd.DataFrame) -> str:
         f"{row.size} ({row.arm}) {row.effect:+.1f} points"
         + (f" ({row.lower:+.1f} to {row.upper:+.1f}), {probability(row.p)}," if row.checkpoints > 1 else "")
         + f" at {row.checkpoints} common step{'s' * (row.checkpoints > 1)}"
-        for row in rows.itertuples()
+        for row in rows_of(rows)
     ]
     return f"Published effect on CrowS-Pairs (gender), {version}, arm minus baseline: {'; '.join(words)}."
 
@@ -168,7 +166,7 @@ def arm_sentence(name: str, changed: int, rows: pd.DataFrame) -> str:
     if changed == 0 and not rows["difference"].any():
         return f"{name}: no token changed, and every item is scored as with the original data."
     parts = []
-    for row in rows.itertuples():
+    for row in rows_of(rows):
         is_guard = row.benchmark in GUARD_DATA
         if row.measure == "log_odds":
             nats = f"{row.difference:+.2f} nats ({row.lower:+.2f} to {row.upper:+.2f})"

@@ -124,7 +124,7 @@ def deciles(rows: MemorizedRows) -> pd.DataFrame:
 def analyse(model: Model, step: int, rows: MemorizedRows, settings: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     """The three tables of one checkpoint."""
     main = int(settings["bin_rows"])
-    facts = {"model": model.name, "size": model.size, "data": model.dataset, "step": step}
+    facts: dict[str, str | int] = {"model": model.name, "size": model.size, "data": model.dataset, "step": step}
     tables: dict[str, list[pd.DataFrame]] = {"memorization": [], "deciles": [], "quantiles": []}
     for exposure, part in exposures_of(rows).items():
         named = {**facts, "exposure": exposure}

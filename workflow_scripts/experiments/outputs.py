@@ -7,7 +7,6 @@ in them. Nothing here may round a number that goes into a table.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ import pandas as pd
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
+from workflow_scripts.json_values import read_object
 from workflow_scripts.storage.atomic import atomic_path, write_json, write_text
 from workflow_scripts.storage.records import write_record
 
@@ -59,15 +59,7 @@ def write_verdict(
 
 def read_verdict(path: Path) -> dict[str, Any]:
     """A verdict file; raises MissingInputError or DataError."""
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such verdict; run the experiment first")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON ({error}); run the experiment again") from error
-    if not isinstance(content, dict) or {"experiment", "sentences", "numbers"} - content.keys():
-        raise DataError(f"{path}: not a verdict; it lacks experiment, sentences or numbers")
-    return dict(content)
+    return read_object(path, "verdict", "run the experiment again", "experiment", "sentences", "numbers")
 
 
 @dataclass(frozen=True)

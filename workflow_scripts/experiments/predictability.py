@@ -23,6 +23,7 @@ from workflow_scripts.experiments.memory.confusion import PUBLISHED, Booleans, C
 from workflow_scripts.experiments.memory.memorization_rows import read_rows
 from workflow_scripts.experiments.outputs import Outcome, analysis_parser
 from workflow_scripts.experiments.statistics.poisson import rate_interval
+from workflow_scripts.published.frame_rows import row_of_largest
 from workflow_scripts.suite.experiment_files import memorization_steps, models_of, one_per_size
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
@@ -126,7 +127,7 @@ def best_sentence(data: str, rows: pd.DataFrame) -> str:
         return f"{data}: {among}, too few to assess a prediction (at least {FEWEST_EVENTS})."
     if found.empty:
         return f"{data}: {among}; no checkpoint of at most half of its compute predicts any of them."
-    best = sentence(found.loc[found["recall"].idxmax()])
+    best = sentence(row_of_largest(found, "recall"))
     return f"{data}: {among}. Best recall of {len(rows)} cheap checkpoints: {best}"
 
 

@@ -25,6 +25,7 @@ from workflow_scripts.experiments.outputs import Outcome, analysis_parser, read_
 from workflow_scripts.experiments.predictability import compute_of
 from workflow_scripts.experiments.statistics.power_law import FEWEST_SIZES, PowerLaw, describe, fit
 from workflow_scripts.experiments.statistics.resampling import rank_correlation
+from workflow_scripts.published.frame_rows import rows_of
 from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.suite.experiment_files import models_of, one_per_size
 from workflow_scripts.suite.models import Model
@@ -61,7 +62,7 @@ def point(model: Model, step: int) -> dict[str, Any]:
 def scores_of(models: Mapping[str, Model], scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Accuracies of each task at each step."""
     present = scores[scores["protocol"] == "current"] if "protocol" in scores else scores
-    for row in present[present["metric"] == "acc"].itertuples():
+    for row in rows_of(present[present["metric"] == "acc"]):
         if str(row.model) in models:
             place = point(models[str(row.model)], int(row.step))
             yield {**place, "measure": str(row.task), "shots": int(row.shots), "value": float(row.value)}

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -97,7 +97,8 @@ def per_model(group: Sequence[Model], found: Predictions) -> Iterator[dict[str, 
 
 def over_seeds(group: Sequence[Model], rows: pd.DataFrame, found: Predictions) -> Iterator[dict[str, Any]]:
     """Median and spread over the seeds of a group, one row per task, shots and step."""
-    for (task, shots, step), part in rows.groupby(["task", "shots", "step"], sort=True):
+    for key, part in rows.groupby(["task", "shots", "step"], sort=True):
+        task, shots, step = cast("tuple[str, int, int]", key)
         names = list(part["model"])
         pairs = combinations([found[name, int(step), str(task), int(shots)][0] for name in names], 2)
         between = [kappa(a, b) for a, b in pairs]

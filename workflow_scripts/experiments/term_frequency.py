@@ -57,7 +57,7 @@ def cumulative(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     keys = ["term", "kind", "mode"]
     wide = pd.concat(parts).pivot_table(index=keys, columns="iteration", values="count", aggfunc="sum", fill_value=0)
     seen = wide.sort_index(axis="columns").cumsum(axis="columns")
-    return seen.stack().rename("count").reset_index()
+    return pd.Series(seen.stack(), name="count").reset_index()
 
 
 def joined(model: Model, accuracy: pd.DataFrame, counts: pd.DataFrame) -> pd.DataFrame:

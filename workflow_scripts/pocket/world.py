@@ -6,13 +6,13 @@ lists of mentions; a test finds the same numbers by searching the text.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.errors import DataError
+from workflow_scripts.json_values import read_object
 from workflow_scripts.pocket import arithmetic, facts, occupations, passages
 from workflow_scripts.pocket.corpus import Corpora, mention_counts
 from workflow_scripts.pocket.facts import Fact
@@ -94,13 +94,11 @@ def read_facts(path: Path) -> tuple[int, list[Fact]]:
 
     Raises MissingInputError when there is no such file and DataError when it is not a world file of this format.
     """
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such world file; create it with workflow_scripts.pocket.generate_corpus")
-    try:
-        world = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not a JSON file ({error}); recreate it with pocket.generate_corpus") from error
-    if not isinstance(world, dict) or world.get("format") != FORMAT:
+    world = read_object(path, "world file", "create it with workflow_scripts.pocket.generate_corpus")
+    if world.get("format") != FORMAT:
         raise DataError(f"{path}: not a world file of format {FORMAT}; create it with pocket.generate_corpus")
-    listed = [Fact(row["rank"], row["country"], row["capital"], row["river"]) for row in world["facts"]]
-    return int(world["seed"]), listed
+    try:
+        listed = [Fact(row["rank"], row["country"], row["capital"], row["river"]) for row in world["facts"]]
+        return int(world["seed"]), listed
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not a world file ({error}); create it with pocket.generate_corpus") from error

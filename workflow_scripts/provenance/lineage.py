@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.json_values import read_object
 from workflow_scripts.report.page.report_inputs import read_json
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import RECORD_SUFFIX, record_path
@@ -119,9 +120,7 @@ def record_of(path: Path) -> Path | None:
 
 def read_record(path: Path) -> Mapping[str, Any]:
     """A record; raises MissingInputError or DataError when it is not one."""
-    record = read_json(path)
-    if record is None:
-        raise MissingInputError(f"{path}: no such record")
+    record = read_object(path, "record", "make the output again")
     inputs = record.get("inputs")
     is_sound = isinstance(inputs, dict) and all({"path", "sha256"} <= entry.keys() for entry in inputs.values())
     if not is_sound:

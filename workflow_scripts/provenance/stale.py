@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pathlib import Path
 from workflow_scripts import ROOT, cli
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.git_process import run_git
+from workflow_scripts.json_values import read_object
 from workflow_scripts.storage.records import RECORD_SUFFIX, lock_hashes
 
 PACKAGE = "workflow_scripts"
@@ -101,11 +101,8 @@ def reasons_of(record: dict[str, object], program: Path | None, root: Path = ROO
 
 def read_record(path: Path) -> dict[str, object]:
     """A record; raises DataError for a file that is none."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise DataError(f"{path}: is not JSON; remove it and make its output again") from None
-    if not isinstance(record, dict) or not isinstance(record.get("command"), list):
+    record = read_object(path, "record", "remove it and make its output again")
+    if not isinstance(record.get("command"), list):
         raise DataError(f"{path}: is not a record of this workflow; remove it or choose another --results")
     return record
 

@@ -140,7 +140,7 @@ def translated(scores: pd.DataFrame) -> pd.DataFrame:
 def expected_noise(merged: pd.DataFrame) -> pd.Series:
     """Difference that rounding may make: 3 deviations of the answers that flip, 2 % of a perplexity."""
     items = merged["n_published"].astype(float)
-    flips = ALLOWED_DEVIATIONS * np.sqrt(FLIPPED_SHARE * items) / items
+    flips = pd.Series(ALLOWED_DEVIATIONS * np.sqrt(FLIPPED_SHARE * items) / items, index=merged.index)
     return flips.where(merged["metric"] != "ppl", RELATIVE_PERPLEXITY * merged["value_published"])
 
 

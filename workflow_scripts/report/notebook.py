@@ -10,7 +10,6 @@ import ast
 import base64
 import copy
 import io
-import json
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.errors import DataError
+from workflow_scripts.json_values import read_object
 from workflow_scripts.report.drawing.style import METADATA
 
 PARAMETERS = "parameters"  # tag of the cell whose names may be given other values
@@ -27,13 +27,8 @@ FORMAT = 4  # nbformat's major version
 
 def read_notebook(path: Path) -> dict[str, Any]:
     """A notebook (nbformat 4) as JSON; raises MissingInputError or DataError."""
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such notebook")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: not a notebook: broken JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("nbformat") != FORMAT or "cells" not in content:
+    content = read_object(path, "notebook", "save it again with Jupyter")
+    if content.get("nbformat") != FORMAT or "cells" not in content:
         raise DataError(f"{path}: not a notebook of format {FORMAT}; save it again with Jupyter")
     return content
 

@@ -7,7 +7,6 @@ holds the tables of experiments by name. A table that a figure does not need is 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.memory.confusion import read_published
 from workflow_scripts.experiments.outputs import read_frame
 from workflow_scripts.experiments.statistics.training_map import read_training_map
@@ -46,20 +46,6 @@ class Tables:
     experiments: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     own: pd.DataFrame = field(default_factory=pd.DataFrame)
     files: Mapping[str, Path] = field(default_factory=dict)
-
-
-def read_run(path: Path) -> dict[str, Any]:
-    """The resolved run that ``rules`` wrote as JSON; raises MissingInputError or DataError."""
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such file; snakemake writes it as results/runs/<run>/run.json")
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: broken JSON: {error}") from error
-    missing = [key for key in ("run", "suite", "models") if key not in run]
-    if missing:
-        raise DataError(f"{path}: keys {', '.join(missing)} are missing; this is not a resolved run")
-    return dict(run)
 
 
 def load_tables(run_file: Path, needs: Sequence[str], given: GivenFiles) -> Tables:

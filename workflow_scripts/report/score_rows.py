@@ -85,7 +85,8 @@ def shot_difference(zero: pd.DataFrame, five: pd.DataFrame) -> pd.DataFrame:
     The table of scores has it paired by document; where it has none, it is that of two independent scores: too large.
     """
     merged = five.merge(zero[["model", "step", "value", "stderr"]], on=["model", "step"], suffixes=("", "_zero"))
-    independent = np.sqrt(merged["stderr"].astype(float) ** 2 + merged["stderr_zero"].astype(float) ** 2)
+    squares = merged["stderr"].astype(float) ** 2 + merged["stderr_zero"].astype(float) ** 2
+    independent = pd.Series(np.sqrt(squares), index=merged.index)
     paired = merged["gain_stderr"] if "gain_stderr" in merged else pd.Series(np.nan, index=merged.index)
     difference = merged.assign(
         value=merged["value"] - merged["value_zero"],

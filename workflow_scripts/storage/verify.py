@@ -27,7 +27,7 @@ from workflow_scripts.storage.fetching.byte_counter import Meter
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.lockfile import FileEntry, read_lock, select
 from workflow_scripts.storage.records import RECORD_SUFFIX, record_path, write_record
-from workflow_scripts.storage.sources.source import OWN_LOCK, walk
+from workflow_scripts.storage.sources.source import OWN_LOCK, OWN_RECEIPT, walk
 
 STATES = ("missing", "short", "long", "wrong", "unhashed", "extra")
 log = logging.getLogger(__name__)
@@ -85,11 +85,11 @@ def check_folder(folder: Path, entries: Sequence[FileEntry], jobs: int) -> tuple
 def extra_files(folder: Path, entries: Sequence[FileEntry], ours: Sequence[Path]) -> list[Finding]:
     """Files under ``folder`` that the list does not name.
 
-    The folder's own list and ``ours`` do not count, nor what work in progress has beside its targets (``walk``), nor
-    the records of listed files.
+    The folder's own list, the receipt of a fetch and ``ours`` do not count, nor what work in progress has beside its
+    targets (``walk``), nor the records of all these.
     """
-    known = {entry.path for entry in entries} | {OWN_LOCK}
-    known |= {f"{entry.path}{RECORD_SUFFIX}" for entry in entries}
+    known = {entry.path for entry in entries} | {OWN_LOCK, OWN_RECEIPT}
+    known |= {f"{path}{RECORD_SUFFIX}" for path in known}
     skipped = {path.resolve() for path in ours}
     return [
         Finding(path, "extra", f"{size} bytes, not listed")
@@ -110,7 +110,7 @@ def verify(
     listed = read_lock(lock)
     good, findings = check_folder(folder, select(listed, patterns, str(lock)), jobs)
     if not patterns:
-        findings += extra_files(folder, listed, [lock, *ours])
+        findings += extra_files(folder, listed, [lock, record_path(lock), *ours])
     for finding in sorted(findings, key=lambda finding: (STATES.index(finding.state), finding.path)):
         log.error("%-8s %s: %s", finding.state, finding.path, finding.detail)
     if findings:

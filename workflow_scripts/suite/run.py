@@ -180,8 +180,8 @@ def refuse_untrainable(suite: Suite, settings: Mapping[str, Any], models: Sequen
     """Refuse a run whose inputs cannot exist: retraining without data, text to train on that is not there."""
     source = settings["checkpoints"].get("source")
     if source == "retrain" and models and suite.corpus and suite.corpus["source"] == "jsonl":
-        path = corpus_path(suite, settings)
-        if not path.is_file():
+        path = given_corpus(suite, settings)
+        if path is not None and not path.is_file():
             raise MissingInputError(
                 f"corpus {path}: no such file; put the text there or set it with --config corpus='{{path: FILE.jsonl}}'"
             )
@@ -189,7 +189,16 @@ def refuse_untrainable(suite: Suite, settings: Mapping[str, Any], models: Sequen
         raise ConfigError("config: checkpoints.location must be the mirror's folder if checkpoints.source is mirror")
 
 
-def corpus_path(suite: Suite, settings: Mapping[str, Any]) -> Path:
-    """Where the text of a suite that reads one lies: the run's choice or the suite's."""
+def given_corpus(suite: Suite, settings: Mapping[str, Any]) -> Path | None:
+    """The file of text that the run brings, else the suite; None where the suite's texts are fetched by rules.
+
+    Raises ConfigError for a suite that has neither.
+    """
     corpus = suite.corpus or {}
-    return Path(settings.get("corpus", {}).get("path") or corpus["path"])
+    path = settings.get("corpus", {}).get("path") or corpus.get("path")
+    if path is None and "texts" not in corpus:
+        raise ConfigError(
+            f"suite {suite.name}: its corpus has neither a path nor texts; name a file with --config "
+            "corpus='{path: FILE.jsonl}'"
+        )
+    return None if path is None else Path(path)

@@ -11,7 +11,6 @@ start another version: there the learning rate and the first step are different.
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -20,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts import cli
-from workflow_scripts.errors import ConfigError, DataError, MissingInputError, ModelError
+from workflow_scripts.errors import ConfigError, MissingInputError, ModelError
 from workflow_scripts.git_process import run_git
+from workflow_scripts.json_values import read_object
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.hard_links import copy_whole, link_file
 from workflow_scripts.storage.hashing import sha256_file
@@ -37,15 +37,7 @@ KEYS = ("config", "config_sha256", "checkpoints", "gpus", "hostfile", "last_step
 
 def read_prepared(path: Path) -> dict[str, Any]:
     """What prepare_neox wrote; raises MissingInputError, DataError, or ModelError where the configuration changed."""
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such file; create it with workflow_scripts.training.prepare_neox")
-    try:
-        prepared: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        missing = [key for key in KEYS if key not in prepared]
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path}: not written by prepare_neox ({error})") from None
-    if missing:
-        raise DataError(f"{path}: not written by prepare_neox ({missing[0]} is missing)")
+    prepared = read_object(path, "prepared run", "create it with workflow_scripts.training.prepare_neox", *KEYS)
     config = Path(prepared["config"])
     if not config.is_file() or sha256_file(config) != prepared["config_sha256"]:
         raise ModelError(f"{config}: missing or changed since it was prepared; run prepare_neox again")

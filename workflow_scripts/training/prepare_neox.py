@@ -17,7 +17,6 @@ loader refuses iteration 0; from a later step the learning rate and the order of
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError, MissingInputError, ModelError
+from workflow_scripts.json_values import read_object
 from workflow_scripts.storage.atomic import write_json, write_text
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
@@ -41,20 +41,19 @@ SETS = ("train_0", "valid_0", "test_0")
 def read_summary(folder: Path, recipe: Recipe) -> dict[str, Any]:
     """List of the index maps in ``folder``; raises ConfigError where they are not those of ``recipe``."""
     path = folder / SUMMARY
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such file; make the maps with workflow_scripts.dataset.build_index_maps")
-    try:
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        labels = tuple(item["label"] for item in summary["sets"])
-        seen = {key: summary[key] for key in ("seq_length", "seed", "train_iterations", "batch_rows")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a list of index maps ({error}); build the maps again") from None
     wanted = {
         "seq_length": recipe.sequence_length,
         "seed": recipe.data_seed,
         "train_iterations": recipe.train_iterations,
         "batch_rows": recipe.batch_rows,
     }
+    remedy = "make the maps with workflow_scripts.dataset.build_index_maps"
+    summary = read_object(path, "list of index maps", remedy, "sets", *wanted)
+    seen = {key: summary[key] for key in wanted}
+    try:
+        labels = tuple(item["label"] for item in summary["sets"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a list of index maps ({error}); {remedy}") from None
     different = [f"{key} {seen[key]} instead of {value}" for key, value in wanted.items() if seen[key] != value]
     if different or labels != SETS:
         raise ConfigError(f"{path}: the maps are for another run ({'; '.join(different) or f'sets {labels}'})")

@@ -25,11 +25,12 @@ from torch import Tensor
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, ModelError
 from workflow_scripts.storage.atomic import write_json
+from workflow_scripts.storage.model_files import weight_files
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.training import retrain
 from workflow_scripts.training.recipe import read_recipe
 from workflow_scripts.training.run import checkpoint
-from workflow_scripts.training.run.warm_start import Origin, read_origin, read_released, weight_files
+from workflow_scripts.training.run.warm_start import Origin, read_origin, read_released
 
 TOLERANCE = 0.01
 RETRAIN_OPTIONS = {

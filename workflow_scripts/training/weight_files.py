@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workflow_scripts.errors import MissingInputError, ModelError
+from workflow_scripts.errors import ModelError
 from workflow_scripts.storage.atomic import commit
 from workflow_scripts.storage.leftovers import temporary_name
+from workflow_scripts.storage.model_files import weight_files
 from workflow_scripts.training.neox.neox_files import load, tensors_only
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.tensor_shapes import EMBED_OUT
@@ -157,30 +158,3 @@ def names_in(path: Path) -> list[str]:
             return list(file.keys())
     except SafetensorError as error:
         raise ModelError(f"{path}: damaged ({str(error).splitlines()[0]}); fetch it again") from None
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Weight files of a folder, safetensors before .bin; an index decides when there are shards."""
-    for single, index in (
-        ("model.safetensors", "model.safetensors.index.json"),
-        ("pytorch_model.bin", "pytorch_model.bin.index.json"),
-    ):
-        if (folder / single).is_file():
-            return [folder / single]
-        if (folder / index).is_file():
-            return indexed(folder / index)
-    raise MissingInputError(f"{folder}: has neither model.safetensors nor pytorch_model.bin")
-
-
-def indexed(index: Path) -> list[Path]:
-    """Shards that an index names; raises ModelError or MissingInputError."""
-    try:
-        names = sorted({str(name) for name in json.loads(index.read_text("utf-8"))["weight_map"].values()})
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise ModelError(f"{index}: not an index of weights ({error})") from None
-    # Only the last part of a name counts, so that an index cannot point outside its folder.
-    files = [index.parent / Path(name).name for name in names]
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise MissingInputError(f"{index.parent}: shard {missing[0]} is not there; fetch the checkpoint again")
-    return files

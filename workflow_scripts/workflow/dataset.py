@@ -6,11 +6,13 @@ import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from workflow_scripts.dataset.cut_books import Book, read_books
 from workflow_scripts.dataset.order.set_plan import Schedule, map_names
 from workflow_scripts.suite.models import Dataset, Suite
-from workflow_scripts.suite.run import Run
+from workflow_scripts.suite.run import Run, given_corpus
 
 PLACEHOLDER = re.compile(r"{(\w+)}")
 # Called with a job's wildcards; a list where the pattern names several files.
@@ -123,6 +125,28 @@ def task_files(suite: Suite) -> list[str]:
     ]
 
 
+def books_of(run: Run) -> dict[str, Book]:
+    """Texts that the run's corpus is cut from, by file name; none where the run or the suite brings a file of text.
+
+    Raises MissingInputError or DataError for the table that names them.
+    """
+    corpus = run.suite.corpus or {}
+    if corpus.get("source") != "jsonl" or given_corpus(run.suite, run.settings) is not None:
+        return {}
+    return {book.path: book for book in read_books(Path(corpus["texts"]))}
+
+
+def corpus_of(run: Run) -> str:
+    """The file of text that is imported: what the run or the suite brings, else what is cut from the suite's texts."""
+    given = given_corpus(run.suite, run.settings)
+    return cut_corpus(run.suite) if given is None else str(given)
+
+
+def cut_corpus(suite: Suite) -> str:
+    """Documents that are cut from the texts of a suite."""
+    return f"results/corpus/{suite.name}/books.jsonl"
+
+
 def lock_of(suite: Suite) -> InputFunction:
     """Input function: the list of sizes and hashes known beforehand, in the repository; empty where there is none."""
 
@@ -135,7 +159,7 @@ def lock_of(suite: Suite) -> InputFunction:
 
 def data_files(run: Run) -> list[str]:
     """Every file of the data stage, for the data sets that the run's models are trained on."""
-    found = corpus_files(run.suite) if run.suite.is_made_here else []
+    found = corpus_files(run) if run.suite.is_made_here else []
     names = ["view.json", "verified.json", "index_maps/index_maps.json", "batches/samples.jsonl"]
     for key in run.datasets:
         facts, folder = data_facts(run, key), f"results/data/{run.suite.name}/{key}"
@@ -152,11 +176,13 @@ def data_files(run: Run) -> list[str]:
     return found
 
 
-def corpus_files(suite: Suite) -> list[str]:
+def corpus_files(run: Run) -> list[str]:
     """Text, tokens and tokenizer of a corpus that is made here, and the tasks that are made from its world."""
-    folder = f"results/corpus/{suite.name}"
+    suite, folder = run.suite, f"results/corpus/{run.suite.name}"
+    books = [f"{folder}/texts/{name}" for name in books_of(run)]
+    fetched = [*books, cut_corpus(suite)] if books else []
     held_out = (suite.corpus or {}).get("source") == "jsonl"
     parts = [*suite.datasets, *(["validation"] if held_out else [])]
     texts = [f"{folder}/{part}.{end}" for part in parts for end in ("jsonl", "bin", "idx")]
     world = [] if held_out else [f"{folder}/world.json"]
-    return [*texts, *world, f"{folder}/tokenizer.json", *task_files(suite)]
+    return [*fetched, *texts, *world, f"{folder}/tokenizer.json", *task_files(suite)]

@@ -1,10 +1,11 @@
 """Joins shards into one token file, hashing each shard and the whole in the same pass.
 
 Names and sizes are checked before a byte is written, and the space is reserved, so that a full disk is found at once.
-Bytes go to ``.X.bin.part``; after each shard ``.X.bin.part.json`` says how far it is. A run that was killed resumes at
-the last finished shard, after reading back and comparing what is there: so nothing need be flushed before the end, and
-after a power cut the journal may promise more than the disk holds. Only one process joins at a time. Memory is a few
-blocks. The joined file appears under its name only when it is complete, verified and flushed.
+Sizes that no list knows must be even, because an .idx tells only their sum. Bytes go to ``.X.bin.part``; after each
+shard ``.X.bin.part.json`` says how far it is. A run that was killed is resumed at the last finished shard, after
+reading back and comparing what is there: so nothing need be flushed before the end, and after a power cut the journal
+may promise more than the disk holds. Only one process joins at a time. Memory is a few blocks. The joined file appears
+under its name only when it is complete, verified and flushed.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -56,6 +58,11 @@ class JoinPlan:
         return sum(shard.size for shard in self.shards)
 
     @property
+    def is_listed(self) -> bool:
+        """True when the sha256 of every shard is known beforehand, so that the join is a verified one."""
+        return all(shard.sha256 is not None for shard in self.shards)
+
+    @property
     def part(self) -> Path:
         """Where the bytes go until they are complete."""
         return assembly_path(self.target)
@@ -90,27 +97,37 @@ def plan_join(first: Path, folder: Path, known: Mapping[str, tuple[int | None, s
         shards.append(Shard(path, seen, sha256))
     idx = index_beside(first)
     plan = JoinPlan(name, tuple(shards), folder / f"{name}.bin", idx if idx.is_file() else None)
-    check_sizes(plan)
+    if plan.idx is not None:
+        check_bin_bytes(open_index(plan.idx), plan.total, plan.shards[0].path.parent)
+    if any(known.get(shard.path.name, (None, None)) == (None, None) for shard in shards):
+        check_even(plan)
     return plan
 
 
-def check_sizes(plan: JoinPlan) -> None:
-    """The .idx says how long the shards are together; without one they must look like a set that was cut evenly."""
-    if plan.idx is not None:
-        check_bin_bytes(open_index(plan.idx), plan.total, plan.shards[0].path.parent)
-        return
+def check_even(plan: JoinPlan) -> None:
+    """Sizes that no list knows must look like those of a set that was cut evenly; raises DataError.
+
+    The .idx says only how long the shards are together: what one has lost another may have too much.
+    """
     whole = plan.shards[0].size
     for shard in plan.shards:
         last = shard is plan.shards[-1]
         if shard.size == 0 or shard.size > whole or (shard.size < whole and not last):
             raise DataError(
                 f"{shard.path}: {shard.size} bytes, the first shard has {whole}; all but the last must be equal; "
-                "this shard is damaged, or put the .idx beside the shards"
+                "one of the two is damaged, or name a list of sizes and hashes with --lock"
             )
 
 
 def join(plan: JoinPlan) -> Joined:
     """Write the joined file; raises IntegrityError when a shard has not the sha256 known beforehand."""
+    with assembled(plan) as joined:
+        return joined
+
+
+@contextmanager
+def assembled(plan: JoinPlan) -> Iterator[Joined]:
+    """All shards in the part; it becomes the joined file when the block ends without an error."""
     with exclusive(plan.target), ThreadPoolExecutor(1) as for_shards, ThreadPoolExecutor(1) as for_whole:
         with open_part(plan) as file, Progress(f"join {plan.name}", plan.total, "B") as progress:
             copier = Copier(file, (for_shards, for_whole), progress)
@@ -119,9 +136,9 @@ def join(plan: JoinPlan) -> Joined:
             for shard in plan.shards[len(found) :]:
                 found.append(copier.append(shard))
                 write_journal(plan, found)
+        yield Joined(tuple(found), copier.whole.hexdigest())
         commit(plan.part, plan.target)
         plan.journal.unlink(missing_ok=True)
-    return Joined(tuple(found), copier.whole.hexdigest())
 
 
 class Copier:

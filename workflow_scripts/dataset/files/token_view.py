@@ -11,7 +11,6 @@ Opening checks every size; nothing is read, copied or changed.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from typing import Any
 from workflow_scripts.dataset.files.index_writer import with_suffix
 from workflow_scripts.dataset.files.indexed import Array, Index, check_bin_bytes, open_index
 from workflow_scripts.dataset.files.shards import ShardFile, VirtualTokens
-from workflow_scripts.errors import DataError, IntegrityError, MissingInputError
+from workflow_scripts.errors import DataError, IntegrityError
+from workflow_scripts.json_values import read_object
 
 VERSION = 1
 KEYS = {"version", "name", "idx", "idx_bytes", "shards", "dtype", "sequences", "tokens", "sizes_sha256"}
@@ -94,14 +94,9 @@ def open_view(path: Path) -> TokenData:
 
 def read_view(path: Path) -> dict[str, Any]:
     """Parsed view file with all its keys."""
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such view file; create it with dataset.make_view")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not a view file: {error}") from error
-    if not isinstance(content, dict) or content.get("version") != VERSION or not content.keys() >= KEYS:
-        raise DataError(f"{path}: not a view file of version {VERSION} with the keys {', '.join(sorted(KEYS))}")
+    content = read_object(path, "view file", "create it with dataset.make_view", *sorted(KEYS))
+    if content.get("version") != VERSION:
+        raise DataError(f"{path}: not a view file of version {VERSION}; create it with dataset.make_view")
     return content
 
 

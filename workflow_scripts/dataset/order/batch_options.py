@@ -137,6 +137,11 @@ def read_configuration(path: Path) -> Settings:
 @contextmanager
 def opened_rows(options: argparse.Namespace, numbers: RunNumbers) -> Iterator[Rows]:
     """The rows that the options name; remote connections are closed at the end of the block."""
+    if options.preshuffled and numbers.split is not None:
+        raise ConfigError(
+            f"--preshuffled rows are in the order of training already, split {numbers.split!r} cannot cut them; leave "
+            "it out, or give train-data-paths in place of data-path"
+        )
     if options.preshuffled and options.repository:
         repository = Repository("dataset", options.repository, options.revision)
         with open_source(options.source, options.location, repository) as source:

@@ -10,7 +10,6 @@ Memory while building: the sizes and ``doc_idx``, later ``shuffle_idx``; ``sampl
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from workflow_scripts.dataset.order.mersenne import LegacyShuffle
 from workflow_scripts.dataset.order.sample_index import sample_rows
 from workflow_scripts.dataset.order.set_plan import KINDS, SetPlan
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError
+from workflow_scripts.json_values import read_object
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.leftovers import temporary_name
 from workflow_scripts.storage.records import record_path, write_record
@@ -127,12 +127,10 @@ def read_map_record(folder: Path, stem: str) -> dict[str, Any] | None:
     path = record_path(folder / stem)
     if not path.is_file():
         return None
-    try:
-        parameters: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["parameters"]
-        if not parameters.keys() >= {"key", "files"}:
-            raise DataError(f"{path}: not the record of index maps")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not the record of index maps; delete it and build the maps again") from error
+    kind, remedy = "record of index maps", "delete it and build the maps again"
+    parameters = read_object(path, kind, remedy, "parameters")["parameters"]
+    if not isinstance(parameters, dict) or not parameters.keys() >= {"key", "files"}:
+        raise DataError(f"{path}: not a {kind}; {remedy}")
     return parameters
 
 

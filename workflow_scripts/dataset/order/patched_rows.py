@@ -52,7 +52,7 @@ def write_patch(path: Path, patch: Patch) -> None:
     from safetensors.numpy import save
 
     header = {"format": FORMAT, **{name: getattr(patch, name) for name in HEADER[1:]}, "facts": dict(patch.facts)}
-    arrays = {
+    arrays: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = {
         "positions": np.ascontiguousarray(patch.positions, dtype=np.int64),
         "tokens": np.ascontiguousarray(patch.tokens, dtype=np.int32),
     }

@@ -13,8 +13,6 @@ import numpy as np
 from workflow_scripts.dataset.files.compiled import compiled
 from workflow_scripts.dataset.files.indexed import Array
 
-EVERY = 64  # entries of doc_idx between two known stream positions: 8 bytes per 64 entries, half of 64 steps to walk
-
 
 class Stream(NamedTuple):
     """Arrays that describe a stream: int32 doc_idx, int32 sizes [n] in tokens, int64 pointers [n] in bytes."""

@@ -22,8 +22,8 @@ from workflow_scripts.evaluation.scoring.model_folder import (
     listed_hashes,
     read_config,
     refuse_changed,
-    weight_files,
 )
+from workflow_scripts.storage.model_files import weight_files
 
 # Constants that old transformers releases saved beside the weights; they are recomputed here.
 BUFFERS = (".attention.bias", ".attention.masked_bias", ".attention.rotary_emb.inv_freq")

@@ -14,7 +14,7 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -45,13 +45,14 @@ def is_continuous(value: float, items: float) -> bool:
 
 def equal_scores(scores: pd.DataFrame) -> Iterator[Defect]:
     """Checkpoints with the same numbers on the same tasks."""
-    groups: dict[Hashable, list[tuple[str, int]]] = defaultdict(list)
-    for (model, step, shots), rows in scores.groupby(list(KEYS), sort=True):
+    groups: dict[tuple[int, Hashable], list[tuple[str, int]]] = defaultdict(list)
+    for key, rows in scores.groupby(list(KEYS), sort=True):
+        model, step, shots = cast("tuple[str, int, int]", key)
         numbers = rows.sort_values(["task", "metric"])
         if any(is_continuous(v, n) for v, n in zip(numbers["value"], numbers["n"], strict=True)):
             content = tuple(zip(numbers["task"], numbers["metric"], numbers["value"], strict=True))
             groups[int(shots), content].append((str(model), int(step)))
-    for (shots, _), members in groups.items():  # type: ignore[misc]
+    for (shots, _), members in groups.items():
         if len(members) > 1 and not {step for _, step in members} <= START:
             for model, step in members:
                 others = ", ".join(f"{m} step{s}" for m, s in members if (m, s) != (model, step))

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.errors import IntegrityError, MissingInputError, ModelError, shorten
+from workflow_scripts.errors import IntegrityError, MissingInputError, ModelError
 from workflow_scripts.storage.hashing import sha256_file, sha256_text
 from workflow_scripts.storage.lockfile import read_lock
+from workflow_scripts.storage.model_files import weight_files
 
 HEAD = "embed_out.weight"
 # Numbers below it fit into an index of 32 bits.
@@ -203,31 +204,6 @@ def layer_shapes(config: NeoxConfig) -> dict[str, tuple[int, ...]]:
         "mlp.dense_4h_to_h.weight": (width, inner),
         "mlp.dense_4h_to_h.bias": (width,),
     }
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Weight files of a checkpoint, safetensors before ``.bin``; an index file decides when there are shards."""
-    for stem, suffix in (("model", "safetensors"), ("pytorch_model", "bin")):
-        index = folder / f"{stem}.{suffix}.index.json"
-        single = folder / f"{stem}.{suffix}"
-        if single.is_file():
-            return [single]
-        if index.is_file():
-            return indexed_files(index)
-    raise MissingInputError(f"{folder}: has neither model.safetensors nor pytorch_model.bin")
-
-
-def indexed_files(index: Path) -> list[Path]:
-    """Shards named by an index file; all must be there."""
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{index}: not a weight index ({error}); fetch the checkpoint again") from error
-    files = [index.parent / Path(str(name)).name for name in names]
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise MissingInputError(f"{index.parent}: shards {shorten(missing)} are missing; fetch the checkpoint again")
-    return files
 
 
 def refuse_absurd(folder: Path) -> None:

@@ -12,7 +12,6 @@ scores give equal bytes. What lm-eval writes and this leaves out: date, git_hash
 from __future__ import annotations
 
 import io
-import json
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from workflow_scripts.errors import DataError, EvaluationError, MissingInputError
 from workflow_scripts.evaluation.planning.plan_file import Plan
 from workflow_scripts.evaluation.scoring.metrics import NOT_AVAILABLE, Answers, group_metrics, task_metrics
+from workflow_scripts.json_values import read_object
 from workflow_scripts.storage.atomic import write_bytes
 
 REQUIRED = ("results", "versions", "n-shot", "n-samples", "higher_is_better", "config", "lm_eval_version")
@@ -244,23 +244,13 @@ def read_answers(output: Path, plan: Plan) -> Answers:
 
 def read_results(path: Path) -> dict[str, Any]:
     """Read a results JSON and check it; :class:`DataError` names the file and what is wrong with it."""
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such results file; score the checkpoint first")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON ({error}); score the checkpoint again") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: holds no JSON object; score the checkpoint again")
+    content = read_object(path, "results file", "score the checkpoint again", *REQUIRED)
     check_results(path, content)
     return content
 
 
 def check_results(path: Path, content: Mapping[str, Any]) -> None:
-    """Refuse results with missing keys, no tasks, or a metric that is not a finite number."""
-    missing = [key for key in REQUIRED if key not in content]
-    if missing:
-        raise DataError(f"{path}: lacks {', '.join(missing)}; it is not a results file of lm-eval 0.4's shape")
+    """Refuse results without tasks, or with a metric that is not a finite number."""
     if not content["results"]:
         raise DataError(f"{path}: holds no task; score the checkpoint again")
     for task, entry in content["results"].items():

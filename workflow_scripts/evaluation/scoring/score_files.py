@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.errors import DataError
+from workflow_scripts.json_values import read_object
 from workflow_scripts.suite.steps import hub_step_of_revision
 
+RUN_KEYS = ("run", "suite", "models", "steps", "shots", "tasks")
 FILE_NAME = re.compile(r"([0-9]{1,3})-shot(?:\.(pythia-2023|stock))?\.json", re.ASCII)
 CURRENT, STOCK = "current", "stock"
 
@@ -50,17 +51,8 @@ def parse_path(path: Path) -> ScoreFile:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """The resolved run that the workflow wrote (``run.json``); :class:`DataError` when it is something else."""
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such run file")
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON ({error})") from error
-    missing = [key for key in ("run", "suite", "models", "steps", "shots", "tasks") if key not in run]
-    if missing:
-        raise DataError(f"{path}: lacks {', '.join(missing)}; give the run.json of a run")
-    return dict(run)
+    """The resolved run that the workflow wrote (``run.json``); raises MissingInputError or DataError."""
+    return read_object(path, "run file", "give results/runs/<run>/run.json, which snakemake writes", *RUN_KEYS)
 
 
 def expected_files(run: dict[str, Any], root: Path) -> Iterator[ScoreFile]:

@@ -36,7 +36,7 @@ def published_effects(path: Path) -> pd.DataFrame:
     both = arms.merge(controls[[*key, "value"]], on=key, suffixes=("", "_baseline"), validate="many_to_one")
     groups = both.groupby(["version", "size", "arm"], sort=True)
     return pd.DataFrame(
-        [effect(dict(zip(("version", "size", "arm"), name, strict=True)), part) for name, part in groups]
+        [effect(dict(zip(("version", "size", "arm"), map(str, name), strict=True)), part) for name, part in groups]
     )
 
 

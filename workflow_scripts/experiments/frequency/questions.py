@@ -7,7 +7,7 @@ when the first, the right one, is the likeliest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +85,7 @@ def pocket_facts(folders: Sequence[Path]) -> Task:
     return Task("facts", parts[0], parts[1], "\n\n")
 
 
-def fact_question(row: dict[str, object]) -> Question:
+def fact_question(row: Mapping[Hashable, object]) -> Question:
     """A question in ARC's layout with the right choice first."""
     choices = row["choices"]
     assert isinstance(choices, dict)

@@ -10,7 +10,6 @@ out, which begins the next row of its document.
 
 from __future__ import annotations
 
-import json
 import re
 import string
 from collections import Counter
@@ -19,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts import ROOT
-from workflow_scripts.errors import ConfigError, DataError, MissingInputError, UnknownNameError
+from workflow_scripts.errors import ConfigError, UnknownNameError
+from workflow_scripts.pocket.world import read_facts
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.suite.schema import check_schema
 
@@ -63,13 +63,8 @@ def load_terms(name: str, world: Path | None = None) -> list[Term]:
 
 def world_terms(world: Path) -> list[Term]:
     """A term for each fact of the pocket suite: the country and its capital."""
-    if not world.is_file():
-        raise MissingInputError(f"{world}: no world file; make it with workflow_scripts.pocket.generate_corpus")
-    try:
-        facts = json.loads(world.read_text(encoding="utf-8"))["facts"]
-        return [Term(str(fact["country"]), "fact", (str(fact["country"]), str(fact["capital"]))) for fact in facts]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{world}: not a world file ({error}); make it again") from error
+    _, facts = read_facts(world)
+    return [Term(fact.country, "fact", (fact.country, fact.capital)) for fact in facts]
 
 
 def count_windows(texts: Iterable[str], names: frozenset[str]) -> Counter[str]:

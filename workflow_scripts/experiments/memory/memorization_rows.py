@@ -6,7 +6,6 @@ statistic over an incomplete order would answer another question.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from workflow_scripts.errors import DataError, MissingInputError, shorten
 from workflow_scripts.experiments.outputs import read_frame
+from workflow_scripts.json_values import read_object
 from workflow_scripts.storage.records import record_path
 from workflow_scripts.suite.experiment_files import ROOT, RowRange, exposures_file, row_ranges
 from workflow_scripts.suite.models import Model
@@ -50,7 +50,7 @@ def read_range(job: RowRange, root: Path, settings: Mapping[str, Any]) -> pd.Dat
     frame = read_frame(path, COLUMNS)
     record = record_path(path)
     if record.is_file():
-        made = json.loads(record.read_text(encoding="utf-8"))["parameters"]
+        made = read_object(record, "record of scores", "score it again", "parameters")["parameters"]
         for key in ("prompt", "continuation", "every"):
             if made.get(key) != settings[key]:
                 raise DataError(f"{path}: made with {key} {made.get(key)}, the run has {settings[key]}; score it again")

@@ -33,7 +33,7 @@ class TokenScale:
     has_zero: bool
 
     @classmethod
-    def of(cls, tokens: Sequence[float], steps: Sequence[float]) -> TokenScale:
+    def of(cls, tokens: npt.ArrayLike, steps: npt.ArrayLike) -> TokenScale:
         """Scale for checkpoints at ``tokens`` (predicted tokens seen) and the same checkpoints' ``steps``."""
         seen, at = np.asarray(tokens, dtype=float), np.asarray(steps, dtype=float)
         above = seen > 0

@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.typing import RcKeyType
 
 from workflow_scripts.errors import DataError
 
@@ -25,13 +26,13 @@ MULTIPLIERS = {"k": 1e3, "m": 1e6, "b": 1e9}
 FAMILY_COLOURS = {"pythia": "#0072B2", "pythia-deduped": "#56B4E9", "opt": "#D55E00", "bloom": "#009E73"}
 FAMILY_MARKERS = {"pythia": "o", "pythia-deduped": "s", "opt": "^", "bloom": "D"}
 ARM_COLOURS = {"baseline": "#444444", "intervention": "#D55E00", "intervention-long": "#0072B2"}
-DATA_STYLES = {"standard": "-", "deduped": (0, (4, 1.6))}
+DATA_STYLES: dict[str, Literal["-"] | tuple[float, tuple[float, ...]]] = {"standard": "-", "deduped": (0, (4, 1.6))}
 METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
 }
-SETTINGS: dict[str, Any] = {
+SETTINGS: dict[RcKeyType, object] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so nothing depends on the machine
     "font.size": 8,
     "axes.titlesize": 8.5,

@@ -7,24 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from workflow_scripts.errors import UnknownNameError
+from workflow_scripts.published.scoreboard import EARLIER_STEP
+from workflow_scripts.published.summary import LAST_STEP
 from workflow_scripts.report.drawing.figure import Drawing
 from workflow_scripts.report.figures import (
     experiment_figures,
-    final_tables,
     loss_figures,
     published_arithmetic,
     published_arms,
     published_bias,
     published_comparisons,
-    published_figures,
     published_groups,
     published_memorization,
     published_versions,
     score_figures,
     term_heat_map,
 )
+from workflow_scripts.report.figures.final_tables import published_final
+from workflow_scripts.report.figures.published_comparisons import against_parameters
+from workflow_scripts.report.figures.published_figures import five_shot_grid, published_over_training
 from workflow_scripts.report.report_tables import Tables
 
 
@@ -40,36 +44,37 @@ class FigureEntry:
     needs: tuple[str, ...]
 
 
-ARMS = ("published", "own", "own_interventions")
+def over_training(task: str) -> FigureEntry:
+    """Published scores of one task over training."""
+    return FigureEntry(partial(published_over_training, task=task), PUBLISHED)
+
+
+PUBLISHED = ("published", "own")
+ARMS = (*PUBLISHED, "own_interventions")
 MEMORIZATION = ("published_memorization", "own_predictability")
+# Figures 8 to 15 and tables 7, 8, 11 and 12 of the Pythia paper are listed in docs/report.md.
 FIGURES: dict[str, FigureEntry] = {
-    "published_lambada": FigureEntry(published_figures.published_lambada, ("published", "own")),
-    "published_arc_easy": FigureEntry(published_figures.published_arc_easy, ("published", "own")),
-    "published_sciq": FigureEntry(published_figures.published_sciq, ("published", "own")),
-    "published_final_zero_shot": FigureEntry(final_tables.published_final_zero_shot, ("published", "own")),
-    "published_final_five_shot": FigureEntry(final_tables.published_final_five_shot, ("published", "own")),
-    "published_against_parameters": FigureEntry(
-        published_comparisons.published_against_parameters, ("published", "own")
-    ),
-    "published_deduped_minus_standard": FigureEntry(
-        published_comparisons.published_deduped_minus_standard, ("published", "own")
-    ),
-    "published_batch_sizes": FigureEntry(published_comparisons.published_batch_sizes, ("published", "own")),
+    "published_lambada": over_training("lambada_openai"),
+    "published_arc_easy": over_training("arc_easy"),
+    "published_sciq": over_training("sciq"),
+    "published_final_zero_shot": FigureEntry(partial(published_final, shots=0), PUBLISHED),
+    "published_final_five_shot": FigureEntry(partial(published_final, shots=5), PUBLISHED),
+    "published_against_parameters": FigureEntry(partial(against_parameters, step=LAST_STEP), PUBLISHED),
+    "published_deduped_minus_standard": FigureEntry(published_comparisons.published_deduped_minus_standard, PUBLISHED),
+    "published_batch_sizes": FigureEntry(published_comparisons.published_batch_sizes, PUBLISHED),
     "published_crows_pairs": FigureEntry(published_arms.published_crows_pairs, ARMS),
-    "published_wsc": FigureEntry(published_figures.published_wsc, ("published", "own")),
-    "published_winogrande": FigureEntry(published_figures.published_winogrande, ("published", "own")),
-    "published_logiqa": FigureEntry(published_figures.published_logiqa, ("published", "own")),
-    "published_piqa": FigureEntry(published_figures.published_piqa, ("published", "own")),
-    "published_arc_challenge": FigureEntry(published_figures.published_arc_challenge, ("published", "own")),
-    "published_five_shot": FigureEntry(published_figures.published_five_shot, ("published", "own")),
-    "published_five_shot_deduped": FigureEntry(published_figures.published_five_shot_deduped, ("published", "own")),
-    "published_mmlu": FigureEntry(published_groups.published_mmlu, ("published", "own")),
-    "published_against_parameters_93000": FigureEntry(
-        published_comparisons.published_against_parameters_93000, ("published", "own")
-    ),
-    "published_versions": FigureEntry(published_versions.published_versions, ("published", "own")),
-    "published_blimp": FigureEntry(published_groups.published_blimp, ("published", "own")),
-    "published_wikitext": FigureEntry(published_groups.published_wikitext, ("published", "own")),
+    "published_wsc": over_training("wsc"),
+    "published_winogrande": over_training("winogrande"),
+    "published_logiqa": over_training("logiqa"),
+    "published_piqa": over_training("piqa"),
+    "published_arc_challenge": over_training("arc_challenge"),
+    "published_five_shot": FigureEntry(partial(five_shot_grid, data="standard"), PUBLISHED),
+    "published_five_shot_deduped": FigureEntry(partial(five_shot_grid, data="deduped"), PUBLISHED),
+    "published_mmlu": FigureEntry(published_groups.published_mmlu, PUBLISHED),
+    "published_against_parameters_93000": FigureEntry(partial(against_parameters, step=EARLIER_STEP), PUBLISHED),
+    "published_versions": FigureEntry(published_versions.published_versions, PUBLISHED),
+    "published_blimp": FigureEntry(published_groups.published_blimp, PUBLISHED),
+    "published_wikitext": FigureEntry(published_groups.published_wikitext, PUBLISHED),
     "published_intervention_lambada": FigureEntry(published_arms.published_intervention_lambada, ARMS),
     "published_winobias": FigureEntry(published_bias.published_winobias, ("published", "own_interventions")),
     "published_arithmetic": FigureEntry(published_arithmetic.published_arithmetic, ("published", "own_term_frequency")),

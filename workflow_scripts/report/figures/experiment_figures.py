@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
+from workflow_scripts.published.frame_rows import row_of_largest
 from workflow_scripts.report.drawing.axes import amount_label
 from workflow_scripts.report.drawing.figure import Drawing
 from workflow_scripts.report.drawing.panel_grid import legend_of_data, panel_grid
@@ -140,7 +141,7 @@ def precision_recall(frame: pd.DataFrame, title: str, caption: str) -> Drawing:
     ax.set_title("precision")
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1.02)
-    best = rows.loc[rows["recall"].idxmax()] if len(rows) else None
+    best = row_of_largest(rows, "recall") if len(rows) else None
     words = "No memorized row is predicted." if best is None else (
         f"The best recall is {best['recall']:.2f} with precision {best['precision']:.2f} ({best['model']})."
     )  # fmt: skip

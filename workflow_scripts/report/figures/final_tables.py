@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.axes import Axes
 
+from workflow_scripts.published.frame_rows import row_of_largest, rows_of
 from workflow_scripts.published.summary import CORE_TASKS, LAST_STEP, MMLU_PREFIX, final_scores, final_table
 from workflow_scripts.report.drawing.curve_panels import Z95, select
 from workflow_scripts.report.drawing.figure import Drawing
@@ -29,16 +30,6 @@ OWN_REMARK = (
 DATA_TITLES = {"standard": "trained on the Pile", "deduped": "trained on the deduplicated Pile"}
 
 
-def published_final_zero_shot(tables: Tables) -> Drawing:
-    """Final zero-shot accuracy, the paper's tables 7 and 11."""
-    return published_final(tables, shots=0)
-
-
-def published_final_five_shot(tables: Tables) -> Drawing:
-    """Final five-shot accuracy, the paper's tables 8 and 12."""
-    return published_final(tables, shots=5)
-
-
 @dataclass(frozen=True)
 class Line:
     """One line of the table: its name, and text and colour of each size's cell."""
@@ -56,7 +47,7 @@ def published_final(tables: Tables, shots: int) -> Drawing:
     for ax, (data, title) in zip(axes, DATA_TITLES.items(), strict=True):
         ax.set_title(title, pad=8)
         draw_table(ax, list(final_table(scores, data).columns), parts[data], most)
-    best = scores.loc[scores[scores["task"] == "lambada_openai"]["value"].idxmax()]
+    best = row_of_largest(scores[scores["task"] == "lambada_openai"], "value")
     return Drawing(
         figure,
         joined_rows(scores, own),
@@ -86,11 +77,13 @@ def table_lines(scores: pd.DataFrame, own: pd.DataFrame, data: str) -> list[Line
     """Lines for one data set: each task, and below it ours with a diamond, full where asked as in 2023."""
     table, errors = final_table(scores, data), final_table(scores, data, "stderr")
     lines = []
-    for task, values in table.iterrows():
-        chance = load_suite("pythia").tasks[str(task)].chance or 0.0
-        above = values - Z95 * errors.loc[task] > chance
-        cells = [(score_text(value), INK if sure else FAINT) for value, sure in zip(values, above, strict=True)]
-        lines.append(Line(titles()[str(task)], cells))
+    for task in map(str, table.index):
+        chance = load_suite("pythia").tasks[task].chance or 0.0
+        cells = [
+            (score_text(value), INK if value - Z95 * error > chance else FAINT)
+            for value, error in zip(table.loc[task], errors.loc[task], strict=True)
+        ]
+        lines.append(Line(titles()[task], cells))
         ours = select(own, task=task, data=data) if len(own) else own
         if len(ours):
             lines.append(Line(OURS, own_cells(ours, list(table.columns), chance)))
@@ -100,7 +93,7 @@ def table_lines(scores: pd.DataFrame, own: pd.DataFrame, data: str) -> list[Line
 def own_cells(ours: pd.DataFrame, sizes: Sequence[str], chance: float) -> list[tuple[str, str]]:
     """Text and colour for each size, empty where we have none."""
     cells = dict.fromkeys(sizes, ("", INK))
-    for row in ours.itertuples():
+    for row in rows_of(ours):
         sure = row.value - Z95 * row.stderr > chance
         mark = MARKS[bool(row.comparable)]
         cells[str(row.size)] = (f"{mark} {score_text(float(row.value))}", INK if sure else FAINT)

@@ -27,8 +27,8 @@ def loss_over_training(tables: Tables) -> Drawing:
     ax.set_title("Training loss, nats per token", pad=14)
     for (size, data), line in rows.groupby(["size", "data"], sort=False):
         place = scale.place(line["tokens"].to_numpy(dtype=float))
-        ax.plot(place, line["loss"], color=colours[size], linewidth=0.5, alpha=0.25, zorder=2)
-        ax.plot(place, line["loss_mean"], color=colours[size], linestyle=DATA_STYLES[data], zorder=3)
+        ax.plot(place, line["loss"], color=colours[str(size)], linewidth=0.5, alpha=0.25, zorder=2)
+        ax.plot(place, line["loss_mean"], color=colours[str(size)], linestyle=DATA_STYLES[str(data)], zorder=3)
     last = rows[rows["step"] == rows.groupby("model")["step"].transform("max")]
     ends = {str(size): float(of_size["loss_mean"].mean()) for size, of_size in last.groupby("size")}
     label_line_ends(ax, float(scale.place([scale.last])[0]), ends, colours)
@@ -75,11 +75,18 @@ def bits_per_byte(tables: Tables) -> Drawing:
     ends = {}
     for (size, data), line in rows.groupby(["size", "data"], sort=False):
         place = scale.place(line["tokens"].to_numpy(dtype=float))
-        ax.plot(place, line["bits_per_byte"], "o", color=colours[size], linestyle=DATA_STYLES[data], markersize=2.5)
+        ax.plot(
+            place,
+            line["bits_per_byte"],
+            "o",
+            color=colours[str(size)],
+            linestyle=DATA_STYLES[str(data)],
+            markersize=2.5,
+        )
         ends[str(size)] = float(line["bits_per_byte"].iloc[-1])
     label_line_ends(ax, float(scale.place([scale.last])[0]), ends, colours)
     legend_of_data(figure, data_sets_of(rows))
-    best = rows.loc[rows["bits_per_byte"].idxmin()]
+    best = rows.iloc[int(rows["bits_per_byte"].argmin())]
     return Drawing(
         figure,
         rows,

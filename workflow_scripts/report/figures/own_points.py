@@ -6,6 +6,7 @@ Only runs that score published models on published tasks have any; which runs do
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -65,7 +66,10 @@ def draw_diamond(ax: Axes, place: float, row: object, colour: str) -> None:
 
 
 def legend_of_own(
-    figure: Figure, *parts: pd.DataFrame, place: str = "upper right", titles: Mapping[bool, str] = TITLES
+    figure: Figure,
+    *parts: pd.DataFrame,
+    place: Literal["upper left", "upper right"] = "upper right",
+    titles: Mapping[bool, str] = TITLES,
 ) -> None:
     """What filled and hollow diamonds mean, in a corner of the figure; nothing where there are none."""
     kinds = {bool(kind) for rows in parts if len(rows) for kind in rows["comparable"]}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from workflow_scripts.published.rules.findings import DOUBTFUL, has_note, without_dropped
-from workflow_scripts.published.scoreboard import EARLIER_STEP
 from workflow_scripts.published.summary import CORE_TASKS, LAST_STEP, suite_rows
 from workflow_scripts.report.drawing.axes import set_token_axis
 from workflow_scripts.report.drawing.curve_panels import Panel, common_limits, draw_line, select, with_band
@@ -41,16 +40,6 @@ LATE_STEP = 113_000  # from here on differences are averaged in words
 DIFFERENCE_KEY = ["task", "size", "step", "tokens"]
 DIFFERENCE_REMARK = " Bars of ours: 95 %, as if the two models had answered different items."
 NO_VARIANTS = " Ours lie over the suite's models only: the weights of the variants were never published."
-
-
-def published_against_parameters(tables: Tables) -> Drawing:
-    """Final zero-shot scores against parameters, with OPT and BLOOM: the paper's figure 8."""
-    return against_parameters(tables, LAST_STEP)
-
-
-def published_against_parameters_93000(tables: Tables) -> Drawing:
-    """The same with Pythia at step 93000: the paper's figure 9."""
-    return against_parameters(tables, EARLIER_STEP)
 
 
 def against_parameters(tables: Tables, step: int) -> Drawing:
@@ -153,7 +142,7 @@ def published_deduped_minus_standard(tables: Tables) -> Drawing:
         mean = of_task.groupby("tokens", as_index=False)["value"].mean()
         ax.plot(scale.place(mean["tokens"].to_numpy(dtype=float)), mean["value"], color=INK, linewidth=1.8, zorder=3)
         draw_own(ax, own[task], colours, scale)
-    handles = [plt.Line2D([], [], color=colours[size], label=size) for size in ordered_sizes(list(colours))]
+    handles = [Line2D([], [], color=colours[size], label=size) for size in ordered_sizes(list(colours))]
     figure.legend(handles=handles, loc="upper right", ncols=8, handlelength=1.2, columnspacing=1.0, borderaxespad=0.1)
     legend_of_own(figure, ours, place="upper left")
     for ax in axes[::2]:
@@ -178,8 +167,8 @@ def data_difference(published: pd.DataFrame, task: str) -> pd.DataFrame:
     rows = select(suite_rows(published, 0), task=task, metric="acc")
     rows = rows.assign(doubtful=has_note(rows, *DOUBTFUL)).astype({"size": str, "data": str, "task": str})
     wide = rows.pivot_table(index=["task", "size", "step", "tokens"], columns="data", values=["value", "doubtful"])
-    difference = wide["value"]["deduped"] - wide["value"]["standard"]
-    flat = difference.rename("value").reset_index()
+    difference: pd.Series = wide["value"]["deduped"] - wide["value"]["standard"]
+    flat: pd.DataFrame = difference.rename("value").reset_index()
     flat["doubtful"] = (wide["doubtful"]["deduped"] > 0).to_numpy()
     return flat.assign(data="deduped minus standard")
 

@@ -41,56 +41,6 @@ DOUBTFUL_WORDS = (
 DATA_TITLES = {"standard": "the Pile", "deduped": "the deduplicated Pile"}
 
 
-def published_lambada(tables: Tables) -> Drawing:
-    """LAMBADA over training, the paper's figure 10."""
-    return published_over_training(tables, "lambada_openai")
-
-
-def published_arc_easy(tables: Tables) -> Drawing:
-    """ARC-easy over training, the paper's figure 13."""
-    return published_over_training(tables, "arc_easy")
-
-
-def published_sciq(tables: Tables) -> Drawing:
-    """SciQ over training, the paper's figure 14."""
-    return published_over_training(tables, "sciq")
-
-
-def published_wsc(tables: Tables) -> Drawing:
-    """WSC over training, the paper's figure 11."""
-    return published_over_training(tables, "wsc")
-
-
-def published_winogrande(tables: Tables) -> Drawing:
-    """WinoGrande over training, the paper's figure 12."""
-    return published_over_training(tables, "winogrande")
-
-
-def published_logiqa(tables: Tables) -> Drawing:
-    """LogiQA over training, the paper's figure 15."""
-    return published_over_training(tables, "logiqa")
-
-
-def published_piqa(tables: Tables) -> Drawing:
-    """PIQA over training, in the paper a column of its tables only."""
-    return published_over_training(tables, "piqa")
-
-
-def published_arc_challenge(tables: Tables) -> Drawing:
-    """ARC-challenge over training, in the paper a column of its tables only."""
-    return published_over_training(tables, "arc_challenge")
-
-
-def published_five_shot(tables: Tables) -> Drawing:
-    """Every task over training with five examples, standard data."""
-    return five_shot_grid(tables, "standard")
-
-
-def published_five_shot_deduped(tables: Tables) -> Drawing:
-    """Every task over training with five examples, deduplicated data."""
-    return five_shot_grid(tables, "deduped")
-
-
 def published_scores(published: pd.DataFrame, task: str, metric: str = "acc", shots: int = 0) -> pd.DataFrame:
     """Rows of the 16 models of the suite for one task, doubtful ones marked."""
     rows = with_band(select(suite_rows(published, shots), task=task, metric=metric))

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from workflow_scripts.published.frame_rows import rows_of
 from workflow_scripts.published.summary import CORE_TASKS, LAST_STEP, suite_rows
 from workflow_scripts.report.drawing.curve_panels import Z95, select
 from workflow_scripts.report.drawing.figure import Drawing
@@ -83,7 +84,7 @@ def own_versions(tables: Tables) -> pd.DataFrame:
 
 def draw_own_versions(ax: Axes, rows: pd.DataFrame, sizes: list[str], colours: Mapping[str, str]) -> None:
     """Diamonds on the rows of the pairs, thin ones for version 0."""
-    for row in rows.itertuples():
+    for row in rows_of(rows):
         y, colour = sizes.index(str(row.size)) + OFFSET[str(row.data)], colours[str(row.size)]
         face, edge = (colour, INK) if row.comparable else ("white", colour)
         ax.plot(row.value, y, MARKERS[str(row.version)], color=face, markeredgecolor=edge, markeredgewidth=0.6,
@@ -97,7 +98,7 @@ def mark(label: str, face: str) -> Line2D:
 
 def draw_pairs(ax: Axes, rows: pd.DataFrame, sizes: list[str], colours: dict[str, str]) -> None:
     """One row per size, two joined pairs in it."""
-    for row in rows.itertuples():
+    for row in rows_of(rows):
         y, colour = sizes.index(str(row.size)) + OFFSET[str(row.data)], colours[str(row.size)]
         style = "-" if row.data == "standard" else (0, (1.5, 1))
         ax.plot([row.v0, row.v1], [y, y], color=colour, linestyle=style, linewidth=1.2, zorder=2)

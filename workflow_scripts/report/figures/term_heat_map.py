@@ -48,6 +48,6 @@ def draw_panel(ax: Axes, part: pd.DataFrame, top: float) -> None:
     ax.pcolormesh(grid.to_numpy(dtype=float), cmap="Blues", vmin=0, vmax=top, rasterized=True)
     ax.grid(visible=False)
     columns = np.arange(0, len(grid.columns), -(-len(grid.columns) // 5))
-    ax.set_xticks(columns + 0.5, [f"{grid.columns[place]:,}" for place in columns])
+    ax.set_xticks(columns + 0.5, [f"{grid.columns.tolist()[place]:,}" for place in columns])
     lines = np.arange(0, len(grid.index), -(-len(grid.index) // MOST_TICKS))
-    ax.set_yticks(lines + 0.5, [f"{grid.index[place]:.0f}" for place in lines])
+    ax.set_yticks(lines + 0.5, [f"{grid.index.tolist()[place]:.0f}" for place in lines])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from workflow_scripts.published.frame_rows import rows_of
 from workflow_scripts.published.scoreboard import DIFFERS, MISSING, VERDICTS, largest_differences, scoreboard
 from workflow_scripts.report.figures.final_tables import score_text
 from workflow_scripts.report.page.sections import Table
@@ -38,7 +39,7 @@ def difference_tables(comparison: pd.DataFrame) -> list[Table]:
     rows = [
         [row.model, str(row.step), str(row.shots), row.task, row.metric, score_text(row.value_published),
          score_text(row.value_ours), f"{row.difference:+.4f}", f"{row.noise:.4f}"]
-        for row in found.itertuples()
+        for row in rows_of(found)
     ]  # fmt: skip
     head = ["model", "step", "shots", "task", "metric", "published", "ours", "difference", "expected at most"]
     count = int((comparison["verdict"] == DIFFERS).sum())

@@ -7,7 +7,6 @@ is simply not shown.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.errors import MissingInputError
+from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.outputs import read_frame, read_verdict
+from workflow_scripts.json_values import read_object
 from workflow_scripts.published.results_table import of_protocol, read_table
-from workflow_scripts.report.report_tables import LOGS, join_models, own_scores, read_run
+from workflow_scripts.report.report_tables import LOGS, join_models, own_scores
 from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.storage.records import RECORD_SUFFIX
 
@@ -107,16 +108,8 @@ def of_all_models(run: Mapping[str, Any], name: str, given: GivenFiles) -> pd.Da
 
 
 def read_json(path: Path | None) -> dict[str, Any] | None:
-    """Contents of a JSON file, None where there is none; raises DataError when it is broken."""
-    if path is None or not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: broken JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: contains a {type(content).__name__}, expected a table")
-    return content
+    """Object of a JSON file, None where there is none; raises DataError when it is broken."""
+    return None if path is None or not path.is_file() else read_object(path, "JSON file", "make it again")
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:

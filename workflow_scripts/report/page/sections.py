@@ -104,7 +104,7 @@ def model_scores(part: TaskRows, models: Sequence[str]) -> list[str]:
     last = at_last_step(part.rows).set_index(part.rows["model"].astype(str).loc[at_last_step(part.rows).index])
     cells = []
     for model in models:
-        row = last.loc[model] if model in last.index else None
+        row = last.loc[[model]].iloc[0] if model in last.index else None
         cells.append("" if row is None else f"{score_text(row['value'])} ± {score_text(row['stderr'])}")
     return cells
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from workflow_scripts.published.frame_rows import rows_of
 from workflow_scripts.published.summary import final_scores
 from workflow_scripts.report.drawing.curve_panels import Z95
 from workflow_scripts.report.drawing.style import ordered_sizes
@@ -119,7 +120,7 @@ def five_shot_effect(inputs: ReportInputs) -> Iterator[Verdict]:
             continue
         last = at_last_step(shot_difference(zero.rows, five.rows))
         largest = last[last["size"] == ordered_sizes(list(last["size"]))[-1]]
-        words = [f"{row.value:+.3f} ± {Z95 * row.stderr:.3f} for {row.model}" for row in largest.itertuples()]
+        words = [f"{row.value:+.3f} ± {Z95 * row.stderr:.3f} for {row.model}" for row in rows_of(largest)]
         how = "95 %, paired by item" if largest["is_paired"].all() else "95 %, treating the items as independent"
         yield Verdict("Shots", f"{five.task.title}: {shot_words(shots)} minus zero-shot is {', '.join(words)} ({how}).")
 

@@ -29,6 +29,7 @@ from workflow_scripts.storage.lockfile import FileEntry, checked_path
 KINDS = ("dataset", "model")
 # The list that a repository may carry of itself.
 OWN_LOCK = "sha256.txt"
+OWN_RECEIPT = "fetched.json"  # what checkpoints.fetch writes beside the files of a checkpoint
 NOT_FOLLOWED = "it is not followed, because it may lead anywhere: copy the content there, or specify its real location"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")

@@ -8,7 +8,6 @@ second unasked.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
 from workflow_scripts.storage.hashing import sha256_file
+from workflow_scripts.storage.model_files import weight_files
 from workflow_scripts.training.recipe import Recipe
 from workflow_scripts.training.run import checkpoint
 from workflow_scripts.training.run.checkpoint import RunState
@@ -144,24 +144,6 @@ def label(digest: str, step: int, rewarm_steps: int | None) -> str:
     """Text that differs where two origins do."""
     way = "with moments" if rewarm_steps is None else f"weights alone, re-warmed over {rewarm_steps} steps"
     return f"step {step} of {digest}, {way}"
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Weight files of a Hugging Face folder, shards included; raises MissingInputError or DataError."""
-    index = folder / SHARD_INDEX
-    if index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, RecursionError) as error:
-            raise DataError(f"{index}: not an index of shards ({error})") from None
-        strange = [name for name in names if not isinstance(name, str) or Path(name).name != name]
-        if strange:
-            raise DataError(f"{index}: shard {strange[0]!r} is no file name")
-        return [folder / name for name in names]
-    for name in (checkpoint.WEIGHTS, OLD_WEIGHTS):
-        if (folder / name).is_file():
-            return [folder / name]
-    raise MissingInputError(f"{folder}: neither {checkpoint.WEIGHTS} nor {SHARD_INDEX} nor {OLD_WEIGHTS} is there")
 
 
 def read_published(files: list[Path]) -> dict[str, Tensor]:

@@ -34,7 +34,11 @@ HARMLESS = frozenset((b"--target-jobs", b"-n", b"--dry-run", b"--dryrun", b"--li
 PACKAGE = "workflow_scripts"
 LOOKING = ("suite", "workflow")  # stages whose programs look at a run and write no result of it
 SLURM_LOGS = "results/logs/slurm"  # slurm-logdir of the profiles: made with the first job that goes to a cluster
-FINISHED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED")
+FINISHED = (
+    *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
+    *("PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
+)
+LONGEST_ANSWER = 60.0  # of squeue and scancel, in seconds
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ def read_queue(text: str, folder: Path) -> list[ClusterJob]:
     r"""Unfinished jobs of this workflow in ``folder``, from lines "number|name|state|working directory".
 
     Other lines are passed over: with several clusters (SLURM_CLUSTERS) squeue puts empty lines and headings between.
+    The working directory may be reached through links, as where homes are mounted on demand.
 
     >>> read_queue("7|pythia_ab|RUNNING|/a\n8|other|RUNNING|/a\n9|pythia_ab|RUNNING|/b\n", Path("/a"))
     [ClusterJob(number='7', state='RUNNING')]
@@ -59,9 +64,23 @@ def read_queue(text: str, folder: Path) -> list[ClusterJob]:
         if len(rest) != FIELDS - 1 or not number.isdecimal():
             continue
         name, state, place = rest
-        if name.startswith(JOB_PREFIX) and Path(place) == folder and state not in FINISHED:
+        if name.startswith(JOB_PREFIX) and state not in FINISHED and same_folder(place, folder):
             found.append(ClusterJob(number, state))
     return found
+
+
+def same_folder(place: str, folder: Path) -> bool:
+    """True when ``place`` leads to ``folder``; a path that this machine cannot follow is compared by its text."""
+    return os.path.realpath(place) == os.path.realpath(folder)
+
+
+def ask_slurm(command: Sequence[str]) -> tuple[str, str]:
+    """What a program of Slurm prints, and why it failed; the reason is empty when it did not."""
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST_ANSWER)
+    except subprocess.TimeoutExpired:
+        return "", f"no answer within {LONGEST_ANSWER:g} s"
+    return answer.stdout, (answer.stderr.strip()[:200] or f"exit code {answer.returncode}") if answer.returncode else ""
 
 
 def queued(folder: Path) -> list[ClusterJob]:
@@ -73,15 +92,15 @@ def queued(folder: Path) -> list[ClusterJob]:
     if not shutil.which("squeue"):
         return []
     command = ["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%A|%j|%T|%Z"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    if answer.returncode != 0 and not (folder / SLURM_LOGS).exists():
+    text, reason = ask_slurm(command)
+    if reason and not (folder / SLURM_LOGS).exists():
         return []
-    if answer.returncode != 0:
+    if reason:
         raise StorageError(
-            f"squeue failed ({answer.stderr.strip()[:200]}), so jobs of a killed run may still write here; "
+            f"squeue failed ({reason}), so jobs of a killed run may still write here; "
             "retry when it works, or remove .snakemake/locks by hand if you are sure that there are none"
         )
-    return read_queue(answer.stdout, folder)
+    return read_queue(text, folder)
 
 
 def living_run(folder: Path, processes: Path = Path("/proc")) -> str:
@@ -134,7 +153,7 @@ def end_jobs(folder: Path) -> int:
     jobs = queued(folder)
     if not jobs:
         return 0
-    subprocess.run(["scancel", *(job.number for job in jobs)], check=False, timeout=60)
+    ask_slurm(["scancel", *(job.number for job in jobs)])  # where it fails, the jobs stay and are named below
     deadline = time.monotonic() + LONGEST_WAIT
     while left := queued(folder):
         if time.monotonic() > deadline:
