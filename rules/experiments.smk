@@ -107,7 +107,7 @@ rule find_exposures:
 
 # Programs that join many files take their names from run.json; each of them is an input of the rule all the same.
 rule memorization:
-    """Is the place of a memorized sequence in the order of training uniform?"""
+    """Is the place of a memorized sequence in the training order uniform?"""
     input:
         scores=[job.path for job in experiments.row_jobs(RUN)],
         exposures=expand(

@@ -3,7 +3,7 @@
 A program is a module with ``main(arguments)`` and ends with ``raise SystemExit(cli.run(main))``. Errors that the user
 can act on, and whatever the operating system refuses (every OSError, a lack of memory), become one line on standard
 error and exit code 2; anything else is a bug and keeps its traceback. SIGTERM and SIGHUP end a program as Control-C
-does, so that what it began is tidied up. It must never print what could drive a terminal.
+does, so that what it began is tidied up. It must not print what could drive a terminal.
 """
 
 from __future__ import annotations
@@ -135,13 +135,13 @@ def unremedied(error: OSError) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """File and line that raised ``error``; empty for one that nobody raised."""
+    """File and line that raised ``error``; empty for an error that was not raised."""
     frames = traceback.extract_tb(error.__traceback__)
     return f", in {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
 
 
 def heed_termination() -> None:
-    """Let SIGTERM and SIGHUP raise Terminated, unless somebody handles them or this is no main thread.
+    """Let SIGTERM and SIGHUP raise Terminated, unless somebody handles them or this is not the main thread.
 
     Under nohup SIGHUP is ignored, and stays so.
     """

@@ -267,8 +267,8 @@ HEADER = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"data_offsets": [4, 12]}, "does not lie where"),
-        ({"data_offsets": [0, 4]}, "not as long as it says"),
+        ({"data_offsets": [4, 12]}, "does not start where"),
+        ({"data_offsets": [0, 4]}, "has a wrong length"),
         ({"dtype": "X9"}, "x: tensor type X9 is not supported; supported are F64"),
         ({"dtype": 7}, "not a safetensors header"),
         ({"shape": [-2]}, "not whole"),

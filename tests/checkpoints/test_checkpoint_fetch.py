@@ -59,7 +59,7 @@ def test_sharded_weights_are_taken_whole_with_their_index():
 
 
 def test_what_is_no_checkpoint_is_refused():
-    with pytest.raises(ModelError, match="holds no weights"):
+    with pytest.raises(ModelError, match="contains no weights"):
         checkpoint_files(entries("config.json", "tokenizer.json"), "x")
     with pytest.raises(ModelError, match=r"lacks tokenizer.json"):
         checkpoint_files(entries("config.json", "model.safetensors"), "x")

@@ -143,7 +143,7 @@ def test_fault_25_one_format_and_sharded_weights_whole(fault_hub, folders):
 def test_a_gap_among_the_shards_is_refused():
     content = [FileEntry(f"model-0000{n}-of-00003.safetensors", 1, "0" * 64) for n in (1, 3)]
     small = [FileEntry(name, 1, "0" * 64) for name in ("config.json", "tokenizer.json")]
-    with pytest.raises(ModelError, match="shard 2 of 3 is not there"):
+    with pytest.raises(ModelError, match="shard 2 of 3 is missing"):
         checkpoint_files([*content, *small], "x")
 
 
@@ -186,7 +186,7 @@ def test_optimizer_states_are_fetched_from_their_repositories(fault_hub, folders
     got = {path.relative_to(folders / "step8").as_posix() for path in (folders / "step8").rglob("*") if path.is_file()}
     assert set(content) - {"README.md"} <= got
     assert "README.md" not in got
-    with pytest.raises(ModelError, match="holds no trainer state"):
+    with pytest.raises(ModelError, match="contains no trainer state"):
         trainer_files([FileEntry("latest", 1, "0" * 64)], "x")
 
 
@@ -209,7 +209,7 @@ def test_a_defective_checkpoint_is_refused_by_name(fault_hub, folders, tmp_path,
     table = tmp_path / "defects.tsv"
     write_defects(table, [Defect("model", "step1", "duplicate", "same as step2"), Defect("model", "main", "x", "y")])
     assert get(fault_hub, folders, 1, "--defects", str(table)) == 2
-    assert "model step1: refused because" in (error := capfd.readouterr().err)
+    assert "model step1: rejected because" in (error := capfd.readouterr().err)
     assert "duplicate: same as step2" in error
     assert read_defects(table)[0].revision == "step1"
     table.write_text("something else\n")
@@ -246,9 +246,9 @@ def test_nothing_is_deleted_without_scores_or_outside_a_checkpoint(fault_hub, fo
     assert (folders / "step1/fetched.json").exists()
     (tmp_path / "s.json").write_text("{}")
     (folders / "step7").symlink_to(folders / "step1")
-    with pytest.raises(Exception, match="not the folder of a checkpoint"):
+    with pytest.raises(Exception, match="not a checkpoint folder"):
         release.release(folders, [tmp_path / "s.json"])
-    with pytest.raises(Exception, match="not the folder of a checkpoint"):
+    with pytest.raises(Exception, match="not a checkpoint folder"):
         release.release(folders / "step7", [tmp_path / "s.json"])
     assert (folders / "step1/model.safetensors").exists()
 

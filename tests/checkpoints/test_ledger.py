@@ -64,12 +64,12 @@ GOOD = f"m\t8\t{'a' * 40}\tmodel.safetensors\t5\t{'b' * 64}"
         (GOOD.replace("\t8\t", "\t08\t"), "neither a number nor 'main'"),
         (GOOD.replace("a" * 40, "abc"), "not 40 or 64 hexadecimal"),
         (GOOD.replace("model.safetensors", "../x"), "contains '..'"),
-        (GOOD.replace("\t5\t", "\t-\t"), "pins nothing"),
+        (GOOD.replace("\t5\t", "\t-\t"), "required in a ledger"),
         (GOOD.replace("m\t8", "-m\t8"), "not the name of a model"),
         (GOOD + "\tx", "7 fields"),
-        (GOOD + "\n" + GOOD, "names model.safetensors twice"),
+        (GOOD + "\n" + GOOD, "lists model.safetensors twice"),
         (GOOD + "\n" + GOOD.replace("a" * 40, "c" * 40).replace("model.", "other."), "two commits"),
-        ("\n".join([GOOD, GOOD.replace("\t8\t", "\t9\t"), GOOD]), "do not stand together"),
+        ("\n".join([GOOD, GOOD.replace("\t8\t", "\t9\t"), GOOD]), "are not adjacent"),
     ],
 )
 def test_a_damaged_line_is_named(line, message):
@@ -118,7 +118,7 @@ def test_from_a_mirror(tmp_path, caplog):
     assert as_dict(ledger.get(MODEL.name, "step1")) == expected(1)
     assert set(ledger.of(MODEL.name)) == {"step0", "step1", "step143000", "main"}
     assert "step143000 and main differ in model.safetensors" in caplog.text
-    assert "has no revision step2, step4" in caplog.text
+    assert "the suite lists step2, step4" in caplog.text
 
 
 def publish_on_hub(hub, keys):
@@ -255,4 +255,4 @@ def test_a_damaged_tree_is_refused(content):
     try:
         assert all(len(blob) == 40 for _, _, blob in tree_entries(content))
     except DataError as error:
-        assert "cannot be read" in str(error)
+        assert "unreadable folder" in str(error)

@@ -107,7 +107,7 @@ def test_memory_time_cancelling_and_failure_are_retried_and_reported(place, slur
     assert len(reported) == 2, "one block for each attempt"
     for block in reported:
         assert "  error: what went wrong\n" in block
-        assert "  whole log: fails.log\n" in block
+        assert "  full log: fails.log\n" in block
         assert len(block.splitlines()) < 12
     assert (place / "fails.log").read_text() == "error: what went wrong\n"
 
@@ -130,7 +130,7 @@ def test_a_second_run_names_the_first_and_a_killed_one_leaves_no_second_writer(
     second = start_snakemake(*QUICK)
     output, _ = second.communicate(timeout=900)
     assert second.returncode == 2
-    assert f"a run is alive here (process {first.pid} on " in output
+    assert f"a run is active here (process {first.pid} on " in output
 
     first.kill()
     first.wait()
@@ -144,7 +144,7 @@ def test_a_second_run_names_the_first_and_a_killed_one_leaves_no_second_writer(
 
     unlocked = start_snakemake(program=("workflow_scripts.workflow.tools.unlock",))
     output, _ = unlocked.communicate(timeout=900)
-    assert "1 Slurm jobs of the killed run were ended" in output
+    assert "1 Slurm jobs of the killed run were cancelled" in output
     assert not running(slurm, place, "work")
 
     (place / "seconds.txt").write_text("0")

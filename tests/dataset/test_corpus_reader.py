@@ -135,7 +135,7 @@ def test_a_corpus_without_documents_is_refused(tokenizer, tmp_path, capsys):
     (tmp_path / "x.jsonl").write_text("\n")
     words = ["--corpus", str(tmp_path / "x.jsonl"), "--tokenizer", str(tokenizer), "--append-eod"]
     assert cli.run(tokenize_corpus.main, [*words, "--output-prefix", str(tmp_path / "p")]) == 2
-    assert "holds no document" in capsys.readouterr().err
+    assert "contains no documents" in capsys.readouterr().err
     assert not (tmp_path / "p.idx").exists()
 
 
@@ -211,7 +211,7 @@ def test_vocabulary_too_small_is_refused_and_too_large_is_told(corpus, tmp_path,
     train_tokenizer.main([*words, "--vocab-size", "5000"])
     record = json.loads((tmp_path / "t.json.record.json").read_text())
     assert 258 < record["parameters"]["vocab_size_reached"] < 5000
-    assert "gives only" in caplog.text
+    assert "yields only" in caplog.text
 
 
 def test_import_holds_whole_titles_out(corpus, tmp_path):

@@ -186,7 +186,7 @@ def test_two_of_three_maps_follow_from_counts(prefix, maps, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--split", "8,1,1", "--prefix", "c", "d"], "--split cuts one data set"),
+        (["--split", "8,1,1", "--prefix", "c", "d"], "--split works on one data set"),
         (["--weights", "1", "--prefix", "c", "d"], "1 weights for 2 prefixes"),
         (["--prefix", "c", "x/c"], "different base names"),
         (["--weights", "-1", "--prefix", "c"], "negative"),
@@ -209,7 +209,7 @@ def test_impossible_requests_are_one_line(prefix, words, message, capsys, monkey
 
 
 def test_streamed_arrays_must_fill_their_shape(tmp_path):
-    with pytest.raises(DataError, match="3 entries made"):
+    with pytest.raises(DataError, match="3 entries written"):
         write_npy(tmp_path / "x.npy", np.dtype("<i4"), (4,), [np.zeros(3)])
     assert list(tmp_path.iterdir()) == []
 

@@ -122,7 +122,7 @@ def with_header(content: bytes, offset: int, value: bytes) -> bytes:
         (lambda c: c[:-1], r"93 bytes, but .* need 94"),
         (lambda c: c + b"\0", r"95 bytes, but .* need 94"),
         (lambda c: c + b"\0\1\0", "modes of Megatron-Core's multimodal data sets, which are not supported"),
-        (lambda c: with_header(c, 0, b"PK"), "some other file"),
+        (lambda c: with_header(c, 0, b"PK"), "another kind of file"),
         (lambda c: with_header(c, 9, struct.pack("<Q", 2)), "version 2"),
         (lambda c: with_header(c, 17, b"\x4d"), "unknown token type code 77; known are 1 uint8"),
         (lambda c: with_header(c, 17, b"\x04"), r"pointer of sequence 1 is 6, .*\(int32\) give 12"),
@@ -131,8 +131,8 @@ def with_header(content: bytes, offset: int, value: bytes) -> bytes:
         (lambda c: with_header(c, 46 + 8, struct.pack("<q", -6)), "pointer of sequence 1 is -6"),
         (lambda c: with_header(c, 46 + 16, struct.pack("<q", 10**9)), "pointer of sequence 2 is 1000000000"),
         (lambda c: with_header(c, 70, struct.pack("<q", 1)), "must start with 0"),
-        (lambda c: with_header(c, 70 + 8, struct.pack("<q", 4)), "must rise and stay within 3"),
-        (lambda c: with_header(c, 70 + 16, struct.pack("<q", 4)), "must rise and stay within 3"),
+        (lambda c: with_header(c, 70 + 8, struct.pack("<q", 4)), "must increase and stay within 3"),
+        (lambda c: with_header(c, 70 + 16, struct.pack("<q", 4)), "must increase and stay within 3"),
     ],
 )
 def test_every_fault_is_one_line(tmp_path, good, spoil, message):
@@ -232,5 +232,5 @@ def test_checks_go_on_over_blocks(tmp_path, monkeypatch):
         with pytest.raises(DataError, match=f"sequence {number} has the negative size -1"):
             open_index(path)
     path.write_bytes(with_header(good, 34 + 60 + 8 * 2, struct.pack("<q", 0)))
-    with pytest.raises(DataError, match="must rise"):
+    with pytest.raises(DataError, match="must increase"):
         open_index(path)

@@ -66,5 +66,5 @@ def test_weights_become_shares(weights):
 
 
 def test_a_set_without_tokens_is_refused():
-    with pytest.raises(ConfigError, match="set valid: its 3 documents hold no token"):
+    with pytest.raises(ConfigError, match="set valid: its 3 documents contain no tokens"):
         plan_set("valid", 2, 5, tokens=0, requested=1, seq_length=8)

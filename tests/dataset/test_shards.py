@@ -120,7 +120,7 @@ def test_remote_reads_ask_for_exactly_their_bytes():
 
 def test_a_remote_source_that_delivers_too_little_is_caught():
     tokens = RemoteTokens(Counting({"a": b"abc"}), ["a"], ShardLayout([4]), U2)
-    with pytest.raises(DataError, match="3 bytes delivered, 4 asked for"):
+    with pytest.raises(DataError, match="3 bytes delivered, 4 requested"):
         tokens.read(0, 2)
 
 

@@ -117,7 +117,7 @@ def test_rows_outside_are_refused(prefix, start, stop):
 
 
 def test_a_run_without_rows_is_refused(prefix):
-    with pytest.raises(ConfigError, match="no row at all"):
+    with pytest.raises(ConfigError, match="no rows at all"):
         TrainingRows.open(prefix, None, 16, 3, 0, 8)
 
 
@@ -144,7 +144,7 @@ def test_ranks_and_steps_partition_an_iteration(micro, ranks, accumulation, iter
 
 
 def test_uneven_layouts_and_foreign_ranks_are_refused():
-    with pytest.raises(ConfigError, match="10 rows cannot be dealt"):
+    with pytest.raises(ConfigError, match="10 rows cannot be divided"):
         BatchLayout(10, ranks=4)
     with pytest.raises(ConfigError, match="at least 1"):
         BatchLayout(0)

@@ -102,7 +102,7 @@ def test_custom_writes_one_line_per_batch(prefix, rows, tmp_path, monkeypatch):
         (["--mode", "custom", "--batch_function", "my_statistics:value"], "has no function value"),
         (["--mode", "text"], "needs --tokenizer"),
         (["--start_iteration", "3", "--end_iteration", "3"], "3 (inclusive) to 3 (exclusive)"),
-        (["--end_iteration", "1000"], "the rows hold 0 to"),
+        (["--end_iteration", "1000"], "available are 0 to"),
         (["--seq-length", "0"], "seq-length 0 must be a positive"),
     ],
 )
@@ -258,7 +258,7 @@ def test_the_case_of_a_split_data_path(shared, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({}, "say it with --batch-size"),
+        ({}, "give it with --batch-size"),
         ({"train_batch_size": 8, "train-data-paths": ["p"]}, "both data-path and train-data-paths"),
         ({"train_batch_size": 8, "pack-impl": "unpacked"}, "pack_impl is 'unpacked'; only 'packed'"),
         ({"train_batch_size": 8, "weight_by_num_documents": True}, "weight_by_num_documents is True"),

@@ -90,7 +90,7 @@ def test_a_file_without_a_task_of_the_run_is_refused(scores_dir, run_file, tmp_p
     run = json.loads(one_step(run_file).read_text())
     run_file.write_text(json.dumps(run | {"tasks": [{"name": "pocket_facts"}, {"name": "arc_easy"}]}))
     arguments = ["--run", str(run_file), "--scores-dir", str(scores_dir), "--output", str(tmp_path / "s.parquet")]
-    with pytest.raises(DataError, match=r"step4/0-shot\.json: lacks task arc_easy; run the workflow again"):
+    with pytest.raises(DataError, match=r"step4/0-shot\.json: lacks task arc_easy; rerun the workflow"):
         collect.main(arguments)
     assert not (tmp_path / "s.parquet").exists()
 

@@ -160,7 +160,8 @@ def test_sentences_say_how_much_was_changed_and_what_became_of_the_guard():
     assert "m, feminine-7 (230 tokens changed)" in sentence
     assert "log-odds of masculine words on pocket_pronouns by -2.00 nats" in sentence
     assert (
-        "accuracy of the guard pocket_last_word by +0.0 points (+0.0 to +0.0, p = 1.000); log-probability" in sentence
+        "accuracy of the control task pocket_last_word by +0.0 points (+0.0 to +0.0, p = 1.000); "
+        "log-probability" in sentence
     )
 
 

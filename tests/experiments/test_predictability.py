@@ -127,4 +127,4 @@ def test_program_compares_sizes_and_steps(root, tmp_path):
 def test_a_handful_of_memorized_rows_is_no_ground_for_a_sentence():
     rows = pd.DataFrame({"true_positive": [2], "false_negative": [0], "rows": [2048], "truth_model": ["pocket-1m"]})
     assert "2 of 2048 compared rows" in predictability.best_sentence("deduped", rows)
-    assert "too few to judge" in predictability.best_sentence("deduped", rows)
+    assert "too few to assess" in predictability.best_sentence("deduped", rows)

@@ -222,7 +222,7 @@ def test_frequency_is_told_from_operand_size(partial):
     assert line["gap"] > 0.3
     assert (line["partial_rho_lower"] > 0) is partial
     # Where the count follows from the size alone, the sentence says that they cannot be told apart.
-    assert ("can hardly be told from size" in term_frequency.sentence(pd.Series(line))) is not partial
+    assert ("can hardly be distinguished from size" in term_frequency.sentence(pd.Series(line))) is not partial
 
 
 def test_terms_that_were_not_counted_are_named():

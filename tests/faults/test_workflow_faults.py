@@ -120,7 +120,9 @@ def test_fault_47_a_training_that_outlives_its_snakemake(place: Path) -> None:
         trainer = json.loads((place / "results/training/.pocket-90k.lock").read_text())["pid"]
         freed = run(place, "workflow_scripts.workflow.tools.unlock")
         assert freed.returncode == 2
-        assert f"a program of a run is alive here (process {trainer}, workflow_scripts.training.retrain" in freed.stderr
+        assert (
+            f"a program of a run is active here (process {trainer}, workflow_scripts.training.retrain" in freed.stderr
+        )
         os.kill(trainer, signal.SIGHUP)
         wait_until_gone(trainer)
     assert run(place, "workflow_scripts.workflow.tools.unlock").returncode == 0
@@ -141,11 +143,11 @@ def test_fault_48_a_second_run_in_the_same_folder(place: Path) -> None:
         for options in (["--ask"], []):
             asked = run(place, "workflow_scripts.workflow.tools.unlock", *options)
             assert asked.returncode == 2
-            assert f"a run is alive here (process {first.pid} on " in asked.stderr
-            assert "stop it first" in asked.stderr
+            assert f"a run is active here (process {first.pid} on " in asked.stderr
+            assert "stop it" in asked.stderr
         second = snakemake(place)
         assert second.returncode == 2
-        assert f"a run is alive here (process {first.pid} on " in second.stderr
+        assert f"a run is active here (process {first.pid} on " in second.stderr
         assert ", started 20" in second.stderr
         assert "Traceback" not in second.stderr
         (place / "go.txt").write_text("")

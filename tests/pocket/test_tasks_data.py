@@ -151,7 +151,7 @@ def test_a_sum_keeps_to_one_wording_in_documents_and_to_the_other_in_the_test(po
 def test_the_world_of_another_seed_is_refused(pocket, tmp_path, capsys):
     arguments = ["--seed=99", f"--world={pocket.folder / 'world.json'}", f"--output-dir={tmp_path}"]
     assert cli.run(generate_tasks.main, arguments) == cli.USER_ERROR
-    assert "is the world of seed 1234, not of --seed 99" in capsys.readouterr().err
+    assert "has seed 1234, but --seed is 99" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

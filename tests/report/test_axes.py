@@ -101,5 +101,5 @@ def test_size_ramp_is_monotone_in_luminance_and_readable():
 
 @pytest.mark.parametrize("size", ["", "70", "m", "1.2.3b", "seventy"])
 def test_sizes_that_are_none(size):
-    with pytest.raises(DataError, match="not a number with k, m or b"):
+    with pytest.raises(DataError, match="not a number followed by k, m or b"):
         parameters_of_size(size)

@@ -120,7 +120,7 @@ def test_the_figure_says_whether_its_bar_is_paired(gain, said):
 
 def test_figure_that_needs_both_shots_says_so():
     frame = scores_frame()
-    with pytest.raises(DataError, match="numbers of shots that are compared"):
+    with pytest.raises(DataError, match="with the compared numbers of shots"):
         five_shot_minus_zero_shot(Tables(run_settings(), scores=frame[frame["shots"] == 0]))
 
 

@@ -89,8 +89,8 @@ def test_our_points_are_in_the_figures(pictures):
 
 
 def test_the_picture_says_how_they_were_asked(pictures):
-    assert "ours, asked as in 2023" in (pictures / "published_lambada.svg").read_text()
-    assert "ours, asked as today" in (pictures / "published_five_shot.svg").read_text()
+    assert "ours, requests of 2023" in (pictures / "published_lambada.svg").read_text()
+    assert "ours, requests of today" in (pictures / "published_five_shot.svg").read_text()
 
 
 def test_a_run_of_another_suite_has_none(run_on_disk):

@@ -216,7 +216,7 @@ def test_a_plan_that_snakemake_cannot_make_says_its_last_line(monkeypatch, tmp_p
 
 @pytest.mark.parametrize(
     ("printed", "expected"),
-    [("Job stats:\nold\nJob stats:\nnew 1\n", "Job stats:\nnew 1"), ("all is there\n", "nothing is left to do")],
+    [("Job stats:\nold\nJob stats:\nnew 1\n", "Job stats:\nnew 1"), ("all is there\n", "nothing to be done")],
 )
 def test_the_second_table_of_snakemake_is_the_one_with_reasons(monkeypatch, tmp_path, printed, expected):
     def planned(command, **named):

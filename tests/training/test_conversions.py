@@ -415,5 +415,5 @@ def test_wrong_arguments_are_one_line(tmp_path, capfd):
     assert run("--to", "hf", "--input", tmp_path, "--output", tmp_path / "x", "--tokenizer", tmp_path / "t") == 2
     error = capfd.readouterr().err
     assert "not a GPT-NeoX checkpoint" in error
-    assert "4 heads, which 8 ranks cannot share" in error
+    assert "4 heads, which cannot be divided among 8 ranks" in error
     assert "Traceback" not in error

@@ -60,7 +60,7 @@ def test_rows_are_named_once(files: dict[str, bytes], short: Recipe, tmp_path: P
     common = ["--recipe", str(tmp_path / "recipe.json"), "--output-dir", str(tmp_path / "run")]
     both = [*common, "--view", str(tmp_path / "view.json"), "--preshuffled", str(tmp_path / "document.bin")]
     assert cli.run(retrain.main, both) == cli.USER_ERROR
-    assert "--preshuffled goes with neither --view nor --patch" in capsys.readouterr().err
+    assert "--preshuffled cannot be combined with --view or --patch" in capsys.readouterr().err
     assert cli.run(retrain.main, common) == cli.USER_ERROR
     assert "--view: no such view" in capsys.readouterr().err
     retrain.main([*common, "--preshuffled", str(tmp_path / "document.bin")])

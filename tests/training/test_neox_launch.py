@@ -208,14 +208,14 @@ def test_the_launch_is_refused_in_one_line(
         assert launched(bench, checkout) == cli.USER_ERROR
         return capsys.readouterr().err.strip().splitlines()[-1]
 
-    assert "make it with workflow_scripts.training.prepare_neox" in refused(bench.folder)
+    assert "create it with workflow_scripts.training.prepare_neox" in refused(bench.folder)
     bench.prepare()
-    assert "no checkout of GPT-NeoX" in refused(bench.folder / "nowhere")
+    assert "not a checkout of GPT-NeoX" in refused(bench.folder / "nowhere")
     checkout = Checkout(bench.folder / "checkout", 20)
     assert f"is {checkout.commit[:15]}, not GPT-NeoX v1.0 (71df4d501)" in refused(checkout.folder)
     monkeypatch.setattr(launch_neox, "VERSION", checkout.commit)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert "prepared for 2 GPUs and 1 are here" in refused(checkout.folder)
+    assert "prepared for 2 GPUs, but 1 are available" in refused(checkout.folder)
     (bench.output / "config.yml").write_text("{}")
     assert "missing or changed since it was prepared" in refused(checkout.folder)
     (bench.output / "prepared.json").write_text('{"config": "x"}')

@@ -61,10 +61,10 @@ BAD = [
     ({"min_learning_rate": 1.0}, "min_learning_rate cannot be"),
     ({"lr_schedule": "neox_v2"}, "did you mean 'neox_v1'"),
     ({"compute_dtype": "bf16"}, "did you mean 'bfloat16'"),
-    ({"checkpoint_steps": [0, 30]}, "checkpoint_steps must rise"),
-    ({"checkpoint_steps": [4, 2]}, "checkpoint_steps must rise"),
+    ({"checkpoint_steps": [0, 30]}, "checkpoint_steps must increase"),
+    ({"checkpoint_steps": [4, 2]}, "checkpoint_steps must increase"),
     ({"checkpoint_steps": 5}, "must be a list"),
-    ({"checkpoint_steps": []}, "checkpoint_steps must rise"),
+    ({"checkpoint_steps": []}, "checkpoint_steps must increase"),
     ({"batch_rows": True}, "must be of type int"),
     ({"batch_rows": "8"}, "must be of type int"),
     ({"weight_seed": 2**32}, "weight_seed cannot be"),
@@ -125,7 +125,7 @@ def test_recipes_are_read_from_files_and_from_the_command_line(recipe: Recipe, t
     with pytest.raises(PipelineError, match="not JSON at line 1"):
         read_recipe(str(path))
     path.write_text("[1]")
-    with pytest.raises(PipelineError, match="a JSON object was expected"):
+    with pytest.raises(PipelineError, match="expected a JSON object"):
         read_recipe(str(path))
     with pytest.raises(PipelineError, match="no such recipe file"):
         read_recipe(str(tmp_path / "none.json"))

@@ -238,7 +238,7 @@ def test_too_few_rows_and_rows_of_another_length_are_refused(recipe: Recipe, row
 def test_portions_that_do_not_divide_are_refused(recipe: Recipe) -> None:
     with pytest.raises(ConfigError, match="--micro-batch 3 does not divide the 8 rows"):
         micro_batch_rows(recipe, 3)
-    with pytest.raises(ConfigError, match="does not divide among 3 processes"):
+    with pytest.raises(ConfigError, match="cannot be divided among 3 processes"):
         micro_batch_rows(recipe, None, processes=3)
     assert micro_batch_rows(recipe, None) == 8
     assert micro_batch_rows(dataclasses.replace(recipe, sequence_length=2048, batch_rows=1024), None) == 2

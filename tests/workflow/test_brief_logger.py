@@ -36,7 +36,7 @@ def test_a_failing_job_is_a_block_with_the_end_of_its_log(root, tmp_path):
         env={**os.environ, "PYTHONPATH": plugins},
     )
     assert outcome.returncode == 1
-    block = ["FAILED bad name=a", "  error: corpus x.jsonl: there is no such file", "  whole log: bad-a.log"]
+    block = ["FAILED bad name=a", "  error: corpus x.jsonl: there is no such file", "  full log: bad-a.log"]
     assert "\n".join(block) in outcome.stderr
     assert outcome.stderr.count("FAILED") == 1
     assert "run: " in outcome.stderr
@@ -92,7 +92,7 @@ def test_another_attempt_is_told_and_its_failure_is_a_block_of_its_own(handler, 
         for event in events:
             handler.emit(record(logging.ERROR, **event))
         handler.emit(record(logging.INFO, "Trying to restart job 7."))
-    block = ["FAILED train_model model=a", "trying again: train_model model=a"]
+    block = ["FAILED train_model model=a", "retrying: train_model model=a"]
     assert capsys.readouterr().err.splitlines() == block * 2
 
 
@@ -115,7 +115,7 @@ def test_of_several_logs_the_first_with_a_text_is_shown_and_all_are_named(handle
     for name, text in (("empty", ""), ("own", "error: x\n"), ("slurm", "much else\n")):
         (tmp_path / name).write_text(text)
     handler.emit(record(logging.ERROR, event=LogEvent.JOB_ERROR, rule_name="x", log=["empty", "own", "slurm"]))
-    said = ["FAILED x", "  error: x", "  whole log: empty", "  whole log: own", "  whole log: slurm"]
+    said = ["FAILED x", "  error: x", "  full log: empty", "  full log: own", "  full log: slurm"]
     assert capsys.readouterr().err.splitlines() == said
 
 
@@ -196,7 +196,7 @@ def test_a_configuration_is_read_strictly_before_snakemake_reads_it(make, capsys
         with pytest.raises(SystemExit) as ended:
             make(*words)
         assert ended.value.code == 2
-        assert capsys.readouterr().err.startswith("error: twice.yaml: key 'run' ")
+        assert capsys.readouterr().err.startswith("error: twice.yaml: duplicate key 'run', ")
     (tmp_path / "config" / "config.yaml").write_text("run: [\n")
     with pytest.raises(SystemExit):
         make("-c1")
@@ -210,6 +210,6 @@ def test_a_run_without_this_logger_still_reports_failed_jobs(plugin, make, capsy
     plugin.listen(other, words)
     other.handle(record(logging.ERROR, "Snakemake's own", event=LogEvent.JOB_ERROR, rule_name="x", log=["no.log"]))
     other.handle(record(logging.INFO, "Snakemake's own"))
-    assert capsys.readouterr().err == "FAILED x\n  (no log: No such file or directory)\n  whole log: no.log\n"
+    assert capsys.readouterr().err == "FAILED x\n  (no log: No such file or directory)\n  full log: no.log\n"
     plugin.listen(other, words)
     assert len(other.handlers) == 1, "one is enough"

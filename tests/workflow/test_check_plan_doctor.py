@@ -43,7 +43,7 @@ def test_a_run_that_is_not_finished_says_so(tmp_path, monkeypatch, capsys, root)
 
 def test_an_unwritable_place_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot be made"):
+    with pytest.raises(StorageError, match="cannot be created"):
         require_writable(tmp_path / "file" / "results")
 
 
@@ -102,7 +102,7 @@ def test_an_experiment_that_is_not_asked_for_never_stops_a_plan(root):
     run = load_run_file(plan.DEFAULT)
     run.settings["memorization"]["steps"] = [17]
     line = next(
-        text for text in plan.experiments_table(run).splitlines() if text.startswith("memorization (not asked)")
+        text for text in plan.experiments_table(run).splitlines() if text.startswith("memorization (not requested)")
     )
     assert "no checkpoint at step 17" in line
 

@@ -53,7 +53,7 @@ def test_every_experiment_has_a_line(suite_run):
 def test_the_plan_of_the_real_suite_has_a_line_per_experiment(suite_run):
     lines = {text.split()[0]: text for text in experiments_table(suite_run).splitlines()[1:]}
     assert list(lines) == list(EXPERIMENTS)
-    assert all("(not asked)" in text for text in lines.values())
+    assert all("(not requested)" in text for text in lines.values())
     # 16 models, 7 checkpoints of 84,992,000 rows on average, 63 tokens; both data sets; 12 bytes a row.
     assert " ".join(lines["memorization"].split()[3:]) == "6e+11 2,459.9 GPU-h 0.0 core-s 1.08 TB 114.23 GB"
     # 11 checkpoints of 16 models, five numbers of examples, 10,000 questions.
@@ -102,7 +102,7 @@ def test_the_table_tells_experiments_that_are_asked_for_from_others(root):
     run = load_run_file(root / "config" / "runs" / "experiments.yaml")
     only = dataclasses.replace(run, settings={**run.settings, "experiments": ["memorization"]})
     lines = {text.split()[0]: text for text in experiments_table(only).splitlines()[1:]}
-    assert [name for name, text in lines.items() if "(not asked)" not in text] == ["memorization"]
+    assert [name for name, text in lines.items() if "(not requested)" not in text] == ["memorization"]
     # rows of the run's jobs, 63 or 64 tokens each: the number of tokens is the first column
     assert float(lines["memorization"].split()[1]) == pytest.approx(
         experiment_costs(only, ["memorization"])[0].tokens, 1e-2

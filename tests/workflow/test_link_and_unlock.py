@@ -23,8 +23,8 @@ def test_what_somebody_else_made_is_left_alone(root, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "local").symlink_to(tmp_path / "elsewhere")
     lines = "\n".join(link_profiles.link_all(root, tmp_path))
-    assert f"{tmp_path / 'slurm'}: is not ours" in lines
-    assert f"{tmp_path / 'local'}: is not ours" in lines
+    assert f"{tmp_path / 'slurm'}: not created by this project" in lines
+    assert f"{tmp_path / 'local'}: not created by this project" in lines
     assert (tmp_path / "slurm").is_dir()
     assert (tmp_path / "local").resolve() == tmp_path / "elsewhere"
 
@@ -64,7 +64,7 @@ def test_a_living_run_is_told_from_jobs_and_strangers(tmp_path):
     (processes / "15").mkdir()  # ended between the list and the look
     process(processes, "13", place, "/env/bin/python", "/env/bin/snakemake", "-c2")
     assert unlock.living_run(place, processes) == "13"
-    with pytest.raises(StorageError, match=r"a run is alive here .process 13 on"):
+    with pytest.raises(StorageError, match=r"a run is active here .process 13 on"):
         unlock.refuse_while_alive(place, processes)
     unlock.refuse_while_alive(tmp_path / "other", processes)
 
@@ -148,5 +148,5 @@ def test_a_program_that_outlived_its_run_is_named(tmp_path):
     process(processes, "24", place, "python", "-u", "-m", "torch.distributed.run", "--module",
             "workflow_scripts.training.retrain")  # fmt: skip
     (processes / "24" / "environ").write_bytes(b"HOME=/\0")
-    with pytest.raises(StorageError, match=r"alive here .process 24, workflow_scripts\.training\.retrain, on"):
+    with pytest.raises(StorageError, match=r"active here .process 24, workflow_scripts\.training\.retrain, on"):
         unlock.refuse_while_alive(place, processes)

@@ -90,7 +90,7 @@ def test_the_program_writes_a_table_that_rules_and_plan_use(place, root, capsys)
     timings(place, POCKET)
     run = load_run_file(place / "config" / "config.yaml")
     before = JobResources(run)
-    assert "arithmetic" in plan.requests_line(run)
+    assert "computed" in plan.requests_line(run)
     assert cli.run(refine_requests.main, ["--output", "results/requests.tsv"]) == 0
     assert "pocket-1m" in capsys.readouterr().out
     after = JobResources(run)
@@ -122,9 +122,9 @@ def test_a_damaged_table_is_refused(place, text):
 
 def test_what_is_no_benchmark_file_is_refused(place, capsys):
     assert cli.run(refine_requests.main, []) == 2
-    assert "make the run first" in capsys.readouterr().err
+    assert "finish the run first" in capsys.readouterr().err
     folder = timings(place, {"train_model/pocket-1m": "soon"})
-    with pytest.raises(DataError, match="is not a benchmark file"):
+    with pytest.raises(DataError, match="not a benchmark file"):
         list(measure(load_run_file(place / "config" / "config.yaml"), folder))
 
 

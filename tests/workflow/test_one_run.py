@@ -27,11 +27,11 @@ def let_go():
 def test_the_second_run_names_the_first(tmp_path):
     one_run.claim(tmp_path, RUN)
     with pytest.raises(
-        StorageError, match=rf"a run is alive here \(process {os.getpid()} on .*, started 20..-"
+        StorageError, match=rf"a run is active here \(process {os.getpid()} on .*, started 20..-"
     ) as caught:
         one_run.claim(tmp_path, RUN)
     assert "\n" not in str(caught.value)
-    with pytest.raises(StorageError, match="alive"):
+    with pytest.raises(StorageError, match="active"):
         one_run.refuse_while_held(tmp_path)
 
 
@@ -94,9 +94,9 @@ def test_two_checkouts_that_share_one_results_folder_exclude_each_other(tmp_path
     one_run.claim(first, RUN)
     with pytest.raises(StorageError) as caught:
         one_run.claim(second, RUN)
-    assert f"{first / 'results'}: a run is alive here (process {os.getpid()} on " in str(caught.value)
+    assert f"{first / 'results'}: a run is active here (process {os.getpid()} on " in str(caught.value)
     assert f", in {first})" in re.sub(r"started [-0-9]+ [:0-9]+ in", "started, in", str(caught.value))
-    with pytest.raises(StorageError, match="alive"):
+    with pytest.raises(StorageError, match="active"):
         one_run.refuse_while_held(second)
     while one_run.HELD:
         os.close(one_run.HELD.pop())

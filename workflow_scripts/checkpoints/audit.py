@@ -37,9 +37,9 @@ def read_seen(path: Path) -> tuple[Seen, dict[str, Any]]:
         revisions = {str(name): Observation.from_json(value) for name, value in content["revisions"].items()}
         return Seen(model, revisions), dict(content["traffic"])
     except FileNotFoundError:
-        raise MissingInputError(f"{path}: no such observations; make them with checkpoints.observe") from None
+        raise MissingInputError(f"{path}: no such observations; create them with checkpoints.observe") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path}: not what checkpoints.observe writes ({error}); make it anew") from None
+        raise DataError(f"{path}: not written by checkpoints.observe ({error}); recreate it") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

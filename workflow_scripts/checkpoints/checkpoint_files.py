@@ -75,7 +75,7 @@ def checkpoint_files(entries: Sequence[FileEntry], where: str) -> list[FileEntry
             refuse_gaps([entry.path for entry in weights], where)
             return [*weights, *([by_path[index]] if index in by_path else []), *companions]
     known = ", ".join(pattern for _, pattern, _ in FORMATS)
-    raise ModelError(f"{where}: holds no weights; expected one of {known}")
+    raise ModelError(f"{where}: contains no weights; expected one of {known}")
 
 
 def declared_files(entries: Sequence[FileEntry], names: Sequence[str], where: str) -> list[FileEntry]:
@@ -90,7 +90,7 @@ def declared_files(entries: Sequence[FileEntry], names: Sequence[str], where: st
         )
     missing = [name for name in NEEDED if name not in names]
     if missing or not any(is_weight_file(name) for name in names):
-        raise ModelError(f"{where}: `files` lacks {', '.join(missing) or 'weights'}; a checkpoint needs them")
+        raise ModelError(f"{where}: `files` lacks {', '.join(missing) or 'weights'}; which a checkpoint requires")
     chosen = [by_path[name] for name in names]
     refuse_gaps(names, where)
     return chosen
@@ -100,7 +100,7 @@ def trainer_files(entries: Sequence[FileEntry], where: str) -> list[FileEntry]:
     """The files to take of a revision of optimizer states; raises ModelError when it holds none."""
     chosen = [entry for entry in entries if is_trainer_file(entry.path)]
     if not any(entry.path.endswith(".pt") for entry in chosen):
-        raise ModelError(f"{where}: holds no trainer state; expected files like {', '.join(TRAINER_FILES)}")
+        raise ModelError(f"{where}: contains no trainer state; expected files like {', '.join(TRAINER_FILES)}")
     return chosen
 
 
@@ -110,4 +110,4 @@ def refuse_gaps(paths: Sequence[str], where: str) -> None:
     have, wanted = {int(match[1]) for match in matches}, max((int(match[2]) for match in matches), default=0)
     lost = sorted(set(range(1, wanted + 1)) - have)
     if lost:
-        raise ModelError(f"{where}: shard {lost[0]} of {wanted} is not there; the revision is not whole")
+        raise ModelError(f"{where}: shard {lost[0]} of {wanted} is missing; the revision is incomplete")

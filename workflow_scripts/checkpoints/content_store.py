@@ -1,4 +1,4 @@
-"""A store per repository: each content lies on the disk once, however many revisions share it, by hard links.
+"""A store per repository: each content is stored once, however many revisions share it, by hard links.
 
     <checkpoints>/<model>/.store/companions/<hash>    tokenizer and configuration, kept for the whole sweep
     <checkpoints>/<model>/.store/weights/<hash>       a second name for the weights that some folder holds
@@ -54,7 +54,7 @@ class Store:
         return done
 
     def lend(self, entries: Sequence[FileEntry], folder: Path) -> None:
-        """Link weights that the store has into ``folder``, under their paths; what is there already stays."""
+        """Link weights that the store has into ``folder``, under their paths; existing files are kept."""
         for entry in entries:
             target = folder / entry.path
             if entry.sha256 is not None and not target.exists():
@@ -71,7 +71,7 @@ class Store:
         """Drop weights that only the store holds; returns the bytes freed. Several sweeps at once do no harm.
 
         Those with the inodes ``released`` go at once, others when they have been alone for a while: the workflow
-        deletes the outputs of a job before it runs it again, and the fetch that is about to start takes them from here.
+        deletes the outputs of a job before it reruns it, and the fetch that is about to start takes them from here.
         """
         remove_dead(self.weights)  # a second name left by a killed link would keep its weights for ever
         freed = 0
@@ -97,7 +97,7 @@ def key(entry: FileEntry) -> str:
 
 
 def link(existing: Path, target: Path) -> bool:
-    """Make ``target`` a hard link to ``existing``, replacing what is there; False when that cannot be."""
+    """Make ``target`` a hard link to ``existing``, replacing any existing file; False when that cannot be."""
     temporary = temporary_name(target)
     try:
         os.link(existing, temporary)

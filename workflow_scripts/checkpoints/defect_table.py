@@ -47,7 +47,7 @@ def read_defects(path: Path) -> list[Defect]:
     try:
         rows = list(csv.reader(io.StringIO(path.read_text("utf-8")), delimiter="\t"))
     except FileNotFoundError:
-        raise MissingInputError(f"{path}: no such table of defects; the target `audit` makes one") from None
+        raise MissingInputError(f"{path}: no such table of defects; create it with the target `audit`") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a table of defects ({error})") from None
     if not rows or tuple(rows[0]) != HEADER or any(len(row) != len(HEADER) for row in rows):
@@ -60,7 +60,7 @@ def refuse_defective(path: Path, model: str, revision: str) -> None:
     found = [defect for defect in read_defects(path) if (defect.model, defect.revision) == (model, revision)]
     if found:
         said = "; ".join(f"{defect.kind}: {defect.detail}" for defect in found)
-        raise ModelError(f"{model} {revision}: refused because {path} lists it as defective ({said})")
+        raise ModelError(f"{model} {revision}: rejected because {path} lists it as defective ({said})")
 
 
 def known_defects(path: str) -> dict[tuple[str, str], list[str]]:

@@ -54,7 +54,7 @@ def pinned_revision(ledger: Path | None, model: str, revision: str) -> Revision 
     """What the ledger says of the revision; ``None`` without a ledger, or when it does not have the revision."""
     pinned = read_ledger(ledger, [model]).get(model, revision) if ledger is not None else None
     if ledger is not None and pinned is None:
-        log.warning("%s %s: not in %s, so only the source's own hashes count", model, revision, ledger)
+        log.warning("%s %s: not in %s, using only the source's own hashes", model, revision, ledger)
     return pinned
 
 
@@ -69,7 +69,7 @@ def known_beforehand(source: Source, pinned: Revision | None, ledger: Path | Non
     if now != pinned.commit:
         raise IntegrityError(
             f"{describe(source)}: the branch has moved from commit {pinned.commit} ({ledger}) to {now}; nothing was "
-            "fetched: look at the change, then accept it with workflow_scripts.checkpoints.ledger --when-moved accept"
+            "fetched: review the change, then accept it with workflow_scripts.checkpoints.ledger --when-moved accept"
         )
     return joined(pinned.files, source, str(ledger))
 
@@ -129,7 +129,7 @@ def refuse_foreign_code(folder: Path) -> None:
     if not path.is_file():
         return
     if "auto_map" in read_object(path, "configuration", "the repository serves a damaged one"):
-        raise ModelError(f"{path}: asks for code of the repository to be run (auto_map); that is never done here")
+        raise ModelError(f"{path}: requests remote code (auto_map), which is not allowed")
 
 
 def write_hashes(folder: Path, files: Sequence[FileEntry]) -> None:
@@ -140,15 +140,15 @@ def write_hashes(folder: Path, files: Sequence[FileEntry]) -> None:
 def argument_parser() -> argparse.ArgumentParser:
     """Arguments of the program."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--source", choices=sorted(SOURCES), required=True, help="kind of place to fetch from")
+    parser.add_argument("--source", choices=sorted(SOURCES), required=True, help="kind of source")
     parser.add_argument("--location", default="", help="folder of the mirror, or endpoint of the Hub")
     parser.add_argument("--repository", required=True, metavar="ORG/NAME", help="the model's repository")
     parser.add_argument("--step", required=True, type=int, help="Hub step, the N of branch stepN")
-    parser.add_argument("--ledger", type=Path, help="ledger to hold the fetch to")
-    parser.add_argument("--defects", type=Path, help="table of defective checkpoints to refuse")
+    parser.add_argument("--ledger", type=Path, help="ledger to check the fetch against")
+    parser.add_argument("--defects", type=Path, help="table of defective checkpoints to reject")
     parser.add_argument("--files", nargs="+", default=[], metavar="NAME", help="fetch exactly these files")
     parser.add_argument("--output-dir", required=True, type=Path, help="folder to fetch into")
-    parser.add_argument("--receipt", required=True, type=Path, help="JSON file that says what was fetched")
+    parser.add_argument("--receipt", required=True, type=Path, help="JSON file listing what was fetched")
     add_patience_arguments(parser)
     return parser
 

@@ -85,7 +85,7 @@ class GitRevisions:
         if file.oid is not None:
             return FileEntry(path, file.real_size, file.oid)
         if len(content) > LARGEST_LIST:
-            raise IntegrityError(f"{self.git.label()}: {path} has {len(content)} bytes and does not lie in git LFS")
+            raise IntegrityError(f"{self.git.label()}: {path} has {len(content)} bytes and is not in git LFS")
         return FileEntry(path, len(content), hashlib.sha256(content).hexdigest())
 
     def read(self, revision: str, commit: str) -> Revision:
@@ -104,7 +104,7 @@ def tree_entries(content: bytes) -> Iterator[tuple[bytes, str, str]]:
         mode, space, name = content[position:zero].partition(b" ")
         end = zero + 1 + OBJECT_BYTES
         if zero < 0 or not space or end > len(content):
-            raise DataError("git: a folder that cannot be read; is this a repository with SHA-256 names?")
+            raise DataError("git: unreadable folder; repositories with SHA-256 names are not supported")
         yield mode, name.decode("utf-8", "surrogateescape"), content[zero + 1 : end].hex()
         position = end
 
@@ -113,7 +113,7 @@ def tree_entries(content: bytes) -> Iterator[tuple[bytes, str, str]]:
 def open_git(location: str, name: str, policy: RetryPolicy, stall_seconds: float) -> Iterator[GitRevisions]:
     """Revisions of the repository at ``location``, in which ``{repository}`` stands for ``name``."""
     if PLACE not in location:
-        raise ConfigError(f"git address '{location}': must have {PLACE} where the name of the repository goes")
+        raise ConfigError(f"git URL '{location}': must contain {PLACE} in place of the repository's name")
     repository = Repository("model", name, MAIN)
     with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
         yield GitRevisions(GitObjects(location.replace(PLACE, name), repository, Path(folder), policy, stall_seconds))

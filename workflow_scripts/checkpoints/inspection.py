@@ -1,7 +1,7 @@
 """What one revision shows by itself: its list of files, the headers of its weights, samples of its tensors.
 
 Problems that need no comparison are noted here: a file that is missing, short or long, a damaged header, tensors that
-are missing, unexpected, misshapen or of a wrong type, values that are not finite. It must never read whole weights.
+are missing, unexpected, misshapen or of a wrong type, values that are not finite. It must not read whole weights.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def claimed(source: Source, there: Mapping[str, FileEntry]) -> list[FileEntry]:
 def wrong_size(entry: FileEntry, found: FileEntry | None) -> tuple[str, str] | None:
     """Problem with the size of a listed file, if any."""
     if found is None:
-        return "size", f"{entry.path} is listed and not there"
+        return "size", f"{entry.path} is listed but missing"
     if entry.size is not None and found.size != entry.size:
         return "size", f"{entry.path} has {found.size} bytes, listed are {entry.size}"
     return None

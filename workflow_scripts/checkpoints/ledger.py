@@ -1,7 +1,7 @@
 r"""Fill or update the ledger: commit, sizes and sha256 of every checkpoint that a suite's repositories serve.
 
-The branches of each repository are listed first; only revisions that are new, or whose branch stands for another commit
-than the ledger says, are read. So an interrupted run goes on where it stopped, and a second run costs one request per
+The branches of each repository are listed first; only revisions that are new, or whose branch points to another commit
+than the ledger says, are read. So an interrupted run resumes where it stopped, and a second run costs one request per
 repository. With source git-lfs one partial clone of pointers tells everything; with source hub each new revision costs
 one request, and a Hub that asks for a pause gets it. A branch that has moved is named with both commits and stops the
 program; look at it, then accept it with --when-moved accept.
@@ -72,7 +72,7 @@ def describe(model: Model, changes: Changes) -> list[str]:
     lines += [f"{model.name} {name}: no longer served; its lines stay in the ledger" for name in changes.gone]
     if changes.missing:
         names = shorten([name for name in changes.missing if name not in changes.gone] or changes.missing)
-        lines.append(f"{model.name}: the repository has no revision {names}, the suite says there is one")
+        lines.append(f"{model.name}: the suite lists {names}, the repository has no such revision")
     return lines
 
 
@@ -111,11 +111,11 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--suite", required=True, help="name of a file in config/suites")
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="models or patterns; default all")
-    parser.add_argument("--source", choices=("git-lfs", "hub", "mirror"), required=True, help="how to ask")
+    parser.add_argument("--source", choices=("git-lfs", "hub", "mirror"), required=True, help="kind of source")
     parser.add_argument(
-        "--location", default="", help="folder of the mirror, endpoint of the Hub, or git address with {repository}"
+        "--location", default="", help="folder of the mirror, endpoint of the Hub, or git URL with {repository}"
     )
-    parser.add_argument("--ledger", type=Path, required=True, help="table to fill; made when it is not there")
+    parser.add_argument("--ledger", type=Path, required=True, help="table to fill; created if missing")
     parser.add_argument("--when-moved", choices=WHEN_MOVED, default="refuse", help="what to do with moved branches")
     add_patience_arguments(parser)
     return parser
@@ -147,8 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     log.info("%s: up to date for %d model(s), %d request(s)", options.ledger, len(models), requests)
     if moved and options.when_moved == "refuse":
         raise IntegrityError(
-            f"{options.ledger}: {moved} branch(es) have moved since they were entered (named above) and were left as "
-            "they are; accept the new commits with --when-moved accept"
+            f"{options.ledger}: {moved} branch(es) have moved since they were recorded (see above) and were not "
+            "changed; accept the new commits with --when-moved accept"
         )
 
 

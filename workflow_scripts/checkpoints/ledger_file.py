@@ -110,7 +110,7 @@ def read_ledger(path: Path, models: Collection[str] | None = None) -> Ledger:
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
-        raise MissingInputError(f"{path}: no such ledger; make one with {FILL}") from None
+        raise MissingInputError(f"{path}: no such ledger; create one with {FILL}") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: is not UTF-8 text, so not a ledger") from None
     return parse_ledger(text, str(path), models)
@@ -124,7 +124,7 @@ def parse_ledger(text: str, where: str, models: Collection[str] | None = None) -
     ledger = Ledger()
     for key, commit, files in grouped(lines[1:], where, models):
         if key in ledger.revisions:
-            raise DataError(f"{where}: the lines of {key[0]} {key[1]} do not stand together; sort the ledger")
+            raise DataError(f"{where}: the lines of {key[0]} {key[1]} are not adjacent; sort the ledger")
         ledger.revisions[key] = Revision(commit, tuple(sorted(files)))
     return ledger
 
@@ -143,7 +143,7 @@ def grouped(
                 yield key, commit, files
             key, commit, files = now, now_commit, []
         if now_commit != commit or any(file.path == other.path for other in files):
-            raise DataError(f"{where}:{number}: {now[0]} {now[1]} has two commits, or names {file.path} twice")
+            raise DataError(f"{where}:{number}: {now[0]} {now[1]} has two commits, or lists {file.path} twice")
         files.append(file)
     if files:
         yield key, commit, files
@@ -161,7 +161,7 @@ def parse_line(line: str, where: str) -> tuple[tuple[str, str], str, FileEntry]:
         raise DataError(f"{where}: commit '{commit[:70]}' is not 40 or 64 hexadecimal digits")
     entry = FileEntry(checked_path(path, where), checked_size(size, where), checked_sha256(sha256, where))
     if entry.size is None or entry.sha256 is None:
-        raise DataError(f"{where}: {path} has no size or no sha256; a ledger without them pins nothing")
+        raise DataError(f"{where}: {path} has no size or no sha256; required in a ledger")
     return (model, revision_of(step, where)), commit, entry
 
 

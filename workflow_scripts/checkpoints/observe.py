@@ -3,7 +3,7 @@ r"""Look at every revision of a model without fetching it: lists of files, heade
 What is wrong with a revision by itself is noted at once (a file missing, short or damaged, tensors missing or of a
 wrong type, values that are not finite); what can only be seen by comparing revisions and models is left to the audit. A
 revision costs one request for its list, one for each weight file's header and at most --samples for tensors: for the
-154 steps of the 12b model about 11,000 requests and 60 MB of 3.7 TB. An interrupted run goes on where it stopped.
+154 steps of the 12b model about 11,000 requests and 60 MB of 3.7 TB. An interrupted run resumes where it stopped.
 
 Example:
   python -m workflow_scripts.checkpoints.observe --suite pocket --model pocket-90k --source mirror \
@@ -139,9 +139,9 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--suite", required=True, help="name of a file in config/suites")
     parser.add_argument("--model", required=True, help="one model of the suite")
-    parser.add_argument("--source", choices=("hub", "mirror"), required=True, help="kind of place to read from")
+    parser.add_argument("--source", choices=("hub", "mirror"), required=True, help="kind of source")
     parser.add_argument("--location", default="", help="folder of the mirror, or endpoint of the Hub")
-    parser.add_argument("--samples", type=int, default=SAMPLES, help="most tensors to sample of a revision")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="maximum number of tensors to sample per revision")
     parser.add_argument("--output", type=Path, required=True, help="JSON file for the audit")
     add_patience_arguments(parser)
     return parser
@@ -168,7 +168,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         {"model": model.name, "source": options.source, "location": public_url(options.location)},
     )
     log.info(
-        "%s: %d revision(s) seen by %d request(s), %d bytes", model.name, len(seen), traffic.requests, traffic.bytes
+        "%s: %d revision(s) inspected with %d request(s), %d bytes",
+        model.name,
+        len(seen),
+        traffic.requests,
+        traffic.bytes,
     )
 
 

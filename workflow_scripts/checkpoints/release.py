@@ -1,7 +1,7 @@
 r"""Release a scored checkpoint: delete its folder, so that the next one of the sweep has room.
 
 The receipt goes first and the marker is written last, so a process killed in between leaves either a checkpoint that
-can be used or a job that Snakemake runs again; nothing is left behind. A folder whose scores are not all there is never
+can be used or a job that Snakemake reruns; nothing is left behind. A folder whose scores are not all there is never
 deleted, and neither is anything but a folder ``step<N>``.
 
 Example:
@@ -39,7 +39,7 @@ def release(folder: Path, scores: Sequence[Path]) -> int:
             f"{folder}: not released, because it is not scored ({', '.join(missing) or 'no scores'})"
         )
     if not FOLDER.fullmatch(folder.name) or folder.is_symlink():
-        raise ConfigError(f"{folder}: not the folder of a checkpoint (step<N>, no link); nothing was deleted")
+        raise ConfigError(f"{folder}: not a checkpoint folder (step<N>, not a link); nothing was deleted")
     held = {path.stat().st_ino for path in folder.rglob("*") if path.is_file()}
     if folder.is_dir():
         (folder / OWN_RECEIPT).unlink(missing_ok=True)
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--scores", type=Path, nargs="+", required=True, help="all result files of the checkpoint")
-    parser.add_argument("--marker", type=Path, required=True, help="JSON file that says it was released")
+    parser.add_argument("--marker", type=Path, required=True, help="JSON file recording the release")
     options = parser.parse_args(arguments)
     freed = release(options.checkpoint, options.scores)
     hashes = {str(path): sha256_file(path) for path in options.scores}

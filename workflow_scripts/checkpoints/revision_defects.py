@@ -6,7 +6,7 @@
     start-differs   step 0 of runs with the same seed and shape is not the same
     outlier         norms jump against both neighbours
     final-differs   main is not the last step
-    moved           the branch stands for another commit than the ledger says
+    moved           the branch points to another commit than the ledger says
 
 Step 0 and step 1 may be equal: the learning rate of the first update is zero. Where one of two equal revisions fits the
 curve of its model clearly better, only the other is named; otherwise all are.
@@ -188,7 +188,7 @@ def norm_outliers(seen: Seen, known: Collection[str]) -> Iterator[Defect]:
     curve = {step: samples for step, samples in seen.curve().items() if f"step{step}" not in known}
     for step, jump in outliers(curve).items():
         yield Defect(
-            seen.model.name, f"step{step}", "outlier", f"norms lie {jump:.0%} off the line between its neighbours"
+            seen.model.name, f"step{step}", "outlier", f"norms lie {jump:.0%} off the interpolation of its neighbours"
         )
 
 

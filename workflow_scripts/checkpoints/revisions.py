@@ -106,7 +106,8 @@ def hashed(entry: FileEntry, source: Source, digests: dict[str, str]) -> FileEnt
         return FileEntry(entry.path, entry.size, entry.sha256)
     if entry.git_blob is None or entry.size is None or entry.size > LARGEST_LIST:
         raise IntegrityError(
-            f"{source.repository.name} {source.repository.revision}: the {source.name} tells no hash of {entry.path}; "
+            f"{source.repository.name} {source.repository.revision}: the {source.name} reports no hash of "
+            f"{entry.path}; "
             "a mirror needs a sha256.txt, a large file of a Hub must lie in git LFS"
         )
     if entry.git_blob not in digests:

@@ -75,9 +75,7 @@ def parse_header(text: bytes, where: str) -> Header:
     end = start
     for name, tensor in sorted(tensors.items(), key=lambda item: item[1].begin):
         if tensor.begin != end or tensor.end - tensor.begin != tensor.elements * ITEM_BYTES[tensor.dtype]:
-            raise DataError(
-                f"{where}: {name} does not lie where the tensor before it ends, or is not as long as it says"
-            )
+            raise DataError(f"{where}: {name} does not start where the previous tensor ends, or has a wrong length")
         end = tensor.end
     return Header(tensors, end)
 

@@ -1,4 +1,4 @@
-r"""Build the index maps that decide the order of training, bit-identical to GPT-NeoX's.
+r"""Build the index maps that decide the training order, bit-identical to GPT-NeoX's.
 
     python -m workflow_scripts.dataset.build_index_maps --prefix data/pile_20B_tokenizer_text_document \
         --seq-length 2048 --seed 1234 --train-iters 143000 --batch-size 1024 --output-dir index_maps
@@ -65,7 +65,9 @@ class Recipe:
     def check(self, n_data: int) -> None:
         """Raise ConfigError for settings that do not fit together."""
         if self.split is not None and n_data != 1:
-            raise ConfigError(f"--split cuts one data set, {n_data} prefixes are given; leave one out or drop --split")
+            raise ConfigError(
+                f"--split works on one data set, but {n_data} prefixes are given; give one prefix or drop --split"
+            )
         if self.weights and len(self.weights) != n_data:
             raise ConfigError(f"{len(self.weights)} weights for {n_data} prefixes; give one weight each")
         positive = {
@@ -237,7 +239,7 @@ def arguments_parser() -> argparse.ArgumentParser:
     parser.add_argument("--eval-interval", type=int, help="iterations between evaluations (default: 1000)")
     parser.add_argument("--eval-iters", type=int, help="iterations of each evaluation (default: 10)")
     parser.add_argument("--conf_dir", type=Path, help="GPT-NeoX configuration file, or folder of .yml files")
-    parser.add_argument("--split", help="cut one data set by documents, such as '969, 30, 1'")
+    parser.add_argument("--split", help="split one data set by documents, such as '969, 30, 1'")
     parser.add_argument("--weights", type=float, nargs="+", default=(), help="share of each prefix; default: equal")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the maps")
     parser.add_argument("--summary", type=Path, help=f"list of what was built; default: {MANIFEST} in --output-dir")

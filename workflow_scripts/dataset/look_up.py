@@ -1,4 +1,4 @@
-r"""Ask the order of training: who was seen when, what stood where. Answers are JSON lines on standard output.
+r"""Ask the training order: who was seen when, what is where. Answers are JSON lines on standard output.
 
     python -m workflow_scripts.dataset.look_up exposures --view view.json --document 17 --token 5
     python -m workflow_scripts.dataset.look_up documents --view view.json --iteration 71234
@@ -7,7 +7,7 @@ r"""Ask the order of training: who was seen when, what stood where. Answers are 
     python -m workflow_scripts.dataset.look_up coverage --view view.json --step 98000
 
 exposures lists every row (from 0), iteration (from 0; step k+1 trains on iteration k) and position that held a token;
-documents what stands in the rows of an iteration; ngram where tokens occur (--start_iteration inclusive,
+documents the content of the rows of an iteration; ngram where tokens occur (--start_iteration inclusive,
 --end_iteration exclusive; preshuffled sets and repositories work too); coverage the share of tokens that were
 predicted never, once, twice ... when a step was done. "within_run" says whether the run went that far.
 """
@@ -48,7 +48,7 @@ def exposures(options: argparse.Namespace, numbers: RunNumbers) -> Answers:
 
 
 def documents(options: argparse.Namespace, numbers: RunNumbers) -> Answers:
-    """What stands in an iteration."""
+    """The content of an iteration."""
     lookup = OrderLookup(opened_order(options, numbers), numbers.batch_rows)
     yield from (asdict(run) for run in lookup.documents(options.iteration))
 
@@ -88,7 +88,7 @@ def arguments_parser() -> argparse.ArgumentParser:
     parsers["coverage"].add_argument("--step", type=int, required=True, help="steps done")
     what = parsers["ngram"].add_mutually_exclusive_group(required=True)
     what.add_argument("--tokens", type=int, nargs="+", help="token numbers")
-    what.add_argument("--text", help="text, tokenised as it stands: mind a leading space")
+    what.add_argument("--text", help="text, tokenised verbatim: note a leading space")
     parsers["ngram"].add_argument("--tokenizer", type=Path, help="tokenizer.json for --text")
     parsers["ngram"].add_argument("--start_iteration", type=int, required=True, help="first iteration, inclusive")
     parsers["ngram"].add_argument("--end_iteration", type=int, required=True, help="end of the iterations, exclusive")

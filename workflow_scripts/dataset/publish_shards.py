@@ -1,4 +1,4 @@
-r"""Publish a .bin/.idx pair as it lies on the Hub: shards, .idx and a list of their hashes.
+r"""Publish a .bin/.idx pair in the Hub's layout: shards, .idx and a list of their hashes.
 
     python -m workflow_scripts.dataset.publish_shards --prefix corpus/standard --name pile_text_document \
         --num-shards 5 --output-dir mirror/datasets/org/pile_idxmaps
@@ -36,7 +36,7 @@ def publish(prefix: Path, name: str, sizes: list[int], folder: Path) -> list[Wri
     if idx.is_file():
         check_bin_bytes(open_index(idx), tokens.stat().st_size, tokens)
     else:
-        log.warning("%s: no .idx beside the tokens; only the tokens are cut", tokens)
+        log.warning("%s: no .idx beside the tokens; only the tokens are split", tokens)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / OWN_LOCK).unlink(missing_ok=True)
     for old in folder.iterdir():
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", help="base name of the published files; default: that of --prefix")
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--num-shards", type=int, help="number of shards")
-    how.add_argument("--shard-bytes", type=int, help="bytes of each shard but the last")
+    how.add_argument("--shard-bytes", type=int, help="bytes of each shard except the last")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder to publish into")
     options = parser.parse_args(arguments)
     tokens = with_suffix(options.prefix, ".bin")

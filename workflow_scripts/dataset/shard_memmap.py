@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--input_file", type=Path, required=True, help="path of the .bin")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for the shards")
-    parser.add_argument("--shard_bytes", type=int, default=SHARD_BYTES, help="bytes of each shard but the last")
+    parser.add_argument("--shard_bytes", type=int, default=SHARD_BYTES, help="bytes of each shard except the last")
     options = parser.parse_args(arguments)
     source: Path = options.input_file
     if source.suffix != ".bin":

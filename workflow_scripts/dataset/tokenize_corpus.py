@@ -101,7 +101,7 @@ def tokenize_corpus(
         documents = (document for path in corpora for document in read_documents(path, txt_documents))
         counts = write_tokens(documents, tokenizer, eod, writer, progress)
         if not counts.documents:
-            raise DataError(f"{', '.join(map(str, corpora))}: holds no document")
+            raise DataError(f"{', '.join(map(str, corpora))}: contains no documents")
     parameters = {
         "eod_token": eod_token,
         "eod_id": eod,
@@ -128,8 +128,12 @@ def arguments_parser() -> argparse.ArgumentParser:
     ends.add_argument(
         "--append-eod", nargs="?", const=END_OF_DOCUMENT, metavar="TOKEN", help="token behind each document"
     )
-    ends.add_argument("--no-eod", dest="append_eod", action="store_const", const=None, help="nothing behind documents")
-    parser.add_argument("--txt-documents", choices=TXT_DOCUMENTS, default="file", help="what a document of a .txt is")
+    ends.add_argument(
+        "--no-eod", dest="append_eod", action="store_const", const=None, help="append nothing to documents"
+    )
+    parser.add_argument(
+        "--txt-documents", choices=TXT_DOCUMENTS, default="file", help="unit that counts as a document in a .txt"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="threads")
     return parser
 

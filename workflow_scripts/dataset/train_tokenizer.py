@@ -52,7 +52,7 @@ def train_tokenizer(corpora: Sequence[Path], vocab_size: int, output: Path) -> i
     texts = (document.text for path in corpora for document in read_documents(path))
     first = next(texts, None)
     if first is None:
-        raise DataError(f"{corpora[0]}: holds no document, so there is nothing to train on; make the corpus again")
+        raise DataError(f"{corpora[0]}: contains no documents, so there is nothing to train on; rebuild the corpus")
     tokenizer.train_from_iterator(itertools.chain([first], texts), trainer)
     write_text(output, tokenizer.to_str(pretty=True) + "\n")
     reached = int(tokenizer.get_vocab_size(with_added_tokens=True))
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     reached = train_tokenizer(options.corpus, options.vocab_size, options.output)
     if reached < options.vocab_size:
-        log.warning("the corpus gives only %d of the %d tokens asked for", reached, options.vocab_size)
+        log.warning("the corpus yields only %d of the %d requested tokens", reached, options.vocab_size)
     log.info("%s: %d tokens", options.output, reached)
 
 

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 def read_scores(path: Path) -> pd.DataFrame:
     """Table at ``path``; raises MissingInputError or DataError when it is not a table of scores."""
     if not path.is_file():
-        raise MissingInputError(f"{path}: no such table; evaluation.collect makes one")
+        raise MissingInputError(f"{path}: no such table; create it with evaluation.collect")
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if defects and options.when_found == "refuse":
         names = shorten([f"{defect.model} {defect.revision}" for defect in defects], 3)
         raise EvaluationError(
-            f"{options.output}: {len(defects)} defect(s), first {names}; look before the sweep goes on"
+            f"{options.output}: {len(defects)} defect(s), first {names}; check them before the sweep continues"
         )
 
 

@@ -63,7 +63,7 @@ def build_plan(
         try:
             forest, table = pack_requests(collected, encoder)
         except UnscorableError as error:
-            raise EvaluationError(f"{name_of(error.document, entries)}{error}; leave the task out") from error
+            raise EvaluationError(f"{name_of(error.document, entries)}{error}; remove the task") from error
     header = {
         "lm_eval": importlib.metadata.version("lm_eval"),
         "protocol": loaded.protocol,
@@ -168,14 +168,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", required=True, metavar="TASK", help="tasks or groups by lm-eval's names")
     parser.add_argument("--shots", type=int, required=True, help="examples in each prompt, e.g. 0 or 5")
     parser.add_argument(
-        "--data-dir", type=Path, nargs="+", action="extend", required=True, help="folders laid out like the Hub's"
+        "--data-dir", type=Path, nargs="+", action="extend", required=True, help="folders in the Hub's layout"
     )
     parser.add_argument("--protocol", default=CURRENT, choices=PROTOCOLS, help="whose prompts, draws and metrics")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the models")
     parser.add_argument("--max-length", type=int, required=True, help="context length of the models in tokens")
-    parser.add_argument(
-        "--output", type=Path, nargs="+", required=True, help="one plan of all tasks, or a plan for each"
-    )
+    parser.add_argument("--output", type=Path, nargs="+", required=True, help="one plan for all tasks, or one per task")
     parser.add_argument(
         "--limit",
         type=float,
@@ -183,7 +181,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="only the first N documents of each task (below 1: that share of them)",
     )
     parser.add_argument("--fewshot-seed", type=int, default=FEWSHOT_SEED, help="seed of the few-shot draws")
-    parser.add_argument("--renewal", type=int, help="make anew what was made under another number or none")
+    parser.add_argument("--renewal", type=int, help="rebuild plans made with a different number")
     options = parser.parse_args(arguments)
     if options.shots < 0 or options.max_length < 1:
         raise ConfigError("--shots must be 0 or more, --max-length 1 or more")
@@ -214,7 +212,7 @@ def parameters_of(options: argparse.Namespace, tasks: Sequence[str]) -> dict[str
 def kept_plan(output: Path, parameters: Mapping[str, Any], options: argparse.Namespace) -> Plan | None:
     """The plan at ``output`` when its record shows that making it again would give the same; else ``None``.
 
-    A plan that had to do without a split is made again, since the split may be there now.
+    A plan that had to do without a split is rebuilt, since the split may be there now.
     """
     try:
         plan, record = read_plan(output), json.loads(record_path(output).read_text("utf-8"))

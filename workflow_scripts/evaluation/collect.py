@@ -124,7 +124,7 @@ def wanted_names(file: ScoreFile, content: dict[str, Any], tasks: Sequence[str])
         single = name_in(file.kind, task)
         plan = content.get("plans", {}).get(task, {"names": [single] if single in known else []})
         if not plan["names"]:
-            raise DataError(f"{file.path}: lacks task {task}; run the workflow again, which scores what is missing")
+            raise DataError(f"{file.path}: lacks task {task}; rerun the workflow to score what is missing")
         found |= set(plan["names"])
     return found
 
@@ -138,10 +138,10 @@ def check_owner(file: ScoreFile, content: dict[str, Any]) -> None:
     """:class:`DataError` when a file lies under the name of another model or step than it was made from."""
     config = content["config"]
     if content.get("protocol", CURRENT) != file.protocol:
-        raise DataError(f"{file.path}: was scored under protocol {content['protocol']}; it has the wrong name")
+        raise DataError(f"{file.path}: was scored under protocol {content['protocol']}; its name is wrong")
     said = (config.get("model_name"), config.get("revision"))
     if said != (file.model, f"step{file.step}"):
-        raise DataError(f"{file.path}: was scored from {said[0]}/{said[1]}; it lies in the wrong folder")
+        raise DataError(f"{file.path}: was scored from {said[0]}/{said[1]}; it is in the wrong folder")
 
 
 def task_rows(task: str, entry: dict[str, Any], version: Any) -> Iterable[dict[str, Any]]:

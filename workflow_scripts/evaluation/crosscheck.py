@@ -209,7 +209,7 @@ def checked_pairs(options: argparse.Namespace) -> Iterator[tuple[Plan, Answers, 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line of this program."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="Hugging Face folder that is scored")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="Hugging Face folder to score")
     parser.add_argument("--plan", type=Path, help="plan that it was scored on")
     parser.add_argument("--scores", type=Path, help="results file of the fast path for --plan")
     parser.add_argument("--data-dir", type=Path, nargs="+", action="extend", required=True, help="as for the plan")

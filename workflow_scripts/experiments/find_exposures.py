@@ -4,7 +4,7 @@ r"""Which rows of a training order repeat a document that an earlier row met? On
         --index-maps results/data/pocket/deduped/index_maps --recipe recipe.json \
         --output results/experiments/exposures/pocket/deduped.npz
 
-The file holds ``repeated``, the bits packed eight to a byte in the order of training.
+The file holds ``repeated``, the bits packed eight to a byte in the training order.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def published_sentence(version: str, rows: pd.DataFrame) -> str:
 def arm_sentence(name: str, changed: int, rows: pd.DataFrame) -> str:
     """One arm at its last step; ``changed`` is the number of tokens that its patch exchanges."""
     if changed == 0 and not rows["difference"].any():
-        return f"{name}: no token changed, and every item is scored as after the untouched data."
+        return f"{name}: no token changed, and every item is scored as with the original data."
     parts = []
     for row in rows_of(rows):
         is_guard = row.benchmark in GUARD_DATA
@@ -173,12 +173,12 @@ def arm_sentence(name: str, changed: int, rows: pd.DataFrame) -> str:
             parts.append(f"log-odds of masculine words on {row.benchmark} by {nats}")
         elif row.measure == "outcome":
             points = f"{100 * row.difference:+.1f} points ({100 * row.lower:+.1f} to {100 * row.upper:+.1f}"
-            what = "accuracy of the guard" if is_guard else "stereotyped choices on"
+            what = "accuracy of the control task" if is_guard else "stereotyped choices on"
             parts.append(f"{what} {row.benchmark} by {points}, {probability(row.p_mcnemar)})")
         elif is_guard:
             nats = f"{row.difference:+.4f} nats ({row.lower:+.4f} to {row.upper:+.4f})"
             parts.append(f"log-probability of its words by {nats}")
-    return f"{name} ({changed} tokens changed), against the untouched data at the end: {'; '.join(parts)}."
+    return f"{name} ({changed} tokens changed), against the original data at the end: {'; '.join(parts)}."
 
 
 def collect(resolved: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Path]]:

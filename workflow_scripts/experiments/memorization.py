@@ -1,4 +1,4 @@
-r"""Does the place of a sequence in the order of training decide whether it is memorized? Tables and a verdict.
+r"""Does the place of a sequence in the training order decide whether it is memorized? Tables and a verdict.
 
     python -m workflow_scripts.experiments.memorization --run results/runs/pocket/run.json --results results \
         --tables-dir results/runs/pocket/tables
@@ -140,7 +140,7 @@ def verdict_line(line: pd.Series) -> tuple[str, bool]:
     which = "" if line["exposure"] == "all" else f" ({line['exposure']} exposures)"
     head = f"{line['model']}, step {line['step']}{which}: {line['memorized']} of {line['rows']} rows memorized"
     if line["memorized"] < FEWEST_EVENTS:
-        return f"{head}, too few to test where they lie (at least {FEWEST_EVENTS}).", False
+        return f"{head}, too few to test their position (at least {FEWEST_EVENTS}).", False
     adjusted = holm([line["p_dispersion"], line["p_envelope"], line["p_trend"]])
     is_rejected = bool(np.nanmin(adjusted) < LEVEL) if not np.isnan(adjusted).all() else False
     words = "is not uniform" if is_rejected else "is compatible with uniform"
@@ -150,7 +150,7 @@ def verdict_line(line: pd.Series) -> tuple[str, bool]:
         f"per {line['bin_rows']} rows the index of dispersion is {line['dispersion']:.2f} "
         f"({probability(line['p_dispersion'])}); from the first to the last row the rate changes by a factor "
         f"{line['rate_ratio']:.2f} ({line['rate_ratio_lower']:.2f} to {line['rate_ratio_upper']:.2f}, "
-        f"{probability(line['p_trend'])}): the place in training {words}."
+        f"{probability(line['p_trend'])}): the position in training {words}."
     ), is_rejected
 
 
@@ -163,7 +163,7 @@ def verdict(table: pd.DataFrame, main: int) -> tuple[list[str], dict[str, Any]]:
     rejected = sum(is_rejected for _, is_rejected in lines)
     known = int((chosen["memorized"] >= FEWEST_EVENTS).sum())
     head = (
-        f"A uniform place of memorized sequences in training is rejected for {rejected} of {known} models with at "
+        f"A uniform position of memorized sequences in training is rejected for {rejected} of {known} models with at "
         f"least {FEWEST_EVENTS} memorized rows (dispersion, Q-Q envelope and trend, Holm at 5 % within a model)."
     )
     return [head, *(sentence for sentence, _ in lines)], {

@@ -38,11 +38,11 @@ def write_frame(path: Path, frame: pd.DataFrame, inputs: Mapping[str, Path], par
 def read_frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Table with at least ``columns``; raises MissingInputError or DataError."""
     if not path.is_file():
-        raise MissingInputError(f"{path}: no such table; run the step that makes it first")
+        raise MissingInputError(f"{path}: no such table; run the step that creates it first")
     try:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a table ({error}); make it again") from error
+        raise DataError(f"{path}: not a table ({error}); recreate it") from error
     missing = [name for name in columns if name not in frame]
     if missing:
         raise DataError(f"{path}: lacks the columns {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")

@@ -111,7 +111,7 @@ def compare(flags: Flags, pair: Pair) -> dict[str, Any]:
 def sentence(line: pd.Series) -> str:
     """One comparison in words."""
     return (
-        f"{line['model']}, step {line['step']} ({100 * line['compute_share']:.0f} % of the compute), tells what "
+        f"{line['model']}, step {line['step']} ({100 * line['compute_share']:.0f} % of the compute), predicts what "
         f"{line['truth_model']}, step {line['truth_step']}, memorizes with precision {line['precision']:.2f} "
         f"({line['precision_lower']:.2f} to {line['precision_upper']:.2f}) and recall {line['recall']:.2f} "
         f"({line['recall_lower']:.2f} to {line['recall_upper']:.2f})."
@@ -124,7 +124,7 @@ def best_sentence(data: str, rows: pd.DataFrame) -> str:
     found = rows[rows["true_positive"] > 0]
     among = f"{memorized} of {int(rows['rows'].iloc[0])} compared rows are memorized by {rows['truth_model'].iloc[0]}"
     if memorized < FEWEST_EVENTS:
-        return f"{data}: {among}, too few to judge a prediction by (at least {FEWEST_EVENTS})."
+        return f"{data}: {among}, too few to assess a prediction (at least {FEWEST_EVENTS})."
     if found.empty:
         return f"{data}: {among}; no checkpoint of at most half of its compute predicts any of them."
     best = sentence(row_of_largest(found, "recall"))
@@ -140,8 +140,8 @@ def verdict(table: pd.DataFrame, published: pd.DataFrame) -> tuple[list[str], di
     sentences.append(
         "Published, against 12b at the end: precision "
         f"{small['precision'].min():.3f} to {small['precision'].max():.3f}, recall {small['recall'].min():.3f} to "
-        f"{small['recall'].max():.3f} from the smallest to the largest other model (cells named anew; they "
-        "were printed with false positives and false negatives exchanged)."
+        f"{small['recall'].max():.3f} from the smallest to the largest other model (with corrected cell names; they "
+        "were printed with false positives and false negatives swapped)."
     )
     return sentences, {"lines": cheap.to_dict(orient="records"), "published": small.to_dict(orient="records")}
 

@@ -110,7 +110,7 @@ def verdict(points: pd.DataFrame, fits: pd.DataFrame) -> list[str]:
     """Fits in words, and how the scores go with compute."""
     sentences = [f"{row.data}: {row.sentence}." for row in fits.itertuples()]
     if not sentences:
-        sentences = [f"No power law is fitted: that needs the losses of {FEWEST_SIZES} or more sizes."]
+        sentences = [f"No power law is fitted: this requires losses of {FEWEST_SIZES} or more sizes."]
     for (data, shots), part in points[points["measure"] != LOSS].groupby(["data", "shots"], sort=False):
         found = {
             str(task): rank_correlation(rows["compute"], rows["value"], seed=0)

@@ -1,10 +1,10 @@
-r"""Which training rows does a checkpoint know by heart? Scores a range of rows in their training order.
+r"""Which training rows has a checkpoint memorized? Scores a range of rows in their training order.
 
     python -m workflow_scripts.experiments.score_memorization --checkpoint results/checkpoints/pocket-1m/step600 \
         --recipe recipe.json --view results/data/pocket/standard/view.json --prompt 32 --continuation 32 \
         --first-row 0 --stop-row 4096 --output results/memorization/pocket-1m/step600/rows-0-4096.parquet
 
-One row per sequence: row (its place in the order of training), batch, first_miss (tokens of the greedy continuation
+One row per sequence: row (its place in the training order), batch, first_miss (tokens of the greedy continuation
 that are right before the first wrong one) and memorized (all are right). --scores partial adds matched, the places at
 which the generated continuation agrees (the papers' score times the continuation's length); it costs 24 times as much.
 --every K takes each K-th batch only; --patch scores the rows that an arm was trained on. Ranges are independent jobs: a

@@ -48,7 +48,7 @@ def seed_groups(models: Sequence[Model]) -> dict[tuple[str, str], list[Model]]:
         if len({(model.weight_seed, model.data_seed) for model in members}) > 1
     }
     if not found:
-        raise ConfigError("seeds: no two models of the run differ in their seeds alone; add some to models")
+        raise ConfigError("seeds: no two models of the run differ only in their seeds; add some to models")
     return found
 
 

@@ -137,7 +137,7 @@ def sentence(row: pd.Series) -> str:
         text += (
             f"; count and operand size correlate with {row['count_control_rho']:+.3f}, which leaves "
             f"{row['independent_terms']:.1f} independent terms where {LEAST_INDEPENDENT} are needed, so frequency can "
-            "hardly be told from size here: this is no effect of frequency"
+            "hardly be distinguished from size here: this is not evidence of an effect of frequency"
         )
     elif pd.notna(row["partial_rho"]):
         text += (
@@ -156,7 +156,7 @@ def verdict(table: pd.DataFrame) -> list[str]:
         largest = last[last["model"] == last.iloc[-1]["model"]]
         lines = largest.sort_values("shots").dropna(subset=["rho"])
         sentences += [sentence(row) for _, row in lines.iloc[[0, -1] if len(lines) > 1 else slice(None)].iterrows()]
-    return sentences or ["No task has a correlation: accuracy or count is the same for every term."]
+    return sentences or ["No correlation is defined for any task: accuracy or count is the same for every term."]
 
 
 def collect(resolved: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, dict[str, Path]]:

@@ -44,12 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--seed", type=int, required=True, help="seed that the corpus was generated from")
     parser.add_argument("--world", type=Path, required=True, help="world file written by generate_corpus")
-    parser.add_argument("--output-dir", type=Path, required=True, help="folder that holds <org>/<name>/<config>/")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder for <org>/<name>/<config>/")
     chosen = parser.parse_args(arguments)
 
     seed, known = read_facts(chosen.world)
     if seed != chosen.seed:
-        raise ConfigError(f"{chosen.world}: is the world of seed {seed}, not of --seed {chosen.seed}; give both alike")
+        raise ConfigError(f"{chosen.world}: has seed {seed}, but --seed is {chosen.seed}; they must be equal")
     for task, splits in make_tasks(seed, known).items():
         for split, rows in splits.items():
             output = chosen.output_dir / ORGANISATION / task / CONFIGURATION / f"{split}.parquet"

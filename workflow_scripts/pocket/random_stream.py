@@ -65,7 +65,7 @@ class RandomStream:
         raise ValueError("weights must not be negative")
 
     def shuffled(self, items: Sequence[Item]) -> list[Item]:
-        """``items`` in random order (Fisher-Yates); the argument is left alone."""
+        """``items`` in random order (Fisher-Yates); the argument is left unchanged."""
         result = list(items)
         for last in range(len(result) - 1, 0, -1):
             other = self.below(last + 1)

@@ -94,11 +94,11 @@ def read_facts(path: Path) -> tuple[int, list[Fact]]:
 
     Raises MissingInputError when there is no such file and DataError when it is not a world file of this format.
     """
-    world = read_object(path, "world file", "make it with workflow_scripts.pocket.generate_corpus")
+    world = read_object(path, "world file", "create it with workflow_scripts.pocket.generate_corpus")
     if world.get("format") != FORMAT:
-        raise DataError(f"{path}: not a world file of format {FORMAT}; make it with pocket.generate_corpus")
+        raise DataError(f"{path}: not a world file of format {FORMAT}; create it with pocket.generate_corpus")
     try:
         listed = [Fact(row["rank"], row["country"], row["capital"], row["river"]) for row in world["facts"]]
         return int(world["seed"]), listed
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not a world file ({error}); make it with pocket.generate_corpus") from error
+        raise DataError(f"{path}: not a world file ({error}); create it with pocket.generate_corpus") from error

@@ -1,6 +1,6 @@
 r"""Which outputs were made by other code or another environment than the present ones; nothing is run or changed.
 
-Snakemake does not run expensive rules again because a program was edited: a comment would fetch terabytes anew. This
+Snakemake does not run expensive rules again because a program was edited: a comment would refetch terabytes. This
 report is the other half of that decision. Each record names the code's version and the hashes of the locks; an output
 is stale when a file that its program imports has changed since, or when a lock has. What to do about it is yours:
 --list prints the paths, and `snakemake --forcerun $(... --list)` makes them, and what follows from them, again.

@@ -116,7 +116,7 @@ def size_of(text: str) -> tuple[str | None, str | None]:
 
 
 def arm_of(text: str) -> str | None:
-    """Arm named in ``text``; None where nothing is said.
+    """Arm named in ``text``; None by default.
 
     ``56500start`` is the trainer step at which the long v0 intervention began.
     """

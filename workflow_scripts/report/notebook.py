@@ -1,6 +1,6 @@
 """Notebooks without a notebook server: read, run cell by cell in this process, keep what the cells show.
 
-Only what the sample notebook needs: text that is printed, the value of a cell's last line, and figures. It must never
+Only what the sample notebook needs: text that is printed, the value of a cell's last line, and figures. It must not
 write into the notebook that it was given; a notebook is code of this project and is trusted like a program.
 """
 

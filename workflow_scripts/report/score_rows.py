@@ -104,8 +104,6 @@ def at_last_step(rows: pd.DataFrame) -> pd.DataFrame:
 def joined(parts: Sequence[TaskRows]) -> pd.DataFrame:
     """Rows of all parts; raises DataError where there are none."""
     if not parts:
-        raise DataError(
-            "the table of scores holds none of the suite's tasks with the numbers of shots that are compared"
-        )
+        raise DataError("the table of scores has none of the suite's tasks with the compared numbers of shots")
     frame = pd.concat([part.rows for part in parts], ignore_index=True)
     return frame.astype(dict.fromkeys(("task", "metric", "model", "size", "data"), str))

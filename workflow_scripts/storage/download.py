@@ -73,9 +73,9 @@ def earlier_receipt(path: Path, source: Source) -> dict[str, Any]:
 
 
 def refuse_moved(source: Source, earlier: Mapping[str, Any], path: Path) -> None:
-    """Raise IntegrityError when the revision stands for another commit than at the earlier fetch.
+    """Raise IntegrityError when the revision points to another commit than at the earlier fetch.
 
-    A mirror is made again and again on purpose, so it may change.
+    A mirror is rebuilt and again on purpose, so it may change.
     """
     before, now = earlier.get("commit"), source.commit()
     if source.name != "mirror" and before is not None and before != now:

@@ -9,7 +9,7 @@
     .git-lfs-objects                         a folder of what the program git-lfs has brought
 
 None of them is content: whoever lists a folder leaves them out (:func:`content_names`), and whoever writes the same
-target again removes what no living process of this machine can still be writing. It must never touch what another
+target again removes what no living process of this machine can still be writing. It must not touch what another
 machine or a living process wrote.
 """
 

@@ -13,7 +13,7 @@ from workflow_scripts.storage.sources.source import KINDS, Repository, Source
 
 
 def add_source_arguments(parser: argparse.ArgumentParser, *, required: bool = True, kind: str | None = None) -> None:
-    """Arguments that name a repository, of ``kind`` where a program reads only one and its timeouts."""
+    """Add the arguments that name a repository (of ``kind``, if a program reads only one) and its timeouts."""
     parser.add_argument("--source", choices=sorted(SOURCES), required=required, help="kind of source")
     parser.add_argument("--location", default="", help="folder of the mirror, endpoint of the Hub, or git URL")
     if kind is None:

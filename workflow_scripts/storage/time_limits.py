@@ -1,7 +1,7 @@
 """Time limits that hold whatever a server sends.
 
 A timeout of httpx is one of silence: every byte that arrives starts it anew. A server that sends a byte now and then,
-or interim answers (100 Continue, 103 Early Hints) without end, holds a connection for ever. Here each read on a
+or interim answers (100 Continue, 103 Early Hints) without end, holds a connection forever. Here each read on a
 connection also ends at a moment that the reading thread has set: for the head of an answer, for a whole small answer,
 and for the next part of a large one, so that a transfer has a slowest pace.
 """

@@ -1,6 +1,6 @@
 """YAML as a configuration language: no surprises and no bombs.
 
-Files are limited in size, nesting and aliases; a key that stands twice is an error; only plain values are built.
+Files are limited in size, nesting and aliases; a duplicate key is an error; only plain values are built.
 Values that look like access tokens, or hold a password, are refused wherever they stand, because configurations are
 logged and published.
 """

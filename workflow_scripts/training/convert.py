@@ -53,7 +53,7 @@ def neox_to_hugging_face(model: Model | Network | Recipe, source: Path, target: 
     """
     weights = open_neox(source)
     if weights.layers != model.layers:
-        raise ModelError(f"{source}: holds {weights.layers} layers, {model.name} has {model.layers}")
+        raise ModelError(f"{source}: has {weights.layers} layers, {model.name} has {model.layers}")
     dtype = weights.share(0, 0)["word_embeddings.weight"].dtype
     shapes = tensor_shapes(model.layers, model.hidden_size, model.vocab_size)
     with (
@@ -77,7 +77,7 @@ def hugging_face_to_neox(recipe: Recipe, source: Path, target: Path, ranks: int,
     that would cut a head.
     """
     if recipe.heads % ranks:
-        raise ConfigError(f"{recipe.name} has {recipe.heads} heads, which {ranks} ranks cannot share")
+        raise ConfigError(f"{recipe.name} has {recipe.heads} heads, which cannot be divided among {ranks} ranks")
     refuse_other_config(source, recipe)
     weights, writer = HuggingFaceWeights(source), NeoxWriter(target, step, ranks)
     shapes = tensor_shapes(recipe.layers, recipe.hidden_size, recipe.vocab_size)

@@ -5,7 +5,7 @@ r"""Start a training that prepare_neox has prepared, in a checkout of the origin
         --receipt results/neox/pythia-70m/trained.json
 
 runs ``deepy.py train.py config.yml`` there and, when its last checkpoint is written, links all checkpoints to
---output-dir and leaves a receipt. GPT-NeoX resumes from the newest checkpoint when it is started again. It must never
+--output-dir and leaves a receipt. GPT-NeoX resumes from the newest checkpoint when it is started again. It must not
 start another version: there the learning rate and the first step are different.
 """
 
@@ -37,7 +37,7 @@ KEYS = ("config", "config_sha256", "checkpoints", "gpus", "hostfile", "last_step
 
 def read_prepared(path: Path) -> dict[str, Any]:
     """What prepare_neox wrote; raises MissingInputError, DataError, or ModelError where the configuration changed."""
-    prepared = read_object(path, "prepared run", "make it with workflow_scripts.training.prepare_neox", *KEYS)
+    prepared = read_object(path, "prepared run", "create it with workflow_scripts.training.prepare_neox", *KEYS)
     config = Path(prepared["config"])
     if not config.is_file() or sha256_file(config) != prepared["config_sha256"]:
         raise ModelError(f"{config}: missing or changed since it was prepared; run prepare_neox again")
@@ -49,7 +49,8 @@ def check_checkout(folder: Path) -> None:
     lost = [name for name in PROGRAMS if not (folder / name).is_file()]
     if lost:
         raise MissingInputError(
-            f"{folder}: no {lost[0]}, so no checkout of GPT-NeoX; git clone https://github.com/EleutherAI/gpt-neox and "
+            f"{folder}: no {lost[0]}, so this is not a checkout of GPT-NeoX; git clone "
+            f"https://github.com/EleutherAI/gpt-neox and "
             "check out v1.0"
         )
     answer = run_git(folder, "rev-parse", "HEAD")
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--prepared", type=Path, required=True, help="prepared.json of prepare_neox")
     parser.add_argument("--checkout", type=Path, required=True, help="folder with GPT-NeoX v1.0")
-    parser.add_argument("--python", default=sys.executable, help="interpreter that GPT-NeoX's requirements are in")
+    parser.add_argument("--python", default=sys.executable, help="interpreter with GPT-NeoX's requirements installed")
     parser.add_argument("--output-dir", type=Path, help="folder for the finished checkpoints")
     parser.add_argument("--receipt", type=Path, required=True, help="file to write when the training is done")
     options = parser.parse_args(arguments)
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     check_checkout(options.checkout)
     found = gpus_here(prepared["hostfile"])
     if found < prepared["gpus"]:
-        raise ConfigError(f"prepared for {prepared['gpus']} GPUs and {found} are here; prepare again with --gpus")
+        raise ConfigError(f"prepared for {prepared['gpus']} GPUs, but {found} are available; prepare again with --gpus")
     working = Path(prepared["checkpoints"])
     if prepared.get("start") and not newest_checkpoint(working):
         link_checkpoints(Path(prepared["start"]), working)
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if done.returncode or newest != last:
         raise ModelError(
             f"GPT-NeoX ended with code {done.returncode}, its newest checkpoint is {newest or 'none'}, not {last}; "
-            "start it again to resume from there"
+            "rerun to resume from there"
         )
     if options.output_dir is not None:
         link_checkpoints(working, options.output_dir)

@@ -162,7 +162,7 @@ def publish_run(run: Path, steps: Sequence[int] | None, tokenizer: Path, root: P
     for hub in wanted:
         if hub not in grid or grid[hub].iteration not in saved:
             known = [step for step in grid if grid[step].iteration in saved]
-            raise MissingInputError(f"{run}: there is no checkpoint of step {hub}; there are {known}")
+            raise MissingInputError(f"{run}: no checkpoint of step {hub}; available are {known}")
     made: list[Path] = []
     for hub in wanted:
         step = grid[hub]
@@ -187,7 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     source.add_argument("--checkpoint", type=Path, help="one step<N> folder of a run")
     source.add_argument("--training-dir", type=Path, help="folder of a run, to publish several steps at once")
     parser.add_argument("--output-dir", type=Path, help="with --checkpoint: the folder to make")
-    parser.add_argument("--output-root", type=Path, help="with --training-dir: the folder that gets one per revision")
+    parser.add_argument(
+        "--output-root", type=Path, help="with --training-dir: the parent folder for one folder per revision"
+    )
     parser.add_argument("--steps", type=int, nargs="+", help="with --training-dir: Hub steps to publish")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the model")
     parser.add_argument("--dtype", choices=PUBLISHED_DTYPES, default="float16", help="of the published weights")

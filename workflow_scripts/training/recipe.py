@@ -2,7 +2,7 @@
 
 A :class:`Recipe` is read from JSON or built from the suite's registry; nothing about the arithmetic of training is
 decided anywhere else, and nothing in it says how fast or where to run (threads, micro-batch, devices). Its identity
-excludes the checkpoint grid, which changes no weight. It must never hold a default: a recipe says everything.
+excludes the checkpoint grid, which changes no weight. It must not hold a default: a recipe says everything.
 
     python -m workflow_scripts.training.recipe --suite pythia --model pythia-410m
     python -m workflow_scripts.training.recipe --suite pocket --model pocket-1m --output recipe.json
@@ -234,7 +234,7 @@ def check_numbers(recipe: Recipe) -> None:
     steps = recipe.checkpoint_steps
     if not steps or list(steps) != sorted(set(steps)) or steps[0] < 0 or steps[-1] > recipe.train_iterations:
         raise ConfigError(
-            f"recipe: checkpoint_steps must rise from 0 or more to at most {recipe.train_iterations}, "
+            f"recipe: checkpoint_steps must increase from 0 or more to at most {recipe.train_iterations}, "
             f"seen {list(steps[:3])} ... {list(steps[-3:])}"
         )
 
@@ -288,7 +288,7 @@ def read_recipe(argument: str) -> Recipe:
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: not JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
     if not isinstance(values, dict):
-        raise DataError(f"{where}: a JSON object was expected, not {type(values).__name__}")
+        raise DataError(f"{where}: expected a JSON object, not {type(values).__name__}")
     return Recipe.from_json(values, where)
 
 

@@ -1,7 +1,7 @@
 """Where each number of a recipe comes from, and what the sources disagree on.
 
 Statements about the suite are carried over from reading EleutherAI/pythia at a19eecb8 (models/*.yml, README) and
-EleutherAI/gpt-neox at v1.0 (71df4d5), v2.0 and main of May 2026. It must never change a number.
+EleutherAI/gpt-neox at v1.0 (71df4d5), v2.0 and main of May 2026. It must not change a number.
 """
 
 from __future__ import annotations

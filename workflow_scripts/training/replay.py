@@ -90,7 +90,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--last-step", type=int, required=True, help="N+k, in optimizer iterations")
     parser.add_argument("--recipe", required=True, help="file with the recipe, or the JSON object itself")
     parser.add_argument("--view", type=Path, required=True, help="view.json of the data set")
-    parser.add_argument("--index-maps", type=Path, help="folder of index maps; computed when left out")
+    parser.add_argument("--index-maps", type=Path, help="folder of index maps; computed if omitted")
     parser.add_argument("--work-dir", type=Path, required=True, help="folder for the replayed run")
     parser.add_argument("--threads", type=int, default=1, help="threads of matrix products")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="largest unexplained share")

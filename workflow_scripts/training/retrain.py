@@ -93,7 +93,7 @@ def argument_parser() -> argparse.ArgumentParser:
         "--save-steps", type=int, nargs="+", metavar="STEP", help="steps to save instead of the recipe's grid"
     )
     parser.add_argument("--view", type=Path, help="view.json of the data set (dataset.make_view)")
-    parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
+    parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed if omitted")
     parser.add_argument(
         "--output-dir", type=Path, required=True, help="folder of the run, e.g. results/training/<model>"
     )
@@ -108,25 +108,29 @@ def argument_parser() -> argparse.ArgumentParser:
         "--kernels",
         choices=KERNELS,
         default=EAGER,
-        help="compiled: half a minute before the first step, then faster; needs a C++ compiler; other last bits",
+        help="compiled: half a minute before the first step, then faster; needs a C++ compiler; last bits differ",
     )
-    parser.add_argument("--micro-batch", type=int, help="rows at once (default: as many as 4096 tokens hold)")
+    parser.add_argument(
+        "--micro-batch", type=int, help="rows per forward pass (default: as many as fit in 4096 tokens)"
+    )
     parser.add_argument("--stop-at", type=int, help="stop after this step instead of the recipe's last")
     parser.add_argument("--continue-from", type=Path, help="step<N> folder at which the segment before this one ended")
     parser.add_argument(
         "--keep-optimizer", type=int, nargs="*", default=[], metavar="STEP", help="steps whose optimizer state is kept"
     )
     parser.add_argument("--patch", type=Path, help="tokens to exchange in these rows (experiments.make_patch)")
-    far = parser.add_argument_group("rows that are in their order already, in place of --view")
+    far = parser.add_argument_group("rows that are already in training order, instead of --view")
     far.add_argument("--preshuffled", help="shard 0 (or the joined .bin) of a preshuffled set")
     far.add_argument("--repository", help="read --preshuffled (a file name) from this data set, org/name, by ranges")
     far.add_argument("--source", choices=sorted(SOURCES), default="hub", help="where --repository is")
-    far.add_argument("--location", default="", help="endpoint, folder or address of --source")
+    far.add_argument("--location", default="", help="endpoint, folder or URL of --source")
     far.add_argument("--revision", default="main", help="branch, tag or commit of --repository")
     parser.add_argument("--start-from", type=Path, help="step<N> folder of another run, or a Hugging Face folder")
     parser.add_argument("--start-step", type=int, help="step of a Hugging Face folder given to --start-from")
     parser.add_argument(
-        "--rewarm-steps", type=int, help="take weights alone from --start-from; steps over which the rate climbs again"
+        "--rewarm-steps",
+        type=int,
+        help="take only the weights from --start-from; steps over which the learning rate warms up again",
     )
     parser.add_argument(
         "--when-different", choices=WHEN_DIFFERENT, default="refuse", help="what to do with checkpoints of another run"
@@ -217,7 +221,7 @@ def sole_writer(run: Path) -> Iterator[None]:
         return
     with exclusive(run, PATIENCE_SECONDS) as holding:
         if not holding.proved:
-            LOG.warning("%s: this file system has no locks; take care that nothing else trains there", run)
+            LOG.warning("%s: this file system has no locks; make sure that nothing else trains there", run)
         yield
 
 

@@ -44,7 +44,7 @@ def leave_out_defects(run: Run) -> Run:
     if empty:
         raise ConfigError(f"{empty[0]}: every step of the run is listed as defective in {table}; choose other steps")
     lines = (
-        f"{name} step{step}: left out, {table} lists it: {', '.join(kinds)}" for (name, step), kinds in listed.items()
+        f"{name} step{step}: excluded, {table} lists it: {', '.join(kinds)}" for (name, step), kinds in listed.items()
     )
     return replace(run, steps=good, left_out=tuple(lines))
 

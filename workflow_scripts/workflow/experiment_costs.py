@@ -157,10 +157,10 @@ def experiment_costs(run: Run, names: Iterable[str]) -> list[ExperimentCost]:
 def line(cost: ExperimentCost) -> str:
     """One line of the answer."""
     if cost.reads_tables_only:
-        return f"{cost.name:<16} seconds: it reads tables that are there"
+        return f"{cost.name:<16} seconds: it only reads existing tables"
     return (
         f"{cost.name:<16} {cost.tokens:9.3g} tokens, {cost.gpu_hours:,.3g} GPU-hours ({cost.dtype}) or "
-        f"{cost.core_hours:,.3g} core-hours; beside the network {cost.core_seconds / HOUR:,.3g} core-hours; reads "
+        f"{cost.core_hours:,.3g} core-hours; additional {cost.core_seconds / HOUR:,.3g} core-hours; reads "
         f"{cost.read_bytes / 1e9:,.3g} GB of tokens, keeps {cost.kept_bytes / 1e9:,.3g} GB"
     )
 

@@ -63,7 +63,7 @@ def read_table(path: Path = TABLE) -> dict[Key, Measured]:
         return {}
     rows = list(csv.reader(text.splitlines(), delimiter="\t"))
     if not rows or tuple(rows[0]) != COLUMNS:
-        raise ConfigError(f"{path}: is no table of measured requests; remove it or let refine_requests write it anew")
+        raise ConfigError(f"{path}: not a table of measured requests; remove it or recreate it with refine_requests")
     measured = [read_row(path, number, row) for number, row in enumerate(rows[1:], start=2)]
     return {each.key: each for each in measured}
 
@@ -74,7 +74,7 @@ def read_row(path: Path, number: int, row: list[str]) -> Measured:
         stage, model, device, work, jobs, peak, seconds = row
         return Measured(stage, model, device, float(work), int(jobs), float(peak), float(seconds))
     except ValueError:
-        raise ConfigError(f"{path}: line {number} is damaged; remove it or let refine_requests write it anew") from None
+        raise ConfigError(f"{path}: line {number} is damaged; remove it or recreate it with refine_requests") from None
 
 
 def write_text(measured: Mapping[Key, Measured]) -> str:

@@ -222,7 +222,7 @@ def experiments_table(run: Run) -> str:
         if name in wanted:
             lines.append(f"{name:28}{experiment_columns(experiment_costs(run, [name])[0], device_of(run))}")
         else:
-            lines.append(f"{name + ' (not asked)':28}{columns_if_possible(run, name)}")
+            lines.append(f"{name + ' (not requested)':28}{columns_if_possible(run, name)}")
     return "\n".join(lines)
 
 
@@ -257,8 +257,8 @@ def outlook(run: Run, devices: int, price: float | None) -> str:
     """Jobs, requests, days and money."""
     device, spent = device_of(run), sum(hours(total_cost(run), run)) + experiment_hours(run)
     lines = [
-        f"{jobs_of(run):,} jobs beside a few dozen of data and figures; {requests_of(run):,} requests to a Hub",
-        f"{time_text(wall_hours(run, devices), 'wall')} on {devices} {device}s, if they are all ours",
+        f"{jobs_of(run):,} jobs plus a few dozen for data and figures; {requests_of(run):,} requests to a Hub",
+        f"{time_text(wall_hours(run, devices), 'wall')} on {devices} {device}s, if all are available",
     ]
     lines.append(requests_line(run))
     if price is not None:
@@ -272,8 +272,8 @@ def requests_line(run: Run) -> str:
     device = str(run.settings.get("device", "cpu"))
     known = sum(1 for _, model, on in table if on == device and model in run.steps)
     if not known:
-        return "requests to a scheduler: arithmetic (storage.refine_requests makes them from measured peaks)"
-    return f"requests to a scheduler: {known} of its models' stages measured ({TABLE}), the others arithmetic"
+        return "requests to a scheduler: computed (workflow.tools.refine_requests derives them from measured peaks)"
+    return f"requests to a scheduler: {known} of its models' stages measured ({TABLE}), the others computed"
 
 
 def jobs_left(config: Path) -> str:
@@ -286,16 +286,18 @@ def jobs_left(config: Path) -> str:
         raise ConfigError(f"Snakemake cannot plan this run: {answer.stderr.strip().splitlines()[-1]}")
     text = answer.stdout + answer.stderr
     # The table of jobs stands twice when anything is left; the second is followed by the reasons.
-    return text[text.rindex("Job stats:") :].strip() if "Job stats:" in text else "nothing is left to do"
+    return text[text.rindex("Job stats:") :].strip() if "Job stats:" in text else "nothing to be done"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments, print the plan, refuse what exceeds a limit."""
     parser = cli.parser(__doc__)
     parser.add_argument("--config", type=Path, default=DEFAULT, help="a configuration file, e.g. from config/runs")
-    parser.add_argument("--devices", type=int, default=1, help="GPUs, or cores of a run on the CPU, at the same time")
-    parser.add_argument("--price", type=float, help="money for one hour of one of them")
-    parser.add_argument("--jobs", action="store_true", help="let Snakemake count what is left to do, and say why")
+    parser.add_argument("--devices", type=int, default=1, help="number of GPUs, or of cores for a run on the CPU")
+    parser.add_argument("--price", type=float, help="price of one hour of one of them")
+    parser.add_argument(
+        "--jobs", action="store_true", help="also count the remaining jobs with Snakemake, with reasons"
+    )
     options = parser.parse_args(arguments)
     run = load_run_file(options.config)
     cli.say(table(run, options.price))

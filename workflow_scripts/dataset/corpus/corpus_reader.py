@@ -88,7 +88,7 @@ def check_encodable(text: str, where: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(
-            f"{where}: text holds a lone surrogate at character {error.start}; it is not Unicode"
+            f"{where}: text contains a lone surrogate at character {error.start}; it is not Unicode"
         ) from error
 
 

@@ -1,6 +1,6 @@
 """Functions compiled to machine code by numba, with their Python types kept.
 
-Compiled code is cached beside the source, or in memory only where no folder can be written. It must never be asked to
+Compiled code is cached beside the source, or in memory only where no folder can be written. It must not be asked to
 raise: arguments are checked by the Python function that calls it.
 """
 

@@ -46,7 +46,7 @@ def sizes_by_count(total: int, count: int) -> list[int]:
     [35, 35, 30]
     """
     if not 1 <= count <= max(total, 1):
-        raise ConfigError(f"{total} bytes cannot be cut into {count} shards")
+        raise ConfigError(f"{total} bytes cannot be split into {count} shards")
     size = -(-total // count)
     size += 1 - size % 2
     if (count - 1) * size >= total:
@@ -80,7 +80,7 @@ def copy_run(source: BinaryIO, length: int, target: Path, progress: Progress) ->
         while left:
             block = source.read(min(BLOCK, left))
             if not block:
-                raise DataError(f"{source.name}: became shorter while it was read")
+                raise DataError(f"{source.name}: shrank while it was being read")
             digest.update(block)
             file.write(block)
             left -= len(block)

@@ -13,7 +13,7 @@ Layout of ``.idx`` (little endian; GPT-NeoX ``megatron/data/indexed_dataset.py``
     34 + 12 n  8 m    int64 doc_idx: sequence at which each document starts; first 0
 
 Everything that can be wrong is found when the file is opened. The loader of GPT-NeoX calls each *sequence* a document
-and never reads ``doc_idx``. This module must never repair a file.
+and never reads ``doc_idx``. This module must not repair a file.
 """
 
 from __future__ import annotations
@@ -133,10 +133,12 @@ def read_header(path: Path) -> tuple[np.dtype[Any], int, int]:
     with path.open("rb") as file:
         head = file.read(HEADER.size)
     if len(head) < HEADER.size:
-        raise DataError(f"{path}: {len(head)} bytes, an .idx header alone has {HEADER.size}; the file is cut short")
+        raise DataError(f"{path}: {len(head)} bytes, an .idx header alone has {HEADER.size}; the file is truncated")
     magic, version, code, n_sequences, n_documents = HEADER.unpack(head)
     if magic != MAGIC:
-        raise DataError(f"{path}: starts with {magic!r}, an .idx file starts with {MAGIC!r}; it is some other file")
+        raise DataError(
+            f"{path}: starts with {magic!r}, an .idx file starts with {MAGIC!r}; this is another kind of file"
+        )
     if version != VERSION:
         raise DataError(f"{path}: version {version} of the format, only version {VERSION} is known")
     if code not in DTYPES:
@@ -185,7 +187,7 @@ def check_documents(path: Path, n_sequences: int, n_documents: int) -> None:
         if number == 0 and block[0] != 0:
             raise DataError(f"{path}: doc_idx must start with 0, it starts with {block[0]}")
         if int(block[0]) < before or np.any(block[1:] < block[:-1]) or int(block[-1]) > n_sequences:
-            raise DataError(f"{path}: doc_idx must rise and stay within {n_sequences} sequences, it does not")
+            raise DataError(f"{path}: doc_idx must increase and stay within {n_sequences} sequences")
         before = int(block[-1])
     if not n_documents:
         raise DataError(f"{path}: doc_idx is empty, it must start with 0")

@@ -176,7 +176,7 @@ class Copier:
         if shard.sha256 is not None and sha256 != shard.sha256:
             raise IntegrityError(
                 f"{shard.path}: sha256 {sha256}, the list of hashes says {shard.sha256}; damaged or swapped with "
-                "another shard; fetch it again and run the same command to go on"
+                "another shard; fetch it again and rerun the same command"
             )
         return sha256
 
@@ -191,7 +191,7 @@ class Copier:
             view = memoryview(self.blocks[turn])[: min(BLOCK, length)]
             count = source.readinto(view)  # type: ignore[attr-defined]
             if not count:
-                raise DataError(f"{source.name}: ended {length} bytes early; it changed while it was read")
+                raise DataError(f"{source.name}: ended {length} bytes early; it changed while it was being read")
             hashes = zip(self.threads, (digest, self.whole), strict=True)
             busy[turn] = [thread.submit(one.update, view[:count]) for thread, one in hashes]
             if target is not None:

@@ -40,7 +40,7 @@ def write_npy(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], blocks: 
             file.write(content)
             written += block.size
         if written != expected:
-            raise DataError(f"{path}: {written} entries made, the shape {shape} needs {expected}")
+            raise DataError(f"{path}: {written} entries written, the shape {shape} needs {expected}")
     return digest.hexdigest()
 
 

@@ -1,7 +1,7 @@
 """Shards as one array: nothing is copied or joined, a read touches only the bytes it returns.
 
 Shard sizes align with nothing: a row, and even one token, may lie in two shards. All arithmetic is on bytes of the
-joined file, in int64 or Python integers. Shards must never be written through this module.
+joined file, in int64 or Python integers. Shards must not be written through this module.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ShardLayout:
         [Piece(shard=0, offset=8, length=2), Piece(shard=2, offset=0, length=3)]
         """
         if offset < 0 or length < 0 or offset + length > self.total:
-            raise ConfigError(f"bytes {offset} to {offset + length} asked for, there are {self.total}")
+            raise ConfigError(f"bytes {offset} to {offset + length} requested, but there are {self.total}")
         found = []
         shard = int(np.searchsorted(self.borders, offset, side="right")) - 1
         while length:
@@ -115,7 +115,7 @@ class VirtualTokens:
         self.layout = ShardLayout([file.size for file in files])
         if self.layout.total % dtype.itemsize:
             raise DataError(
-                f"{files[0].path.parent}: the shards hold {self.layout.total} bytes together, not a whole number of "
+                f"{files[0].path.parent}: the shards have {self.layout.total} bytes in total, not a whole number of "
                 f"{dtype.itemsize}-byte {dtype.name} tokens; one is damaged or the token type is wrong"
             )
         self.n_tokens = self.layout.total // dtype.itemsize
@@ -203,5 +203,5 @@ class RemoteTokens:
         """One range request whose answer has the length that was asked for."""
         content = self.source.read_range(self.names[piece.shard], piece.offset, piece.length)
         if len(content) != piece.length:
-            raise DataError(f"{self.names[piece.shard]}: {len(content)} bytes delivered, {piece.length} asked for")
+            raise DataError(f"{self.names[piece.shard]}: {len(content)} bytes delivered, {piece.length} requested")
         return content

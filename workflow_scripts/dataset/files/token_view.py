@@ -85,7 +85,7 @@ def open_view(path: Path) -> TokenData:
     }
     said = {key: content[key] for key in seen}
     if seen != said:
-        raise IntegrityError(f"{path}: made from another .idx: it says {said}, {index.path} has {seen}; make it again")
+        raise IntegrityError(f"{path}: made from another .idx: it says {said}, {index.path} has {seen}; recreate it")
     files = [ShardFile(path.parent / shard["path"], int(shard["bytes"])) for shard in content["shards"]]
     tokens = VirtualTokens(files, index.dtype)
     check_bin_bytes(index, tokens.layout.total, path)
@@ -94,9 +94,9 @@ def open_view(path: Path) -> TokenData:
 
 def read_view(path: Path) -> dict[str, Any]:
     """Parsed view file with all its keys."""
-    content = read_object(path, "view file", "make it with dataset.make_view", *sorted(KEYS))
+    content = read_object(path, "view file", "create it with dataset.make_view", *sorted(KEYS))
     if content.get("version") != VERSION:
-        raise DataError(f"{path}: not a view file of version {VERSION}; make it with dataset.make_view")
+        raise DataError(f"{path}: not a view file of version {VERSION}; create it with dataset.make_view")
     return content
 
 

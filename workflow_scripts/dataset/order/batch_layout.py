@@ -31,7 +31,8 @@ class BatchLayout:
             raise ConfigError("batch rows, ranks and accumulation steps must all be at least 1")
         if self.batch_rows % (self.ranks * self.accumulation):
             raise ConfigError(
-                f"{self.batch_rows} rows cannot be dealt to {self.ranks} ranks x {self.accumulation} accumulation steps"
+                f"{self.batch_rows} rows cannot be divided among {self.ranks} ranks x {self.accumulation} "
+                f"accumulation steps"
             )
 
     @property

@@ -67,9 +67,9 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--preshuffled", help="shard 0 (or the joined .bin) of a preshuffled set")
     where.add_argument("--repository", help="read --preshuffled (a file name) from this data set, org/name, by ranges")
     where.add_argument("--source", choices=sorted(SOURCES), default="hub", help="where --repository is")
-    where.add_argument("--location", default="", help="endpoint, folder or address of --source")
+    where.add_argument("--location", default="", help="endpoint, folder or URL of --source")
     where.add_argument("--revision", default="main", help="branch, tag or commit of --repository")
-    where.add_argument("--split", help="cut the data set by documents, such as '969, 30, 1' (default: read it whole)")
+    where.add_argument("--split", help="split the data set by documents, such as '969, 30, 1' (default: read it whole)")
     where.add_argument("--conf_dir", type=Path, help="GPT-NeoX configuration file, or folder of .yml files")
 
 
@@ -112,7 +112,8 @@ def configured(settings: Settings, options: argparse.Namespace) -> RunNumbers:
     rows = options.batch_size if options.batch_size is not None else batch_rows(settings, None)
     if rows is None:
         raise ConfigError(
-            f"{settings.where}: the number of GPUs decides the batch; say it with --batch-size (Pythia: {BATCH_ROWS})"
+            f"{settings.where}: the batch depends on the number of GPUs; give it with --batch-size (Pythia: "
+            f"{BATCH_ROWS})"
         )
     return RunNumbers(
         seq_length=options.seq_length if options.seq_length is not None else settings.whole("seq_length"),

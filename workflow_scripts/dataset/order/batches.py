@@ -57,7 +57,7 @@ def check_iterations(start: int, end: int, rows: Rows, batch_rows: int) -> range
     available = rows.n_rows // batch_rows
     if not 0 <= start < end <= available:
         raise ConfigError(
-            f"iterations {start} (inclusive) to {end} (exclusive) asked for; the rows hold 0 to {available} (exclusive)"
+            f"iterations {start} (inclusive) to {end} (exclusive) requested; available are 0 to {available} (exclusive)"
         )
     return range(start, end)
 

@@ -1,4 +1,4 @@
-"""Looks things up in the order of training: who was seen when, what stood where.
+"""Looks things up in the training order: who was seen when, what stood where.
 
 A token of the stream at position t is *predicted* (is a label) in exactly one sample, (t - 1) // L, and is an input in
 sample t // L; for most tokens the two are the same row. Position 0 of the stream is never predicted, and what lies
@@ -63,7 +63,7 @@ class OrderLookup:
     def __init__(self, rows: TrainingRows, batch_rows: int) -> None:
         """Nothing is computed before it is asked for."""
         if batch_rows < 1:
-            raise ConfigError(f"{batch_rows} rows an iteration; give at least 1")
+            raise ConfigError(f"{batch_rows} rows per iteration; give at least 1")
         self.order = rows
         self.batch_rows = batch_rows
 
@@ -79,7 +79,7 @@ class OrderLookup:
         return int(self.starts[first // 64]) + int(self.order.stream.sizes[between].sum(dtype=np.int64))
 
     def exposures(self, document: int, position: int) -> list[Exposure]:
-        """Every row that holds token ``position`` of ``document``, in order of training.
+        """Every row that holds token ``position`` of ``document``, in training order.
 
         Rows that no loader gives out (the last sample of the order) are left out; rows behind the end of the run are
         not: compare their iteration with the run's length.
@@ -116,7 +116,7 @@ class OrderLookup:
             raise ConfigError(f"token {position}: document {document} has {index.sizes[document]} tokens")
 
     def documents(self, iteration: int) -> list[DocumentRun]:
-        """What stands in the rows of an iteration, in order."""
+        """The content of the rows of an iteration, in order."""
         first = iteration * self.batch_rows
         check_range(first, first + self.batch_rows, self.order.n_rows)
         pieces = self.order.pieces(np.arange(first, first + self.batch_rows, dtype=np.int64))

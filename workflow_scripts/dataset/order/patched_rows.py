@@ -3,7 +3,7 @@
 A position counts tokens of the rows in training order: row * row_tokens + column. A patch file is safetensors with
 ``positions`` int64 [m], rising, ``tokens`` int32 [m], and a JSON header that names the order it was made for
 (``base_fingerprint``, ``row_tokens``) and the rows that were looked at. An empty patch changes nothing, not even the
-fingerprint. It must never be applied to another order than its own.
+fingerprint. It must not be applied to another order than its own.
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ def read_patch(path: Path) -> Patch:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise MissingInputError(f"{path}: no such patch; make it with workflow_scripts.experiments.make_patch")
+        raise MissingInputError(f"{path}: no such patch; create it with workflow_scripts.experiments.make_patch")
     try:
         with safe_open(str(path), framework="np") as file:
             header = json.loads((file.metadata() or {}).get("header", "{}"))
             arrays = {name: file.get_tensor(name) for name in ("positions", "tokens")}
     except (SafetensorError, ValueError) as error:
-        raise DataError(f"{path}: not a patch ({error}); make it again") from error
+        raise DataError(f"{path}: not a patch ({error}); recreate it") from error
     if header.get("format") != FORMAT or any(name not in header for name in HEADER):
-        raise DataError(f"{path}: not a patch of format '{FORMAT}'; make it again")
+        raise DataError(f"{path}: not a patch of format '{FORMAT}'; recreate it")
     patch = Patch(**arrays, **{name: header[name] for name in HEADER[1:]}, facts=header.get("facts", {}))
     check_positions(path, patch)
     return patch
@@ -82,10 +82,10 @@ def check_positions(path: Path, patch: Patch) -> None:
     """Positions must rise strictly and lie within the rows that the header names."""
     positions = patch.positions
     if positions.dtype != np.int64 or positions.ndim != 1 or len(positions) != len(patch.tokens):
-        raise DataError(f"{path}: positions and tokens are not lists of one length; make it again")
+        raise DataError(f"{path}: positions and tokens are not lists of equal length; recreate it")
     bounds = (patch.first_row * patch.row_tokens, patch.stop_row * patch.row_tokens)
     if len(positions) and ((np.diff(positions) <= 0).any() or positions[0] < bounds[0] or positions[-1] >= bounds[1]):
-        raise DataError(f"{path}: positions do not rise within rows {patch.first_row} to {patch.stop_row}")
+        raise DataError(f"{path}: positions do not increase within rows {patch.first_row} to {patch.stop_row}")
 
 
 class PatchedRows:

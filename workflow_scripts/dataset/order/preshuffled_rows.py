@@ -1,4 +1,4 @@
-"""Rows that were written out in the order of training, back to back: no index and no map is needed.
+"""Rows that were written out in the training order, back to back: no index and no map is needed.
 
 Row r is bytes [r, r + 1) * row_tokens * 2 of the joined shards (uint16), so iteration k of the Pythia runs is bytes
 [4,196,352 k, 4,196,352 (k + 1)). Rows cross the borders of shards. Must never copy a row that one shard holds.
@@ -13,7 +13,7 @@ from workflow_scripts.errors import ConfigError
 
 
 class PreshuffledRows:
-    """Rows that lie back to back in the order of training, as in ``pile-deduped-pythia-preshuffled``."""
+    """Rows that lie back to back in the training order, as in ``pile-deduped-pythia-preshuffled``."""
 
     def __init__(self, tokens: TokenReader, row_tokens: int = 2049) -> None:
         """``tokens`` is a TokenReader (local shards or remote ones) that holds a whole number of rows."""

@@ -11,7 +11,7 @@ from workflow_scripts.errors import ConfigError
 
 
 class Rows(Protocol):
-    """Rows in the order of training."""
+    """Rows in the training order."""
 
     @property
     def n_rows(self) -> int:
@@ -32,7 +32,7 @@ class Rows(Protocol):
 def check_range(start: int, stop: int, n_rows: int) -> None:
     """Raise ConfigError unless 0 <= start <= stop <= n_rows."""
     if not 0 <= start <= stop <= n_rows:
-        raise ConfigError(f"rows {start} to {stop} asked for, there are {n_rows} (0 to {n_rows - 1})")
+        raise ConfigError(f"rows {start} to {stop} requested, but there are {n_rows} (0 to {n_rows - 1})")
 
 
 def fingerprint_of(facts: dict[str, Any]) -> str:

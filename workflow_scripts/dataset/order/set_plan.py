@@ -88,7 +88,7 @@ def map_names(prefix: str, schedule: Schedule, seq_length: int, seed: int) -> di
 def plan_set(label: str, first: int, stop: int, *, tokens: int, requested: int, seq_length: int) -> SetPlan:
     """Epochs and samples of one set; ``tokens`` is the number of tokens of its documents."""
     if tokens < 1:
-        raise ConfigError(f"set {label}: its {stop - first} documents hold no token")
+        raise ConfigError(f"set {label}: its {stop - first} documents contain no tokens")
     epochs, samples = epochs_and_samples(tokens, seq_length, requested)
     return SetPlan(label, first, stop, requested, epochs, samples, tokens)
 

@@ -83,7 +83,7 @@ class TrainingRows:
         data = open_data(location)
         wanted = Schedule(train_iterations, batch_rows).wanted()[0]
         if wanted < 1:
-            raise ConfigError(f"{train_iterations} iterations of {batch_rows} rows ask for no row at all")
+            raise ConfigError(f"{train_iterations} iterations of {batch_rows} rows request no rows at all")
         index = data.index
         first, stop = (0, index.n_sequences) if split is None else split_bounds(split, index.n_sequences)[:2]
         plan = plan_set(

@@ -2,7 +2,7 @@
 
 Differences from a general model: rows hold prefix trees (attention.py, position = depth), and the output matrix is
 applied only to nodes that predict a scored token, a thousand at a time, with the softmax in float32 (head.py). A
-[batch, length, vocabulary] tensor never exists. It must never return a number that is not finite: it stops and names
+[batch, length, vocabulary] tensor never exists. It must not return a number that is not finite: it stops and names
 checkpoint and layer. A change that may move a number raises ``ENGINE_VERSION`` of jobs.py.
 """
 

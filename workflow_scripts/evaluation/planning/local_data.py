@@ -82,7 +82,7 @@ def read_parquet(path: Path) -> Any:
 
 @functools.cache
 def plain_dataset_class() -> Any:
-    """``datasets.Dataset`` that hands out its rows as they lie in the table, all converted at once.
+    """``datasets.Dataset`` that hands out its rows as stored in the table, all converted at once.
 
     lm-eval goes through every row of every split, and the library's own way, row by row through its feature types,
     takes half of the time of a plan. The rows are the same: evaluation data holds text and numbers only.

@@ -3,7 +3,7 @@
 ``current`` is what lm-eval 0.4.13 asks. ``pythia-2023`` is what the harness asked that produced the published Pythia
 results (lm-evaluation-harness of 2023-05-20, ``lm_eval/tasks/*.py`` and ``lm_eval/base.py`` there): the same documents
 and lm-eval's present task classes, with the prompts, draws of examples, tie rules, metric names and task names of then.
-docs/evaluation.md has the mapping and its evidence. This module must never change what ``current`` asks.
+docs/evaluation.md has the mapping and its evidence. This module must not change what ``current`` asks.
 """
 
 from __future__ import annotations

@@ -236,7 +236,7 @@ def weights_identity(folder: Path) -> str:
     """sha256 over the names and sha256 of config and weight files.
 
     Hashes of weights that are listed in ``sha256.txt`` are taken from there, so that a process with nothing to compute
-    need not read 24 GB; whoever loads the weights holds them to that list (:func:`refuse_changed`).
+    need not read 24 GB; the program that loads the weights holds them to that list (:func:`refuse_changed`).
     """
     listed, config = listed_hashes(folder), folder / "config.json"
     refuse_changed(config, listed)

@@ -1,4 +1,4 @@
-"""Scores of a checkpoint that are not complete yet, so that a job that was killed goes on where it was.
+"""Scores of a checkpoint that are not complete yet, so that a job that was killed resumes where it was.
 
 ``.<output>.unfinished.npz`` beside the output holds the log-probabilities and flags of the first edges of a plan and
 says which weights, plan and arithmetic they belong to; anything else in it is ignored, never trusted. It is written

@@ -2,7 +2,7 @@
 
 A results file is put together from parts, one for each plan, and can be taken apart again (:func:`merge_parts`,
 :func:`part_of`): a task that is added later joins the scores that are there. The entry ``plans`` says which tasks came
-from which plan. The loglikelihoods lie beside it in one archive, as <plan>/loglikelihood, <plan>/greedy and
+from which plan. The loglikelihoods are stored beside it in one archive, as <plan>/loglikelihood, <plan>/greedy and
 <plan>/plan_identity.
 
 Time of day, paths, versions of the machine and everything else that differs between equal runs is left out, so equal

@@ -108,7 +108,7 @@ def run_config(checkpoint: Path) -> dict[str, Any]:
 
 
 def arithmetic(dtype: str, device: str, bootstrap: int, renewal: int | None = None) -> dict[str, Any]:
-    """What of a command line decides the bits of the results; a ``renewal`` makes them anew."""
+    """What of a command line decides the bits of the results; a ``renewal`` recomputes them."""
     kind = device.partition(":")[0]
     given = {} if renewal is None else {"renewal": renewal}
     return {"dtype": dtype, "softmax_dtype": "float32", "device": kind, "bootstrap_iters": bootstrap, **given}

@@ -3,7 +3,7 @@
 A *pair* is two sentences that differ in one word, the stereotyped one first (CrowS-Pairs, the pocket suite's pronouns,
 WinoBias with the pronoun of the stereotype and the other one). Its outcome is whether the first is likelier; its
 log-odds compare the two words at the place where they differ, masculine minus feminine. A *guard* item is a text whose
-last word must be continued greedily (LAMBADA and its pocket form). It must never read a model.
+last word must be continued greedily (LAMBADA and its pocket form). It must not read a model.
 """
 
 from __future__ import annotations

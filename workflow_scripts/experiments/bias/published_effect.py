@@ -2,7 +2,7 @@
 
 Arm minus baseline at the same step, in percentage points of pairs whose stereotyped sentence is likelier. The interval
 is a bootstrap over checkpoints and p is Wilcoxon's; checkpoints of one run are not independent, so both are too narrow.
-Baselines are those that were evaluated for the interventions. It must never average over checkpoints that only one side
+Baselines are those that were evaluated for the interventions. It must not average over checkpoints that only one side
 has.
 """
 

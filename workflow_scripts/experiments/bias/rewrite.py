@@ -2,8 +2,8 @@
 
 A word of a pair is rewritten only where it stands as one token and as a whole word: the token after it must not go on
 with a letter or digit, and a form without a space before it must follow a line break, a tab, an opening quote or
-bracket, or the end of a document. A word in the last column is left alone, because the token after it is not seen
-there, and so is a form without a space in the first column; both are counted. Lengths never change. It must never touch
+bracket, or the end of a document. A word in the last column is left unchanged, because the token after it is not seen
+there, and so is a form without a space in the first column; both are counted. Lengths never change. It must not touch
 a part of a word. A function of one's own may change any token of a row, but neither lengths nor the number of rows.
 """
 
@@ -48,7 +48,7 @@ class Form:
 class Vocabulary:
     """What the rules need to know about each token: bool [entries].
 
-    ``continues``: begins with a letter, a digit or a piece of a character, so it may go on with the word before it.
+    ``continues``: begins with a letter, a digit or a piece of a character, so it may continue the word before it.
     ``opens``: after it a word may begin without a space.
     """
 

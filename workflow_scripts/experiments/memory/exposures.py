@@ -2,7 +2,7 @@
 
 A deduplicated data set is read about one and a half times; GPT-NeoX mixes the copies of all epochs, so a row cannot be
 told to be a repetition from its place. Each entry of doc_idx is one copy of a document. A row counts as a repetition
-when another copy of the document that it starts in was touched by an earlier row. It must never read a token.
+when another copy of the document that it starts in was touched by an earlier row. It must not read a token.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def check(losses: Floats, columns: list[Floats]) -> None:
     if sizes < FEWEST_SIZES:
         raise DataError(f"a power law needs at least {FEWEST_SIZES} sizes of models, there are {sizes}; add sizes")
     if any(len(column) != len(losses) for column in columns) or len(losses) < 1 + 2 * len(columns):
-        raise DataError(f"{len(losses)} losses do not suffice for the {1 + 2 * len(columns)} numbers of the fit")
+        raise DataError(f"{len(losses)} losses are not enough for the {1 + 2 * len(columns)} numbers of the fit")
     if min(float(values.min()) for values in (losses, *columns)) <= 0:
         raise DataError("losses, parameters and tokens must be above 0 for a power law; leave out step 0")
 
@@ -169,7 +169,7 @@ def describe(law: PowerLaw, names: tuple[str, ...]) -> str:
         f"{name} {low:.2f} to {high:.2f}" for name, (low, high) in zip(names, law.exponent_bounds, strict=False)
     )
     interval = f", 95 % of the exponents over refits: {bounds}" if bounds else ""
-    warning = "" if law.degrees_of_freedom > 0 else " (as many fitted numbers as points: no check of the form)"
+    warning = "" if law.degrees_of_freedom > 0 else " (as many parameters as points: the form is not tested)"
     return (
         f"L = {law.irreducible:.3g} + {terms}, {law.points} points, {spans}, root mean square error of log L "
         f"{law.error:.3f}{interval}{warning}"

@@ -1,7 +1,7 @@
 """The published training map of PolyPythias: which hidden state of a five-state model each seed is in at each step.
 
 Columns: seed, step, state (0 to 4), score (a z-scored metric of the run at that step), group (stable or outlier; seeds
-3 and 4 are the outliers). Source: EleutherAI/polypythias, data/training_maps.tsv. It must never be fitted anew here.
+3 and 4 are the outliers). Source: EleutherAI/polypythias, data/training_maps.tsv. It must not be refitted here.
 """
 
 from __future__ import annotations

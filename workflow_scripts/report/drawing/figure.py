@@ -42,7 +42,7 @@ class Drawing:
 def save_drawing(drawing: Drawing, stem: Path, inputs: Mapping[str, Path], parameters: Mapping[str, Any]) -> None:
     """Write the files of a figure beside ``stem``, its record last; raises DataError when there is nothing to show."""
     if drawing.data.empty:
-        raise DataError(f"{stem.name}: nothing to plot; the tables hold no such scores")
+        raise DataError(f"{stem.name}: nothing to plot; the tables contain no such scores")
     write_bytes(with_suffix(stem, "csv"), drawing.data.to_csv(index=False, lineterminator="\n").encode("utf-8"))
     if drawing.markdown:
         write_bytes(with_suffix(stem, "md"), drawing.markdown.encode("utf-8"))

@@ -88,7 +88,7 @@ def parameters_of_size(size: str) -> float:
     """
     number, unit = size[:-1], size[-1:]
     if unit not in MULTIPLIERS or not number.replace(".", "", 1).isdecimal():
-        raise DataError(f"model size '{size}' is not a number with k, m or b behind it, such as 70m or 1.4b")
+        raise DataError(f"model size '{size}' is not a number followed by k, m or b, such as 70m or 1.4b")
     return float(number) * MULTIPLIERS[unit]
 
 

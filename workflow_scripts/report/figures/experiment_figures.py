@@ -21,7 +21,7 @@ TERM_BINS = 8
 FEWEST_MEMORIZED = 10  # rows below which a rate over training is not drawn, where another model has more
 MARKERS = {"small": "o", "early": "s", "both": "D"}
 KINDS = {"small": "largest, same step", "early": "own last step", "both": "largest, last step"}
-MEASURES = {"log_odds": "log-odds masculine, nats", "outcome": "chosen or right, points"}
+MEASURES = {"log_odds": "log-odds masculine, nats", "outcome": "chosen or correct, points"}
 INTERVENTION_COLOUR = ARM_COLOURS["intervention"]
 
 
@@ -54,10 +54,10 @@ def memorization_quantiles(tables: Tables) -> Drawing:
     return Drawing(
         figure,
         rows,
-        "Memorized rows in the order of training",
+        "Memorized rows in training order",
         f"Memorized rows in bins of {size} consecutive training rows, ordered, against quantiles of a Poisson "
         "distribution of the same mean; last checkpoints. Grey: where 95 % of uniform orders lie, rank by rank. Panels "
-        f"of fewer than {FEWEST_MEMORIZED} rows (titles: memorized rows in whole bins) cannot show anything.",
+        f"of fewer than {FEWEST_MEMORIZED} rows (titles: memorized rows in whole bins) are not informative.",
         "; ".join(
             f"{model}: {int((part['observed'] * part['multiplicity']).sum())} memorized rows"
             for model, part in rows.groupby("model", sort=False)
@@ -86,8 +86,8 @@ def memorization_deciles(tables: Tables) -> Drawing:
     return Drawing(
         figure,
         rows,
-        "Memorization over the order of training",
-        "Share of training rows whose continuation is reproduced, by tenth of the order of training, last checkpoints; "
+        "Memorization over the training order",
+        "Share of training rows whose continuation is reproduced, by tenth of the training order, last checkpoints; "
         "bars: 95 % (Wilson).",
         "Rates of the first and last tenth in per cent: "
         + "; ".join(
@@ -103,8 +103,8 @@ def predictability_published(tables: Tables) -> Drawing:
     return precision_recall(
         tables.experiments["predictability_published"],
         "Predicting what 12b memorizes (published)",
-        "Precision and recall of the published confusions with their cells named anew (they were printed with false "
-        "positives and false negatives exchanged). Circles: against 12b at the same step; squares: a checkpoint "
+        "Precision and recall of the published confusions with corrected cell names (they were printed with false "
+        "positives and false negatives swapped). Circles: against 12b at the same step; squares: a checkpoint "
         "against its own last step.",
     )
 
@@ -114,7 +114,7 @@ def predictability(tables: Tables) -> Drawing:
     return precision_recall(
         tables.experiments["predictability"],
         "Predicting what the largest model memorizes",
-        "Rows that a checkpoint memorizes as a prediction of those that another one does. Circles: the largest model "
+        "Rows memorized by a checkpoint as a prediction of those memorized by another. Circles: the largest model "
         "at the same step; squares: the own last step; diamonds: the largest model at its last step. Only where at "
         f"least {FEWEST_MEMORIZED} rows are to be predicted.",
     )
@@ -166,7 +166,7 @@ def term_frequency(tables: Tables) -> Drawing:
         low, high = (max(float(limit), 1.0) for limit in ax.dataLim.intervalx)
         ticks = np.geomspace(low, high, 4).round()
         ax.set_xticks(ticks, [amount_label(tick) for tick in ticks])
-        ax.set_xlabel("times met in training")
+        ax.set_xlabel("occurrences in training")
         ax.set_title(f"{task}, {int(rows[rows['task'] == task]['shots'].iloc[0])} examples: accuracy per term")
         ax.legend()
     return Drawing(
@@ -174,7 +174,7 @@ def term_frequency(tables: Tables) -> Drawing:
         rows,
         "Accuracy against the frequency of a term",
         "Mean accuracy on the questions of a term, or of an eighth of the terms where there are many, against how "
-        "often they were met in training (whole words; facts: sentences with country and capital). Last checkpoints, "
+        "often they occurred in training (whole words; facts: sentences with country and capital). Last checkpoints, "
         "standard data. The tables hold correlations with operand size held fixed.",
         f"{len(rows)} terms of {len(tasks)} tasks.",
     )
@@ -213,8 +213,8 @@ def interventions(tables: Tables) -> Drawing:
         rows,
         "Interventions on the data",
         "Arm minus identity arm at the same step, same items; bars: 95 % of a paired bootstrap over items. Pairs: how "
-        "often the stereotyped sentence is the likelier one; guards: how often the last word is right. Lines of arms "
-        "are moved apart a little.",
+        "often the stereotyped sentence is more likely; control: how often the last word is correct. Lines of arms "
+        "are slightly offset.",
         "Change of the log-odds at the end in nats: "
         + "; ".join(f"{row.model} {row.arm} {row.difference:+.2f}" for row in last.itertuples())
         + ".",
@@ -254,7 +254,7 @@ def seeds_training_map(tables: Tables) -> Drawing:
         "Training map of PolyPythias (published)",
         "State of a five-state model of training for each of ten seeds, lines moved apart. Dark: stable seeds; orange: "
         "outliers.",
-        f"Seeds {', '.join(map(str, outliers))} leave the route that the other seeds share.",
+        f"Seeds {', '.join(map(str, outliers))} leave the path shared by the other seeds.",
     )
 
 
@@ -283,7 +283,7 @@ def scaling(tables: Tables) -> Drawing:
         rows,
         "Loss against compute",
         "Mean loss over the last tenth of the steps before each checkpoint. N counts all parameters. "
-        f"Fits and the ranges they were made on: {words}.",
+        f"Fits and their ranges: {words}.",
         f"The lowest loss is {rows['value'].min():.2f}.",
     )
 

@@ -24,7 +24,8 @@ NAME_COLUMNS = 2.4  # width of the column of names in widths of a number
 LINE_HEIGHT = 0.162  # inches
 OURS, MARKS = "   ours", {True: "\N{BLACK DIAMOND}", False: "\N{WHITE DIAMOND}"}
 OWN_REMARK = (
-    " Ours: scored in this run; a hollow diamond where lm-eval asks the task differently today (docs/evaluation.md)."
+    " Ours: scored in this run; a hollow diamond where lm-eval builds the requests differently today "
+    "(docs/evaluation.md)."
 )
 DATA_TITLES = {"standard": "trained on the Pile", "deduped": "trained on the deduplicated Pile"}
 

@@ -92,6 +92,6 @@ def bits_per_byte(tables: Tables) -> Drawing:
         rows,
         "Bits per byte of held-out text",
         "Loss on text that was kept out of training, in bits per UTF-8 byte: nats per token x tokens / bytes / ln 2. "
-        "It does not depend on the tokenizer, so runs with other tokenizers compare.",
+        "It does not depend on the tokenizer, so runs with different tokenizers are comparable.",
         f"Bits per byte fall from {high:.2f} to {best['bits_per_byte']:.2f} ({best['model']}, step {best['step']}).",
     )

@@ -20,8 +20,10 @@ from workflow_scripts.report.report_tables import Tables
 from workflow_scripts.suite.registry import load_suite
 
 COMPARABLE = ("same", "nearly")
-TITLES = {True: "ours, asked as in 2023", False: "ours, asked as today"}
-REMARK = " Diamonds: scored in this run; hollow where lm-eval asks the task differently today (docs/evaluation.md)."
+TITLES = {True: "ours, requests of 2023", False: "ours, requests of today"}
+REMARK = (
+    " Diamonds: scored in this run; hollow where lm-eval builds the requests differently today (docs/evaluation.md)."
+)
 
 
 def own_points(tables: Tables, task: str, shots: int, metric: str = "acc", version: str = "v1") -> pd.DataFrame:

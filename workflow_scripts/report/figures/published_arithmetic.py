@@ -25,7 +25,7 @@ OWN_TASK = "multiplication"
 MOST_STEPS = 6
 OWN_REMARK = (
     " Panels of ours: models of today's suite in this run, the same questions with examples drawn by another rule, all "
-    "tokens of the answer right."
+    "tokens of the answer correct."
 )
 
 

@@ -19,7 +19,8 @@ GENDER_TASK, GENDER_METRIC = "crows_pairs_english_gender", "pct_stereotype"
 ARM_TITLES = {"baseline": "baseline", "intervention": "last 7 % swapped", "intervention-long": "last 21 % swapped"}
 OWN_TITLES = {True: "ours, published weights", False: "ours, other weights or items"}
 OWN_REMARK = (
-    " Diamonds: scored in this run; filled, published weights asked as in 2023; hollow, weights that this run trained "
+    " Diamonds: scored in this run; filled, published weights with the requests of 2023; hollow, weights "
+    "that this run trained "
     "itself (its arms feminine-7 and feminine-21 and its baseline) or, of CrowS-Pairs, the fewer items of today."
 )
 
@@ -32,11 +33,12 @@ def published_crows_pairs(tables: Tables) -> Drawing:
         figure,
         joined_rows(rows, ours),
         "CrowS-Pairs gender and the pronoun interventions",
-        "Share of 320 English CrowS-Pairs about gender in which the stereotyped sentence is likelier (pct_stereotype; "
+        "Share of 320 English CrowS-Pairs about gender in which the stereotyped sentence is more likely "
+        "(pct_stereotype; "
         "50 % is no preference, dotted), deduplicated models, as published in evals/bias-evals (v0) and "
         "evals/pythia-v1 (v1). Bars: 95 % of one value. The arms fall below the baseline in v0 and not in "
         "v1: see the defects." + (OWN_REMARK if len(ours) else ""),
-        "In v0 the interventions lie about 3 points below the baseline for 410m and 1.4b; in v1 they follow it.",
+        "In v0 the interventions are about 3 points below the baseline for 410m and 1.4b; in v1 they follow it.",
     )
 
 
@@ -46,13 +48,13 @@ def published_intervention_lambada(tables: Tables) -> Drawing:
     wide = rows.pivot_table(index=["version", "size", "step"], columns="arm", values="value")
     largest = wide.sub(wide["baseline"], axis=0).abs().max().max()
     return Drawing(
-        arms_figure(rows, ours, "LAMBADA, % right", neutral=None),
+        arms_figure(rows, ours, "LAMBADA, % correct", neutral=None),
         joined_rows(rows, ours),
         "LAMBADA and the pronoun interventions",
         "Zero-shot LAMBADA accuracy (acc, n = 5,153) in per cent near the end of training, deduplicated models, as "
         "published in evals/bias-evals (v0) and evals/pythia-v1 (v1). Bars: 95 % of one value."
         + (OWN_REMARK if len(ours) else ""),
-        f"The interventions leave LAMBADA as it is: where both have a checkpoint, no arm differs from its baseline "
+        f"The interventions do not change LAMBADA: at common checkpoints, no arm differs from its baseline "
         f"by more than {largest:.1f} points.",
     )
 

@@ -17,7 +17,7 @@ PREFIX = "wino_bias_type"
 CELLS = 8  # two types, pro and anti, two prompts
 OWN_REMARK = (
     " Hollow diamonds: arms that this run trained itself, by another measure: pairs of sentences in which the "
-    "stereotyped pronoun is the likelier one minus the other pairs, in points; compare arms, not levels."
+    "stereotyped pronoun is more likely minus the other pairs, in points; compare arms, not levels."
 )
 GROUPED_BY = ["version", "arm", "model", "size", "data", "step"]
 
@@ -37,8 +37,8 @@ def published_winobias(tables: Tables) -> Drawing:
         "Exact match (em) of the generated referent, mean over two types and two prompts (396 items each): "
         "pro-stereotypical minus anti-stereotypical sentences, in points, deduplicated models, as published in "
         "evals/bias-evals and evals/pythia-v1. Bars: 95 %. The v1 arms were scored by another program than their "
-        "baseline and must not be compared with it. This is not the measure of the paper's figure 2, whose "
-        "data are in no file." + (OWN_REMARK if len(ours) else ""),
+        "baseline and are not comparable with it. This is not the measure of the paper's figure 2, whose "
+        "data were not published." + (OWN_REMARK if len(ours) else ""),
         f"Net bias of v1 at the last checkpoint, in points: {words}.",
     )
 

@@ -36,7 +36,7 @@ SOLID = {"standard": "-", "deduped": "-"}  # the panel says which data it is
 FIVE = 5
 DOUBTFUL_WORDS = (
     " Open circles: {points} points at which the files of 2.8b and 2.8b-deduped are identical although the models saw "
-    "different data, so one of each pair is of the wrong model."
+    "different data, so one of each pair is from the wrong model."
 )
 DATA_TITLES = {"standard": "the Pile", "deduped": "the deduplicated Pile"}
 
@@ -109,7 +109,7 @@ def five_shot_grid(tables: Tables, data: str) -> Drawing:
         + "; ".join(f"{tasks[name].title} {int(part['n'].dropna().mode()[0]):,}" for name, part in parts.items())
         + f". Bands: 95 % from the published standard error. Dotted: chance. The y axis differs between tasks.{marked}"
         + (REMARK if len(ours) else ""),
-        "Scores rise with training and size but for WSC, LogiQA and the small models on WinoGrande, near chance; "
+        "Scores rise with training and size except for WSC, LogiQA and the small models on WinoGrande, near chance; "
         f"at the end LAMBADA is highest for {best['model']} with {best['value']:.3f}.",
     )
 

@@ -28,7 +28,7 @@ def term_heat_map(tables: Tables) -> Drawing:
         if place % 3 == 0:
             ax.set_ylabel("first operand")
     mean = rows.groupby("control")["accuracy"].mean()
-    words = "No operand is asked." if mean.empty else (
+    words = "No operand was tested." if mean.empty else (
         f"Over all shown models and steps operand {mean.idxmax():.0f} is answered best ({mean.max():.2f}) and "
         f"operand {mean.idxmin():.0f} worst ({mean.min():.2f})."
     )  # fmt: skip
@@ -36,8 +36,8 @@ def term_heat_map(tables: Tables) -> Drawing:
         figure,
         rows,
         "Accuracy by operand over training",
-        f"Share of right answers for each first operand at each checkpoint: white is 0, the darkest cell {top:.2f}. "
-        "The largest number of examples; standard data. Operands that are small are both frequent and easy.",
+        f"Share of correct answers for each first operand at each checkpoint: white is 0, the darkest cell {top:.2f}. "
+        "The largest number of examples; standard data. Small operands are both frequent and easy.",
         words,
     )
 

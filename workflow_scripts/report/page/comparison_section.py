@@ -24,9 +24,10 @@ def scoreboard_table(comparison: pd.DataFrame) -> Table:
         "Numbers of the paper's figures and tables, for the models of this run",
         ["figure", "numbers", *VERDICTS],
         rows,
-        "Reproduced: nearer than three deviations of the answers that may flip between number formats. Not comparable: "
-        "lm-eval asks the task differently today, or other items were used; five-shot prompts differ unless protocol "
-        "pythia-2023 asked them. Missing: not scored in this run.",
+        "Reproduced: within three deviations of the answers that may flip between number formats. Not comparable: "
+        "lm-eval builds the requests differently today, or other items were used; five-shot prompts differ "
+        "unless protocol "
+        "pythia-2023 was used. Missing: not scored in this run.",
     )
 
 

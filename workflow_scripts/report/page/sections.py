@@ -142,9 +142,7 @@ def provenance(inputs: ReportInputs) -> Table:
             str(record.get("code_version", "")), f"{record.get('seconds', 0):.1f} s",
         ])  # fmt: skip
     head = ["output", "sha256", "inputs", "code version", "time"]
-    return Table(
-        "Records of this run", head, rows, "Each output has a .record.json beside it with all inputs and their hashes."
-    )
+    return Table("Records of this run", head, rows, "Each output has a .record.json with all inputs and their hashes.")
 
 
 def versions(inputs: ReportInputs) -> dict[str, str]:

@@ -92,7 +92,7 @@ def direction(change: float, first_error: float, last_error: float) -> str:
     """Rises, falls or stays, judged at 95 %."""
     error = (float(first_error or 0) ** 2 + float(last_error or 0) ** 2) ** 0.5
     if abs(change) <= Z95 * error:
-        return "stays within its error,"
+        return "does not change significantly,"
     return "rises" if change > 0 else "falls"
 
 
@@ -121,7 +121,7 @@ def five_shot_effect(inputs: ReportInputs) -> Iterator[Verdict]:
         last = at_last_step(shot_difference(zero.rows, five.rows))
         largest = last[last["size"] == ordered_sizes(list(last["size"]))[-1]]
         words = [f"{row.value:+.3f} ± {Z95 * row.stderr:.3f} for {row.model}" for row in rows_of(largest)]
-        how = "95 %, paired by item" if largest["is_paired"].all() else "95 %, as if the items were not the same"
+        how = "95 %, paired by item" if largest["is_paired"].all() else "95 %, treating the items as independent"
         yield Verdict("Shots", f"{five.task.title}: {shot_words(shots)} minus zero-shot is {', '.join(words)} ({how}).")
 
 
@@ -169,8 +169,8 @@ def crosscheck(inputs: ReportInputs) -> Iterator[Verdict]:
         tasks, largest = inputs.crosscheck.get("tasks", []), inputs.crosscheck.get("largest_difference", 0.0)
         yield Verdict(
             "Check",
-            f"Stock lm-eval was run beside the fast evaluation on {len(tasks)} tasks: log-likelihoods agree to "
-            f"{largest:.1g} nats and no metric differs.",
+            f"Stock lm-eval was compared with the fast evaluation on {len(tasks)} tasks: log-likelihoods agree to "
+            f"{largest:.1g} nats and all metrics are equal.",
         )
 
 
@@ -205,8 +205,8 @@ def published_deduplication(final: pd.DataFrame, shots: int) -> Verdict:
     difference = wide["deduped"] - wide["standard"]
     return Verdict(
         "Published",
-        f"Published final {shot_words(shots)} scores: deduplicated data is ahead of standard data in "
-        f"{(difference > 0).sum()} of {len(difference)} pairs and behind in {(difference < 0).sum()}, "
+        f"Published final {shot_words(shots)} scores: deduplicated data scores higher than standard data in "
+        f"{(difference > 0).sum()} of {len(difference)} pairs and lower in {(difference < 0).sum()}, "
         f"{difference.mean():+.3f} on average.",
     )
 

@@ -50,10 +50,11 @@ CHATTER = (
 NEWS = ("Nothing to be done",)
 # Snakemake's advice on these is dangerous while another run is alive; `make unlock` looks before it leaps.
 LEFT_BEHIND = {
-    "LockException": "this folder is locked, by a run that was killed or by one on another machine; `make unlock` "
-    "frees it when no run is alive here, then start again",
-    "IncompleteFilesException": "a run was killed while it made some files, or another run makes them now; when none "
-    "is alive, start again with --rerun-incomplete (the profiles have it)",
+    "LockException": "this folder is locked by a killed run or by a run on another machine; `make unlock` "
+    "releases the lock if no run is active here; then rerun",
+    "IncompleteFilesException": "some files are incomplete: a run was killed, or another run is writing "
+    "them; if no run "
+    "is active, rerun with --rerun-incomplete (set in the profiles)",
 }
 
 
@@ -139,14 +140,14 @@ class LogHandler(LogHandlerBase):
         # On a cluster the rule's own log comes first, and that of Slurm, which repeats it among much else, after it.
         tails = [tail(path) for path in logs]
         shown = next((lines for lines in tails if not lines[0].startswith("(")), tails[0] if tails else [])
-        lines = [f"FAILED {title}", *(f"  {line}" for line in shown), *(f"  whole log: {path}" for path in logs)]
+        lines = [f"FAILED {title}", *(f"  {line}" for line in shown), *(f"  full log: {path}" for path in logs)]
         self.print(lines)
 
     def message(self, record: logging.LogRecord) -> None:
         """Print a warning or an error that belongs to no job, unless it only repeats that a job failed."""
         text = record.getMessage().strip()
         if again := RESTART.fullmatch(text):
-            self.print([f"trying again: {self.labels.get(int(again[1]), text)}"])
+            self.print([f"retrying: {self.labels.get(int(again[1]), text)}"])
             return
         repeats = text.startswith("RuleException") or "At least one job did not complete" in text
         # A program's exit code comes before the job's own record, which says more.

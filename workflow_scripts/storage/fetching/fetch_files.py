@@ -172,7 +172,7 @@ def complete(job: Job, part: Part) -> None:
 def has_moved(gained: int, seconds: float) -> bool:
     """True when ``gained`` bytes since the last failure, the wait after it included, are progress.
 
-    A server that sends a byte a second, or one byte per connection, would otherwise be asked for ever.
+    A server that sends a byte a second, or one byte per connection, would otherwise be asked forever.
     """
     return gained > SLOWEST * max(seconds - QUICK, 0.0)
 

@@ -107,10 +107,10 @@ def refuse_wrong_names(part: Part, share: Mapping[str, Tensor], where: str) -> N
     unexpected = sorted(set(share) - set(part.names) - {ROTARY})
     foreign = next((what for name in unexpected for mark, what in FOREIGN.items() if mark in name), None)
     if foreign:
-        raise ModelError(f"{where}: part {part.index} has {shorten(unexpected, 3)}: {foreign}; that is not done here")
+        raise ModelError(f"{where}: part {part.index} has {shorten(unexpected, 3)}: {foreign}, which is not supported")
     if missing or unexpected:
         what = f"lacks {shorten(missing, 3)}" if missing else f"has unexpected {shorten(unexpected, 3)}"
-        raise ModelError(f"{where}: part {part.index} {what}; is the number of layers right?")
+        raise ModelError(f"{where}: part {part.index} {what}; check the number of layers")
 
 
 def merge_tensor(name: str, shares: Sequence[Tensor], where: str) -> Tensor:
@@ -152,7 +152,7 @@ def split_tensor(name: str, tensor: Tensor, ranks: int) -> list[Tensor]:
     if name in BY_ROW or name in BY_COLUMN:
         dim = 0 if name in BY_ROW else 1
         if tensor.shape[dim] % ranks:
-            raise ModelError(f"{name} has {tensor.shape[dim]} entries, which cannot be shared by {ranks} ranks")
+            raise ModelError(f"{name} has {tensor.shape[dim]} entries, which cannot be divided among {ranks} ranks")
         return [piece.clone(memory_format=torch.contiguous_format) for piece in tensor.chunk(ranks, dim)]
     return [tensor.clone() for _ in range(ranks)]
 

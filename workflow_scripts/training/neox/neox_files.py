@@ -50,7 +50,7 @@ class NeoxWeights(Protocol):
 def load(path: Path) -> Any:
     """Content of a .pt file, tensors mapped from the file; raises MissingInputError or ModelError."""
     if not path.is_file():
-        raise MissingInputError(f"{path}: no such file; the checkpoint is not whole")
+        raise MissingInputError(f"{path}: no such file; the checkpoint is incomplete")
     try:
         with torch.serialization.safe_globals(HARMLESS):
             return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
@@ -95,7 +95,7 @@ class OneFile:
         content = load(path)
         module = content.get("module") if isinstance(content, dict) else None
         if not isinstance(module, dict) or not module:
-            raise ModelError(f"{path}: holds no 'module', and there are no layer files beside it")
+            raise ModelError(f"{path}: has no 'module', and there are no layer files beside it")
         tensors = tensors_only(module, path)
         wrong = [name for name in tensors if not re.fullmatch(r"sequential\.\d+\..+", name)]
         if wrong:
@@ -135,7 +135,7 @@ def open_neox(folder: Path) -> NeoxWeights:
         raise MissingInputError(f"{folder}: no such folder")
     inner = [path for path in folder.iterdir() if STEP_FOLDER.fullmatch(path.name) and path.is_dir()]
     if len(inner) > 1:
-        raise ModelError(f"{folder}: holds {len(inner)} checkpoints; name one of its folders, such as {inner[0].name}")
+        raise ModelError(f"{folder}: holds {len(inner)} checkpoints; give one of its folders, such as {inner[0].name}")
     place = inner[0] if inner else folder
     names = [path.name for path in place.iterdir()]
     layer_files = [(int(m[1]), int(m[2])) for name in names if (m := LAYER_FILE.fullmatch(name))]

@@ -3,7 +3,7 @@
 Several processes write their moments in pieces, ``optimizer/*.safetensors`` (sharded.py), in place of one file.
 A folder is written under a temporary name, flushed and renamed. The weights are float32. The optimizer's moments, the
 random state and a copy of the metrics so far are kept only where a run may continue from: in the newest folder and in
-those asked for. Step S has consumed exactly rows [0, batch_rows * S). It must never load anything but tensors and JSON.
+those asked for. Step S has consumed exactly rows [0, batch_rows * S). It must not load anything but tensors and JSON.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The originals were drawn on GPUs in half precision from a model-parallel CUDA generator and cannot be drawn again; the
 exact start of a released model is its published ``step0``. Here each tensor has its own stream, so that a rank may draw
-only what it holds. It must never touch the global random state of torch or numpy.
+only what it holds. It must not touch the global random state of torch or numpy.
 """
 
 from __future__ import annotations

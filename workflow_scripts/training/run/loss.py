@@ -1,7 +1,7 @@
 """Mean cross-entropy of next tokens in float32 without ever holding ``[tokens, vocabulary]`` in full.
 
 The loss and both gradients are computed chunk by chunk in the forward pass and written in place; the backward pass only
-scales them. Memory is two chunks of logits plus one gradient of the unembedding. It must never change the value: equal
+scales them. Memory is two chunks of logits plus one gradient of the unembedding. It must not change the value: equal
 to ``torch.nn.functional.cross_entropy(logits.float(), targets)`` up to float32 rounding.
 """
 

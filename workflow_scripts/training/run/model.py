@@ -5,7 +5,7 @@ first quarter of each head, tanh approximation of GELU, untied unembedding witho
 are not masked from each other. The names of parameters are those of transformers' ``GPTNeoXForCausalLM`` state dict
 (``gpt_neox.embed_in.weight`` ... ``embed_out.weight``), so that saving and loading are the identity.
 
-It must never hold buffers that are saved, and never decide its own precision: the trainer does.
+It must not hold buffers that are saved, and never decide its own precision: the trainer does.
 Source of the architecture: gpt-neox v1.0 and the suite's configs (docs/training.md).
 """
 

@@ -1,7 +1,7 @@
 """AdamW as the suite used it: decoupled decay on matrices only, clipping by the global norm, state as named tensors.
 
 Source: DeepSpeed's FusedAdam in AdamW mode with bias correction, and gpt-neox's parameter groups: no decay on layer
-norms and on anything called bias; decay on all matrices, both embeddings included. It must never decide a learning
+norms and on anything called bias; decay on all matrices, both embeddings included. It must not decide a learning
 rate.
 """
 

@@ -3,7 +3,7 @@
     torchrun --nproc-per-node 8 --module workflow_scripts.training.retrain --parallel ddp ...
 
 Process r takes the r-th contiguous slice of each batch, as the original's sampler did. Checkpoints hold whole tensors
-and do not know how many processes wrote them: a run may stop on eight and go on with two. It must never hide a
+and do not know how many processes wrote them: a run may stop on eight and go on with two. It must not hide a
 collective call in a branch that only some processes take.
 
 Importing torch's sharded tensors takes most of a CPU-second (twenty steps of a pocket model), so it is done

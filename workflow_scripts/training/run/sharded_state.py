@@ -3,7 +3,7 @@
 ``step<N>/optimizer/*.safetensors`` holds both moments of every parameter and each process's random state, written by
 torch.distributed.checkpoint with its safetensors storage: the place of every piece stands in the files' headers.
 Its usual storage keeps that in a pickle, which this project never reads. Weights stay whole in ``model.safetensors``.
-It must never bring a whole model or its moments onto one device.
+It must not bring a whole model or its moments onto one device.
 """
 
 from __future__ import annotations

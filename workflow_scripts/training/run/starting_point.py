@@ -1,6 +1,6 @@
 """Where a run begins: anew, from its own newest checkpoint, or from somebody else's weights.
 
-A checkpoint of another recipe or of other data is refused by name, or set aside when that was asked for. It must never
+A checkpoint of another recipe or of other data is refused by name, or set aside when that was asked for. It must not
 mix the two silently.
 """
 

@@ -5,7 +5,7 @@ Iteration i (0, 1 ...) consumes rows [batch_rows * i, batch_rows * (i + 1)) and 
 are float32; 16-bit compute is autocast. Results are the same bits for the same recipe, rows, number of threads and
 micro-batch on the same kind of processor.
 
-It must never skip a row, use a random number, or write a checkpoint after a loss that is no number.
+It must not skip a row, use a random number, or write a checkpoint after a loss that is no number.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``metrics.csv`` of a run: one line per iteration, never ahead of what was computed, consistent after a resume.
 
 Losses and norms may live on an accelerator; they are read in blocks, so that a step does not wait for its numbers. A
-resumed run starts from the copy in its checkpoint. It must never hold a line of an iteration that is run again.
+resumed run starts from the copy in its checkpoint. It must not hold a line of an iteration that is run again.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def check_finite(item: StepMetrics, loss: float, norm: float) -> None:
         return
     raise ModelError(
         f"step {item.step}: loss is {loss} and gradient norm {norm}; no checkpoint was written from here on. Lower the "
-        "learning rate or look at the data of this step"
+        "learning rate or inspect the data of this step"
     )
 
 

@@ -1,7 +1,7 @@
 """What the trainer needs from the data: rows in training order, their count and a fingerprint of the order.
 
 The stage ``dataset`` makes them; here is only the interface, the check of tokens against the vocabulary and the cut
-into micro-batches. It must never change the order of rows.
+into micro-batches. It must not change the order of rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MICRO_BATCH_TOKENS = 4096
 
 
 class RowSource(Protocol):
-    """Rows of ``sequence_length + 1`` tokens in the order of training."""
+    """Rows of ``sequence_length + 1`` tokens in the training order."""
 
     @property
     def fingerprint(self) -> str:
@@ -72,7 +72,9 @@ def named_rows(options: argparse.Namespace, recipe: Recipe) -> Iterator[RowSourc
         yield open_rows(options.view, options.index_maps, recipe, options.patch)
         return
     if options.view is not None or options.patch is not None:
-        raise ConfigError("--preshuffled goes with neither --view nor --patch: its rows are in their order already")
+        raise ConfigError(
+            "--preshuffled cannot be combined with --view or --patch: its rows are already in training order"
+        )
     from workflow_scripts.dataset.order.batch_options import RunNumbers, opened_rows
 
     numbers = RunNumbers(
@@ -129,7 +131,7 @@ def micro_batch_rows(recipe: Recipe, wanted: int | None, processes: int = 1) -> 
     """
     share, rest = divmod(recipe.batch_rows, processes)
     if rest:
-        raise ConfigError(f"a batch of {recipe.batch_rows} rows does not divide among {processes} processes")
+        raise ConfigError(f"a batch of {recipe.batch_rows} rows cannot be divided among {processes} processes")
     if wanted is not None:
         if wanted < 1 or share % wanted:
             raise ConfigError(f"--micro-batch {wanted} does not divide the {share} rows of a process")

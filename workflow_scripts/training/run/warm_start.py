@@ -2,7 +2,7 @@
 
 A run that starts at step N trains iterations N, N + 1 ... of its own recipe on its own rows. With the moments of
 another run the optimizer goes on as if nothing had happened. With weights alone the moments start at zero, which is
-said loudly, and the learning rate may climb again over some steps. It must never fall back from the first to the
+said loudly, and the learning rate may climb again over some steps. It must not fall back from the first to the
 second unasked.
 """
 
@@ -65,7 +65,8 @@ def read_origin(folder: Path, step: int | None, rewarm_steps: int | None, recipe
     origin = run_origin(folder, step, rewarm_steps) if is_run else published_origin(folder, step, rewarm_steps)
     if not origin.moments and origin.steps_taken > 0:
         LOG.warning(
-            "WEIGHTS ALONE from %s: the optimizer's moments start at zero at step %d, the learning rate climbs over %d "
+            "WEIGHTS ALONE from %s: the optimizer's moments start at zero at step %d, the learning rate "
+            "warms up over %d "
             "steps; this is not a continuation of the original run",
             folder,
             origin.step,
@@ -84,7 +85,7 @@ def run_origin(folder: Path, step: int | None, rewarm_steps: int | None) -> Orig
     """Origin in a checkpoint folder of a run of ours."""
     state = RunState.read(folder / checkpoint.STATE)
     if step is not None and step != state.step:
-        raise ConfigError(f"{folder} holds step {state.step}; leave --start-step out or give the same")
+        raise ConfigError(f"{folder} holds step {state.step}; omit --start-step or give the same")
     weights_only = rewarm_steps is not None
     has_moments = checkpoint.has_moments(folder)
     if not weights_only and not has_moments and state.steps_taken > state.moments_from:
@@ -123,7 +124,7 @@ def published_origin(folder: Path, step: int | None, rewarm_steps: int | None) -
     if step is None or rewarm_steps is None:
         raise ConfigError(
             f"{folder} is no checkpoint of a run, so it has weights alone: give --start-step (its step) and "
-            "--rewarm-steps (0, or how many steps the learning rate climbs)"
+            "--rewarm-steps (0, or the number of warm-up steps)"
         )
     files = weight_files(folder)
     digest = ",".join(sha256_file(path) for path in files)
@@ -169,5 +170,5 @@ def read_old(path: Path) -> dict[str, Tensor]:
     except (UnpicklingError, RuntimeError, EOFError) as error:
         raise DataError(f"{path}: not a file of plain tensors ({str(error).splitlines()[0]})") from None
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise DataError(f"{path}: holds something else than named tensors")
+        raise DataError(f"{path}: contains something other than named tensors")
     return found

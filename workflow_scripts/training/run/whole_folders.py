@@ -1,6 +1,6 @@
 """Folders that appear whole or not at all: filled under a temporary name, flushed, renamed.
 
-Temporary names start with a dot and end with ``.tmp``. It must never leave two folders of one name behind.
+Temporary names start with a dot and end with ``.tmp``. It must not leave two folders of one name behind.
 """
 
 from __future__ import annotations

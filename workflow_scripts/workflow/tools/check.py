@@ -47,7 +47,9 @@ def require_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{folder}: cannot be made ({error.strerror}); run from a folder you may write to") from None
+        raise StorageError(
+            f"{folder}: cannot be created ({error.strerror}); run from a folder you may write to"
+        ) from None
     if not os.access(folder, os.W_OK):
         raise StorageError(f"{folder}: is read-only; run from a folder you may write to, or change its permissions")
 
@@ -68,7 +70,7 @@ def finished(run: Run) -> str:
     """Where the outcome of a run lies."""
     report = Path(run_folder(run.name)) / "report.html"
     if not report.is_file():
-        raise MissingInputError(f"{report}: is not there, so the run is not finished; run the same command again")
+        raise MissingInputError(f"{report}: missing, so the run is not finished; rerun the same command")
     figures = len(list((report.parent / "figures").glob("*.svg")))
     size = report.stat().st_size / 1e6
     return f"done. report: {report} ({size:.1f} MB, open it in a browser), {figures} figures: {report.parent}/figures/"
@@ -78,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments, check, and describe."""
     parser = cli.parser(__doc__)
     parser.add_argument("--config", type=Path, default=DEFAULT, help="a configuration file, e.g. from config/runs")
-    parser.add_argument("--finished", action="store_true", help="say where the finished outputs are")
+    parser.add_argument("--finished", action="store_true", help="print where the finished outputs are")
     options = parser.parse_args(arguments)
     run = load_run_file(options.config)
     if options.finished:

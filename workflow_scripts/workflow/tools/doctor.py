@@ -40,7 +40,7 @@ def check_python() -> Finding:
     """The interpreter and whether it is the pinned environment's."""
     inside = Path(sys.prefix).name == ".venv"
     detail = (
-        f"{platform.python_version()} in {'the pinned environment' if inside else 'another environment than .venv'}"
+        f"{platform.python_version()} in {'the pinned environment' if inside else 'an environment other than .venv'}"
     )
     return Finding("ok" if inside else "note", "python", detail)
 
@@ -107,7 +107,7 @@ def check_locks() -> Finding:
     answer = run_git(ROOT, "log", "-1", "--format=%ct", "--", str(locks), timeout=30)
     written = float(answer.stdout.strip() or locks.stat().st_mtime)
     days = int((time.time() - written) / 86400)
-    advice = "; make lock takes newer versions" if days > OLD_LOCK_DAYS else ""
+    advice = "; make lock updates them" if days > OLD_LOCK_DAYS else ""
     return Finding("note" if advice else "ok", "locks", f"{days} days old{advice}")
 
 
@@ -116,7 +116,7 @@ def check_profiles() -> Finding:
     place = search_folder() / "slurm"
     if place.resolve() == ROOT / "profiles" / "slurm":
         return Finding("ok", "profiles", f"linked in {place.parent}")
-    return Finding("note", "profiles", "not linked; make setup-slurm does, or use --workflow-profile profiles/slurm")
+    return Finding("note", "profiles", "not linked; run make setup-slurm, or use --workflow-profile profiles/slurm")
 
 
 def check_slurm_plugin() -> Finding:
@@ -132,7 +132,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     check_torch,
     check_cores_and_memory,
     check_disk,
-    check_program("git-lfs", "data sets with source git-lfs; our own client takes its place"),
+    check_program("git-lfs", "data sets with source git-lfs; our own client is used instead"),
     check_program("chromium", "the browser tests"),
     check_token,
     check_locks,

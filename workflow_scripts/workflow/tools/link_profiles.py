@@ -59,7 +59,10 @@ def link_all(root: Path, folder: Path) -> Iterator[str]:
         for profile in profiles_of(root):
             done = link(profile, folder)
             if done == "in the way":
-                yield f"{folder / profile.name}: is not ours, left as it is; use --workflow-profile {profile.name}"
+                yield (
+                    f"{folder / profile.name}: not created by this project, left unchanged; use "
+                    f"--workflow-profile {profile.name}"
+                )
             elif done != "kept":
                 yield f"{folder / profile.name}: {done}"
     except OSError as error:

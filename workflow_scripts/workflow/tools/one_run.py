@@ -117,7 +117,7 @@ def take(folder: Path, path: Path = LOCK) -> int | None:
         place = folder if path == LOCK else (folder / path).parent.resolve()
         who = read_holder(folder, path) or "it is just starting"
         raise StorageError(
-            f"{place}: a run is alive here ({who}); stop it first, let it end, or work in another folder"
+            f"{place}: a run is active here ({who}); stop it, wait for it to finish, or use another folder"
         ) from None
     except OSError:
         os.close(lock)
@@ -176,7 +176,7 @@ def refuse_after_a_killed_run(folder: Path, lock: int) -> None:
     os.close(lock)
     raise StorageError(
         f"{folder}: a run was killed here ({read_holder(folder) or 'it left no name'}) and left its lock; "
-        "`make unlock` ends the jobs it may have left on a cluster and removes the lock"
+        "`make unlock` cancels any jobs it left on a cluster and removes the lock"
     )
 
 

@@ -17,11 +17,12 @@ from workflow_scripts.suite.schema import load_schema
 DEFAULTS = ROOT / "config" / "config.yaml"
 HEAD = """# Configuration
 
-Made from `config/schemas/run.schema.yaml` by `python -m workflow_scripts.workflow.tools.reference_page`; do not edit.
+Generated from `config/schemas/run.schema.yaml` by `python -m workflow_scripts.workflow.tools.reference_page`; do not
+edit.
 
 A run is `config/config.yaml` with the keys of another file on top: `snakemake -c2 --configfile config/runs/books.yaml`.
 Single keys can be given on the command line: `snakemake -c2 --config steps=last shots=0`. Where and how a run is
-computed (cores, partitions) stands in `profiles/` and changes no result.
+computed (cores, partitions) is set in `profiles/` and does not change results.
 
 | key | type | default | meaning |
 |---|---|---|---|

@@ -45,7 +45,7 @@ def read_benchmark(path: Path) -> tuple[float, float]:
         peaks = [float(row["max_rss"]) for row in rows if row["max_rss"] not in NOT_MEASURED]
         seconds = max(float(row["s"]) for row in rows)
     except (KeyError, TypeError, ValueError, UnicodeDecodeError):
-        raise DataError(f"{path}: is not a benchmark file of Snakemake; remove it") from None
+        raise DataError(f"{path}: not a benchmark file of Snakemake; remove it") from None
     return seconds, max(peaks, default=0.0) * MEBIBYTE / 1e6
 
 
@@ -90,13 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--config", type=Path, default=DEFAULT, help="configuration of the run that was measured")
     parser.add_argument("--timings", type=Path, default=Path("results/timings"), help="folder of the benchmark files")
-    parser.add_argument("--output", type=Path, help=f"table to write; {TABLE} is the one that is used")
+    parser.add_argument("--output", type=Path, help=f"table to write; {TABLE} is the one used by rules and plan")
     options = parser.parse_args(arguments)
     run = load_run_file(options.config)
     measured = {each.key: each for each in measure(run, options.timings)}
     if not measured:
         raise MissingInputError(
-            f"{options.timings}: no benchmark file of a model of run {run.name}; make the run first, or choose --config"
+            f"{options.timings}: no benchmark file of a model of run {run.name}; finish the run first, or "
+            f"choose --config"
         )
     cli.say(comparison(run, measured))
     if options.output:

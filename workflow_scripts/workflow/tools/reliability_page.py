@@ -22,19 +22,20 @@ MISSING = "**no test shows it**"
 NAME = re.compile(r"test_faults?_((?:[0-9]+_)+)([a-z].*)")
 PARTS = ((1, "Downloads"), (26, "Data"), (38, "Models and evaluation"), (47, "Runs and their configuration"),
          (61, "Networks and servers"), (72, "Machines"), (91, "Damaged and hostile content"))  # fmt: skip
-HEAD = """# Reliability: what happens when something goes wrong
+HEAD = """# Reliability: behaviour under faults
 
-Made from the tests by `python -m workflow_scripts.workflow.tools.reliability_page`; do not edit. Each row is a fault
-that a test injects for real: a server that drops, lies or never ends, SIGKILL, a full or read-only disk, flipped bytes,
-hostile names and files. The rules behind the rows: a file has its name only when its content is proved; every program
-writes whole files or nothing; going on is the same command again; what a user can act on is one line and exit code 2.
+Generated from the tests by `python -m workflow_scripts.workflow.tools.reliability_page`; do not edit. Each row is a
+fault that a test really injects: a server that drops the connection, lies or never finishes, SIGKILL, a full or
+read-only disk, flipped bytes, hostile names and files. The underlying rules: a file gets its name only after its
+content is verified; every program writes complete files or nothing; rerunning the same command resumes; errors that a
+user can act on are one line and exit code 2.
 
-Beside them a **matrix of kills** (`tests/faults/crash_matrix.py`, `make crash-matrix`) sends SIGKILL to the whole
-process group of a pocket run, 100 times over all its jobs at random moments, and compares every file that the reruns
-make with an undisturbed run; `tests/faults/test_crash_matrix.py` is its short form. What may differ (seconds, peak
-memory, logs) is listed there with the reason. Its last whole round (seed 3): 100 kills of 27 rules, 95 of them inside
+In addition, a **kill matrix** (`tests/faults/crash_matrix.py`, `make crash-matrix`) sends SIGKILL to the whole
+process group of a pocket run, 100 times over all its jobs at random moments, and compares every file
+with an uninterrupted run; `tests/faults/test_crash_matrix.py` is a short version. Allowed differences (seconds, peak
+memory, logs) are listed there with reasons. The last full round (seed 3): 100 kills of 27 rules, 95 of them inside
 the job aimed at, and all 266 compared files equal each time. **Fuzzers** (`tests/fuzz`, `make fuzz`) feed damaged
-bytes to everything that reads foreign files, under limits of memory and time.
+bytes to all parsers of external files, under limits of memory and time.
 """
 
 

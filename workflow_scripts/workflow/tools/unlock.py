@@ -97,8 +97,8 @@ def queued(folder: Path) -> list[ClusterJob]:
         return []
     if reason:
         raise StorageError(
-            f"squeue does not answer ({reason}), so jobs of a killed run may still write here; "
-            "try again when it does, or remove .snakemake/locks by hand when you are sure that there are none"
+            f"squeue failed ({reason}), so jobs of a killed run may still write here; "
+            "retry when it works, or remove .snakemake/locks by hand if you are sure that there are none"
         )
     return read_queue(text, folder)
 
@@ -157,7 +157,9 @@ def end_jobs(folder: Path) -> int:
     deadline = time.monotonic() + LONGEST_WAIT
     while left := queued(folder):
         if time.monotonic() > deadline:
-            raise StorageError(f"Slurm job {left[0].number} is still {left[0].state}; wait for it and run this again")
+            raise StorageError(
+                f"Slurm job {left[0].number} is still {left[0].state}; wait for it and rerun this command"
+            )
         time.sleep(1)
     return len(jobs)
 
@@ -171,19 +173,21 @@ def refuse_while_alive(folder: Path, processes: Path = Path("/proc")) -> None:
     one_run.refuse_while_held(folder)
     if number := living_run(folder, processes):
         raise StorageError(
-            f"{folder}: a run is alive here (process {number} on {socket.gethostname()}); stop it first, or let it end"
+            f"{folder}: a run is active here (process {number} on {socket.gethostname()}); stop it or wait "
+            f"for it to finish"
         )
     if program := living_program(folder, processes):
         raise StorageError(
-            f"{folder}: a program of a run is alive here ({program}, on {socket.gethostname()}); let it end, or stop "
-            "it with kill and its number, and run this again"
+            f"{folder}: a program of a run is active here ({program}, on {socket.gethostname()}); wait for "
+            f"it to finish, or stop "
+            "it with kill and its number, and rerun this command"
         )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """End what is left of a killed run and unlock."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--ask", action="store_true", help="only refuse while a run is alive here; change nothing")
+    parser.add_argument("--ask", action="store_true", help="only fail if a run is active here; change nothing")
     options = parser.parse_args(arguments)
     folder = Path.cwd()
     refuse_while_alive(folder)
@@ -191,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     ended = end_jobs(folder)
     subprocess.run([sys.executable, "-m", "snakemake", "--unlock", "--quiet", "all"], check=True)
-    cli.say(f"unlocked; {ended} Slurm jobs of the killed run were ended" if ended else "unlocked")
+    cli.say(f"unlocked; {ended} Slurm jobs of the killed run were cancelled" if ended else "unlocked")
 
 
 if __name__ == "__main__":
