@@ -105,7 +105,7 @@ if BOOKS:
         """The texts without their licence, cut into documents at their chapters; held to the suite's sha256."""
         input:
             table=ancient(SUITE.corpus["texts"]),
-            texts=expand("results/corpus/{{suite}}/texts/{text}", text=BOOKS),
+            texts=ancient(expand("results/corpus/{{suite}}/texts/{text}", text=BOOKS)),
         output:
             corpus="results/corpus/{suite}/books.jsonl",
         log:
@@ -130,7 +130,7 @@ if CORPUS == "jsonl":
     rule import_corpus:
         """Text that the user brings or that was cut from books, with whole titles held out for validation."""
         input:
-            corpus=dataset.corpus_of(RUN),
+            corpus=ancient(dataset.corpus_of(RUN)) if BOOKS else dataset.corpus_of(RUN),
         output:
             standard="results/corpus/{suite}/standard.jsonl",
             validation="results/corpus/{suite}/validation.jsonl",
@@ -145,9 +145,10 @@ if CORPUS == "jsonl":
             runtime=lasts(10),
         params:
             held_out=SUITE.corpus.get("held_out"),
+            expected=["--sha256", SUITE.corpus["sha256"]] if BOOKS else [],
         shell:
-            "python -m workflow_scripts.dataset.import_corpus --corpus {input.corpus:q} --held-out {params.held_out:q}"
-            " --output-train {output.standard:q} --output-validation {output.validation:q} > {log:q} 2>&1"
+            "python -m workflow_scripts.dataset.import_corpus --corpus {input.corpus:q} {params.expected:q}"
+            " --held-out {params.held_out:q} --output-train {output.standard:q} --output-validation {output.validation:q} > {log:q} 2>&1"
 
 
 if SUITE.tokenizer["source"] == "released":

@@ -15,6 +15,7 @@ from workflow_scripts.dataset import deduplicate, import_corpus, tokenize_corpus
 from workflow_scripts.dataset.corpus.corpus_reader import read_documents, write_documents
 from workflow_scripts.dataset.files.token_view import open_data
 from workflow_scripts.errors import DataError, MissingInputError, UnknownNameError
+from workflow_scripts.storage.hashing import sha256_file
 
 LINES = [
     {"text": "The cat sat on the mat. The cat sat.", "meta": {"source": "g", "id": 1, "part": 0, "title": "Cats"}},
@@ -231,6 +232,15 @@ def test_import_refuses_unknown_and_missing_titles(corpus, tmp_path, capsys):
     corpus.write_text('{"text": "x"}\n')
     assert cli.run(import_corpus.main, ["--corpus", str(corpus), *outputs]) == 2
     assert "c.jsonl:1: no title" in capsys.readouterr().err
+
+
+def test_import_is_held_to_the_hash_of_the_suite(corpus, tmp_path, capsys):
+    outputs = ["--output-train", str(tmp_path / "a.jsonl"), "--output-validation", str(tmp_path / "b.jsonl")]
+    words = ["--corpus", str(corpus), *outputs, "--sha256"]
+    assert cli.run(import_corpus.main, [*words, "0" * 64]) == 2
+    assert "the suite says 0000" in capsys.readouterr().err
+    assert not (tmp_path / "a.jsonl").exists()
+    assert cli.run(import_corpus.main, [*words, sha256_file(corpus)]) == 0
 
 
 @pytest.mark.shared

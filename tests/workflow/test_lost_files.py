@@ -25,6 +25,13 @@ def finished(root, tmp_path_factory):
         yield FinishedRun(folder, root, **RUN)
 
 
+@pytest.fixture(scope="module")
+def books(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("books")
+    for _ in in_folder(folder):
+        yield FinishedRun(folder, root, ["data"], **{**RUN, "suite": "books", "models": "all", "tasks": ["blimp"]})
+
+
 def rebuilt_for(finished, target, **config):
     """Jobs per rule that a plan for one file alone has."""
     finished.targets = {target}
@@ -117,3 +124,26 @@ def test_a_shard_that_was_published_again_is_fetched_by_nobody(finished, outputs
 def test_choices_of_a_run_train_nothing_again(finished, choice):
     assert "train_model" not in rebuilt_for(finished, "results/training/pocket-90k/run.json", **choice)
     assert not {"train_model", "publish_model", "write_recipe"} & set(finished.rebuilt(**choice))
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [("texts/158-0.txt", "fetch_book"), ("books.jsonl", "cut_books"), ("texts/62.txt", "fetch_book")]
+)
+def test_a_lost_text_of_the_books_is_made_again_by_its_rule_alone(books, name, rule):
+    path = books.folder / "results" / "corpus" / "books" / name
+    content = path.read_bytes()
+    path.unlink()
+    try:
+        assert rebuilt_for(books, f"results/corpus/books/{name}") == {rule: 1}
+    finally:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["texts/158-0.txt", "books.jsonl"])
+def test_a_text_of_the_books_that_came_again_changes_nothing(books, name):
+    """Its content is fixed by a hash, so a model that was trained on it is not trained again."""
+    restore = made_again(books, f"results/corpus/books/{name}")
+    try:
+        assert rebuilt_for(books, "data") == {}
+    finally:
+        restore()

@@ -5,7 +5,8 @@ r"""Turn text that the user brings into training and validation documents, whole
         --output-train standard.jsonl --output-validation validation.jsonl
 
 Lines of the corpus are objects with a string "text" and a title, either "title" or "meta": {"title": ...}. Written
-lines have "id", "kind" (the title) and "text"; the order is kept. A held-out title that does not occur is an error.
+lines have "id", "kind" (the title) and "text"; the order is kept. A held-out title that does not occur is an error, and
+with --sha256 so is another corpus.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.dataset.corpus.corpus_reader import Document, read_documents, write_documents
-from workflow_scripts.errors import DataError, UnknownNameError
+from workflow_scripts.errors import DataError, IntegrityError, UnknownNameError
+from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
 
 log = logging.getLogger(__name__)
@@ -61,14 +63,24 @@ def import_corpus(corpus: Path, held_out: Sequence[str], train: Path, validation
     return counts[0], counts[1]
 
 
+def check_corpus(corpus: Path, expected: str) -> None:
+    """Raise IntegrityError when ``corpus`` is not the text with the ``expected`` sha256."""
+    seen = sha256_file(corpus)
+    if seen != expected:
+        raise IntegrityError(f"{corpus}: sha256 {seen}, the suite says {expected}; delete it and run snakemake again")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments and write both files."""
     parser = cli.parser(__doc__)
     parser.add_argument("--corpus", type=Path, required=True, help="JSON lines with text and title")
+    parser.add_argument("--sha256", help="hash that the corpus must have")
     parser.add_argument("--held-out", nargs="+", default=[], metavar="TITLE", help="titles kept for validation")
     parser.add_argument("--output-train", type=Path, required=True, help="training documents to write")
     parser.add_argument("--output-validation", type=Path, required=True, help="held-out documents to write")
     options = parser.parse_args(arguments)
+    if options.sha256 is not None:
+        check_corpus(options.corpus, options.sha256)
     counts = import_corpus(options.corpus, options.held_out, options.output_train, options.output_validation)
     log.info("%s: %d documents; %s: %d", options.output_train, counts[0], options.output_validation, counts[1])
 
