@@ -13,12 +13,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.dataset.files.cutting import WrittenFile
 from workflow_scripts.dataset.files.joining import Joined, JoinPlan, check_count, join, plan_join
 from workflow_scripts.dataset.publish_shards import copy_file
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.lockfile import read_lock
 from workflow_scripts.storage.records import write_record
@@ -35,7 +35,7 @@ def known_hashes(lock: Path | None, folder: Path) -> dict[str, tuple[int | None,
     return {Path(entry.path).name: (entry.size, entry.sha256) for entry in read_lock(path)}
 
 
-def receipt_of(plan: JoinPlan, joined: Joined, idx: WrittenFile | None) -> dict[str, Any]:
+def receipt_of(plan: JoinPlan, joined: Joined, idx: WrittenFile | None) -> JsonObject:
     """What was joined from what."""
     files = [{"path": plan.target.name, "size": plan.total, "sha256": joined.sha256}]
     if idx is not None:

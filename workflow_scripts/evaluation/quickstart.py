@@ -10,13 +10,14 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, MissingInputError, ModelError, shorten
 from workflow_scripts.evaluation.scoring.model_folder import refuse_absurd
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
@@ -24,7 +25,7 @@ from workflow_scripts.storage.records import write_record
 PROMPT = "Hello, I am"
 
 
-def refuse_incomplete(folder: Path, loading: Mapping[str, Any]) -> None:
+def refuse_incomplete(folder: Path, loading: JsonMapping) -> None:
     """Raise ModelError when transformers found tensors missing, unexpected or misshapen."""
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         names = sorted(str(name) for name in loading.get(what) or ())

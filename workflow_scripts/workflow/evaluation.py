@@ -8,11 +8,11 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import Task
 from workflow_scripts.suite.run import CURRENT, STOCK, Run
+from workflow_scripts.workflow.snakemake_types import Wildcards
 from workflow_scripts.workflow.sweep import bisection_order
 
 # The probe before a long sweep: enough items to tell a late checkpoint from an early one, seconds of computing.
@@ -35,12 +35,12 @@ def score_names(run: Run) -> list[str]:
     return [f"{shots}-shot{layout.kind_suffix(kind)}" for kind, shots in run.score_kinds]
 
 
-def protocol_of(wildcards: Any) -> str:
+def protocol_of(wildcards: Wildcards) -> str:
     """Protocol that the wildcard ``kind`` of a file name stands for."""
     return str(wildcards.kind).lstrip(".") or CURRENT
 
 
-def seed_arguments(run: Run) -> Callable[[Any], list[str]]:
+def seed_arguments(run: Run) -> Callable[[Wildcards], list[str]]:
     """Seed of the few-shot draws; nothing where nothing is drawn, so that another seed changes no zero-shot job."""
     seed = str(run.section("evaluation").get("fewshot_seed", FEWSHOT_SEED))
     return lambda wildcards: ["--fewshot-seed", seed] if int(wildcards.shots) else []
@@ -69,12 +69,12 @@ def longest_sequence(run: Run) -> int:
     return max((model.sequence_length for model in run.models), default=2048)
 
 
-def stock_tasks(run: Run) -> Callable[[Any], list[str]]:
+def stock_tasks(run: Run) -> Callable[[Wildcards], list[str]]:
     """Tasks that stock lm-eval runs with the number of shots of a job."""
     return lambda wildcards: [name for name, shots in run.stock_tasks.items() if int(wildcards.shots) in shots]
 
 
-def tasks_of_scores(run: Run) -> Callable[[Any], str]:
+def tasks_of_scores(run: Run) -> Callable[[Wildcards], str]:
     """Tasks that the results of a job's checkpoint hold when the job is done: the run's, and those they hold now.
 
     A parameter whose change makes the job necessary. A task that the run no longer asks for changes nothing; one that
@@ -82,9 +82,10 @@ def tasks_of_scores(run: Run) -> Callable[[Any], str]:
     """
     asked = frozenset(task_names(run))
 
-    def tasks(wildcards: Any) -> str:
+    def tasks(wildcards: Wildcards) -> str:
         files = (
-            layout.score_file(wildcards.model, wildcards.step, shots, protocol_of(wildcards)) for shots in run.shots
+            layout.score_file(wildcards.model, int(wildcards.step), shots, protocol_of(wildcards))
+            for shots in run.shots
         )
         held = [names for path in files if (names := held_tasks(layout.loglikelihoods_file(path))) is not None]
         return " ".join(sorted(asked.union(frozenset.intersection(*held) if held else ())))
