@@ -15,7 +15,6 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.checkpoints.defect_table import write_defects
@@ -23,13 +22,14 @@ from workflow_scripts.checkpoints.inspection import Observation
 from workflow_scripts.checkpoints.ledger_file import Ledger, read_ledger
 from workflow_scripts.checkpoints.revision_defects import Seen, all_defects
 from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.suite.registry import load_suite
 
 log = logging.getLogger(__name__)
 
 
-def read_seen(path: Path) -> tuple[Seen, dict[str, Any]]:
+def read_seen(path: Path) -> tuple[Seen, JsonObject]:
     """Observations of one model and the traffic they cost; raises MissingInputError or DataError."""
     try:
         content = json.loads(path.read_text("utf-8"))

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from workflow_scripts.checkpoints.checkpoint_files import checkpoint_files, is_weight_file
 from workflow_scripts.checkpoints.safetensors_header import Header, Tensor, read_header
 from workflow_scripts.checkpoints.tensor_samples import Sample, chosen_tensors, read_samples
 from workflow_scripts.errors import DataError, ModelError, shorten
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.lockfile import FileEntry, parse_lock
 from workflow_scripts.storage.sources.listing import describe, read_small
 from workflow_scripts.storage.sources.source import OWN_LOCK, Source
@@ -36,7 +36,7 @@ class Observation:
     problems: list[tuple[str, str]] = field(default_factory=list)
     samples: dict[str, Sample] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """Plain values."""
         return {
             "commit": self.commit,
@@ -46,7 +46,7 @@ class Observation:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Observation:
+    def from_json(cls, value: JsonMapping) -> Observation:
         """Observation from its plain values."""
         samples = {name: Sample.from_json(sample) for name, sample in value["samples"].items()}
         problems = [(str(kind), str(detail)) for kind, detail in value["problems"]]

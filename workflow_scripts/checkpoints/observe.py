@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.checkpoints.inspection import Observation, inspect_revision
 from workflow_scripts.checkpoints.ledger_file import MAIN, order
 from workflow_scripts.checkpoints.revisions import open_revisions
 from workflow_scripts.errors import ConfigError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.credentials import public_url, refuse_secrets
@@ -124,7 +124,7 @@ def read_partial(partial: Path, branches: Mapping[str, str]) -> dict[str, Observ
     return {name: found for name, found in content.items() if branches.get(name) == found.commit}
 
 
-def as_json(model: Model, seen: Mapping[str, Observation], traffic: Traffic) -> dict[str, Any]:
+def as_json(model: Model, seen: Mapping[str, Observation], traffic: Traffic) -> JsonObject:
     """What the audit reads."""
     return {
         "model": model.name,

@@ -11,9 +11,9 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from workflow_scripts.errors import DataError
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.storage.sources.source import RangeReader
 
 LENGTH_BYTES = 8
@@ -80,7 +80,7 @@ def parse_header(text: bytes, where: str) -> Header:
     return Header(tensors, end)
 
 
-def parse_tensor(value: Any, start: int, where: str) -> Tensor:
+def parse_tensor(value: JsonMapping, start: int, where: str) -> Tensor:
     """One entry of the header; ``start`` is where the data begin.
 
     Raises DataError for a type that is not supported, KeyError, TypeError or ValueError for what is no entry.

@@ -14,11 +14,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.dataset.corpus.corpus_reader import Document, read_documents, write_documents
 from workflow_scripts.errors import DataError, IntegrityError, UnknownNameError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
 
@@ -34,7 +34,7 @@ def title_of(document: Document) -> str:
     return title
 
 
-def imported(document: Document) -> dict[str, Any]:
+def imported(document: Document) -> JsonObject:
     """A document in the form that all corpora made here have; the id is the source's own, else the line."""
     meta = document.fields.get("meta")
     parts = [meta.get(key) for key in ("source", "id", "part")] if isinstance(meta, dict) else []
@@ -43,7 +43,7 @@ def imported(document: Document) -> dict[str, Any]:
     return {"id": str(name), "kind": title_of(document), "text": document.text}
 
 
-def chosen(corpus: Path, held_out: set[str], wanted: bool) -> Iterator[dict[str, Any]]:
+def chosen(corpus: Path, held_out: set[str], wanted: bool) -> Iterator[JsonObject]:
     """Documents whose title is held out, or is not."""
     return (imported(doc) for doc in read_documents(corpus) if (title_of(doc) in held_out) is wanted)
 

@@ -21,7 +21,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.dataset.corpus.tokenizer_file import open_tokenizer
@@ -36,8 +35,9 @@ from workflow_scripts.dataset.order.batch_options import (
 from workflow_scripts.dataset.order.batches import check_iterations
 from workflow_scripts.dataset.order.lookups import OrderLookup, find_ngram
 from workflow_scripts.errors import ConfigError
+from workflow_scripts.json_values import JsonObject
 
-Answers = Iterator[dict[str, Any]]
+Answers = Iterator[JsonObject]
 
 
 def exposures(options: argparse.Namespace, numbers: RunNumbers) -> Answers:

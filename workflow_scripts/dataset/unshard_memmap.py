@@ -16,13 +16,13 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import ROOT, cli
 from workflow_scripts.dataset.files.cutting import WrittenFile
 from workflow_scripts.dataset.files.joining import Joined, JoinPlan, assembled, check_count, plan_join
 from workflow_scripts.dataset.publish_shards import copy_file
 from workflow_scripts.errors import IntegrityError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.lockfile import read_lock
@@ -65,7 +65,7 @@ def copy_index(plan: JoinPlan, sha256: str | None) -> WrittenFile | None:
     return copy_file(plan.idx, plan.target.with_name(plan.idx.name))
 
 
-def receipt_of(plan: JoinPlan, joined: Joined, idx: WrittenFile | None) -> dict[str, Any]:
+def receipt_of(plan: JoinPlan, joined: Joined, idx: WrittenFile | None) -> JsonObject:
     """What was joined from what."""
     files = [{"path": plan.target.name, "size": plan.total, "sha256": joined.sha256}]
     if idx is not None:

@@ -18,7 +18,7 @@ import gc
 import importlib.metadata
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from workflow_scripts.evaluation.planning.prefix_trees import Forest, pack
 from workflow_scripts.evaluation.planning.protocols import CURRENT, PROTOCOLS, name_in, select_known
 from workflow_scripts.evaluation.planning.request_descriptions import Collected, add_task, describe_group, set_shots
 from workflow_scripts.evaluation.planning.tasks import OWN_TASKS, LoadedTasks, compiled_templates, load_tasks
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.hashing import sha256_file, sha256_text
 from workflow_scripts.storage.records import record_path, write_record
 
@@ -99,7 +100,7 @@ def without_collector() -> Iterator[None]:
 
 def collect_tasks(
     loaded: LoadedTasks, shots: int, limit: float | None, seed: int
-) -> tuple[Collected, list[dict[str, Any]], dict[str, str]]:
+) -> tuple[Collected, list[JsonObject], dict[str, str]]:
     """Requests and header entries of all tasks that take ``shots``, and the others with the reason."""
     collected, entries, left_out = Collected(), [], dict(loaded.unknown)
     with compiled_templates():
@@ -113,13 +114,13 @@ def collect_tasks(
     return collected, entries, left_out
 
 
-def name_of(document: int, entries: Sequence[dict[str, Any]]) -> str:
+def name_of(document: int, entries: Sequence[JsonObject]) -> str:
     """Task to which number ``document`` of the plan belongs and its place there, as the beginning of a message."""
     entry = next(entry for entry in entries if document < entry["documents"][1])
     return f"task '{entry['name']}', document {document - entry['documents'][0]}: "
 
 
-def describe_source(loaded: LoadedTasks, name: str, shots: int) -> dict[str, Any]:
+def describe_source(loaded: LoadedTasks, name: str, shots: int) -> JsonObject:
     """Where a task's documents came from, for the header; warns when shots come from another split than usual."""
     source = loaded.sources[name]
     if shots and source.dropped_splits:
@@ -135,12 +136,12 @@ def describe_source(loaded: LoadedTasks, name: str, shots: int) -> dict[str, Any
     }
 
 
-def present(group: Any, entries: Sequence[dict[str, Any]]) -> bool:
+def present(group: Any, entries: Sequence[JsonObject]) -> bool:
     """True when all tasks of ``group`` are in the plan."""
     return {task.task_name for task in group.get_all_tasks()} <= {entry["lm_eval_task"] for entry in entries}
 
 
-def used_files(loaded: LoadedTasks, entries: Sequence[dict[str, Any]]) -> list[Any]:
+def used_files(loaded: LoadedTasks, entries: Sequence[JsonObject]) -> list[Any]:
     """Data files that the requests of ``entries`` may depend on, by name, each once."""
     files = {file.name: file for entry in entries for file in loaded.sources[entry["lm_eval_task"]].files.values()}
     return [files[name] for name in sorted(files)]
@@ -196,7 +197,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def parameters_of(options: argparse.Namespace, tasks: Sequence[str]) -> dict[str, Any]:
+def parameters_of(options: argparse.Namespace, tasks: Sequence[str]) -> JsonObject:
     """Everything beside the files that decides the plan of ``tasks``, as its record has it."""
     names = ("shots", "protocol", "max_length", "limit", "fewshot_seed", "renewal")
     definitions = [sha256_file(path) for path in sorted(OWN_TASKS.rglob("*")) if path.suffix in (".py", ".yaml")]
@@ -209,7 +210,7 @@ def parameters_of(options: argparse.Namespace, tasks: Sequence[str]) -> dict[str
     }
 
 
-def kept_plan(output: Path, parameters: Mapping[str, Any], options: argparse.Namespace) -> Plan | None:
+def kept_plan(output: Path, parameters: JsonMapping, options: argparse.Namespace) -> Plan | None:
     """The plan at ``output`` when its record shows that making it again would give the same; else ``None``.
 
     A plan that had to do without a split is rebuilt, since the split may be there now.

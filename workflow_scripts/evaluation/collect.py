@@ -33,6 +33,7 @@ from workflow_scripts.evaluation.scoring.score_files import (
     parse_path,
     read_run,
 )
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.atomic import atomic_path, write_text
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
@@ -68,7 +69,7 @@ LOGGER = logging.getLogger(__name__)
 
 def collect(
     files: Iterable[ScoreFile], suite: Suite, tasks: Sequence[str] | None = None, pairing: Pairing = NO_PLANS
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Rows of all ``files`` in their order; all missing files are named in one :class:`MissingInputError`.
 
     ``tasks``: only these, with the tasks of theirs that are groups; a file may hold more, of other runs.
@@ -82,7 +83,7 @@ def collect(
 
 def file_rows(
     file: ScoreFile, suite: Suite, tasks: Sequence[str] | None = None, pairing: Pairing = NO_PLANS
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Rows of one results file: its tasks and the groups that have a mean."""
     content = read_results(file.path)
     check_owner(file, content)
@@ -116,7 +117,7 @@ def file_rows(
     ]
 
 
-def wanted_names(file: ScoreFile, content: dict[str, Any], tasks: Sequence[str]) -> set[str]:
+def wanted_names(file: ScoreFile, content: JsonObject, tasks: Sequence[str]) -> set[str]:
     """Names in a results file that belong to ``tasks``; :class:`DataError` when it lacks one of these."""
     known = content["results"].keys() | content.get("left_out", {}).keys()
     found: set[str] = set()
@@ -134,7 +135,7 @@ def zero_shot_path(file: ScoreFile) -> Path:
     return file.path.with_name(file.path.name.replace(f"{file.shots}-shot", "0-shot", 1))
 
 
-def check_owner(file: ScoreFile, content: dict[str, Any]) -> None:
+def check_owner(file: ScoreFile, content: JsonObject) -> None:
     """:class:`DataError` when a file lies under the name of another model or step than it was made from."""
     config = content["config"]
     if content.get("protocol", CURRENT) != file.protocol:
@@ -144,7 +145,7 @@ def check_owner(file: ScoreFile, content: dict[str, Any]) -> None:
         raise DataError(f"{file.path}: was scored from {said[0]}/{said[1]}; it is in the wrong folder")
 
 
-def task_rows(task: str, entry: dict[str, Any], version: Any) -> Iterable[dict[str, Any]]:
+def task_rows(task: str, entry: JsonObject, version: Any) -> Iterable[JsonObject]:
     """One row per metric of a task."""
     for key, value in metric_values(entry).items():
         metric, _, kind = key.partition(",")
@@ -161,7 +162,7 @@ def task_rows(task: str, entry: dict[str, Any], version: Any) -> Iterable[dict[s
         }
 
 
-def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def write_table(path: Path, rows: Sequence[JsonObject]) -> None:
     """Write ``rows`` as parquet and as ``.csv`` beside it, both atomically; equal rows give equal bytes."""
     import pandas as pd
 

@@ -19,7 +19,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError
@@ -27,6 +26,7 @@ from workflow_scripts.evaluation.collect import check_owner
 from workflow_scripts.evaluation.planning.protocols import name_in
 from workflow_scripts.evaluation.scoring.results import read_results
 from workflow_scripts.evaluation.scoring.score_files import STOCK, ScoreFile, expected_files, read_run
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.records import write_record
 
@@ -34,7 +34,7 @@ COLUMNS = ("model", "step", "protocol", "shots", "task", "status", "reason")
 LOGGER = logging.getLogger(__name__)
 
 
-def coverage(run: dict[str, Any], root: Path) -> Iterator[dict[str, Any]]:
+def coverage(run: JsonObject, root: Path) -> Iterator[JsonObject]:
     """Rows of the table for everything that ``run`` asks for under ``root``."""
     tasks = [task["name"] for task in run["tasks"]]
     stock = run.get("settings", {}).get("evaluation", {}).get("stock_tasks") or {}
@@ -45,7 +45,7 @@ def coverage(run: dict[str, Any], root: Path) -> Iterator[dict[str, Any]]:
             yield from file_coverage(file, [name_in(file.kind, name) for name in tasks])
 
 
-def file_coverage(file: ScoreFile, tasks: Sequence[str]) -> Iterator[dict[str, Any]]:
+def file_coverage(file: ScoreFile, tasks: Sequence[str]) -> Iterator[JsonObject]:
     """Rows of one results file."""
     content, reason = {}, ""
     if file.path.is_file():
@@ -66,7 +66,7 @@ def file_coverage(file: ScoreFile, tasks: Sequence[str]) -> Iterator[dict[str, A
         }
 
 
-def status_of(file: ScoreFile, content: dict[str, Any], reason: str, task: str) -> str:
+def status_of(file: ScoreFile, content: JsonObject, reason: str, task: str) -> str:
     """Status of one task in one results file; ``content`` is empty when the file is missing or failed."""
     if reason:
         return "failed"

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from workflow_scripts.evaluation.scoring.metrics import Answers, TaskRequests, d
 from workflow_scripts.evaluation.scoring.results import read_answers
 from workflow_scripts.evaluation.scoring.score_plan import score_plan
 from workflow_scripts.evaluation.stock import load_stock_model
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import write_record
 
@@ -78,7 +79,7 @@ def run_stock(checkpoint: Path, plan: Plan, names: Sequence[str], folders: Seque
         )
 
 
-def compare_task(plan: Plan, task: Mapping[str, Any], answers: Answers, samples: Sequence[Any]) -> Comparison:
+def compare_task(plan: Plan, task: JsonMapping, answers: Answers, samples: Sequence[Any]) -> Comparison:
     """Compare one task's first documents with lm-eval's ``samples``."""
     whole = plan.task_requests(task)
     ordered = sorted(samples, key=lambda sample: sample["doc_id"])[: whole.documents]
@@ -111,7 +112,7 @@ def first_documents(requests: TaskRequests, documents: int) -> TaskRequests:
     )
 
 
-def stock_answers(task: Mapping[str, Any], samples: Sequence[Any]) -> Answers:
+def stock_answers(task: JsonMapping, samples: Sequence[Any]) -> Answers:
     """Loglikelihoods and greedy flags from lm-eval's samples, in the plan's order."""
     responses = [response[0] for sample in samples for response in sample["resps"]]
     if task["output_type"] == ROLLING:
@@ -122,7 +123,7 @@ def stock_answers(task: Mapping[str, Any], samples: Sequence[Any]) -> Answers:
     )
 
 
-def compare_requests(comparison: Comparison, task: Mapping[str, Any], ours: Answers, theirs: Answers) -> None:
+def compare_requests(comparison: Comparison, task: JsonMapping, ours: Answers, theirs: Answers) -> None:
     """Note requests whose loglikelihood or greedy flag differs."""
     difference = np.abs(ours.loglikelihood - theirs.loglikelihood)
     comparison.largest_difference = float(difference.max(initial=0.0))
@@ -229,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program; a failed comparison is written to ``<output>.failed``."""
     options = parse(arguments)
     torch.set_num_threads(1)
-    compared: list[dict[str, Any]] = []
+    compared: list[JsonObject] = []
     for plan, answers, names in checked_pairs(options):
         found = crosscheck(
             options.checkpoint, plan, answers, names=names, folders=options.data_dir, limit=options.limit

@@ -11,13 +11,14 @@ Example:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, MissingInputError, ModelError, shorten
 from workflow_scripts.evaluation.scoring.model_folder import refuse_absurd
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
@@ -27,7 +28,7 @@ PROMPT = "Hello, I am"
 HOW_TO_COMPUTE = ("attn_implementation", "dtype", "torch_dtype", "auto_map")
 
 
-def refuse_incomplete(folder: Path, loading: Mapping[str, Any]) -> None:
+def refuse_incomplete(folder: Path, loading: JsonMapping) -> None:
     """Raise ModelError when transformers found tensors missing, unexpected or misshapen."""
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         names = sorted(str(name) for name in loading.get(what) or ())
@@ -35,7 +36,7 @@ def refuse_incomplete(folder: Path, loading: Mapping[str, Any]) -> None:
             raise ModelError(f"{folder}: {what.replace('_', ' ')}: {shorten(names, 3)}; fetch the checkpoint again")
 
 
-def network_settings(folder: Path) -> dict[str, Any]:
+def network_settings(folder: Path) -> JsonObject:
     """What ``config.json`` says of the network; how to compute it is ours to choose, private keys included."""
     settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return {key: value for key, value in settings.items() if key not in HOW_TO_COMPUTE and not key.startswith("_")}

@@ -27,6 +27,7 @@ from workflow_scripts.evaluation.engine.model_weights import check_tensor_names
 from workflow_scripts.evaluation.planning.tasks import TaskSource, compiled_templates, local_manager
 from workflow_scripts.evaluation.scoring.model_folder import read_config, weights_identity
 from workflow_scripts.evaluation.scoring.results import NOT_METRICS, check_results
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import write_record
 
@@ -60,7 +61,7 @@ def load_stock_model(checkpoint: Path, dtype: str, device: str, length: int) -> 
     )
 
 
-def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, TaskSource]]:
+def evaluate(options: argparse.Namespace) -> tuple[JsonObject, dict[str, TaskSource]]:
     """What lm-eval's ``simple_evaluate`` answers, and where the documents came from."""
     manager, sources = local_manager(options.tasks, options.data_dir, include=options.include_path)
     import lm_eval
@@ -81,9 +82,7 @@ def evaluate(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Tas
     return dict(answer), sources
 
 
-def make_results(
-    answer: Mapping[str, Any], options: argparse.Namespace, sources: Mapping[str, TaskSource]
-) -> dict[str, Any]:
+def make_results(answer: JsonMapping, options: argparse.Namespace, sources: Mapping[str, TaskSource]) -> JsonObject:
     """The part of lm-eval's answer that is the same on every machine, in the form of our results files."""
     kept = {key: answer[key] for key in KEPT if key in answer}
     kept = json.loads(json.dumps(kept, default=float))
@@ -112,7 +111,7 @@ def make_results(
     }
 
 
-def plain_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+def plain_entry(entry: JsonMapping) -> JsonObject:
     """Entry of a task with its metrics and what they are about."""
     return {key: value for key, value in entry.items() if "," in key or key in NOT_METRICS}
 

@@ -15,7 +15,6 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +38,7 @@ from workflow_scripts.experiments.memory.greedy import (
 )
 from workflow_scripts.experiments.outputs import read_frame
 from workflow_scripts.experiments.score_memorization import COLUMNS
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonObject, read_object
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import record_path, write_record
@@ -59,7 +58,7 @@ def read_lengths(scores: Path) -> tuple[int, int]:
     return int(parameters["prompt"]), int(parameters["continuation"])
 
 
-def certify(engine: Engine, source: RowSource, table: pd.DataFrame, prompt: int, continuation: int) -> dict[str, Any]:
+def certify(engine: Engine, source: RowSource, table: pd.DataFrame, prompt: int, continuation: int) -> JsonObject:
     """Compare every row of ``table`` with generation; raises DataError naming the first row that differs."""
     number = table["row"].to_numpy(dtype=np.int64)
     seconds = {"teacher_forced": 0.0, "generated": 0.0}

@@ -11,9 +11,8 @@ An identity arm whose last weights differ from the baseline's by a bit is an err
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -26,7 +25,7 @@ from workflow_scripts.experiments.bias.published_effect import TABLE, published_
 from workflow_scripts.experiments.memory.memorization_rows import placed
 from workflow_scripts.experiments.outputs import Outcome, analysis_parser, probability, read_frame
 from workflow_scripts.experiments.statistics.resampling import mcnemar, paired_difference
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonMapping, JsonObject, read_object
 from workflow_scripts.published.frame_rows import rows_of
 from workflow_scripts.suite.arms import IDENTITY, Arm, chosen_arms, load_declaration, start_iteration
 from workflow_scripts.suite.experiment_files import arm_folder, models_of
@@ -77,7 +76,7 @@ def check_identity(model: Model, arm: Arm, root: Path) -> str:
     return found[1]
 
 
-def compare_arm(facts: Mapping[str, Any], arm: pd.DataFrame, reference: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def compare_arm(facts: JsonMapping, arm: pd.DataFrame, reference: pd.DataFrame) -> Iterator[JsonObject]:
     """Rows of one arm: each benchmark and measure at each step after the start, and pooled over those steps."""
     start = int(arm["step"].min())
     key = ["step", "benchmark", "item"]
@@ -102,7 +101,7 @@ def compare_arm(facts: Mapping[str, Any], arm: pd.DataFrame, reference: pd.DataF
             yield {**named, "step": POOLED, **difference(means, measure), "p_mcnemar": float("nan")}
 
 
-def difference(rows: pd.DataFrame, measure: str) -> dict[str, Any]:
+def difference(rows: pd.DataFrame, measure: str) -> JsonObject:
     """Both means and their paired difference."""
     ours, theirs = rows[measure].astype(float), rows[f"{measure}_reference"].astype(float)
     found = paired_difference(ours, theirs, seed=0)
@@ -121,7 +120,7 @@ def exact_p(rows: pd.DataFrame, measure: str) -> float:
     return mcnemar(rows[measure], rows[f"{measure}_reference"]) if measure == "outcome" else float("nan")
 
 
-def patch_row(model: Model, arm: Arm, root: Path) -> dict[str, Any]:
+def patch_row(model: Model, arm: Arm, root: Path) -> JsonObject:
     """What the patch of an arm changed."""
     patch = read_patch(placed(f"{arm_folder(model.name, arm.name)}/patch.safetensors", root))
     return {
@@ -181,12 +180,12 @@ def arm_sentence(name: str, changed: int, rows: pd.DataFrame) -> str:
     return f"{name} ({changed} tokens changed), against the original data at the end: {'; '.join(parts)}."
 
 
-def collect(resolved: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Path]]:
+def collect(resolved: JsonMapping, root: Path) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Path]]:
     """Comparisons and patches of all arms of a resolved run, and the files that were read."""
     settings = resolved["settings"]["interventions"]
     arms = chosen_arms(load_declaration(settings["declaration"]), settings["arms"])
-    rows: list[dict[str, Any]] = []
-    patches: list[dict[str, Any]] = []
+    rows: list[JsonObject] = []
+    patches: list[JsonObject] = []
     files: dict[str, Path] = {}
     models = [model for model in models_of(load_suite(resolved["suite"]), resolved) if model.name in settings["models"]]
     for model in models:

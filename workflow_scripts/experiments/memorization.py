@@ -10,9 +10,8 @@ and verdict_memorization.json. Rows whose text was met before through another ep
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +28,7 @@ from workflow_scripts.experiments.statistics.poisson import (
     rate_interval,
     trend,
 )
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.suite.experiment_files import memorization_steps, models_of, one_per_size
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
@@ -56,7 +56,7 @@ def exposures_of(rows: MemorizedRows) -> dict[str, MemorizedRows]:
     return {"all": rows, "first": rows.where(~rows.repeated), "second": rows.where(rows.repeated)}
 
 
-def statistics(rows: MemorizedRows, bin_rows: int, seed: int) -> dict[str, Any]:
+def statistics(rows: MemorizedRows, bin_rows: int, seed: int) -> JsonObject:
     """Rate, dispersion, envelope and trend of one set of rows at one bin size."""
     counts = bin_counts(rows.memorized, bin_rows)
     spread, slope = dispersion(counts), trend(rows.row, rows.memorized, rows.span)
@@ -121,7 +121,7 @@ def deciles(rows: MemorizedRows) -> pd.DataFrame:
     )
 
 
-def analyse(model: Model, step: int, rows: MemorizedRows, settings: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+def analyse(model: Model, step: int, rows: MemorizedRows, settings: JsonMapping) -> dict[str, pd.DataFrame]:
     """The three tables of one checkpoint."""
     main = int(settings["bin_rows"])
     facts: dict[str, str | int] = {"model": model.name, "size": model.size, "data": model.dataset, "step": step}
@@ -154,7 +154,7 @@ def verdict_line(line: pd.Series) -> tuple[str, bool]:
     ), is_rejected
 
 
-def verdict(table: pd.DataFrame, main: int) -> tuple[list[str], dict[str, Any]]:
+def verdict(table: pd.DataFrame, main: int) -> tuple[list[str], JsonObject]:
     """Sentences and numbers for the report: last step of each model, repetitions apart where there are any."""
     last = table["step"] == table.groupby("model")["step"].transform("max")
     has_first = table.groupby("model")["exposure"].transform(lambda column: (column == "first").any())
@@ -173,7 +173,7 @@ def verdict(table: pd.DataFrame, main: int) -> tuple[list[str], dict[str, Any]]:
     }
 
 
-def collect(resolved: Mapping[str, Any], root: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Path]]:
+def collect(resolved: JsonMapping, root: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Path]]:
     """Tables of all models and steps of a resolved run, and the files they were made from."""
     suite, settings = load_suite(resolved["suite"]), resolved["settings"]["memorization"]
     parts: list[dict[str, pd.DataFrame]] = []

@@ -12,20 +12,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonMapping, JsonObject, read_object
 from workflow_scripts.storage.atomic import atomic_path, write_json, write_text
 from workflow_scripts.storage.records import write_record
 
 LOG = logging.getLogger(__name__)
 
 
-def write_frame(path: Path, frame: pd.DataFrame, inputs: Mapping[str, Path], parameters: Mapping[str, Any]) -> None:
+def write_frame(path: Path, frame: pd.DataFrame, inputs: Mapping[str, Path], parameters: JsonMapping) -> None:
     """Write ``frame`` as parquet to ``path``, as csv beside it, and its record; ConfigError for another suffix."""
     if path.suffix != ".parquet":
         raise ConfigError(f"{path}: a table's name must end in .parquet; the .csv is written beside it")
@@ -50,14 +49,14 @@ def read_frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def write_verdict(
-    path: Path, experiment: str, sentences: Sequence[str], numbers: Mapping[str, Any], inputs: Mapping[str, Path]
+    path: Path, experiment: str, sentences: Sequence[str], numbers: JsonMapping, inputs: Mapping[str, Path]
 ) -> None:
     """Write the verdict of ``experiment``; numbers that are not finite become null."""
     write_json(path, {"experiment": experiment, "sentences": list(sentences), "numbers": finite(dict(numbers))})
     write_record(path, inputs, {"experiment": experiment})
 
 
-def read_verdict(path: Path) -> dict[str, Any]:
+def read_verdict(path: Path) -> JsonObject:
     """A verdict file; raises MissingInputError or DataError."""
     return read_object(path, "verdict", "run the experiment again", "experiment", "sentences", "numbers")
 
@@ -71,9 +70,9 @@ class Outcome:
 
     tables: Mapping[str, tuple[pd.DataFrame, Mapping[str, Path]]]
     sentences: Sequence[str]
-    numbers: Mapping[str, Any]
+    numbers: JsonMapping
     verdict_from: Sequence[str]
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: JsonMapping = field(default_factory=dict)
 
     def write(self, folder: Path, experiment: str) -> None:
         """Write ``<table>.parquet`` (and csv) for each table and ``verdict_<experiment>.json``; log the sentences."""
@@ -94,7 +93,7 @@ def analysis_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def finite(value: Any) -> Any:
+def finite(value: object) -> object:
     """``value`` as JSON allows it: numpy numbers as Python's, NaN and infinities as None, at any depth.
 
     >>> finite({"a": [float("nan"), 1.5]})

@@ -10,10 +10,9 @@ verdict_predictability.json. All comparisons are made on the rows that the earli
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -23,6 +22,7 @@ from workflow_scripts.experiments.memory.confusion import PUBLISHED, Booleans, C
 from workflow_scripts.experiments.memory.memorization_rows import read_rows
 from workflow_scripts.experiments.outputs import Outcome, analysis_parser
 from workflow_scripts.experiments.statistics.poisson import rate_interval
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.published.frame_rows import row_of_largest
 from workflow_scripts.suite.experiment_files import memorization_steps, models_of, one_per_size
 from workflow_scripts.suite.models import Model
@@ -45,7 +45,7 @@ def compute_of(model: Model, step: int) -> float:
     return 6.0 * float(model.parameters) * float(model.step(step).tokens)
 
 
-def read_flags(models: Sequence[Model], settings: Mapping[str, Any], root: Path) -> tuple[Flags, dict[str, Path]]:
+def read_flags(models: Sequence[Model], settings: JsonMapping, root: Path) -> tuple[Flags, dict[str, Path]]:
     """Flags of every model and step on the rows that the earliest step has seen, and the files they came from."""
     flags: Flags = {}
     files: dict[str, Path] = {}
@@ -79,7 +79,7 @@ def comparisons(models: Sequence[Model], flags: Flags) -> Iterator[Pair]:
                     yield "both", model, step, largest, steps[largest.name][-1]
 
 
-def compare(flags: Flags, pair: Pair) -> dict[str, Any]:
+def compare(flags: Flags, pair: Pair) -> JsonObject:
     """One row of the table."""
     kind, model, step, truth, true_step = pair
     cells = Confusion.of(flags[model.name, step], flags[truth.name, true_step])
@@ -131,7 +131,7 @@ def best_sentence(data: str, rows: pd.DataFrame) -> str:
     return f"{data}: {among}. Best recall of {len(rows)} cheap checkpoints: {best}"
 
 
-def verdict(table: pd.DataFrame, published: pd.DataFrame) -> tuple[list[str], dict[str, Any]]:
+def verdict(table: pd.DataFrame, published: pd.DataFrame) -> tuple[list[str], JsonObject]:
     """Sentences for the report: the prediction of best recall below half of the compute, and the published ones."""
     cheap = table[(table["kind"] == "both") & (table["compute_share"] <= CHEAP)]
     sentences = [best_sentence(str(data), part) for data, part in cheap.groupby("data", sort=False)]

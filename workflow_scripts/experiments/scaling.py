@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -25,6 +24,7 @@ from workflow_scripts.experiments.outputs import Outcome, analysis_parser, read_
 from workflow_scripts.experiments.predictability import compute_of
 from workflow_scripts.experiments.statistics.power_law import FEWEST_SIZES, PowerLaw, describe, fit
 from workflow_scripts.experiments.statistics.resampling import rank_correlation
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.published.frame_rows import rows_of
 from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.suite.experiment_files import models_of, one_per_size
@@ -37,7 +37,7 @@ EARLIEST = 0.1  # share of training before which losses are left out of fits: wa
 LOSS = "training loss"
 
 
-def losses_of(model: Model, steps: Sequence[int], metrics: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def losses_of(model: Model, steps: Sequence[int], metrics: pd.DataFrame) -> Iterator[JsonObject]:
     """Mean training loss before each step of one model."""
     for step in steps:
         iteration = model.step(step).iteration
@@ -46,7 +46,7 @@ def losses_of(model: Model, steps: Sequence[int], metrics: pd.DataFrame) -> Iter
             yield {**point(model, step), "measure": LOSS, "shots": 0, "value": float(recent["loss"].mean())}
 
 
-def point(model: Model, step: int) -> dict[str, Any]:
+def point(model: Model, step: int) -> JsonObject:
     """Where a checkpoint stands; compute is a float on purpose."""
     return {
         "model": model.name,
@@ -59,7 +59,7 @@ def point(model: Model, step: int) -> dict[str, Any]:
     }
 
 
-def scores_of(models: Mapping[str, Model], scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def scores_of(models: Mapping[str, Model], scores: pd.DataFrame) -> Iterator[JsonObject]:
     """Accuracies of each task at each step."""
     present = scores[scores["protocol"] == "current"] if "protocol" in scores else scores
     for row in rows_of(present[present["metric"] == "acc"]):
@@ -68,7 +68,7 @@ def scores_of(models: Mapping[str, Model], scores: pd.DataFrame) -> Iterator[dic
             yield {**place, "measure": str(row.task), "shots": int(row.shots), "value": float(row.value)}
 
 
-def fits_of(points: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def fits_of(points: pd.DataFrame) -> Iterator[JsonObject]:
     """Fits of the loss for each data set: against N at the last step, and against N and D over the later steps."""
     for data, part in points[points["measure"] == LOSS].groupby("data", sort=False):
         if part["parameters"].nunique() < FEWEST_SIZES:
@@ -80,10 +80,10 @@ def fits_of(points: pd.DataFrame) -> Iterator[dict[str, Any]]:
             yield fit_row(str(data), "N and D", fit(late["value"], late["parameters"], late["tokens"]))
 
 
-def fit_row(data: str, form: str, law: PowerLaw) -> dict[str, Any]:
+def fit_row(data: str, form: str, law: PowerLaw) -> JsonObject:
     """A fit as a row of the table."""
     names = tuple(form.split(" and "))
-    padded: dict[str, Any] = {}
+    padded: JsonObject = {}
     for place, name in enumerate(("N", "D")):
         has = place < len(law.factors)
         padded |= {
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     resolved, logs = read_run(options.run), GivenFiles(options.logs)
     models = {model.name: model for model in one_per_size(models_of(load_suite(resolved["suite"]), resolved))}
-    rows: list[dict[str, Any]] = []
+    rows: list[JsonObject] = []
     files: dict[str, Path] = {}
     for name, model in models.items() if options.logs else ():
         files[name] = logs.need(f"{name}/metrics.csv", "train the model first (snakemake retrain)")

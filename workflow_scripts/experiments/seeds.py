@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.outputs import Outcome, analysis_parser
 from workflow_scripts.experiments.statistics.agreement import Integers, kappa, predictions_of
 from workflow_scripts.experiments.statistics.training_map import TRAINING_MAP, map_sentence, read_training_map
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.suite.experiment_files import models_of
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
@@ -69,7 +70,7 @@ def read_predictions(
     return found, files
 
 
-def per_model(group: Sequence[Model], found: Predictions) -> Iterator[dict[str, Any]]:
+def per_model(group: Sequence[Model], found: Predictions) -> Iterator[JsonObject]:
     """Accuracy, agreement with the own last step and z score of each model of a group."""
     names = {model.name for model in group}
     keys = sorted({(step, task, shots) for name, step, task, shots in found if name in names})
@@ -95,7 +96,7 @@ def per_model(group: Sequence[Model], found: Predictions) -> Iterator[dict[str, 
             }
 
 
-def over_seeds(group: Sequence[Model], rows: pd.DataFrame, found: Predictions) -> Iterator[dict[str, Any]]:
+def over_seeds(group: Sequence[Model], rows: pd.DataFrame, found: Predictions) -> Iterator[JsonObject]:
     """Median and spread over the seeds of a group, one row per task, shots and step."""
     for key, part in rows.groupby(["task", "shots", "step"], sort=True):
         task, shots, step = cast("tuple[str, int, int]", key)

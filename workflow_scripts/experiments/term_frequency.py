@@ -14,9 +14,8 @@ and the verdict says that frequency cannot be told from size.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +26,7 @@ from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.memory.memorization_rows import placed
 from workflow_scripts.experiments.outputs import Outcome, analysis_parser, read_frame
 from workflow_scripts.experiments.statistics.resampling import rank_correlation, spearman
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.suite.experiment_files import (
     models_of,
     one_per_size,
@@ -77,7 +77,7 @@ def joined(model: Model, accuracy: pd.DataFrame, counts: pd.DataFrame) -> pd.Dat
     return both.drop(columns=["iteration", "kind"]).assign(model=model.name, size=model.size, data=model.dataset)
 
 
-def statistics(terms: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def statistics(terms: pd.DataFrame) -> Iterator[JsonObject]:
     """One row per model, step, task, shots and mode."""
     keys = ["model", "size", "data", "step", "task", "shots", "mode"]
     for names, part in terms.groupby(keys, sort=False):
@@ -159,7 +159,7 @@ def verdict(table: pd.DataFrame) -> list[str]:
     return sentences or ["No correlation is defined for any task: accuracy or count is the same for every term."]
 
 
-def collect(resolved: Mapping[str, Any], root: Path) -> tuple[pd.DataFrame, dict[str, Path]]:
+def collect(resolved: JsonMapping, root: Path) -> tuple[pd.DataFrame, dict[str, Path]]:
     """Accuracy and count of each term for all models of a resolved run, smallest model first, and the files read."""
     settings = resolved["settings"]["term_frequency"]
     models = sorted(

@@ -15,10 +15,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.pocket import arithmetic, facts, occupations, scenes, stories
 from workflow_scripts.pocket.facts import Fact
 from workflow_scripts.pocket.random_stream import RandomStream
@@ -36,7 +36,7 @@ LAST_WORD_EXAMPLES = 40
 PRONOUNS_PER_OCCUPATION = 12
 EXAMPLES_PER_OCCUPATION = 2
 
-Rows = list[dict[str, Any]]
+Rows = list[JsonObject]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -89,7 +89,7 @@ def make_tasks(seed: int, known: Sequence[Fact]) -> dict[str, Mapping[str, Rows]
     }
 
 
-def disjoint(test: Sequence[dict[str, Any]], train: Sequence[dict[str, Any]], key: str) -> dict[str, Rows]:
+def disjoint(test: Sequence[JsonObject], train: Sequence[JsonObject], key: str) -> dict[str, Rows]:
     """Both splits, without examples that are asked in the test too."""
     asked = {row[key] for row in test}
     return {"train": [row for row in train if row[key] not in asked], "test": list(test)}

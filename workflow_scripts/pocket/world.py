@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonObject, read_object
 from workflow_scripts.pocket import arithmetic, facts, occupations, passages
 from workflow_scripts.pocket.corpus import Corpora, mention_counts
 from workflow_scripts.pocket.facts import Fact
@@ -21,7 +20,7 @@ FORMAT = "pocket-world-1"
 Counts = Mapping[str, Counter[str]]
 
 
-def describe(seed: int, corpora: Corpora) -> dict[str, Any]:
+def describe(seed: int, corpora: Corpora) -> JsonObject:
     """The whole world as a JSON value; every count is given for both corpora."""
     counts = {"standard": mention_counts(corpora.standard), "deduped": mention_counts(corpora.deduped)}
     return {
@@ -49,7 +48,7 @@ def count(counts: Counts, mention: str) -> dict[str, int]:
     return {name: counter[mention] for name, counter in counts.items()}
 
 
-def describe_fact(fact: Fact, counts: Counts) -> dict[str, Any]:
+def describe_fact(fact: Fact, counts: Counts) -> JsonObject:
     """A country, both its facts, and how often each was stated or answered."""
     return {
         "rank": fact.rank,
@@ -62,7 +61,7 @@ def describe_fact(fact: Fact, counts: Counts) -> dict[str, Any]:
     }
 
 
-def describe_occupation(name: str, counts: Counts) -> dict[str, Any]:
+def describe_occupation(name: str, counts: Counts) -> JsonObject:
     """An occupation, its usual pronoun, the declared rate in per cent and the counts of both pronouns."""
     return {
         "occupation": name,
@@ -73,7 +72,7 @@ def describe_occupation(name: str, counts: Counts) -> dict[str, Any]:
     }
 
 
-def describe_sums(counts: Counts) -> list[dict[str, Any]]:
+def describe_sums(counts: Counts) -> list[JsonObject]:
     """Each ordered pair of operands with its counts."""
     return [
         {"first_operand": first, "second_operand": second, "count": count(counts, f"sum:{first}+{second}")}

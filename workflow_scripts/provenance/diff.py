@@ -13,9 +13,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.provenance.lineage import Link, Node, trace
 
 SHORT = 12
@@ -67,7 +67,7 @@ def by_name(node: Node) -> dict[str, Link]:
     return {link.name: link for link in node.links}
 
 
-def own_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
+def own_differences(first: JsonMapping, second: JsonMapping) -> Iterator[str]:
     """Differences of code, libraries, locks, options and parameters between two records."""
     yield from changes("code", {"version": first.get("code_version")}, {"version": second.get("code_version")})
     yield from changes("library", first.get("versions", {}), second.get("versions", {}))
@@ -76,7 +76,7 @@ def own_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iter
     yield from changes("parameter", parameters_of(first), parameters_of(second))
 
 
-def changes(title: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
+def changes(title: str, first: JsonMapping, second: JsonMapping) -> Iterator[str]:
     """One line for each key that differs.
 
     >>> list(changes("library", {"numpy": "2.4"}, {"numpy": "2.5"}))
@@ -88,25 +88,25 @@ def changes(title: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> 
             yield f"{title} {key}: {shortened(old)} -> {shortened(new)}"
 
 
-def shortened(value: Any) -> str:
+def shortened(value: object) -> str:
     """A value for a line."""
     text = str(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
-def parameters_of(record: Mapping[str, Any]) -> dict[str, Any]:
+def parameters_of(record: JsonMapping) -> JsonObject:
     """Parameters that are causes."""
     return {key: value for key, value in record.get("parameters", {}).items() if key not in CONSEQUENCES}
 
 
-def options_of(record: Mapping[str, Any]) -> dict[str, Any]:
+def options_of(record: JsonMapping) -> JsonObject:
     """Program and options of the command; values that are paths are left out, JSON values are opened.
 
     >>> options_of({"command": ["a.py", "--seed", "1", "--recipe", '{"layers": 2}', "--view", "data/view.json"]})
     {'program': 'a.py', '--seed': '1', '--recipe layers': 2}
     """
     program, *words = record.get("command") or ["unknown"]
-    found: dict[str, Any] = {"program": program}
+    found: JsonObject = {"program": program}
     option = ""
     for word in words:
         head, _, joined = word.partition("=")

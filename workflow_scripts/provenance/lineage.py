@@ -7,13 +7,12 @@ copied from a mirror on this machine goes on where the mirror was filled. Nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts.errors import DataError, MissingInputError
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonMapping, read_object
 from workflow_scripts.report.page.report_inputs import read_json
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import RECORD_SUFFIX, record_path
@@ -34,7 +33,7 @@ class Node:
 
     path: Path
     where: Path | None
-    record: Mapping[str, Any] | None
+    record: JsonMapping | None
     links: tuple[Link, ...] = ()
 
     @property
@@ -73,7 +72,7 @@ class Lineage:
             self.being_read.discard(path)
         return self.known[path]
 
-    def links(self, where: Path, record: Mapping[str, Any]) -> Iterator[Link]:
+    def links(self, where: Path, record: JsonMapping) -> Iterator[Link]:
         """Inputs that the record at ``where`` names, then what only its command or its receipt name."""
         seen = {where}
         for name, entry in record["inputs"].items():
@@ -86,7 +85,7 @@ class Lineage:
                 seen.add(path)
                 yield Link(name, None, self.node(path))
 
-    def named_by_command(self, record: Mapping[str, Any]) -> Iterator[tuple[str, Path]]:
+    def named_by_command(self, record: JsonMapping) -> Iterator[tuple[str, Path]]:
         """Paths in the command that have records by another command: inputs that were not hashed, such as folders."""
         option = ""
         for word in record.get("command", []):
@@ -118,7 +117,7 @@ def record_of(path: Path) -> Path | None:
     return next((candidate for candidate in [*own, *receipts] if candidate.is_file()), None)
 
 
-def read_record(path: Path) -> Mapping[str, Any]:
+def read_record(path: Path) -> JsonMapping:
     """A record; raises MissingInputError or DataError when it is not one."""
     record = read_object(path, "record", "make the output again")
     inputs = record.get("inputs")

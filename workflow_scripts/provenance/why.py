@@ -12,12 +12,12 @@ or, below results/, one whose program left no record; both are said.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.provenance.lineage import Link, Node, trace
 
 SHORT = 12  # digits of a hash
@@ -56,7 +56,7 @@ class Tree:
         if len(links) > MOST_SHOWN:
             yield f"{indent}└─ and {len(links) - MOST_SHOWN} more inputs; --only TEXT chooses among them"
 
-    def making(self, record: Mapping[str, Any]) -> Iterator[str]:
+    def making(self, record: JsonMapping) -> Iterator[str]:
         """How an output was made: command, code, libraries, parameters."""
         yield f"made by {cut(shlex.join(record.get('command', [])))}"
         libraries = ", ".join(f"{name} {version}" for name, version in record.get("versions", {}).items())

@@ -13,9 +13,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import PurePosixPath
-from typing import Any
 
 from workflow_scripts.errors import DataError
+from workflow_scripts.json_values import JsonMapping, JsonObject, JsonValue
 from workflow_scripts.published.model_arguments import given_arguments, remade_by
 from workflow_scripts.published.released_names import (
     NEUTRAL_FOLDERS,
@@ -77,7 +77,7 @@ def believe(content: Claim, name: Claim) -> tuple[Claim, list[str]]:
     """
     if content.family is not None and name.family not in (None, content.family):
         return content, [f"name-says-family-{name.family}"]
-    merged: dict[str, Any] = {}
+    merged: JsonObject = {}
     contradictions = []
     for field in fields(Claim):
         said, named = getattr(content, field.name), getattr(name, field.name)
@@ -175,7 +175,7 @@ def other_size(written: str) -> str:
     return re.sub(r"^([0-9]+)b([0-9]+)$", r"\1.\2b", written)
 
 
-def claim_of_hub_arguments(arguments: str | Mapping[str, Any]) -> Claim:
+def claim_of_hub_arguments(arguments: str | JsonMapping) -> Claim:
     """Claim of lm-eval's ``model_args``, e.g. ``pretrained=EleutherAI/pythia-v1.1-70m,revision=step3000``.
 
     An argument that makes another model of the one named (an adapter, quantised weights) makes it another here.
@@ -258,7 +258,7 @@ def last_step(claim: Claim) -> int | None:
     return ITERATIONS[DEFAULT_BATCH] if claim.family == "pythia" and claim.batch == DEFAULT_BATCH else None
 
 
-def claim_of_neox(config: Mapping[str, Any]) -> Claim:
+def claim_of_neox(config: JsonMapping) -> Claim:
     """Claim of a GPT-NeoX configuration (187 keys).
 
     The shape gives the size, the folder of the weights gives version, data and arm; where the weights were staged
@@ -285,7 +285,7 @@ def claim_of_neox(config: Mapping[str, Any]) -> Claim:
     )
 
 
-def size_of_shape(config: Mapping[str, Any], named: str | None) -> str | None:
+def size_of_shape(config: JsonMapping, named: str | None) -> str | None:
     """Size of a GPT-NeoX configuration by its shape, ``named`` where it states none, None for an unknown shape."""
     layers, width = config.get("num_layers"), config.get("hidden_size")
     if not isinstance(layers, int) or not isinstance(width, int):
@@ -293,7 +293,7 @@ def size_of_shape(config: Mapping[str, Any], named: str | None) -> str | None:
     return sizes_by_shape().get((layers, width))
 
 
-def batch_of(iterations: Any) -> str:
+def batch_of(iterations: JsonValue) -> str:
     """Millions of tokens in an iteration of a training that has so many; raises DataError for an unknown number.
 
     All of Pythia's trainings saw 300 billion tokens, so the number of iterations gives the tokens of each.
@@ -312,7 +312,7 @@ def batch_of(iterations: Any) -> str:
     return near[0]
 
 
-def data_of_neox(source: str, config: Mapping[str, Any]) -> str | None:
+def data_of_neox(source: str, config: JsonMapping) -> str | None:
     """Data set by the folder of the weights, else by the paths of the training data."""
     if "dedup" in source:
         return "deduped"
@@ -322,7 +322,7 @@ def data_of_neox(source: str, config: Mapping[str, Any]) -> str | None:
     return "deduped" if "dedup" in paths else "standard"
 
 
-def claim_of_config_name(arguments: Mapping[str, Any]) -> Claim:
+def claim_of_config_name(arguments: JsonMapping) -> Claim:
     """Claim of a file that carries only an iteration and the name of a config, e.g. ``1.4b-deduped-long``."""
     files, iteration = arguments.get("config_files"), arguments.get("iteration")
     name = next(iter(files), "") if isinstance(files, dict) else ""

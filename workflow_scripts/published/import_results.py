@@ -23,6 +23,7 @@ import pandas as pd
 
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.published.claims import believe, claim_of_path
 from workflow_scripts.published.formats.identity import Identity, identify
 from workflow_scripts.published.formats.known_files import differences, known_hashes
@@ -74,7 +75,7 @@ class Import:
         return len(content.measurements)
 
 
-def constant_columns(identity: Identity, content: Content, source: str, sha256: str) -> dict[str, Any]:
+def constant_columns(identity: Identity, content: Content, source: str, sha256: str) -> JsonObject:
     """Columns that are the same for all rows of a file."""
     names = [field.name for field in fields(Identity)]
     known = dict(zip(names, astuple(identity), strict=True))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 NAMING = frozenset({"pretrained", "model", "revision"})
 NEUTRAL = frozenset(
@@ -54,7 +53,7 @@ REMAKING: Mapping[str, frozenset[str]] = {
 ABSENT = frozenset({"", "none"})  # how lm-eval writes "not given"
 
 
-def given_arguments(written: Any) -> dict[str, str]:
+def given_arguments(written: object) -> dict[str, str]:
     """Arguments of a run as text, from lm-eval's ``model_args`` as a table or as ``key=value,key=value``.
 
     A shell's quotes that were passed on are taken off, as lm-eval takes them off.

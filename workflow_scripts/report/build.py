@@ -13,12 +13,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.report.page import data_sections, sections
 from workflow_scripts.report.page.checkpoint_notes import checkpoint_notes
 from workflow_scripts.report.page.comparison_section import comparison_tables
@@ -47,7 +47,7 @@ def render(inputs: ReportInputs) -> str:
     return environment.get_template("report.html.j2").render(page_content(inputs))
 
 
-def page_content(inputs: ReportInputs) -> dict[str, Any]:
+def page_content(inputs: ReportInputs) -> JsonObject:
     """Everything that the template shows."""
     blocks = [sections.figure_block(inputs, name) for name in inputs.figures]
     return {

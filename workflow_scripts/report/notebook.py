@@ -10,7 +10,6 @@ import ast
 import base64
 import copy
 import io
-from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,14 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonMapping, JsonObject, read_object
 from workflow_scripts.report.drawing.style import METADATA
 
 PARAMETERS = "parameters"  # tag of the cell whose names may be given other values
 FORMAT = 4  # nbformat's major version
 
 
-def read_notebook(path: Path) -> dict[str, Any]:
+def read_notebook(path: Path) -> JsonObject:
     """A notebook (nbformat 4) as JSON; raises MissingInputError or DataError."""
     content = read_object(path, "notebook", "save it again with Jupyter")
     if content.get("nbformat") != FORMAT or "cells" not in content:
@@ -33,7 +32,7 @@ def read_notebook(path: Path) -> dict[str, Any]:
     return content
 
 
-def run_notebook(notebook: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+def run_notebook(notebook: JsonMapping, parameters: JsonMapping) -> JsonObject:
     """The notebook with the outputs of its code cells, run in order in one namespace.
 
     ``parameters`` replace the values that the cell tagged ``parameters`` gives; raises DataError for a name it lacks.
@@ -64,7 +63,7 @@ def run_cell(source: str, name: str, namespace: dict[str, Any]) -> list[dict[str
     """Run one cell; returns its outputs: printed text, value of the last line, figures."""
     tree = ast.parse(source, name)
     printed = io.StringIO()
-    outputs: list[dict[str, Any]] = []
+    outputs: list[JsonObject] = []
     last = None
     if tree.body and isinstance(tree.body[-1], ast.Expr):
         last = ast.Expression(tree.body[-1].value)
@@ -79,13 +78,13 @@ def run_cell(source: str, name: str, namespace: dict[str, Any]) -> list[dict[str
     return outputs + [figure_output(number) for number in plt.get_fignums()]
 
 
-def shown(value: Any) -> dict[str, str]:
+def shown(value: object) -> dict[str, str]:
     """A value as a notebook shows it: as HTML where it knows how, and as text."""
     html: dict[str, str] = {"text/html": value._repr_html_()} if hasattr(value, "_repr_html_") else {}
     return {**html, "text/plain": value if isinstance(value, str) else repr(value)}
 
 
-def figure_output(number: int) -> dict[str, Any]:
+def figure_output(number: int) -> JsonObject:
     """An open figure as PNG; it is closed."""
     buffer = io.BytesIO()
     figure = plt.figure(number)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -19,6 +18,7 @@ from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.memory.confusion import read_published
 from workflow_scripts.experiments.outputs import read_frame
 from workflow_scripts.experiments.statistics.training_map import read_training_map
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.published.compare import KEY, renamed
 from workflow_scripts.published.results_table import of_protocol, read_table
 from workflow_scripts.report.figures.own_groups import todays_groups
@@ -38,7 +38,7 @@ TABLE_OF_FILE = {"published_memorization": "predictability_published", "publishe
 class Tables:
     """Inputs of figures; ``files`` maps a name to each file that was read, for the record."""
 
-    run: Mapping[str, Any]
+    run: JsonMapping
     scores: pd.DataFrame = field(default_factory=pd.DataFrame)
     published: pd.DataFrame = field(default_factory=pd.DataFrame)
     metrics: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -81,7 +81,7 @@ def table_file(given: GivenFiles, name: str) -> Path:
     return given.need(f"{name}.parquet", f"snakemake makes it as results/runs/<run>/tables/{name}.parquet")
 
 
-def logs_of(run: Mapping[str, Any], name: str, given: GivenFiles) -> dict[str, Path]:
+def logs_of(run: JsonMapping, name: str, given: GivenFiles) -> dict[str, Path]:
     """Training logs (metrics or validation) of the run's models by model; raises MissingInputError."""
     remedy = "train the model first (snakemake retrain)"
     return {model["name"]: given.need(f"{model['name']}/{name}.csv", remedy) for model in run["models"]}
@@ -97,7 +97,7 @@ def own_scores(scores: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).drop_duplicates(KEY)
 
 
-def is_compared_run(run: Mapping[str, Any]) -> bool:
+def is_compared_run(run: JsonMapping) -> bool:
     """True for a resolved run that scores published models on published tasks."""
     models = [(str(model.get("version")), str(model.get("arm"))) for model in run["models"]]
     return is_compared(run["suite"], models, [task["name"] for task in run.get("tasks", [])])
@@ -108,7 +108,7 @@ def read_published_file(name: str, path: Path) -> pd.DataFrame:
     return read_training_map(path) if name == "published_training_map" else read_published(path, load_suite("pythia"))
 
 
-def join_models(run: Mapping[str, Any], paths: Mapping[str, Path], columns: Sequence[str]) -> pd.DataFrame:
+def join_models(run: JsonMapping, paths: Mapping[str, Path], columns: Sequence[str]) -> pd.DataFrame:
     """One frame of a CSV per model, with columns model, size and data in front."""
     facts = {model["name"]: model for model in run["models"]}
     frames = []

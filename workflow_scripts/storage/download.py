@@ -18,12 +18,12 @@ import argparse
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import IntegrityError, MissingInputError, shorten
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.fetching.fetch_files import fetch_all
 from workflow_scripts.storage.lockfile import FileEntry, read_lock, select
@@ -62,7 +62,7 @@ def refuse_offline(source: Source, entries: Sequence[FileEntry], folder: Path) -
     )
 
 
-def earlier_receipt(path: Path, source: Source) -> dict[str, Any]:
+def earlier_receipt(path: Path, source: Source) -> JsonObject:
     """Receipt of an earlier fetch from the same place, empty when there is none."""
     try:
         earlier = json.loads(path.read_text("utf-8"))
@@ -72,10 +72,10 @@ def earlier_receipt(path: Path, source: Source) -> dict[str, Any]:
     return earlier if same else {}
 
 
-def refuse_moved(source: Source, earlier: Mapping[str, Any], path: Path) -> None:
+def refuse_moved(source: Source, earlier: JsonMapping, path: Path) -> None:
     """Raise IntegrityError when the revision points to another commit than at the earlier fetch.
 
-    A mirror is rebuilt and again on purpose, so it may change.
+    A mirror is rebuilt on purpose, so it may change.
     """
     before, now = earlier.get("commit"), source.commit()
     if source.name != "mirror" and before is not None and before != now:
@@ -96,7 +96,7 @@ def identity(source: Source) -> dict[str, str]:
     }
 
 
-def receipt(source: Source, files: Sequence[FileEntry], earlier: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def receipt(source: Source, files: Sequence[FileEntry], earlier: JsonMapping | None = None) -> JsonObject:
     """What was fetched, from where; equal fetches give equal receipts.
 
     The commit is taken from an ``earlier`` receipt of the same content, so that nothing is asked for nothing.
@@ -132,7 +132,7 @@ def write_records(source: Source, files: Sequence[FileEntry], folder: Path, lock
 
 
 def write_receipt(
-    source: Source, files: Sequence[FileEntry], earlier: Mapping[str, Any], options: argparse.Namespace
+    source: Source, files: Sequence[FileEntry], earlier: JsonMapping, options: argparse.Namespace
 ) -> None:
     """Write the list of what was fetched, with its record."""
     written = receipt(source, files, earlier)

@@ -17,10 +17,10 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import ROOT
 from workflow_scripts.git_process import run_git
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.credentials import hide_secrets
 from workflow_scripts.storage.hashing import sha256_file
@@ -39,7 +39,7 @@ def record_path(output: Path) -> Path:
 def write_record(
     output: Path,
     inputs: Mapping[str, Path],
-    parameters: Mapping[str, Any],
+    parameters: JsonMapping,
     known_hashes: Mapping[str, str] | None = None,
 ) -> None:
     """Write the record of ``output``.

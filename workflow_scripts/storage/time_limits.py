@@ -89,7 +89,7 @@ class LimitedStream(httpcore2.NetworkStream):
         """Encrypted connection over this one, under the same limit."""
         return LimitedStream(self.stream.start_tls(ssl_context, server_hostname, timeout))
 
-    def get_extra_info(self, info: str) -> Any:
+    def get_extra_info(self, info: str) -> object:
         """What the connection says of itself."""
         return self.stream.get_extra_info(info)
 

@@ -6,10 +6,10 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.suite.schema import check_schema
@@ -71,7 +71,7 @@ def load_declaration(name: str) -> Declaration:
     return build_declaration(facts)
 
 
-def build_declaration(facts: Mapping[str, Any]) -> Declaration:
+def build_declaration(facts: JsonMapping) -> Declaration:
     """Declaration from the checked content of a file."""
     pairs = tuple((first, second) for first, second in facts.get("pairs", []))
     arms = {name: Arm(name, **values) for name, values in facts["arms"].items()}

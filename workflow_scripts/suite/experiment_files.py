@@ -6,11 +6,11 @@ there has the value of ``config/config.yaml``. Paths are relative to the working
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from workflow_scripts.errors import ConfigError, UnknownNameError
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.suite.models import Model, Suite
 from workflow_scripts.suite.run import Run
 
@@ -64,12 +64,12 @@ class RowRange:
         return f"{ROOT}/memorization/{self.model}/step{self.step}/generation-{self.first}-{self.stop}.json"
 
 
-def memorization_steps(model: Model, settings: Mapping[str, Any]) -> tuple[int, ...]:
+def memorization_steps(model: Model, settings: JsonMapping) -> tuple[int, ...]:
     """Steps at which memorization is measured."""
     return model.select_steps(settings["steps"])
 
 
-def row_ranges(model: Model, settings: Mapping[str, Any]) -> list[RowRange]:
+def row_ranges(model: Model, settings: JsonMapping) -> list[RowRange]:
     """Jobs of one model: at each step the rows that the checkpoint has seen, in portions of ``rows_per_job``."""
     portion = int(settings["rows_per_job"])
     seen = {step: model.step(step).rows for step in memorization_steps(model, settings)}
@@ -90,7 +90,7 @@ def term_counts_file(suite: str, dataset: str, first: int, stop: int) -> str:
     return f"{ROOT}/terms/{suite}/{dataset}/rows-{first}-{stop}.parquet"
 
 
-def term_count_files(models: Iterable[Model], dataset: str, settings: Mapping[str, Any]) -> list[str]:
+def term_count_files(models: Iterable[Model], dataset: str, settings: JsonMapping) -> list[str]:
     """Tables of all counting jobs of a data set: its rows up to the last asked step, ``rows_per_job`` at a time."""
     same = [model for model in models if model.dataset == dataset]
     rows = max(model.step(step).rows for model in same for step in term_steps(model, settings))
@@ -105,7 +105,7 @@ def term_answers_file(model: str) -> str:
     return f"{ROOT}/answers/{model}.parquet"
 
 
-def term_steps(model: Model, settings: Mapping[str, Any]) -> tuple[int, ...]:
+def term_steps(model: Model, settings: JsonMapping) -> tuple[int, ...]:
     """Hub steps at which the questions are asked; step 0 has seen nothing and is left out."""
     return tuple(step for step in model.select_steps(settings["steps"]) if step > 0)
 
@@ -123,6 +123,6 @@ def one_per_size(models: Iterable[Model]) -> list[Model]:
     return list(first.values())
 
 
-def models_of(suite: Suite, resolved: Mapping[str, Any]) -> list[Model]:
+def models_of(suite: Suite, resolved: JsonMapping) -> list[Model]:
     """Models of a resolved run (``run.json``)."""
     return [suite.model(entry["name"]) for entry in resolved["models"]]

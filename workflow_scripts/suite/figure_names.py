@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from workflow_scripts import ROOT
 from workflow_scripts.errors import UnknownNameError
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.suite.run import Run
 from workflow_scripts.suite.safe_yaml import load_yaml
 
@@ -32,9 +32,9 @@ LIST = ROOT / "config" / "figures.yaml"
 
 
 @functools.cache
-def known_figures() -> Mapping[str, Mapping[str, Any]]:
+def known_figures() -> Mapping[str, JsonMapping]:
     """Every figure with what it needs and the suites it makes sense for."""
-    figures: Mapping[str, Mapping[str, Any]] = load_yaml(LIST)["figures"]
+    figures: Mapping[str, JsonMapping] = load_yaml(LIST)["figures"]
     return figures
 
 
@@ -93,7 +93,7 @@ def figure_names(run: Run) -> tuple[str, ...]:
     return tuple(name for name, figure in known_figures().items() if fits(figure, run, available))
 
 
-def fits(figure: Mapping[str, Any], run: Run, available: set[str]) -> bool:
+def fits(figure: JsonMapping, run: Run, available: set[str]) -> bool:
     """True when ``run`` has the data for ``figure``: its tables, suite, numbers of shots and tasks."""
     suites, tasks = figure["suites"], {task.name for task in run.tasks}
     return (

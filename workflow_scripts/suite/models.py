@@ -6,11 +6,11 @@ numbers (parameters, tokens, padded vocabulary) are computed here and typed nowh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from workflow_scripts.errors import UnknownNameError
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.suite.steps import Step, parse_steps
 
 # Files of one published checkpoint where a suite says nothing else: small weights lie in one file.
@@ -88,7 +88,7 @@ class Model:
         """The given Hub step of this model."""
         return Step(hub, self.batch_rows, self.sequence_length, self.hub_steps_per_iteration)
 
-    def select_steps(self, expression: Any) -> tuple[int, ...]:
+    def select_steps(self, expression: str | int | Sequence[str | int]) -> tuple[int, ...]:
         """Hub steps that ``expression`` names, see ``parse_steps``."""
         return parse_steps(expression, self.steps)
 
@@ -109,7 +109,7 @@ class Dataset:
     last_shard_bytes: int | None = None
     documents: int | None = None
     lock: str | None = None
-    preshuffled: Mapping[str, Any] | None = None
+    preshuffled: JsonMapping | None = None
 
     @property
     def shard_names(self) -> tuple[str, ...]:
@@ -158,8 +158,8 @@ class Suite:
 
     name: str
     organisation: str
-    tokenizer: Mapping[str, Any]
-    corpus: Mapping[str, Any] | None
+    tokenizer: JsonMapping
+    corpus: JsonMapping | None
     datasets: Mapping[str, Dataset]
     models: Mapping[str, Model]
     tasks: Mapping[str, Task]

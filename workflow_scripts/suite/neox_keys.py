@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 NETWORK, TRAINING, DATA = "network", "training", "data"
 ERAS = ("neox_v1", "neox_2023_08", "neox_2026_05")  # versions of the code, named by their learning-rate schedule
@@ -24,17 +23,17 @@ class Fixed:
     """
 
     areas: frozenset[str]
-    allowed: tuple[Any, ...]
-    silent: tuple[Any, ...] = ()
+    allowed: tuple[object, ...]
+    silent: tuple[object, ...] = ()
 
-    def permits(self, value: Any) -> bool:
+    def permits(self, value: object) -> bool:
         """True for an allowed value, and where None is allowed for a section that is empty or switched off."""
         if any(value == known and isinstance(value, str) == isinstance(known, str) for known in self.allowed):
             return True
         return None in self.allowed and isinstance(value, dict) and (not value or value.get("enabled") is False)
 
 
-def fixed(areas: str, *allowed: Any, silent: tuple[Any, ...] = ()) -> Fixed:
+def fixed(areas: str, *allowed: object, silent: tuple[object, ...] = ()) -> Fixed:
     """Entry of the table; the areas are separated by spaces."""
     return Fixed(frozenset(areas.split()), allowed, silent)
 

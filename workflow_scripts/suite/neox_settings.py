@@ -7,12 +7,13 @@ file differently. GPT-NeoX merges the files it is given; so does this. Keys may 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts.errors import ConfigError, MissingInputError, ModelError
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.suite.neox_keys import ERAS, FIXED, UNDERSTOOD, is_neutral
 from workflow_scripts.suite.safe_yaml import load_yaml
 
@@ -23,7 +24,7 @@ DEFAULT_SPLIT = "969, 30, 1"
 class Settings:
     """Values under names with underscores; ``where`` names the files in messages."""
 
-    values: Mapping[str, Any]
+    values: JsonMapping
     where: str
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -56,7 +57,7 @@ def read_settings(paths: Path | Sequence[Path]) -> Settings:
     A key may be in two files when both say the same. Raises MissingInputError, or ConfigError with a likely cause.
     """
     files = [file for path in ([paths] if isinstance(paths, Path) else paths) for file in files_of(path)]
-    merged: dict[str, Any] = {}
+    merged: JsonObject = {}
     places: dict[str, Path] = {}
     for file in files:
         for name, value in read_file(file).items():
@@ -77,13 +78,13 @@ def files_of(path: Path) -> list[Path]:
     return files
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_file(path: Path) -> JsonObject:
     """Settings of one file."""
     try:
         raw = load_yaml(path)
     except ConfigError as error:
         raise ConfigError(f"{error}{comma_hint(path)}") from None
-    settings: dict[str, Any] = {}
+    settings: JsonObject = {}
     for key, value in raw.items():
         name = str(key).replace("-", "_")
         if name in settings:

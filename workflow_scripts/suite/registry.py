@@ -12,10 +12,10 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.suite.models import CHECKPOINT_FILES, Dataset, Model, Suite, Task
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.suite.schema import check_schema
@@ -56,7 +56,7 @@ def load_suite(name: str) -> Suite:
     return build_suite(facts)
 
 
-def build_suite(facts: Mapping[str, Any]) -> Suite:
+def build_suite(facts: JsonMapping) -> Suite:
     """Suite described by the checked contents of a suite file."""
     models: dict[str, Model] = {}
     for family in facts["families"]:
@@ -75,12 +75,12 @@ def build_suite(facts: Mapping[str, Any]) -> Suite:
     )
 
 
-def build_task(name: str, values: Mapping[str, Any]) -> Task:
+def build_task(name: str, values: JsonMapping) -> Task:
     """One task of a suite file."""
     return Task(**{**values, "name": name, "splits": tuple(values.get("splits", ()))})
 
 
-def family_models(facts: Mapping[str, Any], family: Mapping[str, Any]) -> Iterator[Model]:
+def family_models(facts: JsonMapping, family: JsonMapping) -> Iterator[Model]:
     """Models of one family: sizes x data sets x seeds."""
     for size in family["sizes"]:
         if size not in facts["sizes"]:
@@ -92,12 +92,10 @@ def family_models(facts: Mapping[str, Any], family: Mapping[str, Any]) -> Iterat
                 yield build_model(facts, family, size, dataset, seed)
 
 
-def build_model(
-    facts: Mapping[str, Any], family: Mapping[str, Any], size: str, dataset: str, seed: int | None
-) -> Model:
+def build_model(facts: JsonMapping, family: JsonMapping, size: str, dataset: str, seed: int | None) -> Model:
     """One model, its numbers merged in the order the module docstring gives."""
     name = checked_name(model_name(family, size, dataset, seed))
-    numbers: dict[str, Any] = {**facts["recipe"], **facts["sizes"][size], **family.get("recipe", {})}
+    numbers: JsonObject = {**facts["recipe"], **facts["sizes"][size], **family.get("recipe", {})}
     numbers |= family.get("by_size", {}).get(size, {}) | family.get("by_model", {}).get(name, {})
     if missing := [key for key in NEEDED if key not in numbers]:
         raise ConfigError(
@@ -140,7 +138,7 @@ def build_model(
     )
 
 
-def model_name(family: Mapping[str, Any], size: str, dataset: str, seed: int | None) -> str:
+def model_name(family: JsonMapping, size: str, dataset: str, seed: int | None) -> str:
     """Name of a model by its family's pattern, e.g. ``pythia-410m-deduped``."""
     return str(family["name"]).format(size=size, suffix=SUFFIXES[dataset], seed=seed)
 
@@ -167,7 +165,7 @@ def seeds_of(pattern: str, default: int, seed: int | None) -> tuple[int, int]:
     return seed, seed
 
 
-def padded_vocabulary(facts: Mapping[str, Any], numbers: Mapping[str, Any]) -> int:
+def padded_vocabulary(facts: JsonMapping, numbers: JsonMapping) -> int:
     """Rows of the embedding matrices: as stated, or padded as GPT-NeoX pads."""
     if "padded_vocab_size" in numbers:
         return int(numbers["padded_vocab_size"])
@@ -176,13 +174,13 @@ def padded_vocabulary(facts: Mapping[str, Any], numbers: Mapping[str, Any]) -> i
     return math.ceil(entries / multiple) * multiple
 
 
-def grid_steps(facts: Mapping[str, Any], steps: str) -> tuple[int, ...]:
+def grid_steps(facts: JsonMapping, steps: str) -> tuple[int, ...]:
     """Hub steps of a family: a named grid of the suite file or an expression of its own."""
     expression = facts.get("grids", {}).get(steps, steps)
     return tuple(sorted({step for part in split_parts(expression) for step in expand_part(part, ())}))
 
 
-def override(suite: Suite, changes: Mapping[str, Mapping[str, Any]]) -> Suite:
+def override(suite: Suite, changes: Mapping[str, JsonMapping]) -> Suite:
     """Suite with some numbers of some models changed, as a run's ``overrides`` asks.
 
     The floor of the learning rate keeps its ratio to the peak unless it is changed too.

@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts.errors import ConfigError, MissingInputError, UnknownNameError
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.suite.models import Model, Suite, Task
 from workflow_scripts.suite.registry import load_suite, override, suite_names
 from workflow_scripts.suite.safe_yaml import load_yaml, refuse_control_characters, refuse_what_no_run_may_hold
@@ -38,7 +38,7 @@ class Run:
     steps: Mapping[str, tuple[int, ...]]
     shots: tuple[int, ...]
     tasks: tuple[Task, ...]
-    settings: Mapping[str, Any]
+    settings: JsonMapping
     left_out: tuple[str, ...] = ()
     renamed: tuple[str, ...] = ()
 
@@ -70,7 +70,7 @@ class Run:
         stock = sorted({shots for listed in self.stock_tasks.values() for shots in listed})
         return (*((kind, k) for kind in self.protocols for k in self.shots), *((STOCK, k) for k in stock))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JsonObject:
         """Plain values for programs that need the whole run: names resolved, steps listed, model facts included."""
         return {
             "run": self.name,
@@ -83,13 +83,13 @@ class Run:
             "settings": dict(self.settings),
         }
 
-    def section(self, name: str) -> Mapping[str, Any]:
+    def section(self, name: str) -> JsonMapping:
         """One section of the configuration."""
-        section: Mapping[str, Any] = self.settings.get(name, {})
+        section: JsonMapping = self.settings.get(name, {})
         return section
 
 
-def load_run(config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Run:
+def load_run(config: JsonMapping, files: Sequence[str | Path] = ()) -> Run:
     """The run that ``config`` describes.
 
     ``files`` are the YAML files it was read from; they are read once more, strictly, because Snakemake's own reader
@@ -107,7 +107,7 @@ def load_run(config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Run
     return resolve(settings)
 
 
-def resolve(settings: Mapping[str, Any]) -> Run:
+def resolve(settings: JsonMapping) -> Run:
     """Look up every name of checked ``settings``."""
     suite = override(load_suite(settings["suite"]), settings.get("overrides", {}))
     models = select_models(suite, settings["models"])
@@ -165,7 +165,7 @@ def other_run(suite: str) -> str:
     return shipped.get(suite, "one-model.yaml")
 
 
-def select_steps(model: Model, expression: Any) -> tuple[int, ...]:
+def select_steps(model: Model, expression: str | int | Sequence[str | int]) -> tuple[int, ...]:
     """Steps of one model, with the model named in errors."""
     try:
         return model.select_steps(expression)
@@ -173,7 +173,7 @@ def select_steps(model: Model, expression: Any) -> tuple[int, ...]:
         raise ConfigError(f"{model.name}: {error}") from None
 
 
-def refuse_untrainable(suite: Suite, settings: Mapping[str, Any], models: Sequence[Model]) -> None:
+def refuse_untrainable(suite: Suite, settings: JsonMapping, models: Sequence[Model]) -> None:
     """Refuse a run whose inputs cannot exist: retraining without data, text to train on that is not there."""
     source = settings["checkpoints"].get("source")
     if source == "retrain" and models and suite.corpus and suite.corpus["source"] == "jsonl":
@@ -186,7 +186,7 @@ def refuse_untrainable(suite: Suite, settings: Mapping[str, Any], models: Sequen
         raise ConfigError("config: checkpoints.location must be the mirror's folder if checkpoints.source is mirror")
 
 
-def given_corpus(suite: Suite, settings: Mapping[str, Any]) -> Path | None:
+def given_corpus(suite: Suite, settings: JsonMapping) -> Path | None:
     """The file of text that the run brings, else the suite; None where the suite's texts are fetched by rules.
 
     Raises ConfigError for a suite that has neither.

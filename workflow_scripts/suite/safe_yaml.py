@@ -12,11 +12,11 @@ import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from workflow_scripts.errors import ConfigError, MissingInputError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.secret_text import secret_in
 
 MOST_BYTES = 2_000_000
@@ -62,9 +62,9 @@ class StrictLoader(yaml.SafeLoader):
         """A number in decimal digits; other notations are refused."""
         return float(plain_number(node, DECIMAL_FLOAT, super().construct_yaml_float(node)))
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
         """Build a mapping after checking that each key stands once."""
-        seen: set[Any] = set()
+        seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool) and key is not None:
@@ -96,7 +96,7 @@ def expanded_size(node: yaml.Node, sizes: dict[int, int]) -> int:
     return sizes[id(node)]
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
+def load_yaml(path: Path) -> JsonObject:
     """Mapping in the YAML file at ``path``.
 
     Raises MissingInputError when there is no such file and ConfigError, with the line where it can be told, for
@@ -116,7 +116,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return parse_yaml(text, str(path))
 
 
-def parse_yaml(text: str, where: str) -> dict[str, Any]:
+def parse_yaml(text: str, where: str) -> JsonObject:
     """Mapping in ``text``; ``where`` names its origin in errors."""
     try:
         value = yaml.load(text, Loader=StrictLoader)  # noqa: S506 - StrictLoader is a SafeLoader
@@ -130,7 +130,7 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     return value
 
 
-def refuse_what_no_run_may_hold(value: Any, where: str) -> None:
+def refuse_what_no_run_may_hold(value: object, where: str) -> None:
     """Refuse deep nesting, numbers that are none, access tokens and passwords, wherever they stand."""
     refuse_deep(value, where)
     refuse_nonfinite(value, where)
@@ -146,7 +146,7 @@ def explain(error: Exception) -> str:
     return f"line {mark.line + 1}: {problem}" if mark else " ".join(str(problem).split())
 
 
-def refuse_deep(value: Any, where: str) -> None:
+def refuse_deep(value: object, where: str) -> None:
     """Refuse nesting that no configuration needs; shared nodes are walked once."""
     stack = [(value, 0)]
     seen: set[int] = set()
@@ -160,14 +160,14 @@ def refuse_deep(value: Any, where: str) -> None:
             stack.extend((child, depth + 1) for child in children)
 
 
-def refuse_nonfinite(value: Any, where: str) -> None:
+def refuse_nonfinite(value: object, where: str) -> None:
     """Refuse ``.nan`` and ``.inf``, which pass every comparison of a schema or none."""
     for key, item in leaves(value, "", set()):
         if isinstance(item, float) and not math.isfinite(item):
             raise ConfigError(f"{where}: the value at '{key}' is {item}, expected a finite number")
 
 
-def refuse_control_characters(value: Any, where: str) -> None:
+def refuse_control_characters(value: object, where: str) -> None:
     """Refuse line breaks and other control characters in any text: they end up in paths, commands and messages."""
     for key, text in leaves(value, "", set()):
         if isinstance(text, str) and CONTROL.search(text):
@@ -176,7 +176,7 @@ def refuse_control_characters(value: Any, where: str) -> None:
             )
 
 
-def refuse_secrets(value: Any, where: str) -> None:
+def refuse_secrets(value: object, where: str) -> None:
     """Refuse any text that looks like an access token or holds a password; the message never repeats it."""
     for key, text in leaves(value, "", set()):
         if isinstance(text, str) and (found := secret_in(text)):
@@ -187,7 +187,7 @@ def refuse_secrets(value: Any, where: str) -> None:
             )
 
 
-def leaves(value: Any, key: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def leaves(value: object, key: str, seen: set[int]) -> Iterator[tuple[str, object]]:
     """Every key and every plain value in ``value`` with the dotted key it stands at."""
     if not isinstance(value, dict | list):
         yield key, value

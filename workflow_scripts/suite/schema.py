@@ -6,7 +6,6 @@ The schemas in ``config/schemas`` are the reference for users too: ``docs/config
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jsonschema
@@ -14,12 +13,13 @@ import yaml
 
 from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError, shorten
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.suite.safe_yaml import AmbiguousNumberError, StrictLoader
 
 SCHEMAS = ROOT / "config" / "schemas"
 
 
-def is_whole(_checker: Any, value: Any) -> bool:
+def is_whole(_checker: object, value: object) -> bool:
     """True for a whole number; JSON Schema itself takes 5.0 for one, which no range and no file name does."""
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -31,13 +31,13 @@ STRICT = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
 
 
 @functools.cache
-def load_schema(name: str) -> dict[str, Any]:
+def load_schema(name: str) -> JsonObject:
     """Schema ``config/schemas/<name>.schema.yaml``."""
-    schema: dict[str, Any] = yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+    schema: JsonObject = yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
     return schema
 
 
-def check_schema(value: Mapping[str, Any], name: str, where: str) -> None:
+def check_schema(value: JsonMapping, name: str, where: str) -> None:
     """Raise ConfigError for the first violation of schema ``name``, by position in the file."""
     validator = STRICT(load_schema(name))
     errors = sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path])
@@ -65,7 +65,7 @@ def explain(error: Any, where: str) -> ConfigError:
     return ConfigError(f"{place}: {error.message}")
 
 
-def coerce(value: Any, schema: Mapping[str, Any]) -> Any:
+def coerce(value: Any, schema: JsonMapping) -> Any:
     """``value`` with texts turned into what ``schema`` asks for, as far as that is unambiguous.
 
     Values given by ``snakemake --config`` arrive as text.
@@ -91,7 +91,7 @@ def coerce(value: Any, schema: Mapping[str, Any]) -> Any:
     return [value] if schema.get("type") == "array" and isinstance(value, int | float) else value
 
 
-def coerce_text(text: str, schema: Mapping[str, Any]) -> Any:
+def coerce_text(text: str, schema: JsonMapping) -> Any:
     """Text as the first type of ``schema`` that it can be read as; unchanged when none fits.
 
     >>> coerce_text("null", {"type": ["string", "null"]}) is None

@@ -16,12 +16,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, MissingInputError, ModelError
 from workflow_scripts.git_process import run_git
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonObject, read_object
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.hard_links import copy_whole, link_file
 from workflow_scripts.storage.hashing import sha256_file
@@ -35,7 +34,7 @@ SLOTS = re.compile(r"slots=(\d+)")
 KEYS = ("config", "config_sha256", "checkpoints", "gpus", "hostfile", "last_step")
 
 
-def read_prepared(path: Path) -> dict[str, Any]:
+def read_prepared(path: Path) -> JsonObject:
     """What prepare_neox wrote; raises MissingInputError, DataError, or ModelError where the configuration changed."""
     prepared = read_object(path, "prepared run", "create it with workflow_scripts.training.prepare_neox", *KEYS)
     config = Path(prepared["config"])

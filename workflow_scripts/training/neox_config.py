@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.atomic import write_json, write_text
 from workflow_scripts.suite.neox_keys import FIXED
 from workflow_scripts.suite.neox_settings import hyphens
@@ -67,7 +67,7 @@ def config_text(
     micro_batch: int,
     data_path: str,
     save: str,
-    more: Mapping[str, Any] | None = None,
+    more: JsonMapping | None = None,
 ) -> str:
     """GPT-NeoX v1.0 file for ``recipe``: JSON, which is YAML too; raises ConfigError where it cannot say the recipe.
 
@@ -116,7 +116,7 @@ def config_text(
     return json.dumps(settings, indent=2) + "\n"
 
 
-def precision(recipe: Recipe) -> dict[str, Any]:
+def precision(recipe: Recipe) -> JsonObject:
     """Section of the file that sets the precision."""
     if recipe.compute_dtype == "float16":
         scale = {"loss_scale": 0, "initial_scale_power": 12, "loss_scale_window": 1000, "hysteresis": 2}

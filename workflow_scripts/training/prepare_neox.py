@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError, MissingInputError, ModelError
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonMapping, JsonObject, read_object
 from workflow_scripts.storage.atomic import write_json, write_text
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
@@ -38,7 +37,7 @@ DATA, CHECKPOINTS, START = "data", ".checkpoints", "start"
 SETS = ("train_0", "valid_0", "test_0")
 
 
-def read_summary(folder: Path, recipe: Recipe) -> dict[str, Any]:
+def read_summary(folder: Path, recipe: Recipe) -> JsonObject:
     """List of the index maps in ``folder``; raises ConfigError where they are not those of ``recipe``."""
     path = folder / SUMMARY
     wanted = {
@@ -69,7 +68,7 @@ def link(target: Path, source: Path) -> None:
     target.symlink_to(source.resolve())
 
 
-def link_data(folder: Path, joined: Path, maps: Path, summary: Mapping[str, Any]) -> Path:
+def link_data(folder: Path, joined: Path, maps: Path, summary: JsonMapping) -> Path:
     """Fill ``folder`` with data and maps; returns the prefix that GPT-NeoX is given.
 
     Maps are named <prefix>_<set>_indexmap_<samples>ns_<length>sl_<seed>s_<map>.npy by GPT-NeoX. Raises IntegrityError
@@ -88,14 +87,14 @@ def link_data(folder: Path, joined: Path, maps: Path, summary: Mapping[str, Any]
 
 
 def launch_settings(
-    recipe: Recipe, summary: Mapping[str, Any], *, tokenizer: Path, gpus: int, hostfile: Path | None, start: int | None
-) -> dict[str, Any]:
+    recipe: Recipe, summary: JsonMapping, *, tokenizer: Path, gpus: int, hostfile: Path | None, start: int | None
+) -> JsonObject:
     """Settings beside the recipe; the evaluation's numbers decide the names of the maps of two of the three sets.
 
     ``train_batch_size`` makes GPT-NeoX itself refuse another number of GPUs.
     """
     where = {"num_gpus": gpus} if hostfile is None else {"hostfile": str(hostfile.resolve())}
-    settings: dict[str, Any] = {
+    settings: JsonObject = {
         **where,
         "train_batch_size": recipe.batch_rows,
         "vocab-file": str(tokenizer.resolve()),
@@ -142,7 +141,7 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def config_of(options: argparse.Namespace, recipe: Recipe, summary: Mapping[str, Any]) -> str:
+def config_of(options: argparse.Namespace, recipe: Recipe, summary: JsonMapping) -> str:
     """GPT-NeoX's own file for the launch."""
     more = launch_settings(
         recipe,

@@ -17,13 +17,13 @@ import json
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, ModelError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.lockfile import HEADER
@@ -42,7 +42,7 @@ EOD = "<|endoftext|>"
 HASHES = "sha256.txt"
 
 
-def model_config(recipe: Recipe | Network, dtype: str) -> dict[str, Any]:
+def model_config(recipe: Recipe | Network, dtype: str) -> JsonObject:
     """``config.json`` with the keys that the Hub's Pythia folders have; old and new transformers read them."""
     return {
         "architectures": ["GPTNeoXForCausalLM"],
@@ -69,7 +69,7 @@ def model_config(recipe: Recipe | Network, dtype: str) -> dict[str, Any]:
     }
 
 
-def tokenizer_files(sequence_length: int) -> dict[str, dict[str, Any]]:
+def tokenizer_files(sequence_length: int) -> dict[str, JsonObject]:
     """The two small files beside ``tokenizer.json``."""
     special = {"bos_token": EOD, "eos_token": EOD, "unk_token": EOD}
     config = {"tokenizer_class": "GPTNeoXTokenizer", "add_prefix_space": False, "model_max_length": sequence_length}
@@ -131,7 +131,7 @@ def write_folder(folder: Path, recipe: Recipe, weights: dict[str, Tensor], vocab
     (folder / HASHES).write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
 
 
-def write_plain_json(path: Path, value: dict[str, Any]) -> None:
+def write_plain_json(path: Path, value: JsonObject) -> None:
     """Write ``value`` as the Hub's files look: two spaces, keys in the given order."""
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 

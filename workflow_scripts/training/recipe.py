@@ -18,13 +18,13 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, UnknownNameError
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.hashing import sha256_text
 from workflow_scripts.suite.models import Model
@@ -140,7 +140,7 @@ class Recipe:
         decisive = {key: value for key, value in self.to_json().items() if key not in NOT_IDENTITY}
         return sha256_text(json.dumps(decisive, sort_keys=True))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """JSON object with every field."""
         return {**dataclasses.asdict(self), "checkpoint_steps": list(self.checkpoint_steps)}
 
@@ -150,7 +150,7 @@ class Recipe:
         return json.dumps(self.to_json(), sort_keys=True)
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], where: str = "recipe") -> Recipe:
+    def from_json(cls, values: JsonMapping, where: str = "recipe") -> Recipe:
         """Recipe from a JSON object; raises ConfigError naming unknown, missing and impossible values."""
         known = [field.name for field in dataclasses.fields(cls)]
         for key in values:
@@ -179,14 +179,14 @@ class Recipe:
         ]
 
 
-def as_steps(value: Any, where: str) -> tuple[int, ...]:
+def as_steps(value: object, where: str) -> tuple[int, ...]:
     """Checkpoint steps of a JSON value."""
     if not isinstance(value, list | tuple):
         raise ConfigError(f"{where}: checkpoint_steps must be a list of steps, not {value!r}")
     return tuple(value)
 
 
-def check_type(name: str, kind: str, value: Any) -> None:
+def check_type(name: str, kind: str, value: object) -> None:
     """Refuse a value of another type; booleans are no numbers, and NaN and infinity are none either."""
     allowed = {"int": int, "float": float, "str": str, "tuple[int, ...]": tuple}[kind]
     items = value if isinstance(value, tuple) else (value,)

@@ -18,12 +18,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, ModelError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.model_files import weight_files
 from workflow_scripts.storage.records import write_record
@@ -104,7 +104,7 @@ def retrain_arguments(options: argparse.Namespace) -> list[str]:
     return [part for flag, value in given if value is not None for part in (flag, str(value))]
 
 
-def certificate(result: Comparison, origin: Origin, options: argparse.Namespace) -> dict[str, Any]:
+def certificate(result: Comparison, origin: Origin, options: argparse.Namespace) -> JsonObject:
     """Content of the certificate."""
     return {
         "granted": result.unexplained_share <= options.tolerance,

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from io import BufferedWriter
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from workflow_scripts.errors import ModelError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.atomic import commit
 from workflow_scripts.storage.leftovers import temporary_name
 from workflow_scripts.storage.model_files import weight_files
@@ -51,7 +51,7 @@ class SafetensorsWriter:
 
     def header(self) -> bytes:
         """Length and header; padded with spaces so that the data are aligned."""
-        content: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        content: JsonObject = {"__metadata__": {"format": "pt"}}
         end = 0
         for name, shape in self.shapes.items():
             begin, end = end, end + math.prod(shape) * self.dtype.itemsize

@@ -19,11 +19,12 @@ from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import CHECKPOINT_FILES
 from workflow_scripts.suite.run import Run
+from workflow_scripts.workflow.snakemake_types import Wildcards
 from workflow_scripts.workflow.sweep import Sweep
 
 # Settings of a tokenizer that only transformers reads.
 OF_TRANSFORMERS = ("special_tokens_map.json", "tokenizer_config.json")
-Paths = list[str] | Callable[[Any], list[str]]
+Paths = list[str] | Callable[[Wildcards], list[str]]
 
 
 def leave_out_defects(run: Run) -> Run:
@@ -99,7 +100,7 @@ def ledger_arguments(run: Run) -> list[str]:
     return [text for path in ledger_of(run) for text in ("--ledger", path)]
 
 
-def commit_of(run: Run) -> Callable[[Any], str]:
+def commit_of(run: Run) -> Callable[[Wildcards], str]:
     """Commit of a job's checkpoint in the ledger, so that a new commit fetches it anew; empty when it is not pinned."""
     pins = pinned_commits(layout.LEDGER) if ledger_of(run) else {}
     return lambda wildcards: pins.get((wildcards.model, wildcards.step), "")

@@ -7,17 +7,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts.dataset.cut_books import Book, read_books
 from workflow_scripts.dataset.order.set_plan import Schedule, map_names
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import Dataset, Suite
 from workflow_scripts.suite.run import Run, given_corpus
+from workflow_scripts.workflow.snakemake_types import Wildcards
 
 PLACEHOLDER = re.compile(r"{(\w+)}")
 # Called with a job's wildcards; a list where the pattern names several files.
-InputFunction = Callable[[Any], str | list[str]]
+InputFunction = Callable[[Wildcards], str | list[str]]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def in_data(run: Run) -> Callable[[str], InputFunction]:
     def of_data(pattern: str) -> InputFunction:
         names = PLACEHOLDER.findall(pattern)
 
-        def look_up(wildcards: Mapping[str, str]) -> str | list[str]:
+        def look_up(wildcards: Wildcards) -> str | list[str]:
             given = dict(wildcards.items())
             key = given["dataset"] if "dataset" in given else models[given["model"]].dataset
             return filled(pattern, names, given, data_facts(run, key))
@@ -151,7 +151,7 @@ def cut_corpus(suite: Suite) -> str:
 def lock_of(suite: Suite) -> InputFunction:
     """Input function: the list of sizes and hashes known beforehand, in the repository; empty where there is none."""
 
-    def look_up(wildcards: Any) -> str | list[str]:
+    def look_up(wildcards: Wildcards) -> str | list[str]:
         dataset: Dataset = suite.dataset(wildcards.dataset)
         return dataset.lock or []
 

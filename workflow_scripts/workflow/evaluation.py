@@ -10,13 +10,13 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts.evaluation.planning.task_lock import read_task_lock
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import Task
 from workflow_scripts.suite.run import CURRENT, STOCK, Run
 from workflow_scripts.suite.task_facts import TaskFacts, all_facts, tasks_below
+from workflow_scripts.workflow.snakemake_types import Wildcards
 from workflow_scripts.workflow.sweep import bisection_order
 
 # The probe before a long sweep: enough items to tell a late checkpoint from an early one, seconds of computing.
@@ -138,7 +138,7 @@ def data_location(run: Run) -> str:
     return str(run.section("evaluation").get("location") or "")
 
 
-def locked_commits() -> Callable[[Any], str]:
+def locked_commits() -> Callable[[Wildcards], str]:
     """Commit of a job's data set in the lock, so that a new commit fetches it anew; empty without an entry."""
     pins = {(file.dataset, file.config): file.commit for file in read_task_lock(Path(layout.TASK_LOCK))}
     return lambda wildcards: pins.get((wildcards.repository, wildcards.configuration), "")
@@ -149,12 +149,12 @@ def score_names(run: Run) -> list[str]:
     return [f"{shots}-shot{layout.kind_suffix(kind)}" for kind, shots in run.score_kinds]
 
 
-def protocol_of(wildcards: Any) -> str:
+def protocol_of(wildcards: Wildcards) -> str:
     """Protocol that the wildcard ``kind`` of a file name stands for."""
     return str(wildcards.kind).lstrip(".") or CURRENT
 
 
-def seed_arguments(run: Run) -> Callable[[Any], list[str]]:
+def seed_arguments(run: Run) -> Callable[[Wildcards], list[str]]:
     """Seed of the few-shot draws; nothing where nothing is drawn, so that another seed changes no zero-shot job."""
     seed = str(run.section("evaluation").get("fewshot_seed", FEWSHOT_SEED))
     return lambda wildcards: ["--fewshot-seed", seed] if int(wildcards.shots) else []
@@ -183,12 +183,12 @@ def longest_sequence(run: Run) -> int:
     return max((model.sequence_length for model in run.models), default=2048)
 
 
-def stock_tasks(run: Run) -> Callable[[Any], list[str]]:
+def stock_tasks(run: Run) -> Callable[[Wildcards], list[str]]:
     """Tasks that stock lm-eval runs with the number of shots of a job."""
     return lambda wildcards: [name for name, shots in run.stock_tasks.items() if int(wildcards.shots) in shots]
 
 
-def tasks_of_scores(run: Run) -> Callable[[Any], str]:
+def tasks_of_scores(run: Run) -> Callable[[Wildcards], str]:
     """Tasks that the results of a job's checkpoint hold when the job is done: the run's, and those they hold now.
 
     A parameter whose change makes the job necessary. A task that the run no longer asks for changes nothing; one that
@@ -196,9 +196,10 @@ def tasks_of_scores(run: Run) -> Callable[[Any], str]:
     """
     asked = frozenset(task_names(run))
 
-    def tasks(wildcards: Any) -> str:
+    def tasks(wildcards: Wildcards) -> str:
         files = (
-            layout.score_file(wildcards.model, wildcards.step, shots, protocol_of(wildcards)) for shots in run.shots
+            layout.score_file(wildcards.model, int(wildcards.step), shots, protocol_of(wildcards))
+            for shots in run.shots
         )
         held = [names for path in files if (names := held_tasks(layout.loglikelihoods_file(path))) is not None]
         return " ".join(sorted(asked.union(frozenset.intersection(*held) if held else ())))

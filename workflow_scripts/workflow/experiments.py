@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.arms import (
@@ -32,6 +31,7 @@ from workflow_scripts.suite.experiment_files import (
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
 from workflow_scripts.workflow import evaluation
+from workflow_scripts.workflow.snakemake_types import Wildcards
 from workflow_scripts.workflow.training import PUBLISHED_FILES, SAVED_FILES
 
 # Items of bias and of the guard, by suite.
@@ -43,7 +43,7 @@ WINOBIAS = "winobias"
 WINOBIAS_FILES = tuple(f"{side}_stereotyped_{kind}.txt.test" for kind in ("type1", "type2") for side in ("pro", "anti"))
 WINOBIAS_REPOSITORY = "uclanlp/corefBias"
 WINOBIAS_FOLDER = f"{layout.FETCHED_DATA}/{WINOBIAS_REPOSITORY}/WinoBias/wino/data"
-InputFunction = Callable[[Any], list[str]]
+InputFunction = Callable[[Wildcards], list[str]]
 
 
 def tables_of(name: str) -> list[str]:
@@ -87,7 +87,7 @@ def certificates(run: Run) -> list[str]:
     return [job.certificate for job in jobs if job.step == last[job.model]]
 
 
-def model_on(run: Run) -> Callable[[str], Callable[[Any], str]]:
+def model_on(run: Run) -> Callable[[str], Callable[[Wildcards], str]]:
     """A function that fills ``{model}`` of a pattern with a model that is trained on the job's data set.
 
     All of a run share their order of training.
@@ -153,7 +153,7 @@ def arm_function(run: Run) -> InputFunction:
     """Input function: the file of the user's function that rewrites an arm's data, where it has one."""
     functions = {arm.name: arm.function for arm in declaration_of(run).arms.values()}
 
-    def look_up(wildcards: Any) -> list[str]:
+    def look_up(wildcards: Wildcards) -> list[str]:
         function = functions[wildcards.arm]
         return [] if function is None else [f"config/interventions/{function_path(function).name}"]
 
@@ -164,14 +164,14 @@ def arm_change(run: Run) -> InputFunction:
     """Parameter function: what is changed in an arm, as arguments of the program that makes its patch."""
     arms = declaration_of(run).arms
 
-    def look_up(wildcards: Any) -> list[str]:
+    def look_up(wildcards: Wildcards) -> list[str]:
         arm = arms[wildcards.arm]
         return ["--direction", arm.direction] if arm.function is None else ["--function", arm.function]
 
     return look_up
 
 
-def arm_start(run: Run) -> Callable[[Any], int]:
+def arm_start(run: Run) -> Callable[[Wildcards], int]:
     """Parameter function: the iteration from which an arm continues."""
     models, arms = {model.name: model for model in run.models}, declaration_of(run).arms
     return lambda wildcards: start_iteration(models[wildcards.model], arms[wildcards.arm])
@@ -215,11 +215,11 @@ def terms_of(run: Run) -> str:
     return str(run.section("term_frequency").get("terms", "pocket"))
 
 
-def count_steps(run: Run) -> Callable[[Any], list[int]]:
+def count_steps(run: Run) -> Callable[[Wildcards], list[int]]:
     """Parameter function: iterations at which counts are kept, those of all models on the job's data set."""
     settings = run.section("term_frequency")
 
-    def look_up(wildcards: Any) -> list[int]:
+    def look_up(wildcards: Wildcards) -> list[int]:
         models = [model for model in one_per_size(run.models) if model.dataset == wildcards.dataset]
         return sorted({model.step(hub).iteration for model in models for hub in term_steps(model, settings)})
 
@@ -231,7 +231,7 @@ def asked(run: Run) -> Callable[[str], InputFunction]:
     models, settings = {model.name: model for model in run.models}, run.section("term_frequency")
 
     def of_asked(pattern: str) -> InputFunction:
-        def look_up(wildcards: Any) -> list[str]:
+        def look_up(wildcards: Wildcards) -> list[str]:
             model = models[wildcards.model]
             found = [
                 pattern.format(model=model.name, step=step, file=file)

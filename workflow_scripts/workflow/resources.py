@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
 from workflow_scripts.workflow.measured_requests import Key, Measured, read_table
+from workflow_scripts.workflow.snakemake_types import Wildcards
 from workflow_scripts.workflow.sweep import checkpoint_bytes
 from workflow_scripts.workflow.training_segments import Segments
 
@@ -157,27 +157,27 @@ def evaluation_tokens(run: Run) -> float:
     return once * sum(1.0 if shots == 0 else MORE_SHOTS_FACTOR for shots in run.shots)
 
 
-def grows(number: int) -> Callable[[Any, int], int]:
+def grows(number: int) -> Callable[[Wildcards, int], int]:
     """A request for a rule's ``resources:`` that is ``number`` at the first attempt and as much more at each retry.
 
     >>> grows(500)(None, 3)
     1500
     """
 
-    def request(wildcards: Any, attempt: int) -> int:  # noqa: ARG001 - Snakemake passes them
+    def request(wildcards: Wildcards, attempt: int) -> int:  # noqa: ARG001 - Snakemake passes them
         return number * attempt
 
     return request
 
 
-def lasts(number: int) -> Callable[[Any, int], int]:
+def lasts(number: int) -> Callable[[Wildcards, int], int]:
     """Minutes for a rule's ``resources:``, growing with each attempt but not beyond a day, where partitions often end.
 
     >>> lasts(60)(None, 2), lasts(1000)(None, 2), lasts(4320)(None, 2)
     (120, 1440, 4320)
     """
 
-    def request(wildcards: Any, attempt: int) -> int:  # noqa: ARG001 - Snakemake passes them
+    def request(wildcards: Wildcards, attempt: int) -> int:  # noqa: ARG001 - Snakemake passes them
         return min(number * attempt, max(number, LONGEST_MINUTES))
 
     return request
@@ -236,18 +236,18 @@ class JobResources:
             for stage, each in found.items()
         }
 
-    def memory(self, stage: str) -> Callable[[Any, int], int]:
+    def memory(self, stage: str) -> Callable[[Wildcards, int], int]:
         """Host memory in MB of a stage's jobs, growing with each attempt."""
         return lambda wildcards, attempt: self.needs[wildcards.model][stage].memory_mb * attempt
 
-    def minutes(self, stage: str, factor: int = 1) -> Callable[[Any, int], int]:
+    def minutes(self, stage: str, factor: int = 1) -> Callable[[Wildcards, int], int]:
         """Minutes of a stage's jobs, growing with each attempt; ``factor`` for jobs that repeat the stage's work."""
         return lambda wildcards, attempt: lasts(factor * self.needs[wildcards.model][stage].minutes)(wildcards, attempt)
 
-    def training_minutes(self, end: int) -> Callable[[Any, int], int]:
+    def training_minutes(self, end: int) -> Callable[[Wildcards, int], int]:
         """Minutes of the training, or the segment of it, that ends at iteration ``end``, growing with each attempt."""
 
-        def request(wildcards: Any, attempt: int) -> int:
+        def request(wildcards: Wildcards, attempt: int) -> int:
             model = self.models[wildcards.model]
             if end == model.train_iterations:
                 return self.minutes("retrain")(wildcards, attempt)
@@ -256,11 +256,11 @@ class JobResources:
 
         return request
 
-    def gpus(self, stage: str) -> Callable[[Any], int]:
+    def gpus(self, stage: str) -> Callable[[Wildcards], int]:
         """GPUs of a stage's jobs; none in a run on ``device: cpu``."""
         return lambda wildcards: self.needs[wildcards.model][stage].gpus
 
-    def disk(self, stage: str) -> Callable[[Any], int]:
+    def disk(self, stage: str) -> Callable[[Wildcards], int]:
         """Disk in MB that a stage's jobs fill."""
         return lambda wildcards: self.needs[wildcards.model][stage].disk_mb
 
@@ -272,7 +272,7 @@ class JobResources:
         given = {"--device": (self.device, "cpu"), "--dtype": (dtype or self.dtype, "float32")}
         return [text for name, (value, default) in given.items() if value != default for text in (name, value)]
 
-    def training_arguments(self, wildcards: Any) -> list[str]:
+    def training_arguments(self, wildcards: Wildcards) -> list[str]:
         """Device and kernels of the training program; sharded weights where one device does not hold them."""
         kernels = ["--kernels", self.kernels] if self.kernels != "eager" else []
         if self.device == "cpu":

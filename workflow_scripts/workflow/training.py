@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from workflow_scripts.errors import ConfigError
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.arms import load_declaration, start_iteration
 from workflow_scripts.suite.figure_names import has_held_out_text
@@ -14,6 +15,7 @@ from workflow_scripts.suite.models import CHECKPOINT_FILES, Model
 from workflow_scripts.suite.run import Run
 from workflow_scripts.training.recipe import recipe_of
 from workflow_scripts.training.write_recipe import TYPES, fields_of
+from workflow_scripts.workflow.snakemake_types import Wildcards
 from workflow_scripts.workflow.training_segments import WHOLE, segment_ends
 
 SAVED_FILES = ("model.safetensors", "state.json")
@@ -123,14 +125,14 @@ def revisions_of(model: Model) -> tuple[str, ...]:
     return (*names, "main") if ends[-1] == model.train_iterations else tuple(names)
 
 
-def in_grid(run: Run) -> Callable[[str], Callable[[Any], list[str]]]:
+def in_grid(run: Run) -> Callable[[str], Callable[[Wildcards], list[str]]]:
     """A function that turns a pattern into an input function: ``{step}`` is every iteration of the job's model.
 
     The model's whole grid and not the steps of the run, so that one step more or less changes no file.
     """
     models = {model.name: model for model in run.models}
 
-    def of_grid(pattern: str) -> Callable[[Any], list[str]]:
+    def of_grid(pattern: str) -> Callable[[Wildcards], list[str]]:
         return lambda wildcards: [
             pattern.format(model=wildcards.model, step=step) for step in grid_of(models[wildcards.model])
         ]
@@ -153,16 +155,16 @@ def each_revision(run: Run, pattern: str, model: str | None = None) -> list[str]
     return list(dict.fromkeys(found))
 
 
-def in_mirror(run: Run) -> Callable[[str], Callable[[Any], list[str]]]:
+def in_mirror(run: Run) -> Callable[[str], Callable[[Wildcards], list[str]]]:
     """A function that turns a pattern into an input function: :func:`each_revision` of the job's model."""
     return lambda pattern: lambda wildcards: each_revision(run, pattern, wildcards.model)
 
 
-def recipe_parameters(run: Run) -> dict[str, Callable[[Any], str]]:
+def recipe_parameters(run: Run) -> dict[str, Callable[[Wildcards], str]]:
     """Parameters of the rule that writes a recipe: every field as a function of the wildcards, ``name=value``."""
     fields = {model.name: fields_of(recipe_of(model)) for model in run.models}
 
-    def look_up(name: str) -> Callable[[Any], str]:
+    def look_up(name: str) -> Callable[[Wildcards], str]:
         return lambda wildcards: fields[wildcards.model][name]
 
     return {name: look_up(name) for name in TYPES}
@@ -202,16 +204,16 @@ def mirrored_files(run: Run) -> list[str]:
 # The original GPT-NeoX, from the section ``training.neox`` of a run.
 
 
-def neox_settings(run: Run) -> Mapping[str, Any]:
+def neox_settings(run: Run) -> JsonMapping:
     """The section; its values are checked by the schema and by the programs."""
     return run.section("training").get("neox") or {}
 
 
-def neox_options(run: Run) -> Callable[[Any], list[str]]:
+def neox_options(run: Run) -> Callable[[Wildcards], list[str]]:
     """Parameter function: hosts and the weights to start from, as far as the run names them."""
     settings = neox_settings(run)
 
-    def look_up(wildcards: Any) -> list[str]:
+    def look_up(wildcards: Wildcards) -> list[str]:
         start = settings.get("start_from")
         values = {
             "--hostfile": settings.get("hostfile"),

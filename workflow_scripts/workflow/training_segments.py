@@ -7,7 +7,7 @@ iteration at its end, as its checkpoint is. Pure functions of the configuration.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.suite.models import Model
@@ -16,7 +16,7 @@ from workflow_scripts.suite.run import Run, select_steps
 WHOLE = "whole"
 
 
-def segment_ends(model: Model, wanted: Any) -> tuple[int, ...]:
+def segment_ends(model: Model, wanted: str | int | Sequence[str | int]) -> tuple[int, ...]:
     """Iterations at which the segments of ``model`` end, rising; the last is the end of its training.
 
     ``wanted`` is ``whole``, a number of checkpoints per segment (the initialisation is none), or Hub steps. Raises

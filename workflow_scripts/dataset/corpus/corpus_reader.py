@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts.errors import DataError, MissingInputError, UnknownNameError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.atomic import atomic_path
 
 TXT_DOCUMENTS = ("file", "lines", "paragraphs")
@@ -27,7 +27,7 @@ class Document:
     path: Path
     line: int
     text: str
-    fields: dict[str, Any]
+    fields: JsonObject
 
     @property
     def where(self) -> str:
@@ -66,7 +66,7 @@ def jsonl_documents(path: Path) -> Iterator[Document]:
             yield Document(path, number, fields["text"], fields)
 
 
-def parse_line(line: str, where: str) -> dict[str, Any]:
+def parse_line(line: str, where: str) -> JsonObject:
     """The object of one ``.jsonl`` line, with its text checked.
 
     >>> parse_line('{"text": "one", "id": 7}', "x.jsonl:1")["id"]
@@ -129,7 +129,7 @@ def paragraph(path: Path, first: int, lines: list[str]) -> Document:
 txt_readers = {"file": whole_file, "lines": each_line, "paragraphs": each_paragraph}
 
 
-def write_documents(path: Path, documents: Iterable[dict[str, Any]]) -> int:
+def write_documents(path: Path, documents: Iterable[JsonObject]) -> int:
     """Write objects as JSON lines atomically; returns how many."""
     count = 0
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:

@@ -11,18 +11,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer
 
 from workflow_scripts.errors import DataError, MissingInputError, UnknownNameError
+from workflow_scripts.json_values import JsonObject
 
 END_OF_DOCUMENT = "<|endoftext|>"
 PADDING = "<|padding|>"
 RANDOM = ("dropout", "alpha", "nbest_size")  # keys of 'model' that make the tokens of a text random
 
 
-def read_tokenizer(path: Path) -> tuple[str, dict[str, Any]]:
+def read_tokenizer(path: Path) -> tuple[str, JsonObject]:
     """Text and JSON object of a ``tokenizer.json``; raises MissingInputError or DataError."""
     if not path.is_file():
         raise MissingInputError(f"{path}: no such tokenizer.json; train one with dataset.train_tokenizer, or fetch it")

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -30,11 +30,11 @@ def with_suffix(prefix: Path, suffix: str) -> Path:
 class IndexedWriter:
     """Adds sequences and documents; made by ``indexed_writer``, which commits or discards the files."""
 
-    def __init__(self, tokens_file: IO[bytes], dtype: np.dtype[Any]) -> None:
+    def __init__(self, tokens_file: IO[bytes], dtype: np.dtype[np.generic]) -> None:
         """Tokens go to ``tokens_file`` as ``dtype``."""
         self.file = tokens_file
         self.dtype = dtype
-        self.limits = np.iinfo(dtype) if dtype.kind in "iu" else None
+        self.limits = np.iinfo(dtype.str) if dtype.kind in "iu" else None
         self.sizes = array("i")
         self.doc_idx = array("q", [0])
         self.n_tokens = 0
@@ -63,7 +63,7 @@ class IndexedWriter:
 
 
 @contextmanager
-def indexed_writer(prefix: Path, dtype: np.dtype[Any]) -> Iterator[IndexedWriter]:
+def indexed_writer(prefix: Path, dtype: np.dtype[np.generic]) -> Iterator[IndexedWriter]:
     """Writer of ``prefix.bin`` and ``prefix.idx``; when the block raises, neither file is touched."""
     if dtype not in CODES:
         raise ConfigError(f"token type {dtype} has no code in the .idx format")
@@ -77,14 +77,14 @@ def indexed_writer(prefix: Path, dtype: np.dtype[Any]) -> Iterator[IndexedWriter
     write_index(idx, dtype, np.frombuffer(writer.sizes, np.int32), writer.doc_idx)
 
 
-def write_index(path: Path, dtype: np.dtype[Any], sizes: Array, doc_idx: Iterable[int]) -> None:
+def write_index(path: Path, dtype: np.dtype[np.generic], sizes: Array, doc_idx: Iterable[int]) -> None:
     """Write an ``.idx`` file; ``sizes`` int32 [n] in tokens, ``doc_idx`` the sequence at which documents start."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         for part in index_bytes(dtype, sizes, doc_idx):
             file.write(part)
 
 
-def index_bytes(dtype: np.dtype[Any], sizes: Array, doc_idx: Iterable[int]) -> Iterator[bytes | memoryview]:
+def index_bytes(dtype: np.dtype[np.generic], sizes: Array, doc_idx: Iterable[int]) -> Iterator[bytes | memoryview]:
     """The bytes of an ``.idx`` file, in blocks."""
     starts = np.fromiter(doc_idx, dtype="<i8")
     yield HEADER.pack(MAGIC, VERSION, CODES[dtype], len(sizes), len(starts))
@@ -99,7 +99,7 @@ def index_bytes(dtype: np.dtype[Any], sizes: Array, doc_idx: Iterable[int]) -> I
     yield starts.data.cast("B")
 
 
-def constant_index_bytes(dtype: np.dtype[Any], rows: int, row_tokens: int) -> Iterator[bytes | memoryview]:
+def constant_index_bytes(dtype: np.dtype[np.generic], rows: int, row_tokens: int) -> Iterator[bytes | memoryview]:
     """The ``.idx`` of a preshuffled set: ``rows`` sequences of ``row_tokens`` tokens and the single document start 0.
 
     It is implied by the two numbers, so it need not be fetched; nothing of its size is held in memory.

@@ -34,7 +34,7 @@ from workflow_scripts.errors import DataError, MissingInputError
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
 HEADER = struct.Struct("<9sQBQQ")
-DTYPES: dict[int, np.dtype[Any]] = {
+DTYPES: dict[int, np.dtype[np.generic]] = {
     1: np.dtype("u1"),
     2: np.dtype("i1"),
     3: np.dtype("<i2"),
@@ -62,7 +62,7 @@ class Index:
     """
 
     path: Path
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     sizes: Array
     pointers: Array
     doc_idx: Array
@@ -95,7 +95,7 @@ class Index:
         return np.fromfile(self.path, INT32, self.n_sequences, offset=SIZES_AT)
 
 
-def dtype_for_vocabulary(vocabulary_size: int) -> np.dtype[Any]:
+def dtype_for_vocabulary(vocabulary_size: int) -> np.dtype[np.generic]:
     """Token type that the original writer picks.
 
     >>> str(dtype_for_vocabulary(50277)), str(dtype_for_vocabulary(65500))
@@ -120,7 +120,7 @@ def open_index(path: Path) -> Index:
     return Index(path, dtype, sizes, pointers, content[doc_idx_at:].view(INT64), n_tokens)
 
 
-def blocks_of(path: Path, offset: int, count: int, dtype: np.dtype[Any]) -> Iterator[Array]:
+def blocks_of(path: Path, offset: int, count: int, dtype: np.dtype[np.generic]) -> Iterator[Array]:
     """``count`` numbers of ``path`` from byte ``offset`` on, read (not mapped) in blocks of ``BLOCK``."""
     with path.open("rb", buffering=0) as file:
         file.seek(offset)
@@ -128,7 +128,7 @@ def blocks_of(path: Path, offset: int, count: int, dtype: np.dtype[Any]) -> Iter
             yield np.fromfile(file, dtype, min(BLOCK, count - start))
 
 
-def read_header(path: Path) -> tuple[np.dtype[Any], int, int]:
+def read_header(path: Path) -> tuple[np.dtype[np.generic], int, int]:
     """Token type, number of sequences and length of doc_idx; the file size must be what they ask for."""
     with path.open("rb") as file:
         head = file.read(HEADER.size)
@@ -157,7 +157,7 @@ def read_header(path: Path) -> tuple[np.dtype[Any], int, int]:
     return DTYPES[code], n_sequences, n_documents
 
 
-def check_sizes_and_pointers(path: Path, dtype: np.dtype[Any], n_sequences: int) -> int:
+def check_sizes_and_pointers(path: Path, dtype: np.dtype[np.generic], n_sequences: int) -> int:
     """Sizes must not be negative and pointers must be their exclusive cumulative sum in bytes; returns all tokens."""
     total, start = 0, 0
     all_sizes = blocks_of(path, SIZES_AT, n_sequences, INT32)

@@ -6,7 +6,6 @@ import hashlib
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from workflow_scripts.storage.atomic import atomic_path
 BLOCK = 1 << 22  # entries written at a time
 
 
-def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+def npy_header(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> bytes:
     """Header of a C-ordered array, format version 1.0."""
     buffer = io.BytesIO()
     described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
@@ -25,7 +24,7 @@ def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     return buffer.getvalue()
 
 
-def write_npy(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], blocks: Iterable[Array]) -> str:
+def write_npy(path: Path, dtype: np.dtype[np.generic], shape: tuple[int, ...], blocks: Iterable[Array]) -> str:
     """Write ``blocks`` (together an array of ``shape``) to ``path`` atomically; returns the file's sha256."""
     digest = hashlib.sha256()
     expected = int(np.prod(shape, dtype=np.int64))

@@ -37,7 +37,7 @@ class RangeSource(Protocol):
 class TokenReader(Protocol):
     """A flat array of tokens that can be read piecewise."""
 
-    dtype: np.dtype[Any]
+    dtype: np.dtype[np.generic]
     n_tokens: int
 
     def read(self, start: int, stop: int) -> Array:
@@ -106,7 +106,7 @@ class ShardFile:
 class VirtualTokens:
     """Local shards as one array of tokens."""
 
-    def __init__(self, files: Sequence[ShardFile], dtype: np.dtype[Any]) -> None:
+    def __init__(self, files: Sequence[ShardFile], dtype: np.dtype[np.generic]) -> None:
         """Check all sizes; the files themselves are mapped when first read."""
         for file in files:
             file.check()
@@ -122,7 +122,7 @@ class VirtualTokens:
         self._mapped: dict[int, Array] = {}
 
     @classmethod
-    def open(cls, paths: Sequence[Path], dtype: np.dtype[Any]) -> VirtualTokens:
+    def open(cls, paths: Sequence[Path], dtype: np.dtype[np.generic]) -> VirtualTokens:
         """Shards at ``paths`` in order, with whatever sizes they have."""
         missing = [path for path in paths if not path.is_file()]
         if missing:
@@ -179,7 +179,9 @@ class VirtualTokens:
 class RemoteTokens:
     """Shards that are read over a ``RangeSource``: one request per piece, nothing is kept."""
 
-    def __init__(self, source: RangeSource, names: Sequence[str], layout: ShardLayout, dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self, source: RangeSource, names: Sequence[str], layout: ShardLayout, dtype: np.dtype[np.generic]
+    ) -> None:
         """``names`` are the paths of the shards in the source, ``layout`` their sizes."""
         self.source = source
         self.names = tuple(names)

@@ -15,13 +15,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts.dataset.files.index_writer import with_suffix
 from workflow_scripts.dataset.files.indexed import Array, Index, check_bin_bytes, open_index
 from workflow_scripts.dataset.files.shards import ShardFile, VirtualTokens
 from workflow_scripts.errors import DataError, IntegrityError
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonObject, read_object
 
 VERSION = 1
 KEYS = {"version", "name", "idx", "idx_bytes", "shards", "dtype", "sequences", "tokens", "sizes_sha256"}
@@ -58,7 +57,7 @@ def open_pair(idx: Path, shards: Sequence[Path]) -> TokenData:
     return TokenData(idx.name.removesuffix(".idx"), index, tokens)
 
 
-def describe(data: TokenData, view: Path) -> dict[str, Any]:
+def describe(data: TokenData, view: Path) -> JsonObject:
     """Content of the view file at ``view`` for ``data``."""
     return {
         "version": VERSION,
@@ -92,7 +91,7 @@ def open_view(path: Path) -> TokenData:
     return TokenData(content["name"], index, tokens)
 
 
-def read_view(path: Path) -> dict[str, Any]:
+def read_view(path: Path) -> JsonObject:
     """Parsed view file with all its keys."""
     content = read_object(path, "view file", "create it with dataset.make_view", *sorted(KEYS))
     if content.get("version") != VERSION:

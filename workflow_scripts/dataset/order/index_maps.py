@@ -14,7 +14,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from workflow_scripts.dataset.order.mersenne import LegacyShuffle
 from workflow_scripts.dataset.order.sample_index import sample_rows
 from workflow_scripts.dataset.order.set_plan import KINDS, SetPlan
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonObject, read_object
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.leftovers import temporary_name
 from workflow_scripts.storage.records import record_path, write_record
@@ -86,7 +85,7 @@ def number_from(values: Array, first: int, count: int) -> None:
         values[k] = first + k % count
 
 
-def sample_index_dtype(samples: int) -> np.dtype[Any]:
+def sample_index_dtype(samples: int) -> np.dtype[np.generic]:
     """int32 unless the two columns together have more entries than it can number (rule of GPT-NeoX's main branch)."""
     return np.dtype("<i8") if 2 * (samples + 1) >= INT32_MAX else np.dtype("<i4")
 
@@ -122,7 +121,7 @@ def write_map_record(folder: Path, stem: str, key: MapKey, hashes: dict[str, str
     write_record(folder / stem, {"idx": idx[0]}, {"key": asdict(key), "files": hashes}, {"idx": idx[1]})
 
 
-def read_map_record(folder: Path, stem: str) -> dict[str, Any] | None:
+def read_map_record(folder: Path, stem: str) -> JsonObject | None:
     """The parameters in the record of ``stem``; None when there is no record."""
     path = record_path(folder / stem)
     if not path.is_file():

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 from workflow_scripts.dataset.files.indexed import Array
 from workflow_scripts.dataset.order.row_source import Rows, fingerprint_of
 from workflow_scripts.errors import DataError, MissingInputError, ModelError
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.storage.atomic import write_bytes
 
 FORMAT = "pythia-workflow patch 1"
@@ -37,7 +36,7 @@ class Patch:
     row_tokens: int
     first_row: int
     stop_row: int
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: JsonMapping = field(default_factory=dict)
 
     @property
     def sha256(self) -> str:

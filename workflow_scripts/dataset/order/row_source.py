@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Protocol
+from typing import Protocol
 
 from workflow_scripts.dataset.files.indexed import Array
 from workflow_scripts.errors import ConfigError
+from workflow_scripts.json_values import JsonObject
 
 
 class Rows(Protocol):
@@ -35,6 +36,6 @@ def check_range(start: int, stop: int, n_rows: int) -> None:
         raise ConfigError(f"rows {start} to {stop} requested, but there are {n_rows} (0 to {n_rows - 1})")
 
 
-def fingerprint_of(facts: dict[str, Any]) -> str:
+def fingerprint_of(facts: JsonObject) -> str:
     """sha256 of facts that decide an order."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,6 @@ Memory is one block, whatever N is. Must never look at tokens.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,9 @@ ROWS = 1 << 18  # rows given out at a time (2 MiB of int32 pairs)
 GATHER = 1 << 14  # sizes looked up ahead of use, so that their cache misses overlap
 
 
-def sample_rows(sizes: Array, documents: Array, seq_length: int, samples: int, dtype: np.dtype[Any]) -> Iterator[Array]:
+def sample_rows(
+    sizes: Array, documents: Array, seq_length: int, samples: int, dtype: np.dtype[np.generic]
+) -> Iterator[Array]:
     """Blocks of the sample index, together [samples + 1, 2] of ``dtype``.
 
     ``sizes`` int32 [n] in tokens; ``documents`` int32, the shuffled doc_idx. The stream must hold more than

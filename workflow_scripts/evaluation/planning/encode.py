@@ -12,12 +12,15 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from workflow_scripts.errors import DataError, EvaluationError
 from workflow_scripts.evaluation.planning.prefix_trees import ScoredSequence
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
 
 PREFIX_TOKEN = "<|endoftext|>"  # noqa: S105
 
@@ -162,7 +165,7 @@ def encode_rolling(encoder: Encoder, text: str, family: int) -> Iterator[ScoredS
         yield make_sequence(shifted[begin : first + 1], ids[first:last], encoder.max_length, family)
 
 
-def encode_requests(encoder: Encoder, instances: Sequence[Any], families: Sequence[int]) -> list[Piece]:
+def encode_requests(encoder: Encoder, instances: Sequence[Instance], families: Sequence[int]) -> list[Piece]:
     """Pieces of lm-eval ``instances`` (loglikelihood or loglikelihood_rolling), in the order of the instances."""
     plain = [number for number, instance in enumerate(instances) if instance.request_type == "loglikelihood"]
     sequences = encode_pairs(encoder, [instances[number].args for number in plain], [families[n] for n in plain])

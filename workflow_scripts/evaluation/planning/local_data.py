@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.errors import DataError, MissingInputError, shorten
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.hashing import sha256_file
 
 DEFAULT_CONFIG = "default"
@@ -92,7 +93,7 @@ def plain_dataset_class() -> Any:
     class PlainDataset(datasets.Dataset):  # type: ignore[misc]
         """Rows of an Arrow table that has no indices and no format set."""
 
-        def __iter__(self) -> Iterator[dict[str, Any]]:
+        def __iter__(self) -> Iterator[JsonObject]:
             """Rows as plain dictionaries."""
             yield from self.data.table.to_pylist()
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from workflow_scripts.errors import EvaluationError, MissingInputError
 from workflow_scripts.evaluation.planning.prefix_trees import Forest
 from workflow_scripts.evaluation.scoring.metrics import TaskRequests
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.storage.atomic import write_bytes
 
 FORMAT = "pythia-workflow evaluation plan 1"
@@ -48,7 +49,7 @@ class RequestTable:
 class Plan:
     """Header, packed rows and request table of one plan."""
 
-    header: Mapping[str, Any]
+    header: JsonMapping
     forest: Forest
     table: RequestTable
 
@@ -62,7 +63,7 @@ class Plan:
         """Number of requests R."""
         return len(self.table.document)
 
-    def task_requests(self, task: Mapping[str, Any]) -> TaskRequests:
+    def task_requests(self, task: JsonMapping) -> TaskRequests:
         """What the metrics of ``task`` (an entry of ``header["tasks"]``) need."""
         first, last = task["requests"]
         begin, end = task["documents"]
@@ -84,13 +85,13 @@ def arrays_of(forest: Forest, table: RequestTable) -> dict[str, NDArray[Any]]:
     return named | {f"table.{item.name}": getattr(table, item.name) for item in fields(RequestTable)}
 
 
-def make_plan(header: Mapping[str, Any], forest: Forest, table: RequestTable) -> Plan:
+def make_plan(header: JsonMapping, forest: Forest, table: RequestTable) -> Plan:
     """Plan with its identity computed from everything in it."""
     complete = {"format": FORMAT, **header, "counts": {**forest.counts, "requests": len(table.document)}}
     return Plan({**complete, "identity": identity_of(complete, arrays_of(forest, table))}, forest, table)
 
 
-def identity_of(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+def identity_of(header: JsonMapping, arrays: Mapping[str, NDArray[Any]]) -> str:
     """sha256 over the header (without identity) and name, type, shape and bytes of each array."""
     digest = hashlib.sha256(json.dumps(header, sort_keys=True, allow_nan=False).encode())
     for name, array in sorted(arrays.items()):
@@ -124,7 +125,7 @@ def read_plan(path: Path) -> Plan:
     return check(path, header, arrays)
 
 
-def check(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Plan:
+def check(path: Path, header: JsonMapping, arrays: Mapping[str, NDArray[Any]]) -> Plan:
     """Plan from what was read, refused when content and identity differ."""
     rest = {key: value for key, value in header.items() if key != "identity"}
     if identity_of(rest, arrays) != header.get("identity"):

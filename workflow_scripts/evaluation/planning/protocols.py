@@ -11,9 +11,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workflow_scripts.errors import ConfigError, MissingInputError
+from workflow_scripts.json_values import JsonMapping
+
+if TYPE_CHECKING:
+    from lm_eval.api.task import ConfigurableTask
 
 CURRENT, PYTHIA_2023 = "current", "pythia-2023"
 PROTOCOLS = (CURRENT, PYTHIA_2023)
@@ -46,7 +50,7 @@ class OldTask:
     """
 
     version: int = 0
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    changes: JsonMapping = field(default_factory=dict)
     examples: str = "training"
     label: int | None = None
     metrics: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -94,7 +98,7 @@ def name_in(protocol: str, name: str) -> str:
     return name
 
 
-def changes_to(protocol: str, name: str) -> Mapping[str, Any]:
+def changes_to(protocol: str, name: str) -> JsonMapping:
     """Changes to lm-eval's configuration of task ``name`` under ``protocol``."""
     old = old_task(name) if protocol == PYTHIA_2023 else None
     return old.changes if old else {}
@@ -157,13 +161,13 @@ def draw_examples(documents: Sequence[Any], pool: Sequence[Any] | None, shots: i
     return drawn
 
 
-def refuse_shots(task: Any) -> str | None:
+def refuse_shots(task: ConfigurableTask) -> str | None:
     """Why ``task`` took no shots in 2023, or None when it did."""
     old = old_task(task.task_name)
     return "took no shots in 2023" if old is None or old.examples == "none" else None
 
 
-def set_examples(task: Any, shots: int) -> None:
+def set_examples(task: ConfigurableTask, shots: int) -> None:
     """Replace the sampler of ``task`` by the draws of 2023; :class:`MissingInputError` when their split is not there.
 
     lm-eval would draw from the next split instead, which makes other prompts than the published ones.

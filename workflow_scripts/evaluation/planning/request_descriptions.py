@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,12 @@ from workflow_scripts.evaluation.scoring.metrics import (
     definition_of,
     document_values,
 )
+from workflow_scripts.json_values import JsonMapping, JsonObject
+
+if TYPE_CHECKING:
+    from lm_eval.api.group import Group
+    from lm_eval.api.instance import Instance
+    from lm_eval.api.task import ConfigurableTask
 
 PROBED_DOCUMENTS = 16
 ROLLING = "loglikelihood_rolling"
@@ -39,7 +45,7 @@ ROLLING = "loglikelihood_rolling"
 class Collected:
     """Lists that grow task by task; see :class:`workflow_scripts.evaluation.planning.plan_file.RequestTable`."""
 
-    instances: list[Any] = field(default_factory=list)
+    instances: list[Instance] = field(default_factory=list)
     document: list[int] = field(default_factory=list)
     gold: list[bool] = field(default_factory=list)
     characters: list[int] = field(default_factory=list)
@@ -48,7 +54,7 @@ class Collected:
     text_bytes: list[int] = field(default_factory=list)
 
 
-def set_shots(task: Any, shots: int, seed: int, protocol: str = CURRENT) -> str | None:
+def set_shots(task: ConfigurableTask, shots: int, seed: int, protocol: str = CURRENT) -> str | None:
     """Set shots and seed as lm-eval's ``simple_evaluate`` does; returns why the task cannot take ``shots``, or None.
 
     ``num_fewshot: 0`` in a task's YAML is final in lm-eval: the command line cannot change it.
@@ -67,7 +73,7 @@ def set_shots(task: Any, shots: int, seed: int, protocol: str = CURRENT) -> str 
     return None
 
 
-def build_requests(task: Any, limit: float | None) -> dict[int, list[Any]]:
+def build_requests(task: ConfigurableTask, limit: float | None) -> dict[int, list[Instance]]:
     """lm-eval's instances of each document, in the order of documents and choices.
 
     ``limit`` has lm-eval's meaning: a number of documents, or below 1 a share of them, rounded up.
@@ -77,13 +83,13 @@ def build_requests(task: Any, limit: float | None) -> dict[int, list[Any]]:
     if task.config.repeats != 1:
         raise EvaluationError(f"task '{task.task_name}': repeats each request {task.config.repeats} times; run lm-eval")
     task.build_all_requests(limit=get_sample_size(task, limit), rank=0, world_size=1)
-    documents: dict[int, list[Any]] = {}
+    documents: dict[int, list[Instance]] = {}
     for instance in task.instances:
         documents.setdefault(instance.doc_id, []).append(instance)
     return {number: sorted(documents[number], key=lambda instance: instance.idx) for number in sorted(documents)}
 
 
-def add_task(collected: Collected, task: Any, limit: float | None, protocol: str = CURRENT) -> dict[str, Any]:
+def add_task(collected: Collected, task: ConfigurableTask, limit: float | None, protocol: str = CURRENT) -> JsonObject:
     """Append the requests of ``task`` and return its entry for the plan's header."""
     metrics = describe_metrics(task, protocol)
     documents = build_requests(task, limit)
@@ -106,7 +112,7 @@ def add_task(collected: Collected, task: Any, limit: float | None, protocol: str
     return entry
 
 
-def add_document(collected: Collected, task: Any, instances: Sequence[Any]) -> None:
+def add_document(collected: Collected, task: ConfigurableTask, instances: Sequence[Instance]) -> None:
     """Append one document: a row per request and its counts."""
     number, doc = len(collected.words), instances[0].doc
     collected.instances.extend(instances)
@@ -122,7 +128,7 @@ def add_document(collected: Collected, task: Any, instances: Sequence[Any]) -> N
     collected.text_bytes.append(text_bytes)
 
 
-def describe_choices(task: Any, instances: Sequence[Any]) -> list[str]:
+def describe_choices(task: ConfigurableTask, instances: Sequence[Instance]) -> list[str]:
     """The choices of a document; none unless it is multiple choice.
 
     A request's continuation is the delimiter and its choice, except where the choices are contexts (winogrande).
@@ -139,14 +145,14 @@ def describe_choices(task: Any, instances: Sequence[Any]) -> list[str]:
     return choices
 
 
-def right_choices(task: Any, doc: Any, choices: Sequence[str]) -> set[int]:
+def right_choices(task: ConfigurableTask, doc: Any, choices: Sequence[str]) -> set[int]:
     """Positions of the right ones among ``choices``; a label that is no choice is never right, as in lm-eval."""
     gold = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
     golds = gold if isinstance(gold, list) else [gold]
     return {choices.index(item) if isinstance(item, str) and item in choices else item for item in golds}
 
 
-def count_text(task: Any, doc: Any) -> tuple[int, int]:
+def count_text(task: ConfigurableTask, doc: Any) -> tuple[int, int]:
     """Words and bytes that a rolling task divides by, taken from its own ``process_results``."""
     if task.OUTPUT_TYPE != ROLLING:
         return 0, 0
@@ -154,13 +160,13 @@ def count_text(task: Any, doc: Any) -> tuple[int, int]:
     return int(counts.get("words", 0)), int(counts.get("text_bytes", 0))
 
 
-def task_version(task: Any, protocol: str) -> Any:
+def task_version(task: ConfigurableTask, protocol: str) -> Any:
     """Version of a task's definition under ``protocol``."""
     old = old_task(task.task_name) if protocol == PYTHIA_2023 else None
     return old.version if old else task.VERSION
 
 
-def describe_metrics(task: Any, protocol: str = CURRENT) -> list[dict[str, Any]]:
+def describe_metrics(task: ConfigurableTask, protocol: str = CURRENT) -> list[JsonObject]:
     """Name, aggregation and direction of each metric; refuses what the fast path does not define."""
     if task.config.filter_list is not None:
         raise EvaluationError(f"task '{task.task_name}': filters its answers; run it with lm-eval itself")
@@ -174,7 +180,7 @@ def describe_metrics(task: Any, protocol: str = CURRENT) -> list[dict[str, Any]]
     return [as_in_2023(metric, old.metrics) for metric in described] if old else described
 
 
-def as_in_2023(metric: dict[str, Any], renamed: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+def as_in_2023(metric: JsonObject, renamed: Mapping[str, tuple[str, str]]) -> JsonObject:
     """A metric under its name of 2023, with the name of its definition here and of lm-eval's present metric."""
     if metric["name"] not in renamed:
         return metric
@@ -182,7 +188,7 @@ def as_in_2023(metric: dict[str, Any], renamed: Mapping[str, tuple[str, str]]) -
     return {**metric, "name": name, "definition": definition, "lm_eval_metric": metric["name"]}
 
 
-def aggregation_name(function: Any) -> str:
+def aggregation_name(function: object) -> str:
     """Name under which lm-eval registers an aggregation, or the function's own name."""
     from lm_eval.api.registry import AGGREGATION_REGISTRY
 
@@ -190,7 +196,9 @@ def aggregation_name(function: Any) -> str:
     return names[0] if names else getattr(function, "__name__", str(function))
 
 
-def prove(collected: Collected, task: Any, documents: Sequence[Sequence[Any]], entry: Mapping[str, Any]) -> None:
+def prove(
+    collected: Collected, task: ConfigurableTask, documents: Sequence[Sequence[Instance]], entry: JsonMapping
+) -> None:
     """Compare our values per document with lm-eval's on made-up loglikelihoods.
 
     The numbers come from a fixed seed, so a plan's making is repeatable. :class:`EvaluationError` on a difference.
@@ -219,7 +227,7 @@ def prove(collected: Collected, task: Any, documents: Sequence[Sequence[Any]], e
                 )
 
 
-def fake_results(task: Any, answers: Answers, first: int, count: int) -> list[Any]:
+def fake_results(task: ConfigurableTask, answers: Answers, first: int, count: int) -> list[Any]:
     """Results of one document in the shape that ``process_results`` takes."""
     values: list[Any] = answers.loglikelihood[first : first + count].tolist()
     if task.OUTPUT_TYPE == ROLLING:
@@ -227,7 +235,7 @@ def fake_results(task: Any, answers: Answers, first: int, count: int) -> list[An
     return list(zip(values, answers.greedy[first : first + count].tolist(), strict=True))
 
 
-def slice_requests(collected: Collected, entry: Mapping[str, Any]) -> TaskRequests:
+def slice_requests(collected: Collected, entry: JsonMapping) -> TaskRequests:
     """The rows of ``collected`` that belong to one task."""
     first, last = entry["requests"]
     begin, end = entry["documents"]
@@ -242,7 +250,7 @@ def slice_requests(collected: Collected, entry: Mapping[str, Any]) -> TaskReques
     )
 
 
-def describe_group(group: Any, protocol: str = CURRENT) -> dict[str, Any]:
+def describe_group(group: Group, protocol: str = CURRENT) -> JsonObject:
     """Members and aggregations of a group for the plan's header; in 2023 there were no groups, only their tasks."""
     return {
         "name": name_in(protocol, group.name),

@@ -15,12 +15,18 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workflow_scripts.errors import ConfigError, EvaluationError, UnknownNameError
 from workflow_scripts.evaluation.planning.local_data import DataFile, find_split, read_splits, require_split
 from workflow_scripts.evaluation.planning.protocols import CURRENT, changes_to, split_known
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.suite.task_facts import VALIDATION
+
+if TYPE_CHECKING:
+    from lm_eval.api.group import Group
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.tasks import TaskManager
 
 OWN_TASKS = Path(__file__).parent / "tasks"
 # Indexing all of lm-eval's YAML files takes 6-8 CPU-seconds; the tasks of the Pythia paper lie in these folders of
@@ -59,8 +65,8 @@ class TaskSource:
 class LoadedTasks:
     """lm-eval's task and group objects by name, and the sources of the tasks' documents."""
 
-    tasks: dict[str, Any]
-    groups: dict[str, Any]
+    tasks: dict[str, ConfigurableTask]
+    groups: dict[str, Group]
     sources: dict[str, TaskSource]
     protocol: str = CURRENT
     unknown: dict[str, str] = field(default_factory=dict)
@@ -95,7 +101,7 @@ def add_validation_task(index: Any, name: str) -> None:
     from lm_eval.tasks._yaml_loader import load_yaml
 
     original = index[name.removesuffix(VALIDATION)]
-    config: dict[str, Any] = load_yaml(original.yaml_path, resolve_func=True)
+    config: JsonObject = load_yaml(original.yaml_path, resolve_func=True)
     if not config.get("validation_split"):
         raise EvaluationError(f"task '{name}': {original.name} has no validation split")
     config |= {"task": name, "test_split": None}
@@ -104,7 +110,7 @@ def add_validation_task(index: Any, name: str) -> None:
 
 def local_manager(
     names: Sequence[str], data_folders: Sequence[Path], protocol: str = CURRENT, include: Sequence[Path] = ()
-) -> tuple[Any, dict[str, TaskSource]]:
+) -> tuple[TaskManager, dict[str, TaskSource]]:
     """TaskManager whose tasks below ``names`` read their documents from ``data_folders``, and those sources.
 
     ``include``: folders with more task definitions.
@@ -123,7 +129,7 @@ def go_offline() -> None:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
-def make_manager(names: Sequence[str], include: Sequence[Path] = ()) -> Any:
+def make_manager(names: Sequence[str], include: Sequence[Path] = ()) -> TaskManager:
     """TaskManager over our tasks and the quick folders of ``names``; over all of lm-eval when that is not enough."""
     import lm_eval.tasks
 
@@ -182,12 +188,12 @@ def member_names(entry: Any) -> list[str]:
     return listed
 
 
-def localize(manager: Any, name: str, folders: Sequence[Path]) -> TaskSource:
+def localize(manager: TaskManager, name: str, folders: Sequence[Path]) -> TaskSource:
     """Replace the index entry of task ``name`` by its full configuration with documents from ``folders``."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
     entry = manager.task_index[name]
-    config: dict[str, Any] = load_yaml(entry.yaml_path, resolve_func=True) if entry.yaml_path else dict(entry.cfg)
+    config: JsonObject = load_yaml(entry.yaml_path, resolve_func=True) if entry.yaml_path else dict(entry.cfg)
     if "class" in config or "dataset_path" not in config:
         raise EvaluationError(f"task '{name}': is defined in Python, which the planner does not run; leave it out")
     source = find_source(name, config, folders)
@@ -200,7 +206,7 @@ def localize(manager: Any, name: str, folders: Sequence[Path]) -> TaskSource:
     return source
 
 
-def find_source(name: str, config: dict[str, Any], folders: Sequence[Path]) -> TaskSource:
+def find_source(name: str, config: JsonObject, folders: Sequence[Path]) -> TaskSource:
     """Files of the splits that ``config`` names; a split only wanted for shots may be missing and is then dropped."""
     dataset, part = config["dataset_path"], config.get("dataset_name")
     evaluated = config.get("test_split") or config.get("validation_split")

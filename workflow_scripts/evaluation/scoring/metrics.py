@@ -11,14 +11,14 @@ from __future__ import annotations
 import functools
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from workflow_scripts.errors import EvaluationError
+from workflow_scripts.json_values import JsonMapping
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -161,7 +161,7 @@ def check_supported(task: str, output_type: str, metric: str, aggregation: str) 
         )
 
 
-def definition_of(metric: Mapping[str, Any]) -> str:
+def definition_of(metric: JsonMapping) -> str:
     """Name in :data:`METRICS` of a plan's ``metric``; its own name unless the plan says otherwise."""
     return str(metric.get("definition", metric["name"]))
 
@@ -234,7 +234,7 @@ def safe_exp(exponent: float) -> float:
 
 
 def task_metrics(
-    requests: TaskRequests, metrics: Sequence[Mapping[str, Any]], answers: Answers, bootstrap: int = 0
+    requests: TaskRequests, metrics: Sequence[JsonMapping], answers: Answers, bootstrap: int = 0
 ) -> dict[str, float | str]:
     """``{"acc,none": value, "acc_stderr,none": error, ...}`` for the ``metrics`` that the plan lists for a task."""
     results: dict[str, float | str] = {}
@@ -247,9 +247,7 @@ def task_metrics(
     return results
 
 
-def group_metrics(
-    aggregations: Sequence[Mapping[str, Any]], members: Sequence[Mapping[str, Any]]
-) -> dict[str, float | str]:
+def group_metrics(aggregations: Sequence[JsonMapping], members: Sequence[JsonMapping]) -> dict[str, float | str]:
     """Mean of each of a group's ``aggregations`` over its leaf tasks' results (with ``sample_len``), and its error.
 
     Under the metric's own name stands the mean that lm-eval's definition of the group asks for; ``<metric>_by_item``

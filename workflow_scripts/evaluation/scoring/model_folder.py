@@ -13,9 +13,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts.errors import IntegrityError, MissingInputError, ModelError
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.storage.hashing import sha256_file, sha256_text
 from workflow_scripts.storage.lockfile import read_lock
 from workflow_scripts.storage.model_files import weight_files
@@ -26,7 +26,7 @@ LARGEST = 1 << 31
 IN_LAYER = re.compile(r"gpt_neox\.layers\.(0|[1-9][0-9]{0,9})\.(.+)")
 # Parameters of transformers' GPTNeoXConfig that decide the numbers and may say only one thing here. The rest that is
 # not read has no effect on an evaluation; a key that transformers does not know has none either.
-ONLY: Mapping[str, Any] = {
+ONLY: JsonMapping = {
     "attention_bias": True,
     "is_decoder": False,
     "quantization_config": None,
@@ -81,7 +81,7 @@ def read_config(folder: Path) -> NeoxConfig:
     return config
 
 
-def parse_config(raw: Mapping[str, Any]) -> NeoxConfig:
+def parse_config(raw: JsonMapping) -> NeoxConfig:
     """Configuration from the JSON object."""
     for key, wanted in ONLY.items():
         if raw.get(key, wanted) is not wanted and raw[key] != {}:
@@ -105,7 +105,7 @@ def parse_config(raw: Mapping[str, Any]) -> NeoxConfig:
     )
 
 
-def whole(raw: Mapping[str, Any], key: str) -> int:
+def whole(raw: JsonMapping, key: str) -> int:
     """A count from 1 on, at most what an array's index can hold; raises KeyError or ValueError."""
     value = raw[key]
     if type(value) is not int or not 1 <= value < LARGEST:
@@ -113,7 +113,7 @@ def whole(raw: Mapping[str, Any], key: str) -> int:
     return value
 
 
-def positive(raw: Mapping[str, Any], key: str, default: float) -> float:
+def positive(raw: JsonMapping, key: str, default: float) -> float:
     """A finite number above 0; raises ValueError."""
     value = raw.get(key, default)
     if type(value) not in (int, float) or not 0 < value < LARGEST:
@@ -121,7 +121,7 @@ def positive(raw: Mapping[str, Any], key: str, default: float) -> float:
     return float(value)
 
 
-def switch(raw: Mapping[str, Any], key: str, default: bool) -> bool:
+def switch(raw: JsonMapping, key: str, default: bool) -> bool:
     """True or false, and no text that says so; raises ValueError."""
     value = raw.get(key, default)
     if not isinstance(value, bool):
@@ -129,7 +129,7 @@ def switch(raw: Mapping[str, Any], key: str, default: bool) -> bool:
     return value
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value for a message, cut where a stranger made it long."""
     return repr(value)[:40]
 

@@ -11,14 +11,13 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.storage.atomic import write_bytes
 
 SECONDS = 60.0  # between two writes; what a kill may cost
@@ -29,7 +28,7 @@ class Unfinished:
     """The scores file of ``output`` that grows; ``identity`` is what it must belong to."""
 
     output: Path
-    identity: Mapping[str, Any]
+    identity: JsonMapping
     written: float = field(default_factory=time.monotonic)
 
     @property

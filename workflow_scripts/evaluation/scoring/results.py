@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from workflow_scripts.errors import DataError, EvaluationError, MissingInputError
 from workflow_scripts.evaluation.planning.plan_file import Plan
 from workflow_scripts.evaluation.scoring.metrics import NOT_AVAILABLE, Answers, group_metrics, task_metrics
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonMapping, JsonObject, read_object
 from workflow_scripts.storage.atomic import write_bytes
 
 REQUIRED = ("results", "versions", "n-shot", "n-samples", "higher_is_better", "config", "lm_eval_version")
@@ -58,14 +58,14 @@ def sum_requests(plan: Plan, values: NDArray[np.float32], best: NDArray[np.bool_
 
 
 def make_results(
-    plan: Plan, answers: Answers, config: Mapping[str, Any], bootstrap: int = 0, name: str = "plan"
-) -> dict[str, Any]:
+    plan: Plan, answers: Answers, config: JsonMapping, bootstrap: int = 0, name: str = "plan"
+) -> JsonObject:
     """Results JSON of one checkpoint on one plan; ``config`` says which checkpoint and how it was run.
 
     ``name`` is that of the plan. ``bootstrap``: rounds for the standard errors of perplexities, 0 for the delta method.
     """
     header = plan.header
-    results: dict[str, dict[str, Any]] = {}
+    results: dict[str, JsonObject] = {}
     for task in header["tasks"]:
         first, last = task["requests"]
         part = Answers(answers.loglikelihood[first:last], answers.greedy[first:last])
@@ -104,12 +104,12 @@ def make_results(
     }
 
 
-def merge_parts(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def merge_parts(parts: Sequence[JsonMapping]) -> JsonObject:
     """One results file of several parts.
 
     :class:`EvaluationError` when two have a task in common or were made in different ways.
     """
-    merged: dict[str, Any] = {key: value for key, value in parts[0].items() if key not in BY_NAME}
+    merged: JsonObject = {key: value for key, value in parts[0].items() if key not in BY_NAME}
     for part in parts[1:]:
         different = [key for key in common(part) if common(part)[key] != merged.get(key)]
         if different:
@@ -123,24 +123,24 @@ def merge_parts(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def common(content: Mapping[str, Any]) -> dict[str, Any]:
+def common(content: JsonMapping) -> JsonObject:
     """The entries of a results file that are about all of it."""
     return {key: value for key, value in content.items() if key not in BY_NAME}
 
 
-def plan_names(parts: Sequence[Mapping[str, Any]]) -> str:
+def plan_names(parts: Sequence[JsonMapping]) -> str:
     """Names of all plans of ``parts``."""
     return ", ".join(name for part in parts for name in part["plans"])
 
 
-def part_of(content: Mapping[str, Any], plan: str) -> dict[str, Any]:
+def part_of(content: JsonMapping, plan: str) -> JsonObject:
     """What the results ``content`` hold of one of their plans."""
     names = set(content["plans"][plan]["names"])
     taken = {key: {name: value for name, value in content[key].items() if name in names} for key in BY_NAME}
     return {**common(content), **taken, "plans": {plan: content["plans"][plan]}}
 
 
-def has_scores(output: Path, content: Mapping[str, Any], name: str, plan: Plan) -> bool:
+def has_scores(output: Path, content: JsonMapping, name: str, plan: Plan) -> bool:
     """True when ``content``, read from ``output``, and the archive beside it hold the scores of ``plan``."""
     if content.get("plans", {}).get(name, {}).get("identity") != plan.identity:
         return False
@@ -151,9 +151,9 @@ def has_scores(output: Path, content: Mapping[str, Any], name: str, plan: Plan) 
     return True
 
 
-def group_entry(group: Mapping[str, Any], results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def group_entry(group: JsonMapping, results: Mapping[str, JsonMapping]) -> JsonObject:
     """Entry of a group; without aggregations it has only its name, as in lm-eval."""
-    entry: dict[str, Any] = {"name": group["name"], "alias": group["alias"]}
+    entry: JsonObject = {"name": group["name"], "alias": group["alias"]}
     if not group["aggregations"]:
         return entry
     members = [results[name] for name in group["tasks"]]
@@ -161,7 +161,7 @@ def group_entry(group: Mapping[str, Any], results: Mapping[str, Mapping[str, Any
     return entry | group_metrics(group["aggregations"], members)
 
 
-def task_config(task: Mapping[str, Any]) -> dict[str, Any]:
+def task_config(task: JsonMapping) -> JsonObject:
     """The part of a task's configuration that is the same on every machine."""
     return {
         "task": task["name"],
@@ -173,7 +173,7 @@ def task_config(task: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def shots_by_name(header: Mapping[str, Any]) -> dict[str, int]:
+def shots_by_name(header: JsonMapping) -> dict[str, int]:
     """Shots of each task, and of each group whose tasks agree."""
     shots = {task["name"]: int(task["num_fewshot"]) for task in header["tasks"]}
     for group in header["groups"]:
@@ -183,7 +183,7 @@ def shots_by_name(header: Mapping[str, Any]) -> dict[str, int]:
     return shots
 
 
-def directions(task: Mapping[str, Any]) -> dict[str, bool]:
+def directions(task: JsonMapping) -> dict[str, bool]:
     """Whether higher is better, per metric."""
     return {metric["name"]: metric["higher_is_better"] for metric in task["metrics"]}
 
@@ -242,14 +242,14 @@ def read_answers(output: Path, plan: Plan) -> Answers:
     return answers
 
 
-def read_results(path: Path) -> dict[str, Any]:
+def read_results(path: Path) -> JsonObject:
     """Read a results JSON and check it; :class:`DataError` names the file and what is wrong with it."""
     content = read_object(path, "results file", "score the checkpoint again", *REQUIRED)
     check_results(path, content)
     return content
 
 
-def check_results(path: Path, content: Mapping[str, Any]) -> None:
+def check_results(path: Path, content: JsonMapping) -> None:
     """Refuse results without tasks, or with a metric that is not a finite number."""
     if not content["results"]:
         raise DataError(f"{path}: holds no task; score the checkpoint again")
@@ -259,11 +259,11 @@ def check_results(path: Path, content: Mapping[str, Any]) -> None:
                 raise DataError(f"{path}: task '{task}': {key} is {value!r}, not a finite number; score it again")
 
 
-def metric_values(entry: Mapping[str, Any]) -> dict[str, Any]:
+def metric_values(entry: JsonMapping) -> JsonObject:
     """The ``metric,filter`` entries of a task."""
     return {key: value for key, value in entry.items() if key not in NOT_METRICS and "," in key}
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     """True for a finite int or float that is not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

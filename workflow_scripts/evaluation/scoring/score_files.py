@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonObject, read_object
 from workflow_scripts.suite.steps import hub_step_of_revision
 
 RUN_KEYS = ("run", "suite", "models", "steps", "shots", "tasks")
@@ -50,12 +49,12 @@ def parse_path(path: Path) -> ScoreFile:
     return ScoreFile(path, path.parts[-3], hub_step_of_revision(path.parts[-2]), int(match[1]), match[2] or CURRENT)
 
 
-def read_run(path: Path) -> dict[str, Any]:
+def read_run(path: Path) -> JsonObject:
     """The resolved run that the workflow wrote (``run.json``); raises MissingInputError or DataError."""
     return read_object(path, "run file", "give results/runs/<run>/run.json, which snakemake writes", *RUN_KEYS)
 
 
-def expected_files(run: dict[str, Any], root: Path) -> Iterator[ScoreFile]:
+def expected_files(run: JsonObject, root: Path) -> Iterator[ScoreFile]:
     """Every results file of ``run`` under ``root``: models in the run's order, steps and shots ascending."""
     for model in run["models"]:
         for step in run["steps"][model["name"]]:

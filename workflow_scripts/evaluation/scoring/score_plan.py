@@ -9,7 +9,6 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +35,7 @@ from workflow_scripts.evaluation.scoring.results import (
 )
 from workflow_scripts.evaluation.scoring.scoring_job import Job, Target
 from workflow_scripts.evaluation.scoring.weight_prefetch import read_ahead
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import write_record
@@ -122,7 +122,7 @@ def write_scores(target: Target, job: Job, answers: Mapping[str, Answers], boots
     write_json(target.output, content)
 
 
-def kept_parts(target: Target, parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Any], Archive]]:
+def kept_parts(target: Target, parts: Sequence[JsonMapping]) -> Iterator[tuple[JsonObject, Archive]]:
     """Parts of the output under other names than the new ``parts``, made in the same way as these.
 
     They may be of tasks that this job was not asked for. What was made from other weights, in another way, or is about

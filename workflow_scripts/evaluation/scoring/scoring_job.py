@@ -18,6 +18,7 @@ from workflow_scripts.errors import ConfigError, DataError, EvaluationError, Mis
 from workflow_scripts.evaluation.planning.plan_file import Plan
 from workflow_scripts.evaluation.scoring.model_folder import NeoxConfig, read_config, weights_identity
 from workflow_scripts.evaluation.scoring.results import has_scores, read_results
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.hashing import sha256_file
 
 # Raise it when a change of the engine may move a number; scores of another version are not kept.
@@ -40,7 +41,7 @@ class Job:
     """One checkpoint, its identity and arithmetic (``config`` of the results files), and what to write."""
 
     checkpoint: Path
-    config: Mapping[str, Any]
+    config: JsonMapping
     targets: Sequence[Target]
 
     @functools.cached_property
@@ -50,7 +51,7 @@ class Job:
         return {output: plans for output, plans in found.items() if plans}
 
 
-def lacking(target: Target, config: Mapping[str, Any]) -> dict[str, Plan]:
+def lacking(target: Target, config: JsonMapping) -> dict[str, Plan]:
     """Plans of ``target`` without sound scores for exactly this ``config``."""
     try:
         content = read_results(target.output)
@@ -84,7 +85,7 @@ def make_target(output: Path, plans: Mapping[Path, Plan]) -> Target:
     return Target(output, {path.stem: plan for path, plan in plans.items()}, paths)
 
 
-def make_job(checkpoint: Path, targets: Sequence[Target], arithmetic: Mapping[str, Any]) -> Job:
+def make_job(checkpoint: Path, targets: Sequence[Target], arithmetic: JsonMapping) -> Job:
     """Job of one checkpoint, once everything that can be checked without its weights is.
 
     ``arithmetic`` is what :func:`arithmetic` says of a command line.
@@ -96,7 +97,7 @@ def make_job(checkpoint: Path, targets: Sequence[Target], arithmetic: Mapping[st
     return Job(checkpoint, run_config(checkpoint) | dict(arithmetic), targets)
 
 
-def run_config(checkpoint: Path) -> dict[str, Any]:
+def run_config(checkpoint: Path) -> JsonObject:
     """What identifies a checkpoint and the engine, without paths of this machine."""
     return {
         "model": "gpt_neox",
@@ -107,7 +108,7 @@ def run_config(checkpoint: Path) -> dict[str, Any]:
     }
 
 
-def arithmetic(dtype: str, device: str, bootstrap: int, renewal: int | None = None) -> dict[str, Any]:
+def arithmetic(dtype: str, device: str, bootstrap: int, renewal: int | None = None) -> JsonObject:
     """What of a command line decides the bits of the results; a ``renewal`` recomputes them."""
     kind = device.partition(":")[0]
     given = {} if renewal is None else {"renewal": renewal}

@@ -6,10 +6,8 @@ statistic over an incomplete order would answer another question.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 
 from workflow_scripts.errors import DataError, MissingInputError, shorten
 from workflow_scripts.experiments.outputs import read_frame
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonMapping, read_object
 from workflow_scripts.storage.records import record_path
 from workflow_scripts.suite.experiment_files import ROOT, RowRange, exposures_file, row_ranges
 from workflow_scripts.suite.models import Model
@@ -44,7 +42,7 @@ def placed(path: str, root: Path) -> Path:
     return root / Path(path).relative_to(Path(ROOT).parent)
 
 
-def read_range(job: RowRange, root: Path, settings: Mapping[str, Any]) -> pd.DataFrame:
+def read_range(job: RowRange, root: Path, settings: JsonMapping) -> pd.DataFrame:
     """Scores of one job; raises DataError when they were made with other lengths than the run's."""
     path = placed(job.path, root)
     frame = read_frame(path, COLUMNS)
@@ -57,7 +55,7 @@ def read_range(job: RowRange, root: Path, settings: Mapping[str, Any]) -> pd.Dat
     return frame
 
 
-def read_rows(model: Model, step: int, settings: Mapping[str, Any], root: Path) -> tuple[MemorizedRows, list[Path]]:
+def read_rows(model: Model, step: int, settings: JsonMapping, root: Path) -> tuple[MemorizedRows, list[Path]]:
     """All scored rows of one checkpoint and the files they came from; raises MissingInputError or DataError."""
     jobs = [job for job in row_ranges(model, settings) if job.step == step]
     paths = [placed(job.path, root) for job in jobs]

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from workflow_scripts.errors import DataError
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.published import claims
 from workflow_scripts.published.formats.measurements import (
     Content,
@@ -35,7 +34,7 @@ TAKEN_AS_LAST = "revision-main-taken-as-last-step"
 NOT_METRICS = frozenset({"alias", "name", "sample_len", "samples", "sample_count"})
 
 
-def read_harness_04(document: dict[str, Any]) -> list[Content]:
+def read_harness_04(document: JsonObject) -> list[Content]:
     """One content for each number of shots: tasks of a run may differ in it."""
     config, shots, versions = mapping(document, "config"), tasks_of(document, "n-shot"), tasks_of(document, "versions")
     by_shots: dict[int | None, list[Measurement]] = defaultdict(list)
@@ -55,7 +54,7 @@ def read_harness_04(document: dict[str, Any]) -> list[Content]:
     ]
 
 
-def tasks_of(document: Mapping[str, Any], key: str) -> dict[str, Any]:
+def tasks_of(document: JsonMapping, key: str) -> JsonObject:
     """The table at ``key`` by task; lm-eval before 0.4.3 indented the members of a group in their names.
 
     >>> tasks_of({"results": {"mmlu": 1, " - mmlu_anatomy": 2, "  - x": 3}}, "results")
@@ -64,12 +63,12 @@ def tasks_of(document: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {INDENT.sub("", task): value for task, value in mapping(document, key).items()}
 
 
-def prompt_notes(document: Mapping[str, Any]) -> tuple[str, ...]:
+def prompt_notes(document: JsonMapping) -> tuple[str, ...]:
     """A note for each thing that was put around the prompts of the tasks."""
     return tuple(f"asked-with-{key}" for key in AROUND_PROMPTS if document.get(key))
 
 
-def metrics_of(written: Mapping[str, Any]) -> dict[str, Any]:
+def metrics_of(written: JsonMapping) -> JsonObject:
     """Numbers of one task as ``m`` and ``m_stderr``.
 
     >>> metrics_of({"alias": "x", "acc,none": 0.5, "acc_stderr,none": "N/A", "em,strict": 1.0, "em_stderr,strict": 0.1})
@@ -86,7 +85,7 @@ def metrics_of(written: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def items_of(document: Mapping[str, Any], task: str) -> int | None:
+def items_of(document: JsonMapping, task: str) -> int | None:
     """Items that were scored for a task, or for the members of a group; None where the file does not say."""
     counts = mapping(document, "n-samples")
     members = mapping(document, "group_subtasks").get(task) or [task]
@@ -102,7 +101,7 @@ def replace_count(measured: Measurement, n: int | None) -> Measurement:
     return measured if n is None else measured._replace(n=n)
 
 
-def claim_of_run(document: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[claims.Claim, tuple[str, ...]]:
+def claim_of_run(document: JsonMapping, config: JsonMapping) -> tuple[claims.Claim, tuple[str, ...]]:
     """Model and step that a run names, and a note where it names no revision.
 
     The last checkpoint of a Pythia model is its main branch, so a run without a revision is of that one.

@@ -7,11 +7,11 @@ accuracy outside [0, 1]) is left out and listed with its reason; the rest of its
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from workflow_scripts.errors import DataError
+from workflow_scripts.json_values import JsonMapping, JsonObject, JsonValue
 from workflow_scripts.published.claims import Claim
 
 SHARES = frozenset({"acc", "acc_norm", "pct_stereotype", "em"})  # means of 0/1 items: n follows from the error
@@ -35,18 +35,18 @@ class Content:
     claim: Claim
     harness: str
     measurements: list[Measurement]
-    facts: Mapping[str, Any] = field(default_factory=dict)  # recipe and settings, for the audit
+    facts: JsonMapping = field(default_factory=dict)  # recipe and settings, for the audit
     notes: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()  # metrics that were left out, each with its reason
 
 
-def limit_notes(config: Mapping[str, Any]) -> tuple[str, ...]:
+def limit_notes(config: JsonMapping) -> tuple[str, ...]:
     """A note when only some items of each task were evaluated."""
     return () if config.get("limit") is None else ("limited-items",)
 
 
 def flat_metrics(
-    task: str, version: str | None, metrics: Mapping[str, Any], refused: list[str] | None = None
+    task: str, version: str | None, metrics: JsonMapping, refused: list[str] | None = None
 ) -> list[Measurement]:
     """Measurements of one task; ``metrics`` maps ``m`` and ``m_stderr`` to numbers.
 
@@ -83,7 +83,7 @@ def count_of(share: float, stderr: float | None) -> int | None:
     return round(count) if abs(count - round(count)) < 1e-3 * count else None
 
 
-def is_finite(value: Any) -> bool:
+def is_finite(value: object) -> bool:
     """True for a number that a double can hold; JSON may have whole numbers of any length."""
     try:
         return isinstance(value, int | float) and math.isfinite(value)
@@ -91,7 +91,7 @@ def is_finite(value: Any) -> bool:
         return False
 
 
-def fault_of(metric: str, value: Any, stderr: Any) -> str:
+def fault_of(metric: str, value: JsonValue, stderr: JsonValue) -> str:
     """Why ``value`` with its ``stderr`` cannot be a result of ``metric``; empty where it can.
 
     >>> fault_of("acc", 0.5, 0.01), fault_of("acc", 1.5, None)
@@ -106,7 +106,7 @@ def fault_of(metric: str, value: Any, stderr: Any) -> str:
     return ""
 
 
-def mapping(holder: Mapping[str, Any], key: str) -> dict[str, Any]:
+def mapping(holder: JsonMapping, key: str) -> JsonObject:
     """The table at ``holder[key]``, empty where there is none; raises DataError where it is something else."""
     value = holder.get(key)
     if value is not None and not isinstance(value, dict):
@@ -114,11 +114,11 @@ def mapping(holder: Mapping[str, Any], key: str) -> dict[str, Any]:
     return value or {}
 
 
-def whole(value: Any) -> int | None:
+def whole(value: object) -> int | None:
     """A whole number, None for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def text(value: Any) -> str | None:
+def text(value: object) -> str | None:
     """Version number as text."""
     return None if value is None else str(value)

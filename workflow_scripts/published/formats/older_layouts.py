@@ -15,11 +15,11 @@ import csv
 import io
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from workflow_scripts.errors import DataError
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.published import claims
 from workflow_scripts.published.claims import Claim
 from workflow_scripts.published.formats.harness_04 import read_harness_04
@@ -55,7 +55,7 @@ def read_result(relative: str, raw: bytes) -> list[Content]:
     return contents
 
 
-def shape_of(document: Any) -> Callable[[dict[str, Any]], list[Content]]:
+def shape_of(document: object) -> Callable[[JsonObject], list[Content]]:
     """Reader for a parsed file; raises DataError that names what was seen and what is known."""
     if isinstance(document, dict):
         results = document.get("results")
@@ -71,7 +71,7 @@ def shape_of(document: Any) -> Callable[[dict[str, Any]], list[Content]]:
     raise DataError(f"unknown shape ({seen}); known are lm-eval results up to 0.4, WinoBias lists and tables")
 
 
-def read_harness_results(document: dict[str, Any]) -> list[Content]:
+def read_harness_results(document: JsonObject) -> list[Content]:
     """Results of lm-eval up to 0.3: flat metrics, one number of shots for all tasks."""
     config, versions = mapping(document, "config"), mapping(document, "versions")
     refused: list[str] = []
@@ -83,7 +83,7 @@ def read_harness_results(document: dict[str, Any]) -> list[Content]:
     return [content_of_config(config, f"lm-eval<=0.3 {config.get('model')}", measurements, refused)]
 
 
-def read_winobias_list(document: dict[str, Any]) -> list[Content]:
+def read_winobias_list(document: JsonObject) -> list[Content]:
     """Results of the bigscience fork: a list with one entry per task and prompt."""
     config, versions = mapping(document, "config"), mapping(document, "versions")
     measurements: list[Measurement] = []
@@ -97,7 +97,7 @@ def read_winobias_list(document: dict[str, Any]) -> list[Content]:
     return [content_of_config(config, f"bigscience lm-eval {config.get('model')}", measurements, refused)]
 
 
-def read_winobias_table(document: dict[str, Any]) -> list[Content]:
+def read_winobias_table(document: JsonObject) -> list[Content]:
     """The stripped variant: neither harness nor shots are stated."""
     measurements: list[Measurement] = []
     refused: list[str] = []
@@ -134,7 +134,7 @@ def read_term_frequency(raw: bytes) -> Iterator[Content]:
 
 
 def content_of_config(
-    config: Mapping[str, Any], harness: str, measurements: list[Measurement], refused: Sequence[str]
+    config: JsonMapping, harness: str, measurements: list[Measurement], refused: Sequence[str]
 ) -> Content:
     """Content of a file that carries a ``config`` section: one number of shots, and what the section says."""
     claim, facts = claim_of_config(config)
@@ -143,10 +143,10 @@ def content_of_config(
     return Content(claim, harness, measurements, facts, notes, tuple(refused))
 
 
-def claim_of_config(config: Mapping[str, Any]) -> tuple[Claim, dict[str, Any]]:
+def claim_of_config(config: JsonMapping) -> tuple[Claim, JsonObject]:
     """Claim of a ``config`` section and the settings that the audit looks at."""
     arguments = config.get("model_args")
-    facts: dict[str, Any] = {"batch_size": config.get("batch_size")}
+    facts: JsonObject = {"batch_size": config.get("batch_size")}
     if not isinstance(arguments, dict):
         given = given_arguments(arguments)
         claim = claims.claim_of_hub_arguments(given)

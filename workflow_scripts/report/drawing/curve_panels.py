@@ -44,7 +44,7 @@ class Panel:
     epoch_tokens: float | None = None
 
 
-def select(frame: pd.DataFrame, **wanted: Any) -> pd.DataFrame:
+def select(frame: pd.DataFrame, **wanted: object) -> pd.DataFrame:
     """Rows whose columns have the wanted values; a list or tuple allows several."""
     chosen = pd.Series(data=True, index=frame.index)
     for column, value in wanted.items():

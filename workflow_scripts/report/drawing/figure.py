@@ -9,12 +9,12 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from workflow_scripts.errors import DataError
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.report.drawing.style import METADATA
 from workflow_scripts.storage.atomic import write_bytes
 from workflow_scripts.storage.hashing import sha256_file
@@ -39,7 +39,7 @@ class Drawing:
     markdown: str = ""
 
 
-def save_drawing(drawing: Drawing, stem: Path, inputs: Mapping[str, Path], parameters: Mapping[str, Any]) -> None:
+def save_drawing(drawing: Drawing, stem: Path, inputs: Mapping[str, Path], parameters: JsonMapping) -> None:
     """Write the files of a figure beside ``stem``, its record last; raises DataError when there is nothing to show."""
     if drawing.data.empty:
         raise DataError(f"{stem.name}: nothing to plot; the tables contain no such scores")

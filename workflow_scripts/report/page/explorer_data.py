@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.published.summary import CORE_TASKS, suite_rows
 from workflow_scripts.report.drawing.curve_panels import select
 from workflow_scripts.report.drawing.style import ordered_sizes, size_colours
@@ -39,7 +40,7 @@ class Words:
         return self.places.setdefault(word, len(self.places))
 
 
-def explore_data(inputs: ReportInputs) -> dict[str, Any] | None:
+def explore_data(inputs: ReportInputs) -> JsonObject | None:
     """Everything the explorer shows, None where there are no scores at all."""
     words = Words()
     sources = []
@@ -50,7 +51,7 @@ def explore_data(inputs: ReportInputs) -> dict[str, Any] | None:
     return {"sources": sources, "words": list(words.places)} if sources else None
 
 
-def own_source(inputs: ReportInputs, words: Words) -> dict[str, Any]:
+def own_source(inputs: ReportInputs, words: Words) -> JsonObject:
     """Scores of this run."""
     scores = inputs.scores[inputs.scores["step"].isin(shown_steps(inputs.scores["step"]))]
     suites = sorted(set(scores["suite"].astype(str)))
@@ -68,7 +69,7 @@ def shown_steps(steps: pd.Series) -> list[int]:
     return [known[round(place * last / (MOST_STEPS - 1))] for place in range(MOST_STEPS)]
 
 
-def published_source(published: pd.DataFrame, own: pd.DataFrame, words: Words) -> dict[str, Any]:
+def published_source(published: pd.DataFrame, own: pd.DataFrame, words: Words) -> JsonObject:
     """Accuracies of the 16 published models on the core tasks, zero- and five-shot, and ours of the same models."""
     tasks, panels = load_suite("pythia").tasks, []
     for shots in PUBLISHED_SHOTS:
@@ -83,13 +84,13 @@ def published_source(published: pd.DataFrame, own: pd.DataFrame, words: Words) -
     return source("published", models, panels)
 
 
-def source(name: str, rows: pd.DataFrame, panels: list[dict[str, Any]]) -> dict[str, Any]:
+def source(name: str, rows: pd.DataFrame, panels: list[JsonObject]) -> JsonObject:
     """One source with the colours of its sizes."""
     sizes = ordered_sizes([str(size) for size in rows["size"].unique()])
     return {"name": name, "colours": size_colours(sizes), "panels": panels}
 
 
-def panel(task: Task, shots: int, rows: pd.DataFrame, words: Words) -> dict[str, Any]:
+def panel(task: Task, shots: int, rows: pd.DataFrame, words: Words) -> JsonObject:
     """One task with one number of shots: a line per model."""
     return {
         "task": task.name,
@@ -101,9 +102,9 @@ def panel(task: Task, shots: int, rows: pd.DataFrame, words: Words) -> dict[str,
     }
 
 
-def lines_of(rows: pd.DataFrame, words: Words) -> list[dict[str, Any]]:
+def lines_of(rows: pd.DataFrame, words: Words) -> list[JsonObject]:
     """A line per model, small to large, standard data first."""
-    lines: list[dict[str, Any]] = [
+    lines: list[JsonObject] = [
         {
             "model": str(model),
             "size": str(of_model["size"].iloc[0]),

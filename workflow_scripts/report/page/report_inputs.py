@@ -10,14 +10,13 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from workflow_scripts.errors import MissingInputError
 from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.outputs import read_frame, read_verdict
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonMapping, JsonObject, read_object
 from workflow_scripts.published.results_table import of_protocol, read_table
 from workflow_scripts.report.report_tables import LOGS, join_models, own_scores
 from workflow_scripts.storage.given_files import GivenFiles
@@ -35,7 +34,7 @@ COMPARISON_COLUMNS = (
 class ReportInputs:
     """Everything that the report is made from; frames are empty and mappings absent where a run has no such part."""
 
-    run: Mapping[str, Any]
+    run: JsonMapping
     run_dir: Path
     given: GivenFiles
     figures: Sequence[str]
@@ -44,8 +43,8 @@ class ReportInputs:
     defects: Sequence[Mapping[str, str]]
     metrics: pd.DataFrame
     validation: pd.DataFrame
-    crosscheck: Mapping[str, Any] | None
-    experiments: Sequence[Mapping[str, Any]] = ()
+    crosscheck: JsonMapping | None
+    experiments: Sequence[JsonMapping] = ()
     comparison: pd.DataFrame = field(default_factory=pd.DataFrame)
     own: pd.DataFrame = field(default_factory=pd.DataFrame)
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -100,14 +99,14 @@ def existing(path: Path, figure: str) -> Path:
     return path
 
 
-def of_all_models(run: Mapping[str, Any], name: str, given: GivenFiles) -> pd.DataFrame:
+def of_all_models(run: JsonMapping, name: str, given: GivenFiles) -> pd.DataFrame:
     """Training log ``name`` of every model joined; empty unless all models have one."""
     paths = {model["name"]: given.find(f"{model['name']}/{name}.csv") for model in run["models"]}
     found = {model: path for model, path in paths.items() if path is not None}
     return join_models(run, found, LOGS[name]) if paths and len(found) == len(paths) else pd.DataFrame()
 
 
-def read_json(path: Path | None) -> dict[str, Any] | None:
+def read_json(path: Path | None) -> JsonObject | None:
     """Object of a JSON file, None where there is none; raises DataError when it is broken."""
     return None if path is None or not path.is_file() else read_object(path, "JSON file", "make it again")
 
@@ -118,7 +117,7 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-def records_below(folder: Path) -> dict[str, dict[str, Any]]:
+def records_below(folder: Path) -> dict[str, JsonObject]:
     """Records below ``folder`` by the path of their output relative to it."""
     found = {}
     for path in sorted(folder.rglob(f"*{RECORD_SUFFIX}")):

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -179,7 +178,7 @@ def model_table(inputs: ReportInputs) -> Table | None:
     return Table("Models", ["model", *(key.replace("_", " ") for key in present)], rows)
 
 
-def fact_text(value: Any) -> str:
+def fact_text(value: object) -> str:
     """A fact for a cell.
 
     >>> fact_text(1048576), fact_text(0.0006)

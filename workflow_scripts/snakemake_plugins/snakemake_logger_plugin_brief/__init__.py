@@ -236,7 +236,7 @@ def listen(snakemake_logger: logging.Logger, words: Sequence[str]) -> None:
 
 def label(record: logging.LogRecord) -> str:
     """Rule and wildcards of a job."""
-    wildcards: Any = getattr(record, "wildcards", None) or {}
+    wildcards: object = getattr(record, "wildcards", None) or {}
     values = wildcards.items() if hasattr(wildcards, "items") else []
     return " ".join([str(getattr(record, "rule_name", "job")), *(f"{key}={value}" for key, value in values)])
 

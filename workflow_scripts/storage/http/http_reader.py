@@ -122,7 +122,9 @@ class HttpReader:
         except FAILURES as error:
             raise failure(error, address, label) from error
 
-    def follow(self, address: Address, headers: Mapping[str, str], label: str, question: Any = None) -> httpx2.Response:
+    def follow(
+        self, address: Address, headers: Mapping[str, str], label: str, question: object = None
+    ) -> httpx2.Response:
         """Response after all redirects; a ``question`` is posted as JSON, and again where a redirect allows it."""
         here, home = httpx2.URL(address.url), origin(httpx2.URL(address.url))
         method = "GET" if question is None else "POST"
@@ -154,13 +156,15 @@ class HttpReader:
                 raise TransferError(f"{label}: {host} does not support range requests; fetch the whole file")
             return exactly(stream, length, label), without_detour(address, stream.url)
 
-    def ask(self, address: Address, label: str, headers: Mapping[str, str], question: Any = None) -> Any:
+    def ask(self, address: Address, label: str, headers: Mapping[str, str], question: object = None) -> Any:
         """JSON that ``address`` answers, to a ``question`` where one is given; raises as :meth:`stream` does."""
         answer = self.answer(address, label, headers, question)
         check_status(answer, NEVER, label, self.denied)
         return parse_json(answer, label)
 
-    def answer(self, address: Address, label: str, headers: Mapping[str, str], question: Any = None) -> httpx2.Response:
+    def answer(
+        self, address: Address, label: str, headers: Mapping[str, str], question: object = None
+    ) -> httpx2.Response:
         """Answer of ``address``, whatever its status, read into memory in bounded time and size."""
         try:
             with within(ANSWER_SILENCES * self.stall_seconds):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -21,6 +21,7 @@ import httpx2
 from huggingface_hub import constants, get_token, hf_hub_url
 
 from workflow_scripts.errors import ConfigError, TransferError, UnknownNameError
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.storage.credentials import is_private, public_url
 from workflow_scripts.storage.http import pauses
 from workflow_scripts.storage.http.http_reader import PASSING, TOO_MANY, Address, HttpReader, parse_json, retry_after
@@ -116,7 +117,7 @@ class HubSource:
             raise TransferError(f"{self.label()}: the Hub did not report the commit")
         return commit, sorted(files)
 
-    def entry(self, item: Mapping[str, Any]) -> FileEntry:
+    def entry(self, item: JsonMapping) -> FileEntry:
         """One file of an answer: of a large one the sha256, of a small one git's name of its content."""
         path, large = checked_path(str(item["rfilename"]), self.label()), item.get("lfs")
         if large:

@@ -18,10 +18,10 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from workflow_scripts.errors import ConfigError, TransferError
+from workflow_scripts.json_values import JsonValue
 from workflow_scripts.storage.credentials import public_url
 from workflow_scripts.storage.http.http_reader import EXPIRED, Address, HttpReader
 from workflow_scripts.storage.http.retry import RetryableError
@@ -82,7 +82,7 @@ def lfs_url(git_url: str) -> str:
     return f"{url}/info/lfs" if url.endswith(".git") else f"{url}.git/info/lfs"
 
 
-def parse_answer(answer: Any, oid: str, label: str) -> Address:
+def parse_answer(answer: JsonValue, oid: str, label: str) -> Address:
     """Address of the object ``oid`` in an answer of the batch API."""
     try:
         found = next(item for item in answer["objects"] if item["oid"] == oid)

@@ -108,7 +108,7 @@ class OneFile:
         return {n.removeprefix(head): t for n, t in self.modules[rank].items() if n.startswith(head)}
 
 
-def tensors_only(content: Any, path: Path) -> dict[str, Tensor]:
+def tensors_only(content: object, path: Path) -> dict[str, Tensor]:
     """``content`` when it maps names to tensors; raises ModelError otherwise."""
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise ModelError(f"{path}: does not map names to tensors, so it is not a file of weights")

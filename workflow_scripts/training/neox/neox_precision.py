@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from workflow_scripts.errors import ConfigError, ModelError
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.suite.neox_keys import ERAS
 from workflow_scripts.suite.neox_settings import Settings
 
@@ -50,7 +50,7 @@ def precision_of(settings: Settings, told: str | None, era: str) -> str:
     return dtype
 
 
-def section(settings: Settings, name: str) -> dict[str, Any]:
+def section(settings: Settings, name: str) -> JsonObject:
     """Section ``fp16`` or ``bf16``; raises ConfigError where 'enabled' is no truth value."""
     found = settings.get(name, {})
     if not isinstance(found, dict) or not isinstance(found.get("enabled", False), bool):
@@ -60,14 +60,14 @@ def section(settings: Settings, name: str) -> dict[str, Any]:
     return found
 
 
-def earlier_precision(said: str | None, sections: Mapping[str, Mapping[str, Any]]) -> str:
+def earlier_precision(said: str | None, sections: Mapping[str, JsonMapping]) -> str:
     """Precision by the code of tag v1.0."""
     if sections["fp16"].get("type", said) == "bfloat16":
         return "bfloat16"
     return "float16" if sections["fp16"].get("enabled") else "float32"
 
 
-def later_precision(where: str, said: str | None, sections: Mapping[str, Mapping[str, Any]]) -> str:
+def later_precision(where: str, said: str | None, sections: Mapping[str, JsonMapping]) -> str:
     """Precision by the code since May 2023; raises ConfigError for what it refuses."""
     claims = {said} if said else set()
     claims |= {name for name, key in (("fp16", "fp16"), ("bfloat16", "bf16")) if sections[key].get("enabled")}
@@ -76,7 +76,7 @@ def later_precision(where: str, said: str | None, sections: Mapping[str, Mapping
     return PRECISION_NAMES[claims.pop() if claims else "fp32"]
 
 
-def check_loss_scale(where: str, fp16: Mapping[str, Any]) -> None:
+def check_loss_scale(where: str, fp16: JsonMapping) -> None:
     """Refuse another dynamic loss scale than the suite's, which decides the iterations that are skipped."""
     for key in fp16:
         if key not in {*LOSS_SCALE, "enabled", "type", "fp16", "auto_cast"}:

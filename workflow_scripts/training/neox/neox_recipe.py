@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts.errors import ConfigError, ModelError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.suite.neox_keys import DATA, ERAS, NETWORK, TRAINING
 from workflow_scripts.suite.neox_settings import (
     Settings,
@@ -28,7 +29,7 @@ SHAPE = REQUIRED[:4]
 OPTIMIZER_PARAMS = {"lr", "betas", "eps"}
 ATTENTION = {"global", "flash"}
 # What GPT-NeoX takes where a file is silent: always, or by era, None where it changed within the era.
-SILENT: dict[str, Any] = {
+SILENT: JsonObject = {
     "rotary_pct": 1.0,
     "rotary_emb_base": 10000,
     "layernorm_epsilon": 1e-5,
@@ -195,7 +196,7 @@ def recipe_of_settings(  # noqa: PLR0917 - called once, with the names at hand
     return Recipe.from_json(values, settings.where)
 
 
-def adam(settings: Settings) -> dict[str, Any]:
+def adam(settings: Settings) -> JsonObject:
     """Parameters of the optimizer, with Adam's own where they are silent; raises ModelError for another one."""
     said = settings.get("optimizer")
     kind, params = said.get("type"), said.get("params") or {}

@@ -14,7 +14,6 @@ import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.leftovers import common_name
 from workflow_scripts.training.recipe import Recipe
@@ -47,7 +47,7 @@ class RunState:
 
     step: int
     steps_taken: int
-    recipe: dict[str, Any]
+    recipe: JsonObject
     recipe_identity: str
     data_fingerprint: str
     skipped_steps: tuple[int, ...] = ()

@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import MissingInputError, StorageError
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.suite.figure_names import figure_names
 from workflow_scripts.suite.layout import RESULTS, run_folder, score_files
 from workflow_scripts.suite.run import Run, load_run
@@ -26,7 +26,7 @@ from workflow_scripts.workflow.readiness import report_of, require_folders
 DEFAULT = Path("config/config.yaml")
 
 
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: JsonMapping, changes: JsonMapping) -> JsonObject:
     """``base`` with ``changes`` on top, mappings merged key by key as Snakemake merges them."""
     merged = dict(base)
     for key, value in changes.items():

@@ -6,11 +6,11 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import ROOT, cli
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.suite.schema import load_schema
 
@@ -29,7 +29,7 @@ computed (cores, partitions) is set in `profiles/` and does not change results.
 """
 
 
-def rows(schema: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def rows(schema: JsonMapping, defaults: JsonMapping, prefix: str = "") -> Iterator[str]:
     """A table row per key, nested keys with dots."""
     for name, entry in schema["properties"].items():
         key = f"{prefix}{name}"
@@ -42,7 +42,7 @@ def rows(schema: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = "
             yield f"| `{key}` | {type_text(entry)} | {shown} | {entry.get('description', '')} |"
 
 
-def type_text(entry: Mapping[str, Any]) -> str:
+def type_text(entry: JsonMapping) -> str:
     """Type of a key, with its allowed values where they are listed."""
     if "enum" in entry:
         return ", ".join(str(value) for value in entry["enum"])

@@ -13,16 +13,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
+from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.workflow.report import FACTS, facts_digest
 
 
-def parse_settings(words: Sequence[str]) -> dict[str, Any]:
+def parse_settings(words: Sequence[str]) -> JsonObject:
     """Sections from ``NAME=JSON`` words; raises ConfigError for a word of another form.
 
     >>> parse_settings(['run="pocket"', "steps=[0, 1]"])
