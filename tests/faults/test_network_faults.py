@@ -337,7 +337,7 @@ def test_certificates_that_are_none(
 def test_fault_70_two_claims_about_one_file(hub: FaultHub, tmp_path: Path) -> None:
     """The repository's own list of hashes and the Hub's disagree about a file: neither is believed."""
     hub.add(REPOSITORY, {"big.bin": BIG, "sha256.txt": f"{'0' * 64}  big.bin\n".encode()}, "step1")
-    with pytest.raises(IntegrityError, match=r"has sha256 .* says 0000"):
+    with pytest.raises(IntegrityError, match=r"has sha256 .* has 0000"):
         get(hub, tmp_path)
 
 
