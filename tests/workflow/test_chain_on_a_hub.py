@@ -112,7 +112,7 @@ def test_data_of_every_layout_is_fetched_at_a_commit(clone):
 
 
 @pytest.mark.parametrize("shots", [0, 5])
-def test_the_scores_are_those_of_stock_lm_eval_on_the_same_files(clone, shots):
+def test_the_scores_are_those_of_stock_lm_eval_on_the_same_files(clone, shots, tmp_path):
     """Stock lm-eval's own task definitions, pointed at the fetched files in the way its documentation says."""
     import lm_eval
     from lm_eval.models.huggingface import HFLM
@@ -123,7 +123,13 @@ def test_the_scores_are_those_of_stock_lm_eval_on_the_same_files(clone, shots):
         (facts,) = tasks_below(name)
         folder = clone.folder / "results" / "datasets" / facts.dataset / facts.config
         files = {split: str(folder / f"{split}.parquet") for split in facts.splits}
-        return {"task": name, "dataset_path": "parquet", "dataset_name": None, "dataset_kwargs": {"data_files": files}}
+        cache = str(tmp_path / "cache")
+        return {
+            "task": name,
+            "dataset_path": "parquet",
+            "dataset_name": None,
+            "dataset_kwargs": {"data_files": files, "cache_dir": cache},
+        }
 
     model = HFLM(
         pretrained=str(clone.folder / "results" / "checkpoints" / MODEL / f"step{STEPS[-1]}"),
