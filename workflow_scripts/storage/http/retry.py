@@ -39,7 +39,7 @@ class PausedError(RetryableError):
 class NoNetworkError(RetryableError):
     """The name of a server cannot be resolved, or there is no way to it: most likely a machine without a network.
 
-    Three attempts are enough: seconds instead of minutes for each file on a node of a cluster that cannot reach the Hub.
+    Three attempts are enough: seconds instead of minutes for each file, on a node that cannot reach the Hub.
     """
 
     enough = 3
