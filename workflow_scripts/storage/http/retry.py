@@ -20,8 +20,9 @@ log = logging.getLogger(__name__)
 class RetryableError(TransferError):
     """A source failed in a way that may pass; ``retry_after`` is the wait in seconds that it asked for, if any."""
 
-    # How many failures it counts for.
+    # How many failures it counts for, and how many in a row are enough whatever the policy says.
     counts = 1
+    enough = 1 << 30
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         """``message`` is what the user reads when it did not pass."""
@@ -38,11 +39,10 @@ class PausedError(RetryableError):
 class NoNetworkError(RetryableError):
     """The name of a server cannot be resolved, or there is no way to it: most likely a machine without a network.
 
-    It counts for several failures, so that with the default patience the second attempt is the last: seconds instead of
-    minutes for each file on a node of a cluster that cannot reach the Hub.
+    Three attempts are enough: seconds instead of minutes for each file, on a node that cannot reach the Hub.
     """
 
-    counts = 4
+    enough = 3
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class RetryPolicy:
 
     def wait(self, failures: int, error: RetryableError, sleep: Callable[[float], object] = time.sleep) -> None:
         """Sleep before the next attempt, or raise TransferError when there is to be none."""
-        if failures >= self.attempts:
+        if failures >= min(self.attempts, error.enough):
             raise TransferError(f"{error}; given up after {failures} attempt(s) without progress") from error
         if (error.retry_after or 0.0) > self.patience:
             raise TransferError(
