@@ -1,6 +1,8 @@
 """What is missing is said before the first job, with the way out, in seconds."""
 
+import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -144,3 +146,20 @@ def test_check_and_plan_say_what_is_missing_and_end_well(root, tmp_path, monkeyp
         assert "\nnot ready: hub EleutherAI/pythia-70m-deduped at main: no connection" in said
     assert cli.run(check.main, []) == 0
     assert "not ready" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("section", "settings", "message"),
+    [
+        ("interventions", {"declaration": "pronoun"}, "unknown declaration of interventions 'pronoun'; did you mean"),
+        ("interventions", {"arms": ["gender-swop"]}, "unknown arm 'gender-swop'"),
+        ("interventions", {"models": ["pocket-9m"]}, "interventions.models: the run has none of pocket-9m"),
+        ("term_frequency", {"terms": "pokket"}, "unknown list of terms 'pokket'; did you mean 'pocket'?"),
+    ],
+)
+def test_names_of_experiments_that_do_not_exist_are_refused(root, section, settings, message):
+    run = check.load_run_file(root / "config/runs/experiments.yaml")
+    readiness.require_experiment_names(run)
+    changed = replace(run, settings={**run.settings, section: {**run.section(section), **settings}})
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        readiness.require_experiment_names(changed)

@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, MissingInputError, PipelineError, TransferError, UnknownNameError
 from workflow_scripts.storage.http.retry import NoNetworkError, RetryableError, RetryPolicy
 from workflow_scripts.storage.sources.catalog import open_source
 from workflow_scripts.storage.sources.source import Repository
 from workflow_scripts.suite import layout
+from workflow_scripts.suite.experiment_files import experiments_of
 from workflow_scripts.suite.run import Run
-from workflow_scripts.workflow import checkpoints, evaluation
+from workflow_scripts.workflow import checkpoints, evaluation, experiments
 
 # Longest silence of a place that is only asked whether it is there, in seconds.
 SILENCE = 5.0
+TERM_FOLDER = ROOT / "config" / "terms"
 ONCE = RetryPolicy(attempts=1)
 # Results whose checkpoint must be one of the run.
 OF_CHECKPOINTS = re.compile(
@@ -109,6 +112,22 @@ def require_folders(run: Run) -> None:
                 f"evaluation.data: {folder}: no such folder; name one that is there, or leave it out and the data are "
                 "fetched"
             )
+
+
+def require_experiment_names(run: Run) -> None:
+    """Refuse a declaration, an arm, a list of terms or models of an experiment that do not exist.
+
+    Raises UnknownNameError for names, ConfigError for interventions in none of the run's models.
+    """
+    experiments.declaration_of(run)
+    experiments.chosen_arms(run)
+    known = sorted(path.stem for path in TERM_FOLDER.glob("*.yaml"))
+    if experiments.terms_of(run) not in known:
+        raise UnknownNameError("list of terms", experiments.terms_of(run), known, "term_frequency.terms")
+    if "interventions" in experiments_of(run) and not experiments.intervened(run):
+        absent = ", ".join(run.section("interventions")["models"])
+        present = ", ".join(model.name for model in run.models)
+        raise ConfigError(f"interventions.models: the run has none of {absent}; it has {present}")
 
 
 def report_of(run: Run) -> list[str]:
