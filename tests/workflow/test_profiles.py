@@ -96,6 +96,9 @@ def test_downloads_stay_on_the_login_node_where_the_profile_says_so(plan, root, 
             "list_dataset_files",
             "download_dataset_file",
             "fetch_tokenizer",
+            "fetch_data_train",
+            "fetch_data_test_dev",
+            "fetch_winobias",
         ):
             assert (rule in workflow._workflow._localrules) == local
         assert "score_checkpoint" not in workflow._workflow._localrules
