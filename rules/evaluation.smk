@@ -289,7 +289,6 @@ if evaluation.probes(RUN):
             ),
             hashes="results/checkpoints/{model}/step{step}/sha256.txt",
             plans=f"results/plans/{SUITE.name}/probe/0-shot{{kind}}.plan",
-            data=evaluation.task_files(RUN, [evaluation.PROBE_TASK]),
         output:
             scores="results/probes/{model}/step{step}/0-shot{kind}.json",
             loglikelihoods="results/probes/{model}/step{step}/0-shot{kind}.json.loglikelihoods.npz",

@@ -48,6 +48,11 @@ def test_every_repository_of_data_is_asked_for_once_and_one_of_models(run_of):
     assert places_of_jobs(run, [("score_checkpoint", {}), ("draw_figure", {})]) == []
 
 
+def test_the_mirror_of_the_run_itself_is_not_asked_for(root):
+    run = check.load_run_file(root / "config/config.yaml")
+    assert places_of_jobs(run, [("fetch_checkpoint", {"model": run.models[0].name})]) == []
+
+
 def test_what_is_there_is_not_asked_for(run_of):
     run = hub_run(run_of, "http://hub")
     for path in readiness.evaluation.fetched_data(run, run.tasks):

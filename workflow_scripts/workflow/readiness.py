@@ -44,7 +44,10 @@ class Place:
 
 
 def places_of_jobs(run: Run, jobs: Iterable[tuple[str, Mapping[str, str]]]) -> list[Place]:
-    """What ``jobs`` (names of rules, and wildcards) will ask for; one repository stands for all checkpoints."""
+    """What ``jobs`` (names of rules, and wildcards) will ask for; one repository stands for all checkpoints.
+
+    The mirror that the run itself publishes to is filled by other jobs and is no such place.
+    """
     places: dict[Place, None] = {}
     for rule, wildcards in jobs:
         if rule.startswith("fetch_data"):
@@ -53,7 +56,7 @@ def places_of_jobs(run: Run, jobs: Iterable[tuple[str, Mapping[str, str]]]) -> l
             places[model_place(run, f"{run.suite.organisation}/{wildcards['model']}")] = None
         elif rule == "fetch_tokenizer":
             places[model_place(run, str(run.suite.tokenizer["repository"]))] = None
-    models = [place for place in places if place.kind == "model"]
+    models = [place for place in places if place.kind == "model" and place.location != layout.MIRROR]
     return [*models[:1], *(place for place in places if place.kind == "dataset")]
 
 
