@@ -70,7 +70,7 @@ def test_an_interrupted_text_is_resumed(host, tmp_path):
     ("more", "message"),
     [
         ({"sha256": "0" * 64}, "expected 0000"),
-        ({"path": "8-0.txt"}, "there is no such file"),
+        ({"path": "8-0.txt"}, "no such file"),
         ({"path": "../x"}, "only plain relative paths"),
         ({"sha256": "short"}, "is not 64 hexadecimal digits"),
     ],

@@ -152,7 +152,7 @@ def test_the_data_of_a_finished_run_need_only_a_name(rows):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([*POCKET, "--iteration", "1000"], "the rows hold 0 to 34 (exclusive)"),
+        ([*POCKET, "--iteration", "1000"], "available are 0 to 34 (exclusive)"),
         ([*POCKET, "--iteration", "1", "--end_iteration", "4"], "leave out --start_iteration and --end_iteration"),
         ([*POCKET, "--view", "x"], "--view says it again"),
         ([*POCKET, "--conf_dir", "x"], "--conf_dir says it again"),

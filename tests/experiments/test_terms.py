@@ -109,8 +109,8 @@ def world(tmp_path_factory):
         for text in texts:
             writer.add([*tokenizer.encode(text).ids, 0])
             writer.end_document()
-    facts = [{"country": f"Land{n}", "capital": f"Town{n}"} for n in range(8)]
-    (folder / "world.json").write_text(json.dumps({"facts": facts}))
+    facts = [{"rank": n, "country": f"Land{n}", "capital": f"Town{n}", "river": f"Brook{n}"} for n in range(8)]
+    (folder / "world.json").write_text(json.dumps({"format": "pocket-world-1", "seed": 1, "facts": facts}))
     return folder, texts, tokenizer
 
 

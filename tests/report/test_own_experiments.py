@@ -214,7 +214,15 @@ def test_a_run_without_has_no_diamonds(tables, name):
 def test_tables_are_read_where_the_run_makes_them_of_published_models(tmp_path, suite, experiments):
     for name, frame in (("predictability", confusion_table()), ("interventions", arm_table())):
         frame.to_parquet(tmp_path / f"{name}.parquet")
-    run = {"run": "r", "suite": suite, "models": [], "settings": {"experiments": experiments}}
+    run = {
+        "run": "r",
+        "suite": suite,
+        "models": [],
+        "tasks": [],
+        "steps": {},
+        "shots": [0],
+        "settings": {"experiments": experiments},
+    }
     (tmp_path / "run.json").write_text(json.dumps(run))
     tables = load_tables(tmp_path / "run.json", list(OWN_TABLES), GivenFiles(tmp_path.glob("*.parquet")))
     expected = ["predictability"] if suite == "pythia" and experiments else []

@@ -46,6 +46,7 @@ def own_run(tmp_path_factory, compact_path):
     suite = load_suite("pythia")
     models = [{"name": name, "version": suite.model(name).version, "arm": suite.model(name).arm} for name in MODELS]
     run = {"run": "own", "suite": "pythia", "models": models, "tasks": [{"name": "piqa"}, {"name": "lambada_openai"}]}
+    run |= {"steps": {name: [] for name in MODELS}, "shots": [0]}
     (folder / "run.json").write_text(json.dumps(run))
     return folder
 

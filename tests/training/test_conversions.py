@@ -222,7 +222,7 @@ def test_sharded_and_old_files_are_read(reference, tmp_path):
         weights = HuggingFaceWeights(tmp_path / folder)
         assert all(torch.equal(weights.tensor(name), state[name]) for name in SHAPES)
     (tmp_path / "sharded/b.safetensors").unlink()
-    with pytest.raises(MissingInputError, match=r"shard b\.safetensors is not there"):
+    with pytest.raises(MissingInputError, match=r"shards b\.safetensors are missing"):
         HuggingFaceWeights(tmp_path / "sharded")
 
 

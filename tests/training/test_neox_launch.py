@@ -219,7 +219,7 @@ def test_the_launch_is_refused_in_one_line(
     (bench.output / "config.yml").write_text("{}")
     assert "missing or changed since it was prepared" in refused(checkout.folder)
     (bench.output / "prepared.json").write_text('{"config": "x"}')
-    assert "config_sha256 is missing" in refused(checkout.folder)
+    assert "not a prepared run (lacks config_sha256" in refused(checkout.folder)
 
 
 @pytest.mark.parametrize(("reached", "is_done"), [(20, True), (8, False)])

@@ -81,7 +81,7 @@ def test_a_gated_set_without_a_token_and_one_that_is_gone_are_said(run_of, fault
     fault_hub.add("EleutherAI/pythia-70m-deduped", {"a": b"1"}, "step0")
     fault_hub.add("allenai/ai2_arc", {"a": b"1"}, kind="datasets")
     with pytest.raises(
-        TransferError, match="hub baber/piqa at main: answers 404: no such repository, or access denied"
+        TransferError, match="hub baber/piqa at main: responded with 404: no such repository, or access denied"
     ):
         require_places(places_of_run(run))
     fault_hub.add("baber/piqa", {"a": b"1"}, kind="datasets")

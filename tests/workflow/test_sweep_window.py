@@ -144,6 +144,6 @@ def test_known_defects_are_left_out_by_name(root, tmp_path):
     run = run_with(root, defects=str(table))
     assert 16 not in run.steps["pocket-90k"]
     assert 16 in run.steps["pocket-280k"]
-    assert run.left_out == (f"pocket-90k step16: left out, {table} lists it: duplicate",)
+    assert run.left_out == (f"pocket-90k step16: excluded, {table} lists it: duplicate",)
     with pytest.raises(MissingInputError, match="no such table"):
         run_with(root, defects=str(tmp_path / "other.tsv"))
