@@ -159,7 +159,7 @@ def terminate(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def nobody_listens() -> int:
-    """Whoever read our standard output has gone, as ``head`` does; nothing is wrong and nothing more can be said."""
+    """The reader of our standard output has gone, as ``head`` does; nothing is wrong and nothing more can be said."""
     discard(sys.stdout)
     return NOBODY_LISTENS
 

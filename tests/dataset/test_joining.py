@@ -324,7 +324,7 @@ def test_the_real_lists_are_found_by_the_names_of_the_shards(tmp_path, root):
 
 
 def test_a_suite_has_the_last_word_over_the_list_beside_the_shards(published, known_to_a_suite, tmp_path, capsys):
-    """Whoever changes a shard can change the list beside it."""
+    """Someone who changes a shard can also change the list beside it."""
     flip(shard_paths(first_of(published, 4)))
     lines = [f"{sha256_file(path)}  {path.name}" for path in sorted(published.iterdir())]
     (published / "sha256.txt").write_text("\n".join(lines) + "\n")

@@ -1,4 +1,4 @@
-"""Faults of the evaluation: a killed job, a disk that fills up while scores are written, numbers that are none."""
+"""Faults of the evaluation: a killed job, a full disk while scores are written, values that are not numbers."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def test_an_absent_repository_or_file_of_a_mirror_is_named(mirror: MirrorSource,
 
 
 def test_links_out_of_a_mirror_are_not_followed(mirror: MirrorSource, tmp_path: Path) -> None:
-    """A mirror from a stranger may hold a link to a private file of whoever reads it; links within it are its own."""
+    """A mirror from a stranger may hold a link to a private file of its reader; links within it are its own."""
     outside = tmp_path.parent / f"{tmp_path.name}-outside"
     outside.mkdir()
     (outside / "private").write_bytes(b"abc")

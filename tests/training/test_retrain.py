@@ -213,7 +213,7 @@ def test_a_signal_writes_a_checkpoint_and_ends(
 def test_a_second_trainer_in_the_same_folder_is_refused(
     view: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A trainer that outlived its Snakemake holds the folder; whoever comes second is told its process and machine."""
+    """A trainer that outlived its Snakemake holds the folder; a second one is told its process and machine."""
     monkeypatch.setattr(retrain, "PATIENCE_SECONDS", 0.2)
     run = tmp_path / "run"
     with retrain.sole_writer(run):

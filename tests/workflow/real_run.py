@@ -1,4 +1,4 @@
-"""A finished run that is none of made-up files: pocket models are trained, scored and experimented with for real.
+"""A finished run with real files: pocket models are trained, scored and experimented with for real.
 
 It takes about five CPU-minutes, so all tests of its file share it and leave it as they found it.
 """

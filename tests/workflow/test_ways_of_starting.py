@@ -1,4 +1,4 @@
-"""Every way of starting says the same: each mistake is one and the same line, whoever starts Snakemake and how.
+"""Every way of starting says the same: each mistake gives the same line however Snakemake is started.
 
 The profiles for Slurm are tried without the keys of its plugin, so with Snakemake's local executor: what a run says is
 decided by the logger that they name. The tests in tests/cluster run them on a real Slurm.

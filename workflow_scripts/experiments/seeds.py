@@ -39,7 +39,7 @@ Predictions = dict[tuple[str, int, str, int], tuple[Integers, float]]
 
 
 def seed_groups(models: Sequence[Model]) -> dict[tuple[str, str], list[Model]]:
-    """Models by (size, data set) where at least two differ in a seed; raises ConfigError where there are none."""
+    """Models by (size, data set) where at least two differ in a seed; raises ConfigError if none do."""
     groups: dict[tuple[str, str], list[Model]] = {}
     for model in models:
         groups.setdefault((model.size, model.dataset), []).append(model)

@@ -100,7 +100,7 @@ def reasons_of(record: dict[str, object], program: Path | None, root: Path = ROO
 
 
 def read_record(path: Path) -> dict[str, object]:
-    """A record; raises DataError for a file that is none."""
+    """A record; raises DataError for a file that is not a record."""
     record = read_object(path, "record", "remove it and make its output again")
     if not isinstance(record.get("command"), list):
         raise DataError(f"{path}: is not a record of this workflow; remove it or choose another --results")

@@ -83,7 +83,7 @@ def constant_columns(identity: Identity, content: Content, source: str, sha256: 
 
 
 def import_folder(source: Path) -> Import:
-    """Read all files below ``source`` in the order of their paths; raises MissingInputError when there are none."""
+    """Read all files below ``source`` in the order of their paths; raises MissingInputError when there are no files."""
     paths = sorted(path for path in source.rglob("*") if path.is_file() and not is_working_name(path.name))
     if not paths:
         raise MissingInputError(f"{source}: no files; give a copy of the folder 'evals' of EleutherAI/pythia")

@@ -102,7 +102,7 @@ def at_last_step(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def joined(parts: Sequence[TaskRows]) -> pd.DataFrame:
-    """Rows of all parts; raises DataError where there are none."""
+    """Rows of all parts; raises DataError if there are no rows."""
     if not parts:
         raise DataError("the table of scores has none of the suite's tasks with the compared numbers of shots")
     frame = pd.concat([part.rows for part in parts], ignore_index=True)

@@ -8,9 +8,9 @@
     <target>.bad                             content with a wrong hash
     .git-lfs-objects                         a folder of what the program git-lfs has brought
 
-None of them is content: whoever lists a folder leaves them out (:func:`content_names`), and whoever writes the same
-target again removes what no living process of this machine can still be writing. It must not touch what another
-machine or a living process wrote.
+They are not content: listings of a folder leave them out (:func:`content_names`), and the next writer
+of the same target removes what no living process of this machine can still be writing. It must not touch what
+another machine or a living process wrote.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def part_path(target: Path) -> Path:
 
 
 def bad_path(target: Path) -> Path:
-    """Where content with a wrong hash is kept for whoever wants to look at it."""
+    """Where content with a wrong hash is kept for inspection."""
     return target.with_name(target.name + ".bad")
 
 
@@ -114,7 +114,7 @@ def is_left_behind(ending: str) -> bool:
 
 
 def is_alive(process: int) -> bool:
-    """True when a process of that number exists here, whoever owns it."""
+    """True when a process of that number exists here, of any user."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -53,7 +53,7 @@ def exclusive(
         os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
         yield Holding(path, proved)
     finally:
-        # Unlinked while it is held: whoever opened the old file finds out in is_current and opens the new one.
+        # Unlinked while it is held: a process with the old file open notices in is_current and opens the new one.
         path.unlink(missing_ok=True)
         os.close(handle)
 

@@ -11,7 +11,7 @@ from workflow_scripts.json_values import read_object
 def weight_files(folder: Path) -> list[Path]:
     """Weight files of ``folder``: safetensors before .bin, one file before shards that an index names.
 
-    Raises MissingInputError where a file is absent and DataError for an index that is none.
+    Raises MissingInputError where a file is absent and DataError for a file that is not an index.
     """
     for name in ("model.safetensors", "pytorch_model.bin"):
         if (folder / name).is_file():

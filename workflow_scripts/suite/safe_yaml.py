@@ -131,7 +131,7 @@ def parse_yaml(text: str, where: str) -> JsonObject:
 
 
 def refuse_what_no_run_may_hold(value: object, where: str) -> None:
-    """Refuse deep nesting, numbers that are none, access tokens and passwords, wherever they stand."""
+    """Refuse deep nesting, values that are not numbers, access tokens and passwords, wherever they stand."""
     refuse_deep(value, where)
     refuse_nonfinite(value, where)
     refuse_secrets(value, where)

@@ -1,4 +1,4 @@
-r"""Write a recipe from its fields, one argument each, so that whoever started this sees which number has changed.
+r"""Write a recipe from its fields, one argument each, so that `snakemake -n` shows which number changed.
 
     python -m workflow_scripts.training.write_recipe --output recipe.json name=pocket-90k layers=2 hidden_size=48 ...
 

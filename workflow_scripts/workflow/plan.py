@@ -285,7 +285,7 @@ def jobs_left(config: Path) -> str:
     if answer.returncode != 0:
         raise ConfigError(f"Snakemake cannot plan this run: {answer.stderr.strip().splitlines()[-1]}")
     text = answer.stdout + answer.stderr
-    # The table of jobs stands twice when anything is left; the second is followed by the reasons.
+    # The table of jobs is printed twice when anything is left; the second is followed by the reasons.
     return text[text.rindex("Job stats:") :].strip() if "Job stats:" in text else "nothing to be done"
 
 

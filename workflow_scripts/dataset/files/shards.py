@@ -146,7 +146,7 @@ class VirtualTokens:
 
     def gather(self, starts: Array, counts: Array) -> Array:
         """Pieces ``[starts[i], starts[i] + counts[i])`` (int64, in tokens) one after another, as a new array."""
-        # Here and not above: whoever only reads whole rows does without numba and its 70 MB.
+        # Here and not above: reading whole rows does not need numba and its 70 MB.
         from workflow_scripts.dataset.files.byte_runs import copy_runs
 
         size = self.dtype.itemsize

@@ -75,7 +75,7 @@ def use_run(options: argparse.Namespace, view: Path, maps: Path) -> None:
 
 
 def use_preshuffled(options: argparse.Namespace, dataset: Dataset, missing: Path) -> None:
-    """Take the rows that lie in the order of training on the Hub; raises MissingInputError where there are none."""
+    """Take the rows that lie in the order of training on the Hub; raises MissingInputError if none exist."""
     facts = dataset.preshuffled
     if facts is None:
         raise MissingInputError(

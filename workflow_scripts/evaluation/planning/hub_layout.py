@@ -68,7 +68,7 @@ def split_patterns(files: Any) -> Iterable[tuple[str, list[str]]]:
 
 
 def find_split_files(paths: Iterable[str], configs: Sequence[Mapping[str, Any]], config: str, split: str) -> list[str]:
-    """Parquet files among ``paths`` that hold ``split`` of ``config``, in order; empty where there are none.
+    """Parquet files among ``paths`` that hold ``split`` of ``config``, in order; empty if there are no such files.
 
     Raises DataError when some of the parts that the names tell of are missing.
 

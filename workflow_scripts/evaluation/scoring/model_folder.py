@@ -229,7 +229,7 @@ def elements(path: Path) -> int:
         with safe_open(str(path), framework="numpy") as file:
             return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
     except SafetensorError:
-        return sys.maxsize  # damaged: whoever loads it says so
+        return sys.maxsize  # damaged: reported when it is loaded
 
 
 def weights_identity(folder: Path) -> str:

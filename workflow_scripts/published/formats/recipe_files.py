@@ -26,7 +26,7 @@ SHAPE = {"num-layers": "layers", "hidden-size": "hidden_size", "num-attention-he
 
 
 def recipe_defects(folder: Path) -> list[Defect]:
-    """What is wrong in the recipe files below ``folder``; raises MissingInputError when there are none."""
+    """What is wrong in the recipe files below ``folder``; raises MissingInputError when there are no such files."""
     texts = {
         path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8", errors="replace")
         for path in sorted(folder.rglob("*.yml"))

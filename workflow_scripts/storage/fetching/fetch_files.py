@@ -118,7 +118,7 @@ def present(job: Job) -> FileEntry | None:
 
 
 def fetch(job: Job) -> FileEntry:
-    """Fetch the file under its lock; whoever waited finds it there."""
+    """Fetch the file under its lock; a process that waited finds it there."""
     with locks.exclusive(job.target, sleep=job.meter.sleep) as holding:
         found = present(job)
         if found is not None:

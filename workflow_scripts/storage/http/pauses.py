@@ -51,7 +51,7 @@ def note(host: str, seconds: float | None) -> None:
 def obey(host: str) -> None:
     """Raise PausedError, with the time to wait, when ``host`` may not be asked yet.
 
-    The wait is left to whoever retries, because that can be interrupted.
+    The wait is left to the caller, because that can be interrupted.
     """
     seconds = remaining(host)
     if seconds > 0.0:

@@ -136,7 +136,7 @@ def join_pieces(pieces: Path, target: Path) -> None:
 
 
 def load_together(folder: Path, state: RunState, model: nn.Module, optimizer: torch.optim.Optimizer, rank: int) -> None:
-    """Fill weights, moments and random state from the checkpoint ``folder``, whoever wrote it; a collective call."""
+    """Fill weights, moments and random state from the checkpoint ``folder``; a collective call."""
     whole_files = (folder / checkpoint.OPTIMIZER).is_file()
     load_pieces(folder, {name: parameter.detach() for name, parameter in model.named_parameters()})
     if not state.needs_moments:

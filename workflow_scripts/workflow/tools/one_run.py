@@ -1,4 +1,4 @@
-"""One run at a time in a working directory and in a results folder; whoever comes second is told who was first.
+"""One run at a time in a working directory and in a results folder; a second one is told who was first.
 
 The first run holds locks of the operating system on ``.snakemake/run.lock`` and ``results/.run.lock`` as long as it
 lives, so that nothing stale is left however it ends; the files say who it is. The second lock keeps apart two checkouts

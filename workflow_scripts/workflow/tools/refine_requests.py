@@ -38,7 +38,7 @@ NOT_MEASURED = ("-", "NA", "")
 def read_benchmark(path: Path) -> tuple[float, float]:
     """Seconds and peak in MB (1e6 bytes) of one benchmark file; a peak that was not measured is 0.
 
-    Raises DataError for a file that is none.
+    Raises DataError for a file that is not a timing.
     """
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
