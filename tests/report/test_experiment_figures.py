@@ -92,3 +92,16 @@ def test_published_predictions_reach_the_papers_recall(tables):
     data = FIGURES["predictability_published"].draw(tables).data
     last = data[(data["kind"] == "small") & (data["step"] == 143000) & (data["size"] == "6.9b")]
     assert round(float(last["recall"].iloc[0]), 3) == 0.795
+
+
+def test_a_run_with_nothing_to_predict_says_so_in_its_figure(tables, tmp_path):
+    import matplotlib.pyplot as plt
+
+    few = tables.experiments["predictability"].assign(true_positive=1, false_negative=0)
+    tables.experiments["predictability"] = few
+    with house_style("predictability"):
+        drawing = FIGURES["predictability"].draw(tables)
+        save_drawing(drawing, tmp_path / "predictability", {}, {})
+        plt.close(drawing.figure)
+    assert drawing.alternative == "No comparison has 10 memorized rows to predict."
+    assert (tmp_path / "predictability.csv").read_text() == f"comparisons,of\n0,{len(few)}\n"

@@ -121,7 +121,7 @@ def predictability(tables: Tables) -> Drawing:
 
 
 def precision_recall(frame: pd.DataFrame, title: str, caption: str) -> Drawing:
-    """Precision against recall, colour by size, marker by kind of comparison."""
+    """Precision against recall, colour by size, marker by kind of comparison; says so where no comparison is left."""
     rows = frame[frame["precision"].notna() & frame["recall"].notna()].astype({"size": str, "kind": str})
     if "rows" in rows:  # our own counts; the published cells are per cent of millions of rows
         rows = rows[rows["true_positive"] + rows["false_negative"] >= FEWEST_MEMORIZED]
@@ -136,15 +136,17 @@ def precision_recall(frame: pd.DataFrame, title: str, caption: str) -> Drawing:
         ax.scatter(
             [], [], facecolor="none", edgecolor=INK, linewidth=0.8, s=14, marker=MARKERS[kind], label=KINDS[kind]
         )
-    ax.legend(loc="lower right", ncols=2)
     ax.set_xlabel("recall")
     ax.set_title("precision")
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1.02)
-    best = row_of_largest(rows, "recall") if len(rows) else None
-    words = "No memorized row is predicted." if best is None else (
-        f"The best recall is {best['recall']:.2f} with precision {best['precision']:.2f} ({best['model']})."
-    )  # fmt: skip
+    if rows.empty:  # as in a run with few rows, or with one model at one step
+        words = f"No comparison has {FEWEST_MEMORIZED} memorized rows to predict."
+        ax.text(0.5, 0.5, words, ha="center", va="center", color=INK)
+        return Drawing(figure, pd.DataFrame({"comparisons": [0], "of": [len(frame)]}), title, caption, words)
+    ax.legend(loc="lower right", ncols=2)
+    best = row_of_largest(rows, "recall")
+    words = f"The best recall is {best['recall']:.2f} with precision {best['precision']:.2f} ({best['model']})."
     return Drawing(figure, rows, title, caption, words)
 
 
