@@ -91,6 +91,12 @@ def test_other_documents_are_not_paired():
     assert paired.paired_errors(plan_of(0, [4]), answers_of(right[:4]), plan_of(5, [5]), answers_of(right)) == {}
 
 
+def test_tasks_that_take_no_examples_have_plans_without_tasks(tmp_path):
+    for name in ("x", "y"):
+        write_plan(tmp_path / name, plan_of(5, []))
+    assert paired.Pairing.read([tmp_path / "x", tmp_path / "y"]).plans == {}
+
+
 def test_one_plan_of_each_kind(tmp_path):
     for name in ("x", "y"):
         write_plan(tmp_path / name, plan_of(5, [4]))

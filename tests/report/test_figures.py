@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -16,7 +17,7 @@ from workflow_scripts.report.draw import main as draw
 from workflow_scripts.report.drawing.figure import rendered
 from workflow_scripts.report.drawing.style import house_style
 from workflow_scripts.report.figures.all_figures import FIGURES as REGISTRY
-from workflow_scripts.report.figures.loss_figures import smoothed, thinned
+from workflow_scripts.report.figures.loss_figures import loss_over_training, smoothed, thinned
 from workflow_scripts.report.figures.published_figures import published_scores
 from workflow_scripts.report.figures.score_figures import (
     five_shot_minus_zero_shot,
@@ -217,3 +218,16 @@ def test_seeds_and_arms_are_no_second_lines_of_a_size():
     assert {model for part in by_task(both) for model in part.rows["model"]} == {m.name for m in main_models()}
     only_seeds = list(by_task(seeds))
     assert {model for part in only_seeds for model in part.rows["model"]} == {"pocket-90k-weight-seed1"}
+
+
+def test_seeds_of_one_size_are_separate_lines():
+    steps = np.arange(1, 101)
+    log = pd.DataFrame(
+        {"step": steps, "tokens": steps * 1024, "loss": 7.0 - steps / 100, "size": "1m", "data": "standard"}
+    )
+    seeds = pd.concat([log.assign(model=f"m-seed{seed}") for seed in (1, 2)], ignore_index=True)
+    drawing = loss_over_training(Tables({"run": "r", "suite": "pocket", "models": []}, metrics=seeds))
+    lines = [np.asarray(line.get_xdata()) for line in drawing.figure.axes[0].lines if len(line.get_xdata()) == 100]
+    plt.close(drawing.figure)
+    assert len(lines) == 4  # single batches and their mean, twice
+    assert all((np.diff(line) > 0).all() for line in lines)

@@ -25,7 +25,7 @@ def loss_over_training(tables: Tables) -> Drawing:
     ax.set_ylim(float(rows["loss_mean"].min()) * 0.97, float(rows["loss"].max()) * 1.02)
     set_token_axis(ax, scale)
     ax.set_title("Training loss, nats per token", pad=14)
-    for (size, data), line in rows.groupby(["size", "data"], sort=False):
+    for (size, data, _), line in rows.groupby(["size", "data", "model"], sort=False):
         place = scale.place(line["tokens"].to_numpy(dtype=float))
         ax.plot(place, line["loss"], color=colours[str(size)], linewidth=0.5, alpha=0.25, zorder=2)
         ax.plot(place, line["loss_mean"], color=colours[str(size)], linestyle=DATA_STYLES[str(data)], zorder=3)
@@ -73,7 +73,7 @@ def bits_per_byte(tables: Tables) -> Drawing:
     set_token_axis(ax, scale)
     ax.set_title("Held-out text, bits per byte", pad=14)
     ends = {}
-    for (size, data), line in rows.groupby(["size", "data"], sort=False):
+    for (size, data, _), line in rows.groupby(["size", "data", "model"], sort=False):
         place = scale.place(line["tokens"].to_numpy(dtype=float))
         ax.plot(
             place,
