@@ -116,7 +116,7 @@ def test_a_shard_that_was_published_again_is_fetched_by_nobody(finished, outputs
     "choice",
     [
         {"interventions": {"declaration": "pronouns", "models": [], "arms": ["identity-7"]}},
-        {"experiments": ["interventions"]},
+        {"experiments": ["interventions"], "interventions": {"declaration": "pronouns", "models": [], "arms": "all"}},
         {"training": {"neox": {"gpus": 4}}},
     ],
     ids=["arms", "experiments", "neox"],

@@ -127,10 +127,10 @@ def require_experiment_names(run: Run) -> None:
     known = sorted(path.stem for path in TERM_FOLDER.glob("*.yaml"))
     if experiments.terms_of(run) not in known:
         raise UnknownNameError("list of terms", experiments.terms_of(run), known, "term_frequency.terms")
-    if "interventions" in experiments_of(run) and not experiments.intervened(run):
-        absent = ", ".join(run.section("interventions")["models"])
+    wanted = run.section("interventions").get("models", [])
+    if "interventions" in experiments_of(run) and wanted and not experiments.intervened(run):
         present = ", ".join(model.name for model in run.models)
-        raise ConfigError(f"interventions.models: the run has none of {absent}; it has {present}")
+        raise ConfigError(f"interventions.models: the run has none of {', '.join(wanted)}; it has {present}")
 
 
 def report_of(run: Run) -> list[str]:
