@@ -6,20 +6,12 @@ import shutil
 
 import pytest
 
-from tests.workflow.finished_run import FinishedRun, in_folder
+from tests.workflow.finished_run import RUN, FinishedRun, in_folder
 from workflow_scripts.errors import IntegrityError, MissingInputError, PipelineError
 from workflow_scripts.provenance import adopt
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import record_path
 
-RUN = {
-    "run": "small",
-    "models": ["pocket-90k"],
-    "steps": [0, 1],
-    "shots": [0],
-    "tasks": ["pocket_agreement"],
-    "figures": ["scores_over_training", "loss_over_training"],
-}
 TABLE = "results/runs/small/tables/scores.parquet"
 
 

@@ -26,6 +26,16 @@ from snakemake.settings.types import (
 TRIGGERS = frozenset(RerunTrigger) - {RerunTrigger.INPUT}
 COPIED = ("config", "rules", "workflow_scripts", "envs", "notebooks", "docs")
 
+# The smallest run with a trained model, scores and figures; tests change one choice of it at a time.
+RUN = {
+    "run": "small",
+    "models": ["pocket-90k"],
+    "steps": [0, 1],
+    "shots": [0],
+    "tasks": ["pocket_agreement"],
+    "figures": ["scores_over_training", "loss_over_training"],
+}
+
 
 def archive_of(*tasks):
     """An archive of loglikelihoods as far as the rules look into it: its table of contents names the tasks."""

@@ -5,16 +5,8 @@ import time
 
 import pytest
 
-from tests.workflow.finished_run import FinishedRun, in_folder
+from tests.workflow.finished_run import RUN, FinishedRun, in_folder
 
-RUN = {
-    "run": "small",
-    "models": ["pocket-90k"],
-    "steps": [0, 1],
-    "shots": [0],
-    "tasks": ["pocket_agreement"],
-    "figures": ["scores_over_training", "loss_over_training"],
-}
 LARGE = 2_000_000  # bytes; Snakemake compares the contents of files below one million, and dates above
 
 

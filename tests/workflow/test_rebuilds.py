@@ -9,17 +9,9 @@ import os
 
 import pytest
 
-from tests.workflow.finished_run import FinishedRun, archive_of, in_folder
+from tests.workflow.finished_run import RUN, FinishedRun, archive_of, in_folder
 from workflow_scripts.suite.models import CHECKPOINT_FILES
 
-RUN = {
-    "run": "small",
-    "models": ["pocket-90k"],
-    "steps": [0, 1],
-    "shots": [0],
-    "tasks": ["pocket_agreement"],
-    "figures": ["scores_over_training", "loss_over_training"],
-}
 SHOW = {"draw_figure": 2, "build_report": 1, "all": 1}
 # One figure shows scores, the other training logs.
 COLLECT = {"run_settings": 1, "collect_scores": 1, "audit_scores": 1, **SHOW, "draw_figure": 1}

@@ -263,7 +263,7 @@ def claim_of_neox(config: JsonMapping) -> Claim:
 
     The shape gives the size, the folder of the weights gives version, data and arm; where the weights were staged
     under a neutral name, the prefix of the result file does. A folder that the authors' words do not explain, or a
-    shape that is none of theirs, is another model.
+    shape that no Pythia model has, is another model.
     """
     folder = PurePosixPath(str(config.get("load") or ""))
     prefix = PurePosixPath(str(config.get("eval_results_prefix") or "")).name

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def alternatives(names: Iterable[object]) -> str:
-    """Regular expression that matches exactly these names, and nothing when there are none.
+    """Regular expression that matches exactly these names, and nothing for no names.
 
     >>> alternatives(["a", "b"]), alternatives([])
     ('a|b', '(?!)')

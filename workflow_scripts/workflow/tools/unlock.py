@@ -98,7 +98,7 @@ def queued(folder: Path) -> list[ClusterJob]:
     if reason:
         raise StorageError(
             f"squeue failed ({reason}), so jobs of a killed run may still write here; "
-            "retry when it works, or remove .snakemake/locks by hand if you are sure that there are none"
+            "retry when it works, or remove .snakemake/locks by hand if you are sure that no such job is left"
         )
     return read_queue(text, folder)
 
