@@ -10,11 +10,42 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/workflow_scripts/snakemake_plugins$(if 
 .PHONY: help interpreter setup setup-slurm setup-kubernetes setup-cluster-tests setup-bench setup-dev demo books test test-all test-cluster crash-matrix fuzz check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
+	@awk -F':[^#]*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:[^#]*## / {printf "  %-19s %s\n", $$1, $$2}' Makefile
 
 interpreter:
 	@command -v $(PYTHON) >/dev/null || { echo "setup: no $(PYTHON) on PATH; name an interpreter: make PYTHON=python3.12 demo" >&2; exit 2; }
 
+##@ Use
+demo: setup ## run the whole pipeline on the pocket suite: data, training, evaluation, figures, report
+	@.venv/bin/python -m workflow_scripts.workflow.tools.unlock --ask
+	@.venv/bin/python -m workflow_scripts.workflow.tools.check --config $(CONFIG)
+	@$(RUN) --configfile $(CONFIG) $(QUIET)
+	@.venv/bin/python -m workflow_scripts.workflow.tools.check --config $(CONFIG) --finished
+
+books: ## run the same rules on public-domain books, BLiMP and LAMBADA (needs a network)
+	@$(MAKE) --no-print-directory demo CONFIG=config/runs/books.yaml
+
+report: setup ## build the report and whatever it still needs
+	@$(RUN) report --configfile $(CONFIG) $(QUIET)
+	@.venv/bin/python -m workflow_scripts.workflow.tools.check --config $(CONFIG) --finished
+
+figures: setup ## build the figures only
+	@$(RUN) figures --configfile $(CONFIG) $(QUIET)
+	@.venv/bin/python -m workflow_scripts.workflow.tools.check --config $(CONFIG) --finished figures
+
+plan: setup ## show what a run would build and what it would cost
+	@.venv/bin/python -m workflow_scripts.workflow.plan --config $(CONFIG)
+
+doctor: interpreter ## report what this machine has and lacks
+	@$(PYTHON) bootstrap.py && .venv/bin/python -m workflow_scripts.workflow.tools.doctor
+
+unlock: ## after a killed run: cancel its Slurm jobs and release the lock, unless it is still running
+	@.venv/bin/python -m workflow_scripts.workflow.tools.unlock
+
+clean: ## remove everything that was built
+	rm -rf results .snakemake
+
+##@ Set up (the targets above do it by themselves)
 setup: interpreter ## create .venv from the locks (does nothing if it is up to date)
 	@$(PYTHON) bootstrap.py
 
@@ -36,27 +67,7 @@ setup-bench: setup-dev ## install litgpt, a baseline of benchmarks/training.py, 
 setup-dev: interpreter
 	@$(PYTHON) bootstrap.py --with dev
 
-demo: setup ## run the whole pipeline on the pocket suite: data, training, evaluation, figures, report
-	@.venv/bin/python -m workflow_scripts.workflow.tools.unlock --ask
-	@.venv/bin/python -m workflow_scripts.workflow.tools.check --config $(CONFIG)
-	@$(RUN) --configfile $(CONFIG) $(QUIET)
-	@.venv/bin/python -m workflow_scripts.workflow.tools.check --config $(CONFIG) --finished
-
-books: ## run the same rules on public-domain books, BLiMP and LAMBADA (needs a network)
-	@$(MAKE) --no-print-directory demo CONFIG=config/runs/books.yaml
-
-report: setup ## build the report and whatever it still needs
-	@$(RUN) report --configfile $(CONFIG) $(QUIET)
-
-figures: setup ## build the figures only
-	@$(RUN) figures --configfile $(CONFIG) $(QUIET)
-
-plan: setup ## show what a run would build and what it would cost
-	@.venv/bin/python -m workflow_scripts.workflow.plan --config $(CONFIG)
-
-doctor: interpreter ## report what this machine has and lacks
-	@$(PYTHON) bootstrap.py && .venv/bin/python -m workflow_scripts.workflow.tools.doctor
-
+##@ Test
 test: setup-dev ## run the quick tests; tests that need what this machine lacks are skipped with a reason
 	@.venv/bin/python -m pytest -q -n 2 --ignore tests/cluster -m "not slow"
 
@@ -79,6 +90,7 @@ check: setup-dev ## check format, lint and types
 	@.venv/bin/snakefmt --check --compact-diff Snakefile rules
 	@.venv/bin/snakemake --lint
 
+##@ Pages, locks, measurements
 docs: setup-dev ## build the documentation site: results/site/index.html
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict
 
@@ -106,9 +118,3 @@ lock-data: setup ## fill the locks of data sets and evaluation data from the Hub
 			--include '*.bin' '*.idx' --output config/suites/locks/pile-$$key.tsv || exit 2; \
 	done
 	@.venv/bin/python -m workflow_scripts.workflow.tools.lock_tasks
-
-unlock: ## after a killed run: cancel its Slurm jobs and release the lock, unless it is still running
-	@.venv/bin/python -m workflow_scripts.workflow.tools.unlock
-
-clean: ## remove everything that was built
-	rm -rf results .snakemake

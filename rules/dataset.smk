@@ -401,8 +401,8 @@ rule join_dataset:
         number=lambda wildcards: SUITE.dataset(wildcards.dataset).shards,
         folder=subpath(output.tokens, parent=True),
     shell:
-        "python -m workflow_scripts.dataset.unshard_memmap --input_file {params.first:q} --num_shards {params.number:q}"
-        " --lock {input.list:q} --output_dir {params.folder:q} --receipt {output.receipt:q} > {log:q} 2>&1"
+        "python -m workflow_scripts.dataset.unshard_memmap --input-file {params.first:q} --num-shards {params.number:q}"
+        " --lock {input.list:q} --output-dir {params.folder:q} --receipt {output.receipt:q} > {log:q} 2>&1"
 
 
 # GPT-NeoX writes the numbers that decide the order into the names of its maps, so each data set has a rule of its own.

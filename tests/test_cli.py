@@ -248,3 +248,29 @@ def test_nohup_stays_in_force():
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, mine)
+
+
+def test_help_says_what_must_be_given_and_only_defaults_that_say_something():
+    parser = cli.parser("What it does.")
+    parser.add_argument("--table", required=True, help="table to read")
+    parser.add_argument("--limit", type=int, help="rows to read")
+    parser.add_argument("--first", type=int, default=0, help="first row")
+    parser.add_argument("--steps", nargs="+", default=[1, 2], help="steps to read")
+    parser.add_argument("--seed", type=int, help="seed; default: the run's")
+    parser.add_argument("--place", default="", help="place to read")
+    parser.add_argument("--quick", action="store_true", help="be quick")
+    lines = {line.split()[0]: " ".join(line.split()) for line in parser.format_help().splitlines() if "  --" in line}
+    assert lines["--table"].endswith("table to read (required)")
+    assert lines["--limit"].endswith("rows to read")
+    assert lines["--first"].endswith("first row (default: 0)")
+    assert lines["--steps"].endswith("steps to read (default: 1 2)") or "(default: 1 2)" in parser.format_help()
+    assert lines["--seed"].endswith("seed; default: the run's")
+    assert lines["--place"].endswith("place to read")
+    assert lines["--quick"].endswith("be quick")
+
+
+@pytest.mark.parametrize("words", [["--save-path", "a_b"], ["--save_path", "a_b"], ["--save_path=a_b"]])
+def test_the_originals_underscores_are_understood(words):
+    parser = cli.parser("What it does.")
+    parser.add_argument("--save-path")
+    assert parser.parse_args(words).save_path == "a_b"

@@ -22,11 +22,26 @@ def test_every_stage_and_every_program_is_listed_with_a_line(root, capsys):
     assert list(front_door.STAGES) == LAYERS
     front_door.main([])
     lines = capsys.readouterr().out.splitlines()
+    lines = lines[lines.index("Stages, in the order of the data, and their programs:") :]
     programs = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines if line.startswith("  ")}
     files = [path for path in (root / "workflow_scripts").rglob("*.py") if "cli.run(main))\n" in path.read_text()]
     assert len(files) > 70
     assert {path.stem for path in files} == set(programs)
     assert all(programs.values())
+
+
+def test_what_is_asked_most_stands_first_with_an_example(capsys):
+    """Each short name leads to a program that takes the example's options."""
+    front_door.main([])
+    out = capsys.readouterr().out
+    for name, (stage, program, example) in front_door.SHORT_NAMES.items():
+        assert name not in front_door.STAGES
+        assert f"  pythia {name} {example}".rstrip() in out[: out.index("Stages")]
+        helped = start(name, "--help")
+        assert helped.returncode == 0
+        assert helped.stdout.startswith(f"usage: {program}.py"), stage
+        for option in (word for word in example.split() if word.startswith("--")):
+            assert option in helped.stdout
 
 
 def test_names_are_told_apart_within_a_stage(root):

@@ -200,13 +200,46 @@ def one_line(text: str) -> str:
 
 def parser(description: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
     """Argument parser whose help keeps the layout of the module docstring and shows defaults."""
-    return argparse.ArgumentParser(
-        description=description, epilog=epilog, formatter_class=HelpFormatter, allow_abbrev=False
-    )
+    return Parser(description=description, epilog=epilog, formatter_class=HelpFormatter, allow_abbrev=False)
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keep line breaks of descriptions and print each default."""
+class Parser(argparse.ArgumentParser):
+    """Takes the original programs' underscores too: ``--start_iteration`` is ``--start-iteration``."""
+
+    def parse_known_args(  # type: ignore[override]  # the overloads of argparse differ in the namespace alone
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse with each option in its one spelling; what follows ``--`` or ``=`` is left alone."""
+        return super().parse_known_args(with_dashes(sys.argv[1:] if args is None else args), namespace)
+
+
+def with_dashes(words: Sequence[str]) -> list[str]:
+    """``words`` with dashes in the names of options.
+
+    >>> with_dashes(["--save_path", "my_batches", "--conf_dir=a_b", "--", "--a_b"])
+    ['--save-path', 'my_batches', '--conf-dir=a_b', '--', '--a_b']
+    """
+    end = list(words).index("--") if "--" in words else len(words)
+    dashed = [re.sub("^--[^=]+", lambda name: name[0].replace("_", "-"), word) for word in words[:end]]
+    return [*dashed, *words[end:]]
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keep line breaks of descriptions; print each default that says something, and what must be given."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        if action.required and action.option_strings:
+            return f"{text} (required)"
+        default = typed(action.default)
+        return text if "default" in text or not default or not action.option_strings else f"{text} (default: {default})"
+
+
+def typed(default: object) -> str:
+    """A default as one would type it; empty for a switch and for what has none."""
+    if default is None or isinstance(default, bool) or default == argparse.SUPPRESS:
+        return ""
+    return " ".join(str(value) for value in default) if isinstance(default, list | tuple) else str(default)
 
 
 def say(text: str) -> None:

@@ -1,8 +1,9 @@
 """One command for all programs: ``pythia``, the same as ``python -m workflow_scripts...`` with less to type.
 
-    pythia                                     # the stages and their programs, a line each
+    pythia                                     # what is asked most, the stages, and their programs, a line each
     pythia evaluation                          # the programs of one stage
     pythia evaluation score --help             # a program with its own arguments
+    pythia scores pythia-70m 143000            # one of the short names
 
 The list is read from the files; no program is imported before it is run.
 """
@@ -25,6 +26,20 @@ STAGES = (
     *("suite", "storage", "pocket", "dataset", "training", "checkpoints", "evaluation", "published"),
     *("experiments", "report", "provenance", "workflow"),
 )
+# Programs that people call by hand, under one word: stage, program, an example.
+SHORT_NAMES = {
+    "scores": ("published", "show_scores", "pythia-70m 143000"),
+    "batch": ("dataset", "view_batches", "--suite pocket --data standard --iteration 7"),
+    "why": ("provenance", "why", "results/runs/pocket/figures/loss_over_training.svg"),
+    "plan": ("workflow", "plan", "--config config/runs/suite.yaml"),
+    "check": ("workflow", "check", "--config config/runs/suite.yaml"),
+    "doctor": ("workflow", "doctor", ""),
+    "models": ("workflow", "models_table", ""),
+}
+UNITS = """\
+A step is an optimizer step; iteration k, counted from 0, is what step k+1 trained on. A row is one sequence: 2,049
+tokens in Pythia, of which 2,048 are predicted. GB are 10^9 bytes, MiB and GiB are 2^20 and 2^30 bytes.
+Relative paths start in the folder in which pythia is called: the top of the checkout."""
 PROGRAM = re.compile(r"^    raise SystemExit\(cli\.run\(main\)\)$", re.MULTILINE)
 
 
@@ -48,6 +63,16 @@ def list_programs(stages: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def overview() -> str:
+    """What ``pythia`` prints without arguments."""
+    asked = (f"  pythia {f'{name} {example}':61} {first_line(programs_of(stage)[program])}"
+             for name, (stage, program, example) in SHORT_NAMES.items())  # fmt: skip
+    return "\n".join([
+        "usage: pythia STAGE PROGRAM [ARGUMENTS...]      pythia STAGE PROGRAM --help", "", "Asked most:", *asked, "",
+        "Stages, in the order of the data, and their programs:", "", list_programs(STAGES), "", UNITS,
+    ])  # fmt: skip
+
+
 def find_program(stage: str, name: str) -> str:
     """Module of a program; raises UnknownNameError with the nearest right name."""
     programs = programs_of(stage)
@@ -60,10 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """List programs, or run the one that is named first with the arguments that follow."""
     stage, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if stage in ("-h", "--help"):
-        cli.say(f"usage: pythia STAGE PROGRAM [ARGUMENTS...]\n\n{list_programs(STAGES)}")
+        cli.say(overview())
         return
+    if stage in SHORT_NAMES:
+        stage, program, _ = SHORT_NAMES[stage]
+        rest = [program, *rest]
     if stage not in STAGES:
-        raise UnknownNameError("stage", stage, STAGES, "pythia")
+        raise UnknownNameError("stage", stage, (*STAGES, *SHORT_NAMES), "pythia")
     if not rest or rest[0] in ("-h", "--help"):
         cli.say(list_programs([stage]))
         return

@@ -81,7 +81,7 @@ def test_help_says_which_ends_are_inclusive(capsys):
     with pytest.raises(SystemExit):
         view_batches.main(["--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "--start_iteration is inclusive, --end_iteration is exclusive" in text
+    assert "--start-iteration is inclusive, --end-iteration is exclusive" in text
 
 
 def test_custom_writes_one_line_per_batch(prefix, rows, tmp_path, monkeypatch):

@@ -127,8 +127,8 @@ def test_fault_29_middle_shard_missing(raw, refused):
 
 @pytest.mark.parametrize("claimed", [SHARDS - 1, SHARDS + 1])
 def test_fault_29_number_of_shards_off_by_one(refused, claimed):
-    """--num_shards must be what the names say."""
-    refused("the name says 4 shards (00000 to 00003)", f"--num_shards says {claimed}", shards=claimed)
+    """--num-shards must be what the names say."""
+    refused("the name says 4 shards (00000 to 00003)", f"--num-shards says {claimed}", shards=claimed)
 
 
 LIMITED = """

@@ -7,7 +7,7 @@ Writes {P}_{set}_indexmap_{samples}ns_{L}sl_{seed}s_{doc_idx,sample_idx,shuffle_
 a record beside each set, and index_maps.json, the list of what belongs to this run. Maps that are there and were made
 from the same sequence lengths are kept, all others are built again. Only X.idx is read; --view or --idx may name it.
 With --split, one data set is cut into train, valid and test by documents; without it each --prefix serves all three.
---conf_dir takes the numbers, the data set and its split from GPT-NeoX configuration files, as view_batches does.
+--conf-dir takes the numbers, the data set and its split from GPT-NeoX configuration files, as view_batches does.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def build_index_maps(data: Sequence[tuple[str, Index]], recipe: Recipe, folder: 
 
 
 def numbers_of(options: argparse.Namespace) -> RunNumbers:
-    """The numbers of the run: command line first, then --conf_dir; raises ConfigError for one that neither says."""
+    """The numbers of the run: command line first, then --conf-dir; raises ConfigError for one that neither says."""
     if options.conf_dir is not None:
         settings = read_configuration(options.conf_dir)
         refuse_other_sets(settings)
@@ -179,7 +179,7 @@ def numbers_of(options: argparse.Namespace) -> RunNumbers:
         required = {name: getattr(options, name) for name in ("seq_length", "seed", "train_iters", "batch_size")}
         missing = [f"--{name.replace('_', '-')}" for name, value in required.items() if value is None]
         if missing:
-            raise ConfigError(f"{', '.join(missing)} missing; give the numbers of the run, or --conf_dir")
+            raise ConfigError(f"{', '.join(missing)} missing; give the numbers of the run, or --conf-dir")
         length, seed, iterations, rows = required.values()
         numbers = RunNumbers(length, seed, iterations, rows, data_path=None, split=options.split)
     said = {"eval_interval": options.eval_interval, "eval_iterations": options.eval_iters}
@@ -202,7 +202,7 @@ def opened(options: argparse.Namespace, data_path: Path | None) -> list[tuple[st
         return [opened_alone(options)]
     prefixes = options.prefix or ([data_path] if data_path else [])
     if not prefixes:
-        raise ConfigError("no data set named; give --prefix, --view, --idx, or --conf_dir with a data path")
+        raise ConfigError("no data set named; give --prefix, --view, --idx, or --conf-dir with a data path")
     found = []
     for prefix in prefixes:
         index = open_index(with_suffix(prefix, ".idx"))
@@ -238,7 +238,7 @@ def arguments_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, help="rows per iteration over all devices")
     parser.add_argument("--eval-interval", type=int, help="iterations between evaluations (default: 1000)")
     parser.add_argument("--eval-iters", type=int, help="iterations of each evaluation (default: 10)")
-    parser.add_argument("--conf_dir", type=Path, help="GPT-NeoX configuration file, or folder of .yml files")
+    parser.add_argument("--conf-dir", type=Path, help="GPT-NeoX configuration file, or folder of .yml files")
     parser.add_argument("--split", help="split one data set by documents, such as '969, 30, 1'")
     parser.add_argument("--weights", type=float, nargs="+", default=(), help="share of each prefix; default: equal")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder of the maps")

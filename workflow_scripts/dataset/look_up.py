@@ -3,12 +3,12 @@ r"""Ask the training order: who was seen when, what is where. Answers are JSON l
     python -m workflow_scripts.dataset.look_up exposures --view view.json --document 17 --token 5
     python -m workflow_scripts.dataset.look_up documents --view view.json --iteration 71234
     python -m workflow_scripts.dataset.look_up ngram --view view.json --tokenizer tokenizer.json \
-        --text "It was a bright cold day" --start_iteration 0 --end_iteration 1000
+        --text "It was a bright cold day" --start-iteration 0 --end-iteration 1000
     python -m workflow_scripts.dataset.look_up coverage --view view.json --step 98000
 
 exposures lists every row (from 0), iteration (from 0; step k+1 trains on iteration k) and position that held a token;
-documents the content of the rows of an iteration; ngram where tokens occur (--start_iteration inclusive,
---end_iteration exclusive; preshuffled sets and repositories work too); coverage the share of tokens that were
+documents the content of the rows of an iteration; ngram where tokens occur (--start-iteration inclusive,
+--end-iteration exclusive; preshuffled sets and repositories work too); coverage the share of tokens that were
 predicted never, once, twice ... when a step was done. "within_run" says whether the run went that far.
 """
 
@@ -90,8 +90,8 @@ def arguments_parser() -> argparse.ArgumentParser:
     what.add_argument("--tokens", type=int, nargs="+", help="token numbers")
     what.add_argument("--text", help="text, tokenised verbatim: note a leading space")
     parsers["ngram"].add_argument("--tokenizer", type=Path, help="tokenizer.json for --text")
-    parsers["ngram"].add_argument("--start_iteration", type=int, required=True, help="first iteration, inclusive")
-    parsers["ngram"].add_argument("--end_iteration", type=int, required=True, help="end of the iterations, exclusive")
+    parsers["ngram"].add_argument("--start-iteration", type=int, required=True, help="first iteration, inclusive")
+    parsers["ngram"].add_argument("--end-iteration", type=int, required=True, help="end of the iterations, exclusive")
     return parser
 
 

@@ -1,6 +1,6 @@
 r"""Cut a .bin into shards, with the command line of the original shard_memmap.py.
 
-    python -m workflow_scripts.dataset.shard_memmap --input_file data/pile_text_document.bin --output_dir shards
+    python -m workflow_scripts.dataset.shard_memmap --input-file data/pile_text_document.bin --output-dir shards
 
 Shards are named X-00000-of-0000N.bin with N the index of the last one. An .idx beside the input is checked and copied.
 Unlike the original, an exact multiple of the shard size makes no empty last shard. sha256.txt lists all files.
@@ -24,9 +24,9 @@ SHARD_BYTES = 5_000_000_000  # the raw sets on the Hub
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments and cut."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--input_file", type=Path, required=True, help="path of the .bin")
-    parser.add_argument("--output_dir", type=Path, required=True, help="folder for the shards")
-    parser.add_argument("--shard_bytes", type=int, default=SHARD_BYTES, help="bytes of each shard except the last")
+    parser.add_argument("--input-file", type=Path, required=True, help="path of the .bin")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder for the shards")
+    parser.add_argument("--shard-bytes", type=int, default=SHARD_BYTES, help="bytes of each shard except the last")
     options = parser.parse_args(arguments)
     source: Path = options.input_file
     if source.suffix != ".bin":

@@ -1,7 +1,7 @@
 r"""Join shards into one .bin, with the command line of the original unshard_memmap.py.
 
     python -m workflow_scripts.dataset.unshard_memmap \
-        --input_file raw/pile_0.87_deduped_text_document-00000-of-00082.bin --num_shards 83 --output_dir joined
+        --input-file raw/pile_0.87_deduped_text_document-00000-of-00082.bin --num-shards 83 --output-dir joined
 
 The pipeline itself does not need this: dataset.make_view reads shards in place. All shards must be there, with sizes
 that fit the .idx beside them, which is checked and copied along. They are held to --lock; without it to the list of a
@@ -120,13 +120,13 @@ def unshard(first: Path, folder: Path, lock: Path | None, receipt: Path) -> tupl
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments and join."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--input_file", type=Path, required=True, help="path of shard 0")
+    parser.add_argument("--input-file", type=Path, required=True, help="path of shard 0")
     parser.add_argument(
-        "--num_shards", type=int, required=True, help="number of shards: the last number in the names + 1"
+        "--num-shards", type=int, required=True, help="number of shards: the last number in the names + 1"
     )
-    parser.add_argument("--output_dir", type=Path, required=True, help="folder for the joined .bin and .idx")
+    parser.add_argument("--output-dir", type=Path, required=True, help="folder for the joined .bin and .idx")
     parser.add_argument("--lock", type=Path, help="list of sizes and sha256; default: what a suite and sha256.txt know")
-    parser.add_argument("--receipt", type=Path, help="JSON receipt; default: joined.json in --output_dir")
+    parser.add_argument("--receipt", type=Path, help="JSON receipt; default: joined.json in --output-dir")
     options = parser.parse_args(arguments)
     check_count(options.input_file, options.num_shards)
     receipt = options.receipt or options.output_dir / "joined.json"

@@ -1,12 +1,12 @@
 r"""Look at the batches of a training run: what stood in iteration k.
 
     python -m workflow_scripts.dataset.view_batches --suite pocket --data standard --iteration 7
-    python -m workflow_scripts.dataset.view_batches --start_iteration 71234 --end_iteration 71235 --mode save \
-        --save_path batches --preshuffled document-00000-of-00020.bin \
+    python -m workflow_scripts.dataset.view_batches --start-iteration 71234 --end-iteration 71235 --mode save \
+        --save-path batches --preshuffled document-00000-of-00020.bin \
         --repository EleutherAI/pile-deduped-pythia-preshuffled
 
---start_iteration is inclusive, --end_iteration is exclusive, counted from 0: iteration k is what step k+1 trained on.
-Modes: save writes batch{k}_bs{rows}.npy (int64 [rows, tokens], as the original); custom calls --batch_function
+--start-iteration is inclusive, --end-iteration is exclusive, counted from 0: iteration k is what step k+1 trained on.
+Modes: save writes batch{k}_bs{rows}.npy (int64 [rows, tokens], as the original); custom calls --batch-function
 module:function with (batch, iteration) and writes what it returns as one line of stats.jsonl, without a function the
 original's {"iteration": k, "text": null}; text decodes with --tokenizer to batch{k}_bs{rows}.jsonl. Every mode writes
 ledger.tsv, the sha256 of each iteration's tokens.
@@ -104,13 +104,13 @@ WRITERS = {"save": save_writer, "custom": custom_writer, "text": text_writer}
 def arguments_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--start_iteration", type=int, default=FIRST, help="first iteration, inclusive, from 0")
-    parser.add_argument("--end_iteration", type=int, default=END, help="end of the iterations, exclusive")
+    parser.add_argument("--start-iteration", type=int, default=FIRST, help="first iteration, inclusive, from 0")
+    parser.add_argument("--end-iteration", type=int, default=END, help="end of the iterations, exclusive")
     parser.add_argument("--mode", choices=sorted(WRITERS), default="save", help="what to write")
-    parser.add_argument("--save_path", type=Path, default=Path("token_indices"), help="folder to write to")
-    parser.add_argument("--batch_function", metavar="MODULE:FUNCTION", help="called for each batch by --mode custom")
+    parser.add_argument("--save-path", type=Path, default=Path("token_indices"), help="folder to write to")
+    parser.add_argument("--batch-function", metavar="MODULE:FUNCTION", help="called for each batch by --mode custom")
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json for mode text")
-    parser.add_argument("--check_ledger", type=Path, help="ledger whose hashes the batches must have")
+    parser.add_argument("--check-ledger", type=Path, help="ledger whose hashes the batches must have")
     add_finished_options(parser)
     add_number_options(parser)
     add_source_options(parser)

@@ -263,9 +263,9 @@ def read_journal(plan: JoinPlan) -> list[str]:
 
 
 def check_count(first: Path, claimed: int) -> None:
-    """``--num_shards`` of the original's command line must be what the names say."""
+    """``--num-shards`` of the original's command line must be what the names say."""
     _, _, count = parse_shard_name(first)
     if claimed != count:
         raise ConfigError(
-            f"{first.name}: the name says {count} shards (00000 to {count - 1:05d}), --num_shards says {claimed}"
+            f"{first.name}: the name says {count} shards (00000 to {count - 1:05d}), --num-shards says {claimed}"
         )

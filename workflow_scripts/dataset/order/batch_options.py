@@ -1,6 +1,6 @@
 """Command-line options that say which rows a program reads: from shards with an order, or preshuffled, near or far.
 
-Defaults are the numbers of the Pythia runs. ``--conf_dir`` takes them from GPT-NeoX configuration files instead, as
+Defaults are the numbers of the Pythia runs. ``--conf-dir`` takes them from GPT-NeoX configuration files instead, as
 GPT-NeoX reads them: a ``data-path`` is cut by ``split``, and what a file leaves open must be said.
 """
 
@@ -70,11 +70,11 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--location", default="", help="endpoint, folder or URL of --source")
     where.add_argument("--revision", default="main", help="branch, tag or commit of --repository")
     where.add_argument("--split", help="split the data set by documents, such as '969, 30, 1' (default: read it whole)")
-    where.add_argument("--conf_dir", type=Path, help="GPT-NeoX configuration file, or folder of .yml files")
+    where.add_argument("--conf-dir", type=Path, help="GPT-NeoX configuration file, or folder of .yml files")
 
 
 def numbers_of(options: argparse.Namespace) -> RunNumbers:
-    """The numbers: command line first, then --conf_dir, and without that Pythia's.
+    """The numbers: command line first, then --conf-dir, and without that Pythia's.
 
     Raises ConfigError for impossible numbers, and for what a configuration file leaves open.
     """
@@ -156,7 +156,7 @@ def opened_order(options: argparse.Namespace, numbers: RunNumbers) -> TrainingRo
     """Raw shards with their order."""
     location = options.view or numbers.data_path
     if location is None:
-        raise ConfigError("no data named; give --view, --preshuffled, or --conf_dir with train-data-paths")
+        raise ConfigError("no data named; give --view, --preshuffled, or --conf-dir with train-data-paths")
     from workflow_scripts.dataset.order.training_order import TrainingRows
 
     return TrainingRows.open(

@@ -100,14 +100,14 @@ def load_function(name: str) -> BatchFunction:
     """
     module, separator, attribute = name.partition(":")
     if not separator or not module or not attribute:
-        raise ConfigError(f"--batch_function {name!r}: expected module:function, such as my_statistics:count")
+        raise ConfigError(f"--batch-function {name!r}: expected module:function, such as my_statistics:count")
     try:
         function = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
             raise
-        raise ConfigError(f"--batch_function {name!r}: no module {module}; is its folder on PYTHONPATH?") from error
+        raise ConfigError(f"--batch-function {name!r}: no module {module}; is its folder on PYTHONPATH?") from error
     if not callable(function):
-        raise ConfigError(f"--batch_function {name!r}: module {module} has no function {attribute}")
+        raise ConfigError(f"--batch-function {name!r}: module {module} has no function {attribute}")
     result: BatchFunction = function
     return result

@@ -27,7 +27,7 @@ def add_finished_options(parser: argparse.ArgumentParser) -> None:
     named = parser.add_argument_group("data of a finished run")
     named.add_argument("--suite", help="suite in config/suites; with --data nothing else need be said")
     named.add_argument("--data", help="data set of --suite: standard or deduped")
-    named.add_argument("--iteration", type=int, help="one iteration, in place of --start_iteration and --end_iteration")
+    named.add_argument("--iteration", type=int, help="one iteration, in place of --start-iteration and --end-iteration")
 
 
 def use_finished_data(options: argparse.Namespace) -> None:
@@ -38,7 +38,7 @@ def use_finished_data(options: argparse.Namespace) -> None:
     """
     if options.iteration is not None:
         if (options.start_iteration, options.end_iteration) != (FIRST, END):
-            raise ConfigError("--iteration is one; leave out --start_iteration and --end_iteration")
+            raise ConfigError("--iteration is one; leave out --start-iteration and --end-iteration")
         options.start_iteration, options.end_iteration = options.iteration, options.iteration + 1
     if options.suite is None and options.data is None:
         return

@@ -66,9 +66,11 @@ def describe(run: Run) -> str:
     return "\n".join(lines)
 
 
-def finished(run: Run) -> str:
-    """Where the outcome of a run lies."""
+def finished(run: Run, what: str = "report") -> str:
+    """Where the outcome of a run lies: the report and the figures, or the figures alone."""
     report = Path(run_folder(run.name)) / "report.html"
+    if what == "figures":
+        return f"done. figures: {report.parent}/figures/"
     if not report.is_file():
         raise MissingInputError(f"{report}: missing, so the run is not finished; rerun the same command")
     figures = len(list((report.parent / "figures").glob("*.svg")))
@@ -80,11 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments, check, and describe."""
     parser = cli.parser(__doc__)
     parser.add_argument("--config", type=Path, default=DEFAULT, help="a configuration file, e.g. from config/runs")
-    parser.add_argument("--finished", action="store_true", help="print where the finished outputs are")
+    parser.add_argument("--finished", nargs="?", const="report", choices=("report", "figures"),
+                        help="print where the finished outputs are")  # fmt: skip
     options = parser.parse_args(arguments)
     run = load_run_file(options.config)
     if options.finished:
-        cli.say(finished(run))
+        cli.say(finished(run, options.finished))
         return
     require_writable(Path(RESULTS))
     require_folders(run)

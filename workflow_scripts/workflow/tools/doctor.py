@@ -1,4 +1,4 @@
-"""Says what this machine has and lacks for the workflow: one line per point, with the remedy where one is known.
+"""Say what this machine has and lacks for the workflow: one line per point, with the remedy where one is known.
 
 Exit code 0 when the pocket suite can run here, 2 when something it needs is missing. Tokens are never shown.
 """
