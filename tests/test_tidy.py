@@ -9,7 +9,7 @@ import pytest
 # Called from outside this project: by Snakemake's plugin interface, by lm-eval, or by readers of docs/data-order.md and
 # docs/training.md in their own Python.
 CALLED_FROM_OUTSIDE = {
-    "BlendedRows", "constant_index_bytes", "epoch_fraction", "has_filter", "has_formatter",
+    "BlendedRows", "_get_help_string", "constant_index_bytes", "epoch_fraction", "has_filter", "has_formatter",
     "iteration_rows", "needs_rulegraph", "read_metrics", "set_rnd", "writes_to_file", "writes_to_stream",
 }  # fmt: skip
 

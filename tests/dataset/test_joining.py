@@ -165,7 +165,7 @@ def test_the_number_of_shards_is_checked_against_the_names(published, capsys):
     for claimed in (3, 5):
         words = ["--input_file", str(first_of(published, 4)), "--num_shards", str(claimed), "--output_dir", "x"]
         assert cli.run(unshard_memmap.main, words) == 2
-        assert f"the name says 4 shards (00000 to 00003), --num_shards says {claimed}" in capsys.readouterr().err
+        assert f"the name says 4 shards (00000 to 00003), --num-shards says {claimed}" in capsys.readouterr().err
 
 
 def test_without_an_index_only_evenly_cut_sets_are_joined(published, tmp_path):

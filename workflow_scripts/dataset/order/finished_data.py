@@ -46,7 +46,7 @@ def use_finished_data(options: argparse.Namespace) -> None:
         raise ConfigError("--suite and --data belong together, such as --suite pocket --data standard")
     other = next((name for name in OTHER_PLACES if getattr(options, name) is not None), None)
     if other is not None:
-        spelt = other if other == "conf_dir" else other.replace("_", "-")
+        spelt = other.replace("_", "-")
         raise ConfigError(f"--suite and --data say where the rows are, --{spelt} says it again; leave one out")
     dataset = load_suite(options.suite).dataset(options.data)
     folder = Path("results") / "data" / options.suite / dataset.key
