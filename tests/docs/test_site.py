@@ -8,8 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
+
+from tests.report.browser import Browser
 
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
@@ -108,3 +111,29 @@ def test_a_browser_opens_it_and_asks_no_host(site, tmp_path, name):
     asked = set(re.findall(r'"url":"(https?://[^"]+)"', log.read_text(encoding="utf-8", errors="replace")))
     foreign = {url for url in asked if not re.search(r"google|gvt1\.com", url)}  # what the browser asks
     assert not foreign
+
+
+@pytest.mark.slow
+def test_names_in_angle_brackets_are_shown_and_not_taken_for_html(site):
+    """`<run>` in a page's text becomes an unknown element, which a browser shows as nothing."""
+    known = {"run", "suite", "model", "set", "name", "org", "organisation", "stage", "step", "task", "split", "config"}
+    for page in site.rglob("*.html"):
+        text = re.sub(r"<script.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert not known & set(re.findall(r"<(\w+)>", text)), page
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no browser on this machine")
+def test_search_works_from_a_disk(site, tmp_path):
+    """Without a server a browser neither fetches the index nor starts the theme's worker (docs/search_from_disk.py)."""
+    field = "document.querySelector('[data-md-component=search-query]')"
+    found = "[...document.querySelectorAll('.md-search-result__item h1')].map(title => title.innerText)"
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(site / "how-to" / "my-corpus.html")
+        browser.value(f"{field}.focus()")
+        browser.value(f"{field}.value = 'unshard', {field}.dispatchEvent(new Event('keyup', {{bubbles: true}}))")
+        for _ in range(100):
+            if titles := browser.value(found):
+                break
+            time.sleep(0.1)
+    assert "From the original repository" in titles

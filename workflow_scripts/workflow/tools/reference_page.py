@@ -1,4 +1,4 @@
-r"""Writes docs/configuration.md from the schema of a run, so that the page cannot be out of date.
+r"""Write docs/configuration.md from the schema of a run, so that the page cannot be out of date.
 
 Example:
   python -m workflow_scripts.workflow.tools.reference_page --output docs/configuration.md
@@ -34,12 +34,21 @@ def rows(schema: JsonMapping, defaults: JsonMapping, prefix: str = "") -> Iterat
     for name, entry in schema["properties"].items():
         key = f"{prefix}{name}"
         if entry.get("properties"):
-            yield f"| **{key}** | section | | {entry['description']} |"
+            yield f"| **{key}** | section | | {shown_as_is(entry['description'])} |"
             yield from rows(entry, defaults.get(name, {}), f"{key}.")
         else:
             default = defaults.get(name, "")
             shown = f"`{default}`" if name in defaults else ""
-            yield f"| `{key}` | {type_text(entry)} | {shown} | {entry.get('description', '')} |"
+            yield f"| `{key}` | {type_text(entry)} | {shown} | {shown_as_is(entry.get('description', ''))} |"
+
+
+def shown_as_is(text: str) -> str:
+    """Text in which <run> and its like are shown, and not taken for HTML.
+
+    >>> shown_as_is("results/runs/<run>/")
+    'results/runs/&lt;run>/'
+    """
+    return text.replace("<", "&lt;")
 
 
 def type_text(entry: JsonMapping) -> str:
