@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from figure_faults import faults
 
 from workflow_scripts.experiments.memory.confusion import read_published
 from workflow_scripts.experiments.statistics.training_map import read_training_map
@@ -78,6 +79,7 @@ def test_figure_is_drawn_with_its_data(tables, tmp_path, name):
     with house_style(name):
         drawing = FIGURES[name].draw(tables)
         save_drawing(drawing, tmp_path / name, {}, {})
+        assert faults(drawing.figure) == []
         plt.close(drawing.figure)
     assert len(pd.read_csv(tmp_path / f"{name}.csv")) == len(drawing.data) > 0
     assert drawing.caption.endswith(".")

@@ -46,6 +46,11 @@ def test_each_figure_is_a_full_set_of_files(drawn):
         assert not list(drawn.glob(".*"))
 
 
+@pytest.mark.usefixtures("drawn")
+def test_no_figure_has_texts_that_overlap_pale_colours_or_nameless_axes(figure_faults):
+    assert {name: found for name, found in figure_faults.items() if found} == {}
+
+
 @pytest.mark.slow
 def test_drawing_again_gives_the_same_bytes(drawn, run_on_disk, tmp_path):
     names = ["agreement_over_training", "published_lambada"]

@@ -14,6 +14,13 @@ from workflow_scripts.report.drawing.style import ordered_sizes
 from workflow_scripts.suite.models import Task
 from workflow_scripts.suite.registry import load_suite
 
+# What the y axis of a metric is called; others are called as lm-eval calls them.
+METRIC_WORDS = {
+    "acc": "accuracy",
+    "acc_norm": "accuracy, by length",
+    "pct_stereotype": "share stereotyped",
+    "exact_match": "exact matches",
+}
 SHOT_WORDS = {0: "zero-shot", 1: "one-shot", 5: "five-shot"}
 
 
@@ -29,6 +36,11 @@ class TaskRows:
     def title(self) -> str:
         """Title of a panel."""
         return f"{self.task.title}, {shot_words(self.shots)}"
+
+    @property
+    def metric(self) -> str:
+        """Words for the metric, for the y axis."""
+        return METRIC_WORDS.get(self.task.metric, self.task.metric.replace("_", " "))
 
     @property
     def items(self) -> str:

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from workflow_scripts.report.drawing.style import FAINT, INK
+from workflow_scripts.report.drawing.style import FAINT, INK, readable
 
 ZERO_GAP = 0.55  # decades between the first trained checkpoint and the place of step 0
 SHORTEST_AXIS = 0.5  # decades; an axis for a single checkpoint needs some length
+WIDE = 2.4  # inches of a panel with room for its title and "training step" on one line
 LABEL_ROOM = 0.14  # share of the x range kept free at the right for labels
 PREFIXES = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
 MIN_LABEL_SHARE = 0.13  # labels nearer than this share of the axis are thinned out
@@ -118,6 +119,8 @@ def set_token_axis(ax: Axes, scale: TokenScale, label: str = "training tokens") 
     above.set_xticks(list(steps), list(steps.values()))
     above.tick_params(length=2, labelsize=6, labelcolor=FAINT, pad=1)
     above.spines["top"].set_visible(False)
+    words = "training step" if ax.get_window_extent().width / ax.figure.dpi > WIDE else "step"
+    above.set_xlabel(words, loc="right", fontsize=6, color=FAINT, labelpad=1.5)
     if scale.has_zero:
         mark_break(ax, scale.zero + ZERO_GAP / 2)
 
@@ -176,6 +179,5 @@ def label_line_ends(
     text_at = x + 0.028 * (right - left)
     for (name, end), place in zip(ends.items(), places, strict=True):
         ax.plot([x, text_at], [end, place + shift], color=colours[name], linewidth=0.5, zorder=1, clip_on=False)
-        ax.text(
-            text_at + 0.006 * (right - left), place + shift, name, color=colours[name], fontsize=size, va="center"
-        )  # fmt: skip
+        colour = readable(colours[name])
+        ax.text(text_at + 0.006 * (right - left), place + shift, name, color=colour, fontsize=size, va="center")

@@ -11,11 +11,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from workflow_scripts.report.drawing.axes import TokenScale, amount_label, label_line_ends, set_token_axis
-from workflow_scripts.report.drawing.style import FAINT, INK, ordered_sizes
+from workflow_scripts.report.drawing.style import FAINT, INK, ordered_sizes, parameters_of_size
 
 Z95 = 1.96  # half width of a 95 % interval in standard errors
 TEXT_SHARE, TEXT_HEIGHT = 0.16, 0.05  # a short text of 6 points, as shares of a panel's width and height
 PLACES = 24  # tried for the text of a reference line
+BAR_DISTANCE = 0.012  # between the bars of two models, as a share of the axis
 ROOM_FOR_EPOCH = 0.06  # share of the y range kept free above the curves for the name of the epoch line
 PLOTTED = [
     "task",
@@ -68,7 +69,7 @@ def draw_panel(
     ``styles`` maps a data set to its line style. Set the y limits before: they belong to the figure, not to a panel.
     """
     set_token_axis(ax, scale)
-    ax.set_title(panel.title, pad=14)
+    ax.set_title(panel.title, pad=14, y=1.0)
     if panel.epoch_tokens:
         place = float(scale.place([panel.epoch_tokens])[0])
         ax.axvline(place, color=INK, linewidth=0.8, linestyle=(0, (3, 2)), zorder=1)
@@ -84,7 +85,16 @@ def draw_panel(
     if panel.chance:
         left, last = ax.get_xlim()[0], float(scale.place([scale.last])[0])  # names of the curves stand right of it
         ax.plot([left, last], [panel.chance] * 2, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
-        text_of_line(ax, panel.chance, f"chance {panel.chance:g}".replace("0.", "."))
+        text_of_line(ax, panel.chance, chance_words(panel.chance))
+
+
+def chance_words(chance: float) -> str:
+    """What is written on the line of chance.
+
+    >>> chance_words(0.25)
+    'chance .25'
+    """
+    return f"chance {chance:g}".replace("0.", ".")
 
 
 def draw_line(ax: Axes, line: pd.DataFrame, colour: str, style: Any, scale: TokenScale) -> None:
@@ -105,28 +115,38 @@ def draw_band(ax: Axes, line: pd.DataFrame, colour: str, scale: TokenScale) -> N
     ax.fill_between(place, line["lower"], line["upper"], color=colour, alpha=0.13, linewidth=0, zorder=2)
 
 
-def draw_last_bar(ax: Axes, line: pd.DataFrame, colours: Mapping[str, str], scale: TokenScale) -> None:
-    """The 95 % interval of the last checkpoint as a bar: where bands would hide each other."""
-    last = line.sort_values("tokens").iloc[-1]
-    place = float(scale.place([last["tokens"]])[0])
-    ax.plot([place, place], [last["lower"], last["upper"]], color=colours[last["size"]], linewidth=0.9, zorder=2)
+def draw_last_bars(ax: Axes, rows: pd.DataFrame, colours: Mapping[str, str], scale: TokenScale) -> float:
+    """The 95 % interval of each model's last checkpoint as a bar, side by side: where bands would hide each other.
+
+    Returns the place of the leftmost bar.
+    """
+    place = float(scale.place([scale.last])[0])
+    last = rows[rows["tokens"] == rows.groupby("model", observed=True)["tokens"].transform("max")]
+    order = last.assign(rank=[-parameters_of_size(str(size)) for size in last["size"]]).sort_values(["rank", "data"])
+    for number, row in enumerate(order.itertuples()):
+        place = float(scale.place([row.tokens])[0]) - number * BAR_DISTANCE * scale.span
+        ax.plot([place] * 2, [row.lower, row.upper], color=colours[str(row.size)], linewidth=0.9, zorder=2)
+    return place
 
 
-def text_of_line(ax: Axes, y: float, text: str) -> None:
-    """Small text just above a horizontal reference line, where the curves leave most room. Call when they are drawn."""
+def text_of_line(ax: Axes, y: float, text: str, until: float = np.inf) -> None:
+    """Small text just above a horizontal reference line, left of ``until``, where the curves leave most room.
+
+    Call when they are drawn.
+    """
     behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5}  # readable over curves, too
     ax.annotate(
-        text, (clearest_place(ax, y), y), xytext=(0, 2), textcoords="offset points", fontsize=6, color=FAINT, zorder=8,
-        bbox=behind,
+        text, (clearest_place(ax, y, until), y), xytext=(0, 2), textcoords="offset points", fontsize=6, color=FAINT,
+        zorder=8, bbox=behind,
     )  # fmt: skip
 
 
-def clearest_place(ax: Axes, y: float) -> float:
+def clearest_place(ax: Axes, y: float, until: float) -> float:
     """Left end of a stretch of the x axis, as long as a short text, where no curve is near ``y``."""
     left, right = ax.get_xlim()
     lines = [np.asarray(line.get_xydata(), dtype=float) for line in ax.get_lines()]
     curves = [line for line in lines if len(line) > 2 and np.isfinite(line).all()]
-    last = max((curve[-1, 0] for curve in curves), default=right)
+    last = min(until, max((curve[-1, 0] for curve in curves), default=right))
     width = TEXT_SHARE * (right - left)
     height = TEXT_HEIGHT * (ax.get_ylim()[1] - ax.get_ylim()[0])
     best, most = left, -np.inf

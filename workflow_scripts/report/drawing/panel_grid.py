@@ -8,11 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from workflow_scripts.report.drawing.style import DATA_STYLES, FAINT, FULL_WIDTH
 
-LEFT, RIGHT, TOP, BOTTOM = 0.5, 0.08, 0.5, 0.42  # inches
-GAP_X, GAP_Y = 0.42, 0.8
+LEFT, RIGHT, TOP, BOTTOM = 0.52, 0.08, 0.5, 0.42  # inches
+GAP_X, GAP_Y = 0.52, 0.8
 PANEL_HEIGHT = 1.75
 
 
@@ -34,6 +35,8 @@ def panel_grid(
         hspace=gap / height,
     )
     axes = list(np.ravel(grid))
+    for ax in axes:  # ticks of few digits, for which there is room
+        ax.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     for ax in axes[count:]:
         ax.set_axis_off()
     return figure, axes[:count]
@@ -42,6 +45,11 @@ def panel_grid(
 def single_panel() -> tuple[Figure, list[Axes]]:
     """Figure with one panel, larger than those of a grid."""
     return panel_grid(1, width=5.0, height=2.7)
+
+
+def name_y(ax: Axes, label: str) -> None:
+    """Say what the y axis counts, in the little room between two panels."""
+    ax.set_ylabel(label, fontsize=7, labelpad=1.5)
 
 
 def legend_of_data(figure: Figure, data: list[str]) -> None:

@@ -1,8 +1,10 @@
 """The look of every figure: sizes, fonts, colours. Knows matplotlib and nothing about scores.
 
-Model size is an ordered ramp (viridis cut at 0.88, small and light to large and dark: monotone in luminance, so it
-prints in grey and reads for all kinds of colour vision). Families and arms use Okabe-Ito colours. Every file is
-byte-identical on repetition: fixed hash salt for SVG, no dates, no version of a library inside.
+Model size is an ordered ramp (plasma cut at 0.63, small and light to large and dark: monotone in luminance, so it
+prints in grey and reads for all kinds of colour vision). Its light end has a contrast of 3 to white, as lines need, and
+names are written in a darker shade with 4.5, as small text needs (WCAG 2.2, 1.4.3 and 1.4.11). Families and arms use
+Okabe-Ito colours. Every file is byte-identical on repetition: fixed hash salt for SVG, no dates, no version of a
+library inside.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from workflow_scripts.errors import DataError
 
 FULL_WIDTH, COLUMN_WIDTH = 7.0, 3.3  # inches: a text width and a column
 INK, FAINT, GRID = "#1f2328", "#6a737d", "#e4e7eb"
-VIRIDIS_LIGHT_END = 0.88  # lighter is too pale for a label on white
+LIGHT_END = 0.63  # of plasma; lighter is too pale for a line on white
+TEXT_CONTRAST = 4.5
 MULTIPLIERS = {"k": 1e3, "m": 1e6, "b": 1e9}
-# Okabe and Ito's palette, chosen to be told apart with any colour vision (jfly.uni-koeln.de/color, 2002).
-FAMILY_COLOURS = {"pythia": "#0072B2", "pythia-deduped": "#56B4E9", "opt": "#D55E00", "bloom": "#009E73"}
+# Okabe and Ito's palette, chosen to be told apart with any colour vision (jfly.uni-koeln.de/color, 2002); its light
+# blue is darkened to a contrast of 3.
+FAMILY_COLOURS = {"pythia": "#0072B2", "pythia-deduped": "#3A97D3", "opt": "#D55E00", "bloom": "#009E73"}
 FAMILY_MARKERS = {"pythia": "o", "pythia-deduped": "s", "opt": "^", "bloom": "D"}
 ARM_COLOURS = {"baseline": "#444444", "intervention": "#D55E00", "intervention-long": "#0072B2"}
 DATA_STYLES: dict[str, Literal["-"] | tuple[float, tuple[float, ...]]] = {"standard": "-", "deduped": (0, (4, 1.6))}
@@ -101,11 +105,36 @@ def size_colours(sizes: Sequence[str]) -> dict[str, str]:
     """Colour of each size: light for the smallest, dark for the largest.
 
     >>> size_colours(["1m", "90k"])
-    {'90k': '#b0dd2f', '1m': '#440154'}
+    {'90k': '#e76e5b', '1m': '#0d0887'}
     >>> size_colours([])
     {}
     """
     ordered = ordered_sizes(sizes)
-    places = np.linspace(VIRIDIS_LIGHT_END, 0.0, len(ordered)) if len(ordered) > 1 else [0.3] * len(ordered)
-    ramp = mpl.colormaps["viridis"]
+    places = np.linspace(LIGHT_END, 0.0, len(ordered)) if len(ordered) > 1 else [0.3] * len(ordered)
+    ramp = mpl.colormaps["plasma"]
     return {size: mpl.colors.to_hex(ramp(place)) for size, place in zip(ordered, places, strict=True)}
+
+
+def contrast(colour: str) -> float:
+    """Contrast of ``colour`` to white, 1 to 21 (WCAG 2.2, relative luminance of sRGB).
+
+    >>> round(contrast("#000000"), 3), round(contrast("#767676"), 2)
+    (21.0, 4.54)
+    """
+    parts = np.asarray(mpl.colors.to_rgb(colour))
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(1.05 / (linear @ np.array([0.2126, 0.7152, 0.0722]) + 0.05))
+
+
+def readable(colour: str) -> str:
+    """``colour``, darkened as far as small text on white needs.
+
+    >>> readable("#0d0887"), readable("#e76e5b")
+    ('#0d0887', '#b95849')
+    """
+    parts, shade = mpl.colors.to_rgb(colour), colour
+    for tenths in range(100, 0, -4):
+        shade = mpl.colors.to_hex(tuple(part * tenths / 100 for part in parts))
+        if contrast(shade) >= TEXT_CONTRAST:
+            break
+    return shade

@@ -13,20 +13,22 @@ from matplotlib.ticker import NullLocator, ScalarFormatter
 from workflow_scripts.published.frame_rows import row_of_largest
 from workflow_scripts.report.drawing.axes import amount_label
 from workflow_scripts.report.drawing.figure import Drawing
-from workflow_scripts.report.drawing.panel_grid import legend_of_data, panel_grid
+from workflow_scripts.report.drawing.panel_grid import legend_of_data, name_y, panel_grid
 from workflow_scripts.report.drawing.style import ARM_COLOURS, DATA_STYLES, FAINT, INK, size_colours
 from workflow_scripts.report.report_tables import Tables
+from workflow_scripts.report.score_rows import shot_words
 
 TERM_BINS = 8
 FEWEST_MEMORIZED = 10  # rows below which a rate over training is not drawn, where another model has more
 MARKERS = {"small": "o", "early": "s", "both": "D"}
 KINDS = {"small": "largest, same step", "early": "own last step", "both": "largest, last step"}
-MEASURES = {"log_odds": "log-odds masculine, nats", "outcome": "chosen or correct, points"}
+MEASURES = {"log_odds": "log-odds masculine", "outcome": "chosen or correct"}
+UNITS = {"log_odds": "difference, nats", "outcome": "difference, points"}
 INTERVENTION_COLOUR = ARM_COLOURS["intervention"]
 
 
-# Okabe and Ito's palette without the yellow, which is too pale on white.
-ARM_RAMP = ("#999999", "#444444", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#56B4E9")
+# Okabe and Ito's palette without the yellow, and with a grey, purple and light blue that are not too pale on white.
+ARM_RAMP = ("#8A8A8A", "#444444", "#009E73", "#D55E00", "#C0659A", "#0072B2", "#3A97D3")
 
 
 def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
@@ -81,7 +83,7 @@ def memorization_deciles(tables: Tables) -> Drawing:
         ax.errorbar(x, 100 * part["rate"], yerr=bars, color=colour, linestyle=style, marker="o", markersize=2.5,
                     elinewidth=0.6, label=str(model))  # fmt: skip
     ax.set_xlabel("tenth of training")
-    ax.set_title("Memorized rows, per cent")
+    name_y(ax, "memorized rows, %")
     ax.legend(ncols=2)
     return Drawing(
         figure,
@@ -137,7 +139,7 @@ def precision_recall(frame: pd.DataFrame, title: str, caption: str) -> Drawing:
             [], [], facecolor="none", edgecolor=INK, linewidth=0.8, s=14, marker=MARKERS[kind], label=KINDS[kind]
         )
     ax.set_xlabel("recall")
-    ax.set_title("precision")
+    name_y(ax, "precision")
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1.02)
     if rows.empty:  # as in a run with few rows, or with one model at one step
@@ -169,7 +171,8 @@ def term_frequency(tables: Tables) -> Drawing:
         ticks = np.geomspace(low, high, 4).round()
         ax.set_xticks(ticks, [amount_label(tick) for tick in ticks])
         ax.set_xlabel("occurrences in training")
-        ax.set_title(f"{task}, {int(rows[rows['task'] == task]['shots'].iloc[0])} examples: accuracy per term")
+        name_y(ax, "accuracy per term")
+        ax.set_title(f"{task}, {shot_words(int(rows[rows['task'] == task]['shots'].iloc[0]))}")
         ax.legend()
     return Drawing(
         figure,
@@ -204,6 +207,7 @@ def interventions(tables: Tables) -> Drawing:
     for ax, (benchmark, measure) in zip(axes, panels, strict=True):
         part = rows[(rows["benchmark"] == benchmark) & (rows["measure"] == measure)]
         draw_arms(ax, part, arms)
+        name_y(ax, UNITS[measure])
         ax.set_title(f"{benchmark}\n{MEASURES[measure]}", fontsize=7.5)
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="lower center", ncols=len(arms), fontsize=6, handlelength=1.5
@@ -248,7 +252,7 @@ def seeds_training_map(tables: Tables) -> Drawing:
     ax.set_xticks(np.sqrt(ticks), [f"{tick:,}" for tick in ticks])
     ax.set_yticks(range(int(rows["state"].max()) + 1))
     ax.set_xlabel("step (square root)")
-    ax.set_title("hidden state")
+    name_y(ax, "hidden state")
     outliers = sorted(set(rows[rows["group"] == "outlier"]["seed"]))
     return Drawing(
         figure,
@@ -275,7 +279,7 @@ def scaling(tables: Tables) -> Drawing:
     ax.yaxis.set_major_formatter(ScalarFormatter())
     ax.yaxis.set_minor_formatter(ScalarFormatter())
     ax.set_xlabel("training compute 6 N D, floating-point operations")
-    ax.set_title("Training loss, nats per token")
+    name_y(ax, "training loss, nats per token")
     ax.legend()
     finish(figure, rows)
     fits = tables.experiments["scaling_fits"]

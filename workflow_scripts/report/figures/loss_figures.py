@@ -7,7 +7,7 @@ import pandas as pd
 
 from workflow_scripts.report.drawing.axes import TokenScale, label_line_ends, set_token_axis
 from workflow_scripts.report.drawing.figure import Drawing
-from workflow_scripts.report.drawing.panel_grid import data_sets_of, legend_of_data, single_panel
+from workflow_scripts.report.drawing.panel_grid import data_sets_of, legend_of_data, name_y, single_panel
 from workflow_scripts.report.drawing.style import DATA_STYLES, size_colours
 from workflow_scripts.report.report_tables import Tables
 
@@ -24,7 +24,8 @@ def loss_over_training(tables: Tables) -> Drawing:
     figure, (ax,) = single_panel()
     ax.set_ylim(float(rows["loss_mean"].min()) * 0.97, float(rows["loss"].max()) * 1.02)
     set_token_axis(ax, scale)
-    ax.set_title("Training loss, nats per token", pad=14)
+    ax.set_title("Training loss", pad=14, y=1.0)
+    name_y(ax, "nats per token")
     for (size, data, _), line in rows.groupby(["size", "data", "model"], sort=False):
         place = scale.place(line["tokens"].to_numpy(dtype=float))
         ax.plot(place, line["loss"], color=colours[str(size)], linewidth=0.5, alpha=0.25, zorder=2)
@@ -71,7 +72,8 @@ def bits_per_byte(tables: Tables) -> Drawing:
     low, high = float(rows["bits_per_byte"].min()), float(rows["bits_per_byte"].max())
     ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     set_token_axis(ax, scale)
-    ax.set_title("Held-out text, bits per byte", pad=14)
+    ax.set_title("Held-out text", pad=14, y=1.0)
+    name_y(ax, "bits per byte")
     ends = {}
     for (size, data, _), line in rows.groupby(["size", "data", "model"], sort=False):
         place = scale.place(line["tokens"].to_numpy(dtype=float))

@@ -10,7 +10,15 @@ from matplotlib.lines import Line2D
 from workflow_scripts.published.rules.findings import DOUBTFUL, has_note, without_dropped
 from workflow_scripts.published.summary import CORE_TASKS, LAST_STEP, suite_rows
 from workflow_scripts.report.drawing.axes import set_token_axis
-from workflow_scripts.report.drawing.curve_panels import Panel, common_limits, draw_line, select, with_band
+from workflow_scripts.report.drawing.curve_panels import (
+    Panel,
+    chance_words,
+    common_limits,
+    draw_line,
+    select,
+    text_of_line,
+    with_band,
+)
 from workflow_scripts.report.drawing.figure import Drawing
 from workflow_scripts.report.drawing.panel_grid import panel_grid
 from workflow_scripts.report.drawing.style import (
@@ -59,6 +67,7 @@ def against_parameters(tables: Tables, step: int) -> Drawing:
         ax.set_title(tasks[name].title, fontsize=7.5)
         if tasks[name].chance:
             ax.axhline(tasks[name].chance or 0, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+            text_of_line(ax, tasks[name].chance or 0, chance_words(tasks[name].chance or 0))
     for ax in axes[::3]:
         ax.set_ylabel("accuracy")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="upper left", ncols=4, borderaxespad=0.1)
@@ -134,7 +143,7 @@ def published_deduped_minus_standard(tables: Tables) -> Drawing:
         largest = 1.1 * max([float(of_task["value"].abs().max()), *ends])
         ax.set_ylim(-largest, largest)
         set_token_axis(ax, scale)
-        ax.set_title(load_suite("pythia").tasks[task].title, pad=14)
+        ax.set_title(load_suite("pythia").tasks[task].title, pad=14, y=1.0)
         ax.axhline(0, color=FAINT, linewidth=0.8, zorder=1)
         for size, line in of_task.groupby("size", sort=False):
             place = scale.place(line["tokens"].to_numpy(dtype=float))
@@ -205,7 +214,7 @@ def published_batch_sizes(tables: Tables) -> Drawing:
         ax.set_ylim(*common_limits([Panel("", of_size), *([Panel("", own)] if len(own) else [])]))
         set_token_axis(ax, scale)
         small = next(batch for batch in of_size["batch"] if batch != "2M")
-        ax.set_title(f"{size}: {small} tokens a batch (dashed) and 2M", pad=14)
+        ax.set_title(f"{size}: batch of {small} (dashed), 2M", pad=14, y=1.0)
         for batch, line in of_size.groupby("batch"):
             style = "-" if batch == "2M" else DATA_STYLES["deduped"]
             colour = FAMILY_COLOURS["pythia"] if batch == "2M" else FAMILY_COLOURS["opt"]

@@ -17,7 +17,7 @@ from workflow_scripts.report.drawing.curve_panels import (
     with_band,
 )
 from workflow_scripts.report.drawing.figure import Drawing
-from workflow_scripts.report.drawing.panel_grid import panel_grid
+from workflow_scripts.report.drawing.panel_grid import name_y, panel_grid
 from workflow_scripts.report.drawing.style import FULL_WIDTH, size_colours
 from workflow_scripts.report.figures.own_points import (
     REMARK,
@@ -95,6 +95,7 @@ def five_shot_grid(tables: Tables, data: str) -> Drawing:
         panel = Panel(tasks[name].title, of_task, tasks[name].chance, epoch)
         ax.set_ylim(*common_limits([panel, *([Panel("", own[name])] if len(own[name]) else [])]))
         draw_panel(ax, panel, colours, scale, SOLID)
+        name_y(ax, "accuracy")
         draw_own(ax, own[name], colours, scale)
         label_sizes(ax, of_task, colours, scale)
     legend_of_own(figure, ours)

@@ -23,7 +23,7 @@ from workflow_scripts.report.drawing.curve_panels import (
     with_band,
 )
 from workflow_scripts.report.drawing.figure import Drawing
-from workflow_scripts.report.drawing.panel_grid import panel_grid
+from workflow_scripts.report.drawing.panel_grid import name_y, panel_grid
 from workflow_scripts.report.drawing.style import FULL_WIDTH, ordered_sizes, size_colours
 from workflow_scripts.report.figures.own_groups import WIKITEXT
 from workflow_scripts.report.figures.own_points import (
@@ -204,9 +204,11 @@ def blimp_panels(means: pd.DataFrame, ours: pd.DataFrame) -> Figure:
         points = select(ours, group=group) if len(ours) else ours
         draw_with_own(ax, Panel("", of_group, 0.5), points, colours, scale)
         ax.set_xlabel("")
-        ax.set_title(f"{group} ({int(of_group['tasks'].max())})", fontsize=7.5, pad=12)
+        ax.set_title(f"{group} ({int(of_group['tasks'].max())})", fontsize=6.5, pad=12, y=1.0)
     for ax in axes[-3:]:
         ax.set_xlabel("training tokens")
+    for ax in axes[::3]:
+        name_y(ax, "accuracy")
     handles = [Line2D([], [], color=colours[size], label=size) for size in ordered_sizes(list(colours))]
     figure.legend(handles=handles, loc="upper right", ncols=8, handlelength=1.2, columnspacing=1.0, borderaxespad=0.1)
     legend_of_own(figure, ours, place="upper left")

@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from workflow_scripts.report.drawing.axes import label_line_ends, set_token_axis
 from workflow_scripts.report.drawing.curve_panels import select
 from workflow_scripts.report.drawing.figure import Drawing
-from workflow_scripts.report.drawing.panel_grid import panel_grid
-from workflow_scripts.report.drawing.style import FAMILY_COLOURS, INK, ordered_sizes, size_colours
+from workflow_scripts.report.drawing.panel_grid import name_y, panel_grid
+from workflow_scripts.report.drawing.style import FAMILY_COLOURS, INK, ordered_sizes, readable, size_colours
 from workflow_scripts.report.figures.experiment_figures import INTERVENTION_COLOUR, seeds_training_map
 from workflow_scripts.report.figures.own_experiments import (
     COMPARED_ROWS,
@@ -60,7 +60,8 @@ def published_memorization(tables: Tables) -> Drawing:
     for ax, (measure, limits) in zip(axes[1:], EARLY_LIMITS.items(), strict=True):
         ax.set_ylim(*limits)
         draw_over_training(ax, early, own_early, measure, colours)
-        ax.set_title(f"{measure} of early checkpoints", pad=14, fontsize=7.5)
+        name_y(ax, measure)
+        ax.set_title(f"{measure}, early checkpoints", pad=14, y=1.0, fontsize=7.5)
     shown = pd.concat([small, early], ignore_index=True).drop(columns=["memorized"])
     ours = pd.concat([own_small, own_early], ignore_index=True)
     legend_of_own(figure, ours, titles=OWN_TITLES)
@@ -94,12 +95,13 @@ def draw_by_size(ax: Axes, rows: pd.DataFrame, ours: pd.DataFrame) -> None:
     ordered = rows.set_index("size").loc[sizes]
     for measure, (colour, marker) in MEASURES.items():
         ax.plot(range(len(sizes)), ordered[measure], marker=marker, color=colour, markersize=3.5)
-        ax.text(3.2, float(ordered[measure].iloc[3]) - 0.08, measure, color=colour, fontsize=7)
+        ax.text(3.2, float(ordered[measure].iloc[3]) - 0.08, measure, color=readable(colour), fontsize=7)
         draw_own_measure(ax, ours, measure, [sizes.index(size) for size in ours.get("size", [])], [colour] * len(ours))
     ax.set_xticks(range(len(sizes)), sizes, fontsize=6)
     ax.set_xlabel("smaller model")
+    name_y(ax, "precision, recall")
     ax.set_ylim(0, 1.02)
-    ax.set_title("small models for 12b", pad=14, fontsize=7.5)
+    ax.set_title("small models for 12b", pad=14, y=1.0, fontsize=7.5)
 
 
 def draw_over_training(
@@ -143,7 +145,8 @@ def published_memorization_rates(tables: Tables) -> Drawing:
     highest = 1.08 * max(float(part["memorized"].max()) for part in (rows, ours) if len(part))
     ax.set_ylim(0.0, highest)
     draw_over_training(ax, rows, ours, "memorized", size_colours(list(rows["size"])))
-    ax.set_title("memorized rows, per cent", pad=14)
+    ax.set_title("memorized rows", pad=14, y=1.0)
+    name_y(ax, "% of the rows")
     legend_of_own(figure, ours, titles=OWN_TITLES)
     last = rows[rows["step"] == rows["step"].max()].set_index("size")["memorized"]
     sizes = ordered_sizes(list(last.index))

@@ -15,15 +15,16 @@ from workflow_scripts.report.drawing.axes import TokenScale, set_token_axis
 from workflow_scripts.report.drawing.curve_panels import (
     PLOTTED,
     Panel,
+    chance_words,
     common_limits,
-    draw_last_bar,
+    draw_last_bars,
     draw_line,
     draw_panel,
     label_sizes,
     text_of_line,
 )
 from workflow_scripts.report.drawing.figure import Drawing
-from workflow_scripts.report.drawing.panel_grid import data_sets_of, legend_of_data, panel_grid, single_panel
+from workflow_scripts.report.drawing.panel_grid import data_sets_of, legend_of_data, name_y, panel_grid, single_panel
 from workflow_scripts.report.drawing.style import (
     DATA_STYLES,
     FAINT,
@@ -39,15 +40,15 @@ from workflow_scripts.report.score_rows import (
     at_last_step,
     by_task,
     joined,
-    of_largest,
     shot_difference,
     shot_words,
 )
 
 DIFFERENT_AXES = " The y axis differs between tasks."
-PAIRED = "The bar, of the largest model, is 95 % of the difference item by item: both scores are of the same items. "
+PAIRED = "Bars at the last checkpoint: 95 % of the difference item by item, as both scores are of the same items. "
 NOT_PAIRED = (
-    "The bar, of the largest model, treats both scores as independent and is too long: the items are the same. "
+    "Bars at the last checkpoint: 95 %. Each treats both scores as independent and is too long: the items are the "
+    "same. "
 )
 AGREEMENT = "pocket_agreement"
 DATA_FAMILY = {"standard": "pythia", "deduped": "pythia-deduped"}
@@ -75,6 +76,7 @@ def over_training(parts: Sequence[TaskRows], title: str) -> Drawing:
         same_task = [Panel("", other.rows, other.task.chance) for other in parts if other.task.name == part.task.name]
         ax.set_ylim(*common_limits(same_task))
         draw_panel(ax, panel, colours, scale, DATA_STYLES)
+        name_y(ax, part.metric)
         label_sizes(ax, part.rows, colours, scale)
     legend_of_data(figure, data_sets_of(rows))
     remark = "Bands: 95 % from the standard error. Dotted: chance." + (DIFFERENT_AXES if len(parts) > 1 else "")
@@ -95,12 +97,13 @@ def five_shot_minus_zero_shot(tables: Tables) -> Drawing:
         scale = TokenScale.of(part.rows["tokens"], part.rows["step"])
         ax.set_ylim(*difference_limits(part.rows))
         set_token_axis(ax, scale)
-        ax.set_title(part.task.title, pad=14)
+        ax.set_title(part.task.title, pad=14, y=1.0)
         ax.axhline(0, color=FAINT, linewidth=0.8, zorder=1)
-        text_of_line(ax, 0, "no difference")
+        name_y(ax, f"difference in {part.metric}")
         for (size, data, _), line in part.rows.groupby(["size", "data", "model"], observed=True):
             draw_line(ax, line, colours[str(size)], DATA_STYLES[str(data)], scale)
-        draw_last_bar(ax, of_largest(part.rows), colours, scale)
+        first = draw_last_bars(ax, part.rows, colours, scale)
+        text_of_line(ax, 0, "no difference", until=first)
         label_sizes(ax, part.rows, colours, scale)
     legend_of_data(figure, data_sets_of(rows))
     is_paired = all(bool(part.rows["is_paired"].all()) for part in parts)
@@ -115,8 +118,8 @@ def five_shot_minus_zero_shot(tables: Tables) -> Drawing:
 
 
 def difference_limits(rows: pd.DataFrame) -> tuple[float, float]:
-    """Y limits that hold every difference, the bars of the largest model, and 0."""
-    last = at_last_step(of_largest(rows))
+    """Y limits that hold every difference, the bars of the last checkpoint, and 0."""
+    last = at_last_step(rows)
     low = min(0.0, float(rows["value"].min()), float(last["lower"].min()))
     high = max(0.0, float(rows["value"].max()), float(last["upper"].max()))
     margin = 0.05 * (high - low or 1.0)
@@ -159,8 +162,10 @@ def draw_against_parameters(ax: Axes, part: TaskRows) -> None:
     ax.set_ylim(*common_limits([Panel("", part.rows, part.task.chance)]))
     ax.set_title(f"{part.task.title}\n{shot_words(part.shots)}", fontsize=7.5)
     ax.set_xlabel("parameters")
+    name_y(ax, part.metric)
     if part.task.chance:
         ax.axhline(part.task.chance, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        text_of_line(ax, part.task.chance, chance_words(part.task.chance))
 
 
 def caption_of(parts: Sequence[TaskRows], remark: str) -> str:
