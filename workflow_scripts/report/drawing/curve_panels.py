@@ -123,9 +123,10 @@ def draw_last_bars(ax: Axes, rows: pd.DataFrame, colours: Mapping[str, str], sca
     place = float(scale.place([scale.last])[0])
     last = rows[rows["tokens"] == rows.groupby("model", observed=True)["tokens"].transform("max")]
     order = last.assign(rank=[-parameters_of_size(str(size)) for size in last["size"]]).sort_values(["rank", "data"])
-    for number, row in enumerate(order.itertuples()):
-        place = float(scale.place([row.tokens])[0]) - number * BAR_DISTANCE * scale.span
-        ax.plot([place] * 2, [row.lower, row.upper], color=colours[str(row.size)], linewidth=0.9, zorder=2)
+    ends, bars = scale.place(order["tokens"].to_numpy(dtype=float)), order[["lower", "upper"]].to_numpy(dtype=float)
+    for number, (size, end, bar) in enumerate(zip(order["size"], ends, bars, strict=True)):
+        place = float(end) - number * BAR_DISTANCE * scale.span
+        ax.plot([place] * 2, bar, color=colours[str(size)], linewidth=0.9, zorder=2)
     return place
 
 

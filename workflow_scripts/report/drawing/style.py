@@ -132,9 +132,9 @@ def readable(colour: str) -> str:
     >>> readable("#0d0887"), readable("#e76e5b")
     ('#0d0887', '#b95849')
     """
-    parts, shade = mpl.colors.to_rgb(colour), colour
-    for tenths in range(100, 0, -4):
-        shade = mpl.colors.to_hex(tuple(part * tenths / 100 for part in parts))
+    (red, green, blue), shade = mpl.colors.to_rgb(colour), colour
+    for share in np.arange(1.0, 0.0, -0.04):
+        shade = mpl.colors.to_hex((red * share, green * share, blue * share))
         if contrast(shade) >= TEXT_CONTRAST:
             break
     return shade
