@@ -1,5 +1,7 @@
 # The Pythia suite from its pretokenised corpus to its figures, in data-flow order.
 # `snakemake -c2` makes everything that the run in config/config.yaml asks for; `snakemake -n` says what that would be.
+from itertools import chain
+
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -37,7 +39,7 @@ rule checkpoints:
     """Every checkpoint of the run fetched and verified; those of models trained here are published before."""
     input:
         training.mirrored_files(RUN),
-        checkpoints.fetched(RUN, SWEEP),
+        lambda wildcards: checkpoints.fetched(RUN, SWEEP),
 
 
 rule fetch:
@@ -69,7 +71,7 @@ rule quickstart:
 rule evaluate:
     """Every checkpoint scored on every task, in one table."""
     input:
-        evaluation.evaluation_files(RUN),
+        lambda wildcards: evaluation.evaluation_files(RUN),
 
 
 rule published:
@@ -114,7 +116,8 @@ rule notebook:
         f"results/runs/{RUN.name}/explore.ipynb" if RUN.models else [],
 
 
-# Everything is named file by file: of an intermediate file that is gone Snakemake takes no notice on its own.
+# Of an intermediate file that is gone Snakemake takes no notice on its own, so all are named: file by file, and for
+# checkpoints and their results, which are many, the last of each job and those that are gone.
 rule all:
     """Everything that the run in the configuration asks for."""
     default_target: True
@@ -130,10 +133,10 @@ rule all:
 
 
 # Only now all rules and files are known, so a target can be held to them.
+FILES = [path for path in rules.all.input if isinstance(path, str)]
+FILES += chain(*checkpoints.stored(RUN, SWEEP), *evaluation.scored(RUN))
 try:
-    readiness.check_targets(
-        RUN, one_run.targets(sys.argv), list(workflow.rules), list(rules.all.input)
-    )
+    readiness.check_targets(RUN, one_run.targets(sys.argv), list(workflow.rules), FILES)
 except PipelineError as error:
     sys.stderr.write(f"error: {error}\n")
     raise SystemExit(USER_ERROR)

@@ -111,9 +111,10 @@ def test_a_job_reads_the_files_of_its_model_that_its_program_opens(from_hub):
 def test_with_a_disk_budget_only_kept_checkpoints_are_there_in_the_end():
     settings = {"models": ["pocket-90k"], "steps": [0, 1, 2, 600]}
     whole = run_of(None, **settings)
-    everything = checkpoints.fetched(whole, plan_sweep(whole))
-    assert len(everything) == 4 * (len(CHECKPOINT_FILES) + 2)
-    assert "results/checkpoints/pocket-90k/step2/model.safetensors" in everything
+    everything = checkpoints.stored(whole, plan_sweep(whole))
+    assert [len(files) for files in everything] == 4 * [len(CHECKPOINT_FILES) + 2]
+    assert "results/checkpoints/pocket-90k/step2/model.safetensors" in everything[2]
+    assert checkpoints.fetched(whole, plan_sweep(whole)) == [files[-1] for files in everything], "nothing is there"
     assert checkpoints.room_for(plan_sweep(whole)) == checkpoints.released(plan_sweep(whole)) == []
 
     sweep = Sweep({("m", 1): (), ("m", 2): (("m", 1),), ("m", 3): ()}, frozenset({("m", 3)}))

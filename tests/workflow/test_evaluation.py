@@ -64,6 +64,16 @@ def test_data_that_is_not_made_here_is_fetched(run_of):
     assert (evaluation.data_source(run), evaluation.data_location(run)) == ("hub", "")
 
 
+def test_the_results_of_a_run_belong_to_one_job_each(run_of):
+    run = run_of(shots=[0, 5], evaluation={"protocols": ["current", "pythia-2023"], "stock_tasks": {"gsm8k": [0, 5]}})
+    jobs = evaluation.scored(run)
+    together = [path for files in jobs for path in files]
+    assert sorted(together) == sorted(evaluation.score_files(run))
+    assert len(set(together)) == len(together)
+    assert {len(files) for files in jobs} == {4, 1}
+    assert not [files for files in jobs if len({path.rpartition("/")[0] for path in files}) > 1]
+
+
 def test_a_folder_of_the_run_comes_first_and_serves_a_data_set_alone(run_of, tmp_path):
     folder = tmp_path / "allenai/ai2_arc/ARC-Easy"
     folder.mkdir(parents=True)

@@ -19,6 +19,7 @@ from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import CHECKPOINT_FILES
 from workflow_scripts.suite.run import Run
+from workflow_scripts.workflow.planning_process import last_and_gone
 from workflow_scripts.workflow.snakemake_types import Wildcards
 from workflow_scripts.workflow.sweep import Sweep
 
@@ -166,19 +167,18 @@ def released(sweep: Sweep) -> list[str]:
     return [layout.released_marker(*key) for key in sweep.waits if key not in sweep.kept]
 
 
-def fetched(run: Run, sweep: Sweep) -> list[str]:
-    """All files of the checkpoints of the run that stay on the disk, and markers of those that are gone by then."""
-    stay = [
-        (model, step)
+def stored(run: Run, sweep: Sweep) -> list[list[str]]:
+    """Files of each checkpoint of the run that stays on the disk."""
+    return [
+        layout.checkpoint_files(layout.checkpoint_folder(model.name, step), model.files)
         for model, step in layout.checkpoints_of(run)
         if not sweep.waits or (model.name, step) in sweep.kept
     ]
-    files = [
-        path
-        for model, step in stay
-        for path in layout.checkpoint_files(layout.checkpoint_folder(model.name, step), model.files)
-    ]
-    return [*files, *released(sweep)]
+
+
+def fetched(run: Run, sweep: Sweep) -> list[str]:
+    """What a target names for the checkpoints that stay on the disk, and markers of those that are gone by then."""
+    return [*last_and_gone(stored(run, sweep)), *released(sweep)]
 
 
 def sample_checkpoint(run: Run) -> tuple[str, int] | None:

@@ -16,6 +16,7 @@ from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import Task
 from workflow_scripts.suite.run import CURRENT, STOCK, Run
 from workflow_scripts.suite.task_facts import TaskFacts, all_facts, tasks_below
+from workflow_scripts.workflow.planning_process import last_and_gone
 from workflow_scripts.workflow.snakemake_types import Wildcards
 from workflow_scripts.workflow.sweep import bisection_order
 
@@ -242,6 +243,17 @@ def score_files(run: Run) -> list[str]:
     return [*files, *(layout.loglikelihoods_file(path) for path in files if not path.endswith(f".{STOCK}.json"))]
 
 
+def scored(run: Run) -> list[list[str]]:
+    """Results of each scoring job of the run: one per protocol of a checkpoint, one per number of shots by stock."""
+    jobs = []
+    for model, step in layout.checkpoints_of(run):
+        for protocol in run.protocols:
+            results = [layout.score_file(model.name, step, shots, protocol) for shots in run.shots]
+            jobs.append([*map(layout.loglikelihoods_file, results), *results])
+        jobs += [[layout.score_file(model.name, step, k, kind)] for kind, k in run.score_kinds if kind == STOCK]
+    return jobs
+
+
 def plan_files(run: Run) -> list[str]:
     """Plans of all tasks of the run, under all protocols."""
     return [
@@ -253,13 +265,13 @@ def plan_files(run: Run) -> list[str]:
 
 
 def evaluation_files(run: Run) -> list[str]:
-    """Every file of the evaluation stage: plans, results, tables; nothing for a run without models."""
+    """What a target names for the evaluation: plans, results, tables; nothing for a run without models."""
     if not run.models:
         return []
     tables = f"{layout.run_folder(run.name)}/tables"
     joined = [f"{tables}/{name}" for name in ("scores.parquet", "scores.csv", "score_defects.tsv", "crosscheck.json")]
     data = fetched_data(run, [*run.tasks, *run.stock_tasks])
-    return [layout.tokenizer_file(run.suite.name), *data, *plan_files(run), *score_files(run), *joined]
+    return [layout.tokenizer_file(run.suite.name), *data, *plan_files(run), *last_and_gone(scored(run)), *joined]
 
 
 def compared_plans(run: Run) -> list[str]:
