@@ -158,10 +158,11 @@ FILES_OF = {
 
 @pytest.mark.parametrize(("rule", "path"), [(rule, path) for rule, paths in FILES_OF.items() for path in paths])
 def test_a_deleted_file_is_made_by_its_own_job(finished, rule, path):
-    """And by it alone: asked for by name, exactly the one job of its rule runs."""
+    """And by it alone: asked for by name, exactly the one job of its rule runs; with the whole run, that job too."""
     place, hidden = finished.folder / path, finished.folder / "hidden"
     place.replace(hidden)
     try:
         assert finished.rebuilt(targets=[path]) == {rule: 1}
+        assert finished.rebuilt()[rule] == 1, "the whole run takes notice"
     finally:
         hidden.replace(place)
