@@ -9,8 +9,6 @@ Example:
     --output results/audit/pocket/defects.tsv
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Sequence

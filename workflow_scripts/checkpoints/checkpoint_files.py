@@ -6,8 +6,6 @@ nothing else. Sharded weights are taken whole. Repositories of optimizer states 
 files instead: layers, model state and the parts of the optimizer.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from collections.abc import Sequence

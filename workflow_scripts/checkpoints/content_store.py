@@ -7,8 +7,6 @@ Weights that no folder holds any more are dropped by ``sweep``. On a file system
 copied and weights are not shared. Nothing is believed because it lies here: the fetch proves each file again.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

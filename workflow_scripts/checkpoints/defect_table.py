@@ -4,8 +4,6 @@ One line per model, step and kind of defect, with what was seen. A defective che
 never silently plotted. The table is sorted, so that equal findings give equal bytes.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable

@@ -13,8 +13,6 @@ Example:
     --receipt results/checkpoints/pocket-1m/step512/fetched.json
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import shutil

@@ -5,8 +5,6 @@ such as the tokenizer, are asked for once each, by content. A remote that cannot
 which is still little where the weights lie in git LFS. Nothing is checked out.
 """
 
-from __future__ import annotations
-
 import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping

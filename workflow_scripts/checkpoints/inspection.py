@@ -4,10 +4,9 @@ Problems that need no comparison are noted here: a file that is missing, short o
 are missing, unexpected, misshapen or of a wrong type, values that are not finite. It must not read whole weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from workflow_scripts.checkpoints.checkpoint_files import checkpoint_files, is_weight_file
 from workflow_scripts.checkpoints.safetensors_header import Header, Tensor, read_header
@@ -46,7 +45,7 @@ class Observation:
         }
 
     @classmethod
-    def from_json(cls, value: JsonMapping) -> Observation:
+    def from_json(cls, value: JsonMapping) -> Self:
         """Observation from its plain values."""
         samples = {name: Sample.from_json(sample) for name, sample in value["samples"].items()}
         problems = [(str(kind), str(detail)) for kind, detail in value["problems"]]

@@ -13,8 +13,6 @@ Examples:
     --ledger results/audit/pocket/ledger.tsv
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ the revision, or for a mirror the sha256 of its list of files. Lines that start 
 ledger may come from a stranger and are checked before they name anything. Nothing here asks a server.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Collection, Iterator

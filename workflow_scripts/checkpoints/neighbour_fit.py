@@ -4,8 +4,6 @@ Training moves weights smoothly in log(1 + step), so the samples of a revision l
 and after it. A revision that holds another step's weights does not. Pure functions of samples; nothing is read.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Mapping, Sequence
 from statistics import median

@@ -10,8 +10,6 @@ Example:
     --location results/mirror --output results/audit/pocket/pocket-90k.json
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

@@ -9,8 +9,6 @@ Example:
     --scores results/scores/pocket-1m/step512/0-shot.json --marker results/checkpoints/pocket-1m/released/step512.json
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import shutil

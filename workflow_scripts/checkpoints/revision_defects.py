@@ -12,8 +12,6 @@ Step 0 and step 1 may be equal: the learning rate of the first update is zero. W
 curve of its model clearly better, only the other is named; otherwise all are.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -7,8 +7,6 @@
 Only metadata and small files are read, and small files once for all revisions that share them. Requests are counted.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ The format: 8 bytes with the little-endian length N of the header, N bytes of JS
 lie where the ones before it end. Nothing else of the file is read.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

@@ -6,13 +6,11 @@ there are too many: both embeddings and one matrix of each layer first, then the
 that lie close together are read by one request.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -46,7 +44,7 @@ class Sample:
         return [self.digest, self.rms, self.finite, list(self.sketch)]
 
     @classmethod
-    def from_json(cls, value: Sequence[Any]) -> Sample:
+    def from_json(cls, value: Sequence[Any]) -> Self:
         """Sample from its plain values."""
         digest, rms, finite, sketch = value
         return cls(str(digest), float(rms), bool(finite), tuple(float(number) for number in sketch))

@@ -10,8 +10,6 @@ With --split, one data set is cut into train, valid and test by documents; witho
 --conf-dir takes the numbers, the data set and its split from GPT-NeoX configuration files, as view_batches does.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections.abc import Iterator, Sequence

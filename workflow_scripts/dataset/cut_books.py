@@ -9,8 +9,6 @@ are parted by an empty line. A document ends before a heading once it has 1,500 
 held to that hash before it gets its name.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import logging

@@ -6,8 +6,6 @@ Texts are compared by sha256, so memory is about 100 bytes a distinct document w
 as they were read. Near duplicates stay: the published deduplicated Pile was made with another, fuzzy method.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence

@@ -8,8 +8,6 @@ The bytes come from <location>/<repository>/<commit>/<path>, as raw.githubuserco
 fetch is resumed.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections.abc import Sequence

@@ -9,8 +9,6 @@ lines have "id", "kind" (the title) and "text"; the order is kept. A held-out ti
 with --sha256 so is another corpus.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path

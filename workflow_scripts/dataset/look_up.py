@@ -12,8 +12,6 @@ documents the content of the rows of an iteration; ngram where tokens occur (--s
 predicted never, once, twice ... when a step was done. "within_run" says whether the run went that far.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

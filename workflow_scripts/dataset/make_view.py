@@ -8,8 +8,6 @@ to its own folder, sizes, token type and counts; everything that reads tokens ac
 token is read once and must be a token of that vocabulary, which finds a wrong token type that no size betrays.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

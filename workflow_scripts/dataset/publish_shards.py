@@ -8,8 +8,6 @@ real ones. sha256.txt (path, size, sha256) is written last, so a folder with a l
 publication under the same name are removed.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

@@ -8,8 +8,6 @@ the maps of the released standard runs can be made, or a damaged download of the
 the lengths: dataset.build_index_maps makes all three.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

@@ -8,8 +8,6 @@ One JSON line per iteration: its number (from 0), its first row, the number of r
 the ledger of view_batches, and the text of its first --rows rows.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Sequence

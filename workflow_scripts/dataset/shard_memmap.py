@@ -6,8 +6,6 @@ Shards are named X-00000-of-0000N.bin with N the index of the last one. An .idx 
 Unlike the original, an exact multiple of the shard size makes no empty last shard. sha256.txt lists all files.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

@@ -7,8 +7,6 @@ Example (the list is utils/shard_hashes.txt of the original repository):
     --hashes shard_hashes.txt --output config/suites/locks/pile-deduped.tsv
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -7,8 +7,6 @@ the 256 bytes, then merges. Any text can be encoded and decoded without loss up 
 words may give fewer tokens than asked for; the record and the log say so.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 from collections.abc import Sequence

@@ -10,8 +10,6 @@ shards. Where no list knows a hash the result is reported as not verified. A kil
 recognised by its receipt, which lists the joined files with size and sha256: storage.verify takes it as a --lock.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Sequence

@@ -15,8 +15,6 @@ from preshuffled shards on this machine, or by range requests from a repository:
 crosses shards. No GPT-NeoX is needed.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

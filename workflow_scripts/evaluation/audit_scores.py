@@ -11,8 +11,6 @@ Examples:
     --published config/suites/published/pythia-evals.parquet --when-found refuse --output behaviour.tsv
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

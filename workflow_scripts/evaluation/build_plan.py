@@ -10,8 +10,6 @@ plan whose record shows that it was made from the same files in the same way is 
         --tokenizer tokenizer.json --max-length 2048 --output plans/0-shot/blimp.plan plans/0-shot/lambada_openai.plan
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import gc

@@ -11,8 +11,6 @@ as .csv beside it; docs/data-format-scores.md lists columns and units.
         --output scores.parquet
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections.abc import Iterable, Sequence

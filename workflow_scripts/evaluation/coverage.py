@@ -10,8 +10,6 @@ left out the task takes no shots, so the few-shot plan leaves it out on purpose
         --output results/runs/pocket/tables/coverage.csv
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import io

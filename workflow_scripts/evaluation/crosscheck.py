@@ -14,8 +14,6 @@ With --plan and --scores existing scores are checked; with --tasks and --shots a
         --tasks pocket_facts pocket_agreement --shots 0 5 --data-dir mirror/datasets --limit 20 --output crosscheck.json
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections.abc import Iterator, Sequence

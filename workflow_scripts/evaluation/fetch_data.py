@@ -9,8 +9,6 @@ several files is joined in their order.
         --splits test train --lock config/suites/locks/tasks.tsv --output-dir ARC-Easy --receipt ARC-Easy/fetched.json
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import hashlib

@@ -5,14 +5,12 @@ their difference is that of the mean of the documents' differences, sample devia
 what two independent scores would give. Metrics that are no mean over documents (perplexities) have none here.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -40,7 +38,7 @@ class Pairing:
     plans: Mapping[tuple[str, int], Mapping[str, Plan]]  # the inner keys are the names of the plan's tasks
 
     @classmethod
-    def read(cls, paths: Sequence[Path]) -> Pairing:
+    def read(cls, paths: Sequence[Path]) -> Self:
         """Plans in the files ``paths``; raises EvaluationError for two of one task, protocol and number of shots."""
         plans: dict[tuple[str, int], dict[str, Plan]] = {}
         for path in paths:

@@ -8,8 +8,6 @@ Example:
     --prompt 'Hello, I am' --output results/quickstart/pythia-70m-deduped/step3000.txt
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

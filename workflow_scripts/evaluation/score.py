@@ -14,8 +14,6 @@ checkpoint. When one of several checkpoints cannot be scored, the others are; th
         --output scores/pythia-70m/step1000/0-shot.json scores/pythia-70m/step1000/5-shot.json
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 from collections.abc import Sequence

@@ -9,8 +9,6 @@ have one too many are refused before lm-eval sees them: transformers would fill 
         --data-dir mirror/datasets --output scores/pythia-70m/step1000/5-shot.stock.json
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib.metadata
 import json

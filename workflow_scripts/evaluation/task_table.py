@@ -6,8 +6,6 @@ of the project and holds for the pinned lm-eval; after a change of that version 
     python -m workflow_scripts.evaluation.task_table --output config/suites/lm-eval-tasks.tsv
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -9,8 +9,6 @@ table's flag and first miss; teacher forcing is run again beside it, so that bot
 moment. The certificate holds rows, token-forwards and seconds of both. A row that differs is an error and is named.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Sequence

@@ -9,8 +9,6 @@ that iteration and after the asked one before it; term_frequency adds them up. T
 are read in their order of training, so copies and epochs count as often as they were trained on.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections import Counter

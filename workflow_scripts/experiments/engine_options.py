@@ -1,7 +1,5 @@
 """Arguments that every program which forwards checkpoints has, and the engine they describe."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -7,8 +7,6 @@ r"""Which rows of a training order repeat a document that an earlier row met? On
 The file holds ``repeated``, the bits packed eight to a byte in the training order.
 """
 
-from __future__ import annotations
-
 import io
 import logging
 from collections.abc import Sequence

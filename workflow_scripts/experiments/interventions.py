@@ -9,8 +9,6 @@ after), interventions_published.parquet (the published effect on CrowS-Pairs, as
 An identity arm whose last weights differ from the baseline's by a bit is an error: then nothing can be concluded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

@@ -9,8 +9,6 @@ The patch is read by training.retrain --patch; it names the order of rows that i
 another. Beside it lies <output>.samples.jsonl: the first changed places as text, before and after.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

@@ -8,8 +8,6 @@ exposure and bin size), memorization_deciles.parquet, memorization_quantiles.par
 and verdict_memorization.json. Rows whose text was met before through another epoch are analysed apart.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ A verdict file is a JSON object ``{"experiment", "sentences", "numbers"}``: sent
 in them. Nothing here may round a number that goes into a table.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import math

@@ -8,8 +8,6 @@ compute), predictability_published.parquet (the published confusions with their 
 verdict_predictability.json. All comparisons are made on the rows that the earliest checkpoint has seen.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path

@@ -10,8 +10,6 @@ tenth of the steps before a checkpoint. All checkpoints of one run share one lea
 are not what a shorter run would have reached: exponents in D are descriptions of these runs.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -8,8 +8,6 @@ the last word is the greedy continuation), score (difference of loglikelihoods, 
 and log_odds (masculine minus feminine word at its place, nats; missing where there is none).
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections.abc import Sequence

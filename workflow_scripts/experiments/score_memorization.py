@@ -11,8 +11,6 @@ which the generated continuation agrees (the papers' score times the continuatio
 range that is there is never scored again.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections.abc import Iterator, Sequence

@@ -7,8 +7,6 @@ One row per checkpoint, task, shots and question: step, task, shots, item, term,
 whose longest prompt does not fit the model's context is left out of that task and named in the log and the record.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 from collections.abc import Sequence

@@ -9,8 +9,6 @@ seeds), seeds_models.parquet (the same per model, with its z score at that step)
 published map of hidden states over training, PolyPythias) and verdict_seeds.json.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path

@@ -11,8 +11,6 @@ ten independent terms are left once size is held fixed, no interval of it would 
 and the verdict says that frequency cannot be told from size.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -5,8 +5,6 @@ same; documents use only one of them for a pair of operands and the test the oth
 the corpus while how often its sum does is known.
 """
 
-from __future__ import annotations
-
 from workflow_scripts.pocket.documents import Document, Sentence, join
 from workflow_scripts.pocket.random_stream import RandomStream
 

@@ -4,8 +4,6 @@ The standard corpus holds every copy of every document, spread uniformly; the de
 without exact copies, in the same order. The deduped corpus has exactly the number of documents that is asked for.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

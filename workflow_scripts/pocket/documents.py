@@ -5,8 +5,6 @@ mentions are strings of the forms ``capital:<country>``, ``river:<country>``, ``
 ``operand:<number>`` and ``sum:<first>+<second>``.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -7,8 +7,6 @@ it, so examples in a prompt help: this is what five-shot measures beyond zero-sh
 wordings; of the four choices two belong to the country (its capital and its river) and two to others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

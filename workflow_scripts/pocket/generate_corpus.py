@@ -12,8 +12,6 @@ Example:
       --world results/corpus/pocket/world.json
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Sequence

@@ -10,8 +10,6 @@ Example:
       --output-dir results/mirror/datasets
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path

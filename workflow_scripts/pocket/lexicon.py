@@ -5,8 +5,6 @@ tokens, and all words together have to fit a vocabulary of about 1000 tokens. Re
 every corpus that is generated from a given seed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ occupations both are equally frequent. A test item is a pair of sentences that d
 The pairs of occupation and predicate of the test never occur in a document.
 """
 
-from __future__ import annotations
-
 from workflow_scripts.pocket.documents import Document, Sentence, join
 from workflow_scripts.pocket.lexicon import (
     BELONGINGS,

@@ -6,8 +6,6 @@ only, and who follows whom is drawn freely, so that only the copies of a passage
 Deduplication leaves one copy of each.
 """
 
-from __future__ import annotations
-
 from workflow_scripts.pocket.documents import Document
 from workflow_scripts.pocket.lexicon import GUEST_ENDS, GUEST_STARTS, joined
 from workflow_scripts.pocket.random_stream import RandomStream

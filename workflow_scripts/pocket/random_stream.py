@@ -5,8 +5,6 @@ published reference code. A stream is named by a seed and labels, so that one ki
 moving the random numbers of another. Nothing here uses floating point, `random`, numpy or the order of a set.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from typing import TypeVar

@@ -5,8 +5,6 @@ verb never occurs in a document, in either number; the test items are made of ex
 but the rule can help. The nouns between are of either number in documents and always of the other number in the test.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from workflow_scripts.pocket.documents import Document, Sentence, join

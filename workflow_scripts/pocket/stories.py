@@ -4,8 +4,6 @@ Three plots: the last word is the object of the story, its only person, or the o
 giver. A sixth of the pairs of hero and object never meets in a story; the test items are made of exactly these.
 """
 
-from __future__ import annotations
-
 from workflow_scripts.pocket.documents import Document, Sentence, join
 from workflow_scripts.pocket.lexicon import OBJECTS, PERSONS, PLACES
 from workflow_scripts.pocket.random_stream import RandomStream

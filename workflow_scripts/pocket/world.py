@@ -4,8 +4,6 @@ A JSON object that the experiments read; docs/pocket.md describes its fields. Co
 lists of mentions; a test finds the same numbers by searching the text.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path

@@ -11,8 +11,6 @@ Example:
   python -m workflow_scripts.provenance.adopt -- --configfile config/runs/suite.yaml
 """
 
-from __future__ import annotations
-
 import logging
 import subprocess
 import sys

@@ -7,8 +7,6 @@ Inputs are matched by the name that the record gives them and compared by their 
 record is looked at in turn. Paths, times and memory are not compared. Exit code 0 whether they differ or not.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

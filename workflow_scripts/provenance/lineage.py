@@ -5,8 +5,6 @@ record of its own. Folders and files that a program writes together share one re
 copied from a mirror on this machine goes on where the mirror was filled. Nothing is made or changed here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +32,7 @@ class Node:
     path: Path
     where: Path | None
     record: JsonMapping | None
-    links: tuple[Link, ...] = ()
+    links: tuple["Link", ...] = ()
 
     @property
     def sha256(self) -> str | None:

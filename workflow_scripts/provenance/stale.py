@@ -10,8 +10,6 @@ Example:
   snakemake --forcerun $(python -m workflow_scripts.provenance.stale --list --program evaluation.score)
 """
 
-from __future__ import annotations
-
 import ast
 import functools
 from collections import Counter, defaultdict

@@ -9,8 +9,6 @@ libraries where they are not those of the output that was asked about.
 or, below results/, one whose program left no record; both are said.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

@@ -6,8 +6,6 @@ and never dropped. Names of three vocabularies are understood (``19m``, ``70m``,
 today's ``evals/`` and the older ``results/``, in which ``v1`` was what is ``v0`` today.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Mapping

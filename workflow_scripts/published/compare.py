@@ -10,8 +10,6 @@ numbers without one of ours are counted as missing. Writes the table, the same a
 paper (comparison.scoreboard.csv) and all together (comparison.summary.json).
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Rows of a data frame, for code that reads single cells: to pandas a cell is any scalar, the code knows its column."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

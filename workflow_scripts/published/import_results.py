@@ -10,8 +10,6 @@ believed and the row carries a note. No number is changed. --source may also be 
 as the one in config/suites/published; it is checked and copied with its lists.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Sequence

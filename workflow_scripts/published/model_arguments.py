@@ -7,8 +7,6 @@ not believed to be of a released checkpoint. ``tests/published/test_model_argume
 signature of the installed lm-eval.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

@@ -5,8 +5,6 @@ of the evaluations of 2023 (``pythia-v1.1-70m``, ``intervention-pythia-v1.1-1.4b
 Folders of GPT-NeoX are read word by word. Anything with another word in it, such as a fine-tune, is another model.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterator, Mapping

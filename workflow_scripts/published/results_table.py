@@ -5,8 +5,6 @@ task, task_version, metric, value, stderr, n, source_file, source_sha256, harnes
 bytes: rows are sorted, no time or version of a library is written.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

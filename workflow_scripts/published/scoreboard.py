@@ -5,8 +5,6 @@ parameters at the end and at step 93000 (figures 8 and 9), final tables (7, 8, 1
 10, 13 and 14). All of them show accuracies.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

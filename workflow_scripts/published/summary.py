@@ -1,7 +1,5 @@
 """Summaries of the published results: the final scores of the suite, as in the paper's tables."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from workflow_scripts.errors import DataError

@@ -8,8 +8,6 @@ and training logs that it knows by their names. What was not given is left out; 
 an error.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

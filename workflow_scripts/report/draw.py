@@ -8,8 +8,6 @@ figures are drawn from, known by their names: scores.parquet, published.parquet,
 logs (<model>/metrics.csv, <model>/validation.csv). More than a figure needs may be listed.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ Only what the sample notebook needs: text that is printed, the value of a cell's
 write into the notebook that it was given; a notebook is code of this project and is trusted like a program.
 """
 
-from __future__ import annotations
-
 import ast
 import base64
 import copy

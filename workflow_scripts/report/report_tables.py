@@ -5,8 +5,6 @@
 holds the tables of experiments by name. A table that a figure does not need is not read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

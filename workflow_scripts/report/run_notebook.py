@@ -8,8 +8,6 @@ The notebook in git has no outputs; the result opens in Jupyter or on a code hos
 that its cell tagged "parameters" sets. A cell that fails ends the program with its traceback, and nothing is written.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Selections of our scores that figures, tables and sentences share: by task, last checkpoint, largest model."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

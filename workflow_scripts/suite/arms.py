@@ -1,7 +1,5 @@
 """Declared interventions (``config/interventions``): what is changed in the data, from which point of training on."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Which folder a graph belongs to: its code is what jobs import, and its paths are relative to that folder."""
 
-from __future__ import annotations
-
 import filecmp
 import os
 from pathlib import Path

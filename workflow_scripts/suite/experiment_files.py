@@ -4,8 +4,6 @@ The settings live in the run's sections ``memorization``, ``interventions`` and 
 there has the value of ``config/config.yaml``. Paths are relative to the working directory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

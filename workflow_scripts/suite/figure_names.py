@@ -1,7 +1,5 @@
 """Which figures a run draws: the list in ``config/figures.yaml`` against what the run has data for."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable, Mapping
 

@@ -4,8 +4,6 @@ Paths are relative to the working directory and made for people: names, never ha
 here, so that a path is spelt in one place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from workflow_scripts.suite.models import CHECKPOINT_FILES, Model

@@ -4,8 +4,6 @@ All are frozen: facts that are read once from ``config/suites/<suite>.yaml`` and
 numbers (parameters, tokens, padded vocabulary) are computed here and typed nowhere.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 

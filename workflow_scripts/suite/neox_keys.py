@@ -5,8 +5,6 @@ with underscores. A key that is in none of the three lists is refused by name, b
 without effect may still change the rounding (kernels, partitions, the order of sums), never the arithmetic.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

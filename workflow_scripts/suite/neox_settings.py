@@ -4,8 +4,6 @@ What a recipe, a conversion and the order of the rows need is taken from here, s
 file differently. GPT-NeoX merges the files it is given; so does this. Keys may be written with hyphens or underscores.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

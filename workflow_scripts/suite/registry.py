@@ -5,8 +5,6 @@ sets (and seeds) under a name pattern. Precedence for a model's numbers, weakest
 family's ``recipe``, its ``by_size`` and ``by_model``, and last the run's overrides.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import re

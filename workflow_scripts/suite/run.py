@@ -4,8 +4,6 @@ A configuration is refused before any job starts, with one line and the nearest 
 (models, steps, shots, tasks, paths) is decided here, so that the rules only look things up.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence

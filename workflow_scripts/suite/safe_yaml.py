@@ -5,8 +5,6 @@ Values that look like access tokens, or hold a password, are refused wherever th
 logged and published.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import stat

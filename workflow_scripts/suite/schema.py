@@ -3,8 +3,6 @@
 The schemas in ``config/schemas`` are the reference for users too: ``docs/configuration.md`` is made from them.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

@@ -6,8 +6,6 @@ were published under doubled names, so their trainer step is N / 2. Nothing else
 steps.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Iterable, Sequence

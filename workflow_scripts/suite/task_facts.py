@@ -5,8 +5,6 @@ A run may name a task in lm-eval's words (a task, a group, a pattern such as ``b
 set, configuration and splits, the evaluated one first, so that planning imports no lm-eval.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import functools
 import re

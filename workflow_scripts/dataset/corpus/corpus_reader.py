@@ -5,8 +5,6 @@ paragraph, as the caller says. Blank lines of ``.jsonl`` are passed over. Text m
 surrogates. Nothing is normalised, stripped or repaired here.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

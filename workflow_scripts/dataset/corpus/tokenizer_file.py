@@ -6,8 +6,6 @@ on each call of its own. Random tokenisation (``dropout`` of BPE, sampling of Un
 the number of entries says nothing about the largest id, see :func:`id_bound`.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Copies many runs of bytes at the speed of memory."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from workflow_scripts.dataset.files.compiled import compiled

@@ -4,8 +4,6 @@ Compiled code is cached beside the source, or in memory only where no folder can
 raise: arguments are checked by the Python function that calls it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 

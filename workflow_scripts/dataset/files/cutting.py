@@ -3,8 +3,6 @@
 Shard sizes are in bytes and align with nothing, as in the published sets. Must never make an empty shard.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ Memory is four bytes a sequence and eight a document, whatever the number of tok
 that cannot hold a token: a value that does not fit is an error.
 """
 
-from __future__ import annotations
-
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

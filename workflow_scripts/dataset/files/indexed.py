@@ -16,8 +16,6 @@ Everything that can be wrong is found when the file is opened. The loader of GPT
 and never reads ``doc_idx``. This module must not repair a file.
 """
 
-from __future__ import annotations
-
 import hashlib
 import struct
 from collections.abc import Iterator

@@ -8,8 +8,6 @@ may promise more than the disk holds. Only one process joins at a time. Memory i
 under its name only when it is complete, verified and flushed.
 """
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import itertools

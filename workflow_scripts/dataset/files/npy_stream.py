@@ -1,7 +1,5 @@
 """Writes ``.npy`` files larger than memory, block by block, with their sha256; same bytes as ``numpy.save``."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections.abc import Iterable

@@ -3,8 +3,6 @@
 The number after ``-of-`` is the index of the last shard, not their count (so on the Hub and in the original's scripts).
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -4,12 +4,10 @@ Shard sizes align with nothing: a row, and even one token, may lie in two shards
 joined file, in int64 or Python integers. Shards must not be written through this module.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -122,7 +120,7 @@ class VirtualTokens:
         self._mapped: dict[int, Array] = {}
 
     @classmethod
-    def open(cls, paths: Sequence[Path], dtype: np.dtype[np.generic]) -> VirtualTokens:
+    def open(cls, paths: Sequence[Path], dtype: np.dtype[np.generic]) -> Self:
         """Shards at ``paths`` in order, with whatever sizes they have."""
         missing = [path for path in paths if not path.is_file()]
         if missing:

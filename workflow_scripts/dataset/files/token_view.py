@@ -9,8 +9,6 @@ A view file (``view.json``) names an ``.idx`` and shards that together are the `
 Opening checks every size; nothing is read, copied or changed.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass

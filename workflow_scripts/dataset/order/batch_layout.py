@@ -6,8 +6,6 @@ of ``micro`` of them, and ``accumulation`` micro-batches make an iteration of B 
 checkpoint of step S has consumed exactly rows [0, B S).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from workflow_scripts.errors import ConfigError

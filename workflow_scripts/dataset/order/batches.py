@@ -5,8 +5,6 @@ stored order and type (for the preshuffled sets: of exactly the bytes of that ra
 same run, over whatever layout, must have the same ledger.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 from collections.abc import Callable, Iterable, Iterator

@@ -4,8 +4,6 @@ Row i goes to the data set d whose error ``weight_d * max(i, 1) - taken_d`` (flo
 and is the next row of that data set. With one data set this is the identity. Costs 9 bytes a row of memory.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ A run's ``index_maps.json`` holds the numbers that decide the order, so that not
 made the data here and the suite has them in the order of training on the Hub, they are read from there by ranges.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path

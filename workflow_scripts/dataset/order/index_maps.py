@@ -8,8 +8,6 @@ lengths are stale and refused. The original reuses whatever has the right name.
 Memory while building: the sizes and ``doc_idx``, later ``shuffle_idx``; ``sample_idx`` is streamed to its file.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -5,8 +5,6 @@ sample t // L; for most tokens the two are the same row. Position 0 of the strea
 behind position N * L is in no sample. All answers are exact for the given order; nothing is estimated.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property

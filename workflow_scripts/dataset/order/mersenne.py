@@ -7,8 +7,6 @@ Here the partners of a block are drawn first and swapped afterwards, so that the
 never be used for anything but reproducing that order.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from workflow_scripts.dataset.files.compiled import compiled

@@ -6,8 +6,6 @@ A position counts tokens of the rows in training order: row * row_tokens + colum
 fingerprint. It must not be applied to another order than its own.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Row r is bytes [r, r + 1) * row_tokens * 2 of the joined shards (uint16), so ite
 [4,196,352 k, 4,196,352 (k + 1)). Rows cross the borders of shards. Must never copy a row that one shard holds.
 """
 
-from __future__ import annotations
-
 from workflow_scripts.dataset.files.indexed import Array
 from workflow_scripts.dataset.files.shards import TokenReader
 from workflow_scripts.dataset.order.row_source import check_range, fingerprint_of

@@ -4,8 +4,6 @@ The *stream* of a set is its shuffled documents one after another; a row is a ru
 token file. These kernels check nothing: their callers give rows and positions that exist.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What every source of training rows offers, whatever their layout; imports nothing heavy."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from typing import Protocol

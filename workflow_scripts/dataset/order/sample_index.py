@@ -6,8 +6,6 @@ the first document is empty. Token i * seq_length belongs to the first document 
 Memory is one block, whatever N is. Must never look at tokens.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

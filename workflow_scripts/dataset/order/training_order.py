@@ -9,10 +9,9 @@ There is no shuffle per epoch: the copies of all epochs are mixed. Must never gi
 not give at that place.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -73,7 +72,7 @@ class TrainingRows:
         train_iterations: int,
         batch_rows: int,
         split: str | None = None,
-    ) -> TrainingRows:
+    ) -> Self:
         """Training set of a run, as GPT-NeoX makes it; ``location`` is a view file or a prefix.
 
         Without ``split`` in its paths mode: the data set is read whole. With it in its split mode: of the documents

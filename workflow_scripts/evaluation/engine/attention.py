@@ -7,12 +7,10 @@ itself (made for CUDA; without compilation, as on a CPU, it is slow and for test
 never made by any.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch.nn import functional
@@ -49,7 +47,7 @@ class View:
     flex_mask: Any = None
 
     @property
-    def at_slots(self) -> View:
+    def at_slots(self) -> Self:
         """What the last layer needs of it."""
         return self if self.groups is None else replace(self, groups=[group.at_slots for group in self.groups])
 

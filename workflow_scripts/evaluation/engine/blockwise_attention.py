@@ -8,11 +8,10 @@ result is that of a fused kernel, whose products of few rows a CPU finishes more
 keys for all rows. A [T, T] matrix never exists, nor does anything for more than one block.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -64,7 +63,7 @@ class Group:
     place: torch.Tensor | None = None
 
     @property
-    def at_slots(self) -> Group:
+    def at_slots(self) -> Self:
         """What the last layer needs of it."""
         return replace(self, blocks=[block for block in self.blocks if block.wanted])
 

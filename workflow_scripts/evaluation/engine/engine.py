@@ -6,8 +6,6 @@ applied only to nodes that predict a scored token, a thousand at a time, with th
 checkpoint and layer. A change that may move a number raises ``ENGINE_VERSION`` of jobs.py.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 from collections import deque

@@ -4,8 +4,6 @@ In float32 on a CPU oneDNN multiplies about a tenth faster and adds bias and act
 for each number of rows that it meets, which takes as long as a product; so it is only given a few such numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import torch

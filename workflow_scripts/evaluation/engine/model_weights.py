@@ -4,8 +4,6 @@ Every tensor that the configuration calls for must be there with its shape, and 
 files carry. No code from a checkpoint is ever run: ``.bin`` files are read with ``weights_only``.
 """
 
-from __future__ import annotations
-
 import itertools
 import pickle
 import threading

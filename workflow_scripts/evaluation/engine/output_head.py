@@ -6,8 +6,6 @@ block of columns is all that exists at once. In float32 the hidden states are mu
 powers of two replace those of e: on a CPU PyTorch computes them three times as fast.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from itertools import pairwise

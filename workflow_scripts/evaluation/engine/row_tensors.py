@@ -1,7 +1,5 @@
 """Rows of a plan as tensors: what one forward pass takes, and the stretches between two rests."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

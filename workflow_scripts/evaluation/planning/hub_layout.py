@@ -6,8 +6,6 @@ itself keeps a copy on the branch ``refs/convert/parquet``, laid out ``<config>/
 over lists of paths; nothing is read or fetched here.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping, Sequence

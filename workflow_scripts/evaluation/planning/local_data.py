@@ -4,8 +4,6 @@
 Finds the files of a data set and reads them into memory. It never asks the network and never writes a cache.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ tokenizer or another lm-eval has another identity. Needs numpy and safetensors o
 never to use one.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -7,8 +7,6 @@ Node q may attend to node k exactly when k is q or an ancestor of q, which in th
 is needed. Nothing else is ever computed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

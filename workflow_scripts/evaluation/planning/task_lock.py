@@ -4,8 +4,6 @@ One line for each parquet file on the Hub: data set, configuration and split tha
 the repository, rows, bytes and sha256. ``make lock-data`` fills it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path

@@ -8,8 +8,6 @@
 Steps 0 and 1 may be equal: the first update has a learning rate of zero. Columns are those of the table of scores.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping

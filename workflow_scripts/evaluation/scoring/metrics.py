@@ -6,8 +6,6 @@ document, aggregations and standard errors follow lm-eval 0.4.13 (``api/task.py`
 rounds. A metric that is not listed here is refused when the plan is made, never guessed.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import random

@@ -4,8 +4,6 @@ Reads ``config.json`` (old keys and transformers 5's) and lists of files and has
 with nothing to compute does not pay for it.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -5,8 +5,6 @@ says which weights, plan and arithmetic they belong to; anything else in it is i
 atomically at the ends of segments, at most once in :data:`SECONDS`, and deleted when the output is complete.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import time

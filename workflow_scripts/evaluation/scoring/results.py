@@ -9,8 +9,6 @@ Time of day, paths, versions of the machine and everything else that differs bet
 scores give equal bytes. What lm-eval writes and this leaves out: date, git_hash, pretty_env_info, samples, timings.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import zipfile

@@ -1,7 +1,5 @@
 """Which result files a run should have, and what their paths say: ``<model>/step<N>/<k>-shot[.<kind>].json``."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

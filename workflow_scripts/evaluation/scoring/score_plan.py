@@ -1,7 +1,5 @@
 """Loads checkpoints and scores them on plans; what ``evaluation.score`` does when there is something to compute."""
 
-from __future__ import annotations
-
 import argparse
 import functools
 import itertools

@@ -5,8 +5,6 @@ this arithmetic, is not run again, so a job that is asked for one task more comp
 process with nothing to compute costs little.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib.metadata
 from collections.abc import Mapping, Sequence

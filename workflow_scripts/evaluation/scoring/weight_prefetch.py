@@ -4,8 +4,6 @@ One thread, one checkpoint ahead: never more than two checkpoints' weights are h
 the GPU only when the first is gone.
 """
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator

@@ -6,8 +6,6 @@ log-odds compare the two words at the place where they differ, masculine minus f
 last word must be continued greedily (LAMBADA and its pocket form). It must not read a model.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

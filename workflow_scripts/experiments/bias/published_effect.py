@@ -6,8 +6,6 @@ Baselines are those that were evaluated for the interventions. It must not avera
 has.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

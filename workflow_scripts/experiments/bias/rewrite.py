@@ -7,8 +7,6 @@ there, and so is a form without a space in the first column; both are counted. L
 a part of a word. A function of one's own may change any token of a row, but neither lengths nor the number of rows.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ its term. A question with one answer is answered when every token of it is the m
 when the first, the right one, is the likeliest.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

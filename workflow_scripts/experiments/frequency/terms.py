@@ -8,8 +8,6 @@ them. The original read whole rows of sequence_length + 1 tokens, and so does ``
 out, which begins the next row of its document.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from collections import Counter

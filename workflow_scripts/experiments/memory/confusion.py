@@ -5,11 +5,10 @@ their script unpacks ``confusion_matrix(prediction, truth).ravel()`` as TN, FP, 
 first. Exchanged back, precision and recall agree with the paper's tables. Cells are counts or per cent.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -39,7 +38,7 @@ class Confusion:
     true_negative: float
 
     @classmethod
-    def of(cls, predicted: Booleans, truth: Booleans) -> Confusion:
+    def of(cls, predicted: Booleans, truth: Booleans) -> Self:
         """Counts over rows; both bool [n]."""
         if len(predicted) != len(truth):
             raise DataError(f"{len(predicted)} predictions and {len(truth)} true values; both must be of the same rows")

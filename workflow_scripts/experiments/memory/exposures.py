@@ -5,8 +5,6 @@ told to be a repetition from its place. Each entry of doc_idx is one copy of a d
 when another copy of the document that it starts in was touched by an earlier row. It must not read a token.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -8,8 +8,6 @@ A tie for the highest logit counts for the lowest token id, in both. It must not
 continuation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -4,8 +4,6 @@ A missing range, two jobs with other lengths of prompt or continuation, or a row
 statistic over an incomplete order would answer another question.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +30,7 @@ class MemorizedRows:
     repeated: NDArray[np.bool_]
     span: int
 
-    def where(self, mask: NDArray[np.bool_]) -> MemorizedRows:
+    def where(self, mask: NDArray[np.bool_]) -> "MemorizedRows":
         """The rows that ``mask`` chooses, with the same span."""
         return MemorizedRows(self.row[mask], self.memorized[mask], self.repeated[mask], self.span)
 

@@ -4,8 +4,6 @@ A prediction is the number of the chosen answer, or for tasks without choices wh
 Agreement is Cohen's kappa: (observed - expected) / (1 - expected), where expected comes from both sides' own shares.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

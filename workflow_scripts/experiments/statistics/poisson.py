@@ -7,8 +7,6 @@ All p values are two-sided unless said otherwise. A Q-Q plot alone cannot reject
 of its own.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ is made on three or more sizes only, carries the range it was made on, and extra
 as 6 N D are floats: for the 12b model they exceed 2^63.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

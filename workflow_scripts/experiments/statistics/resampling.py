@@ -4,8 +4,6 @@ Items are the unit of resampling. Both arms answer the same items, so their diff
 is far sharper than two separate standard errors. Every function takes its seed; nothing is drawn from a global state.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

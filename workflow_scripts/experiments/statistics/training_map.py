@@ -4,8 +4,6 @@ Columns: seed, step, state (0 to 4), score (a z-scored metric of the run at that
 3 and 4 are the outliers). Source: EleutherAI/polypythias, data/training_maps.tsv. It must not be refitted here.
 """
 
-from __future__ import annotations
-
 from itertools import groupby
 from pathlib import Path
 

@@ -7,8 +7,6 @@ Metrics carry the name of a filter behind a comma; ``none`` is dropped, another 
 An error that lm-eval does not define is the text ``N/A``. The number of items is written since 0.4.2 and is believed.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """From what is believed about a result to the columns that name it: suite, model, arm, Hub step, tokens."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from fractions import Fraction
 

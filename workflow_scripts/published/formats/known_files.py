@@ -4,8 +4,6 @@ A folder that was downloaded or copied later may hold changed, new or fewer file
 otherwise numbers would change without a word.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -4,8 +4,6 @@ A reader returns what is written and changes no number. A metric whose number ca
 accuracy outside [0, 1]) is left out and listed with its reason; the rest of its file is read.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from typing import NamedTuple

@@ -9,8 +9,6 @@
 A reader returns what is written and changes no number. A shape that is none of these is a DataError.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -5,8 +5,6 @@ heads are those of the model that the file is named after, whether the learning 
 one key that differ between files. Result files carry the recipes that were used; these files are what a reader copies.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping

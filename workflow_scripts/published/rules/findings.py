@@ -5,8 +5,6 @@ Notes in ``DROPPED`` keep a row out of curves because a better measurement of th
 ``DOUBTFUL`` are drawn as open circles. Nothing else changes a row.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import astuple, dataclass, fields

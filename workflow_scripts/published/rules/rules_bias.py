@@ -1,7 +1,5 @@
 """Rules about the gender experiments: controls, interventions without effect, WinoBias runs that do not compare."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterator, Sequence
 

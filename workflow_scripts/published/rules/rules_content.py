@@ -1,7 +1,5 @@
 """Rules about repeated content: files for the same checkpoint, identical results of different checkpoints."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """Rules about what is missing, mixed or varies within a series: steps, tasks, batch sizes, recipes, metrics."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

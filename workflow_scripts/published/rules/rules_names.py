@@ -1,7 +1,5 @@
 """Rules about names: where a folder, a file name or a path says something else than the content."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from workflow_scripts.published.claims import SHOTS, SIZE, sizes_today

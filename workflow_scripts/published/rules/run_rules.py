@@ -3,8 +3,6 @@
 Rules only look and append notes; they never change a number. ``RULES`` is the list of all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 
 from workflow_scripts.published.rules import rules_bias, rules_content, rules_gaps, rules_names

@@ -4,11 +4,9 @@ A logarithm has no zero, and Pythia's checkpoint at step 0 matters. It is drawn 
 behind two slanted strokes that say the axis is broken there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +32,7 @@ class TokenScale:
     has_zero: bool
 
     @classmethod
-    def of(cls, tokens: npt.ArrayLike, steps: npt.ArrayLike) -> TokenScale:
+    def of(cls, tokens: npt.ArrayLike, steps: npt.ArrayLike) -> Self:
         """Scale for checkpoints at ``tokens`` (predicted tokens seen) and the same checkpoints' ``steps``."""
         seen, at = np.asarray(tokens, dtype=float), np.asarray(steps, dtype=float)
         above = seen > 0

@@ -1,7 +1,5 @@
 """Scores over training: the panel that most figures are made of, and the selection of the rows that it shows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

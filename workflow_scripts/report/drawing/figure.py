@@ -3,8 +3,6 @@
 ``<stem>.record.json`` holds inputs, parameters, caption and the sha256 of each file. Equal data give equal bytes.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Small multiples: a grid of panels with fixed margins in inches, so that every figure has the same look."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

@@ -7,8 +7,6 @@ Okabe-Ito colours. Every file is byte-identical on repetition: fixed hash salt f
 library inside.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 ``config/figures.yaml`` says for which runs a figure is drawn; a test holds the two lists together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

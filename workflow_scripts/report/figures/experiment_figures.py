@@ -1,7 +1,5 @@
 """Figures of the experiments, drawn from the tables that they leave: no score is computed here."""
 
-from __future__ import annotations
-
 from itertools import cycle
 
 import numpy as np

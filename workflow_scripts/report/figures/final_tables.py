@@ -1,7 +1,5 @@
 """The final scores of the 16 published models as a table: picture, numbers, and Markdown for other people's pages."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Figures of the training itself: loss over training, bits per byte of held-out text."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -4,8 +4,6 @@ Nothing is scored here: shares and counts are those of the experiments. A run of
 experiment, has none (``suite/figures.py`` decides), and every function then returns an empty frame.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

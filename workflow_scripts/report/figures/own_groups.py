@@ -3,8 +3,6 @@
 The comparison with the published numbers goes by single tasks and leaves these out; the figures show means of them.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -3,8 +3,6 @@
 Only runs that score published models on published tasks have any; which runs do is decided when the graph is planned.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Published accuracies of arithmetic by operand and checkpoint, the data behind the term-frequency experiment."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import pandas as pd

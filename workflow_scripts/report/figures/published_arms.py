@@ -1,7 +1,5 @@
 """Figures of the interventions on pronouns: baseline and arms near the end of training, v0 above v1."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes

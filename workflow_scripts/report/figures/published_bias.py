@@ -1,7 +1,5 @@
 """WinoBias as the files in evals/ measure it: exact match of the generated referent, pro minus anti."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

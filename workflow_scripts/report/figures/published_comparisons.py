@@ -1,7 +1,5 @@
 """Figures that set published results against each other: families of models, data sets, batch sizes."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes

@@ -1,7 +1,5 @@
 """Figures of the published results: 16 models over training, and their final scores."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import pandas as pd
 

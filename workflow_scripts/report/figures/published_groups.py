@@ -1,7 +1,5 @@
 """Figures of published results in groups of tasks: MMLU, BLiMP by phenomenon, and the loss on WikiText."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 

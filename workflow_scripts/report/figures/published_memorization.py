@@ -3,8 +3,6 @@
 The first is Biderman et al., arXiv 2304.11158: what small models and early checkpoints tell of large ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import pandas as pd

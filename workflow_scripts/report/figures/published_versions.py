@@ -1,7 +1,5 @@
 """Version 0 against today's suite: the same sizes and data, trained again with one recipe for all."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

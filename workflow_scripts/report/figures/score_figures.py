@@ -3,8 +3,6 @@
 They work on any tidy table of scores: the pocket suite, the books run, or the real suite evaluated on a cluster.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Accuracy of each operand at each checkpoint as a heat map: which numbers are answered, and from when on."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes

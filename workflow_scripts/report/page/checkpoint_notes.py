@@ -1,7 +1,5 @@
 """What is wrong with the checkpoints of a run, as a section of the report: findings of the audit and on results."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

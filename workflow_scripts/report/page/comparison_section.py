@@ -1,7 +1,5 @@
 """Ours against the published numbers, as a section of the report: the scoreboard and the largest differences."""
 
-from __future__ import annotations
-
 import pandas as pd
 
 from workflow_scripts.published.frame_rows import rows_of

@@ -1,7 +1,5 @@
 """Sections of the report about what was made: coverage of checkpoints, receipts of the data stage, sampled batches."""
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Sequence

@@ -6,8 +6,6 @@ scores published models, its lines stand beside the published ones too (``ours``
 the explorer is for looking, the tables beside the page are for numbers.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

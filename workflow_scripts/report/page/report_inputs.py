@@ -4,8 +4,6 @@ Nothing is computed here; a file that is there and broken is a DataError, a file
 is simply not shown.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Sections of the report as plain values for the template: figures, tables, defects, provenance."""
 
-from __future__ import annotations
-
 import base64
 import csv
 import re

@@ -3,8 +3,6 @@
 Each rule looks at one part of the inputs and says nothing where that part is absent.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
