@@ -171,7 +171,7 @@ def test_a_device_without_room_gets_smaller_passes(checkpoint, plan_file, monkey
     monkeypatch.setattr(Engine, "try_rows", cramped)
     values = Engine(checkpoint).score(plan.forest)[0]
     assert tried[:3] == [2048, 1024, 512]
-    assert "goes on with 512 tokens per pass" in caplog.text
+    assert "continuing with 512 tokens per pass" in caplog.text
     np.testing.assert_allclose(values, expected, atol=2e-5)
     monkeypatch.setattr(engine, "FEWEST_TOKENS", 800)
     with pytest.raises(EvaluationError, match="has no room for 1024 tokens beside the weights"):

@@ -199,7 +199,7 @@ def test_results_with_missing_parts_are_refused(tmp_path):
         path.write_text(text)
         with pytest.raises(DataError, match=message):
             read_results(path)
-    with pytest.raises(MissingInputError, match="no such results file; score the checkpoint again"):
+    with pytest.raises(MissingInputError, match="no such results file; rescore the checkpoint"):
         read_results(tmp_path / "none.json")
 
 

@@ -173,7 +173,7 @@ def test_an_arm_that_changes_nothing_is_said_to_do_so():
 
 
 def test_items_that_the_reference_lacks_are_refused():
-    with pytest.raises(DataError, match="score again"):
+    with pytest.raises(DataError, match="rescore"):
         list(interventions.compare_arm({"arm": "a"}, items(), items(steps=(558, 600))))
 
 

@@ -341,7 +341,8 @@ def test_libraries_that_are_absent_have_no_version(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [("{", "not JSON"), ('{"a": 1}', "is not a record"), ("[]", "holds no JSON object")]
+    ("content", "words"),
+    [("{", "not JSON"), ('{"a": 1}', r"not a record \(lacks command\)"), ("[]", "holds no JSON object")],
 )
 def test_a_record_that_is_none_is_named(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "a.record.json").write_text(content)

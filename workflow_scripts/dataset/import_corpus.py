@@ -65,7 +65,7 @@ def check_corpus(corpus: Path, expected: str) -> None:
     """Raise IntegrityError when ``corpus`` is not the text with the ``expected`` sha256."""
     seen = sha256_file(corpus)
     if seen != expected:
-        raise IntegrityError(f"{corpus}: sha256 {seen}, the suite says {expected}; delete it and run snakemake again")
+        raise IntegrityError(f"{corpus}: sha256 {seen}, the suite says {expected}; delete it and rerun snakemake")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, generate, print and write."""
     parser = cli.parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a fetched checkpoint")
-    parser.add_argument("--prompt", default=PROMPT, help="text to go on from")
+    parser.add_argument("--prompt", default=PROMPT, help="text to continue")
     parser.add_argument("--tokens", type=int, default=20, help="most tokens to generate")
     parser.add_argument("--output", type=Path, required=True, help="text file to write")
     options = parser.parse_args(arguments)

@@ -56,7 +56,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of weights and matrix products")
     parser.add_argument("--attention", default="sdpa", choices=WAYS, help="how the mask of shared prefixes is applied")
-    parser.add_argument("--renewal", type=int, help="score anew what was scored under another number or none")
+    parser.add_argument("--renewal", type=int, help="rescore what was scored under another number or none")
     options = parser.parse_args(arguments)
     check(options)
     return options

@@ -49,7 +49,7 @@ ROWS_AT_ONCE = 256
 def read_lengths(scores: Path) -> tuple[int, int]:
     """Prompt and continuation that a table was made with, from its record; raises MissingInputError or DataError."""
     path = record_path(scores)
-    kind, remedy = "record of memorization scores", "it tells the lengths that they were made with; score again"
+    kind, remedy = "record of memorization scores", "it holds the lengths used for them; rescore"
     parameters = read_object(path, kind, remedy, "parameters")["parameters"]
     if {"prompt", "continuation"} - parameters.keys():
         raise DataError(f"{path}: not a {kind}; {remedy}")

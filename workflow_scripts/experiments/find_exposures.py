@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     np.savez_compressed(buffer, repeated=np.packbits(repeated))
     write_bytes(options.output, buffer.getvalue())
     write_record(options.output, {"view": options.view}, {"rows": rows, "data_fingerprint": source.fingerprint})
-    LOG.info("%d of %d rows start in a document that was met before", int(repeated.sum()), rows)
+    LOG.info("%d of %d rows start in a document that was seen before", int(repeated.sum()), rows)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def check_identity(model: Model, arm: Arm, root: Path) -> str:
     if found[0] != found[1]:
         raise DataError(
             f"{model.name}: arm {arm.name} changes no token and ends with other weights than the baseline; the two "
-            "were trained with other threads, micro-batches or code, so no arm can be compared; train both again"
+            "were trained with other threads, micro-batches or code, so no arm can be compared; retrain both"
         )
     return found[1]
 
@@ -80,7 +80,7 @@ def compare_arm(facts: JsonMapping, arm: pd.DataFrame, reference: pd.DataFrame) 
     key = ["step", "benchmark", "item"]
     both = arm.merge(reference, on=key, suffixes=("", "_reference"), validate="one_to_one")
     if len(both) != len(arm):
-        raise DataError(f"arm {facts['arm']}: {len(arm)} items, of which the identity arm has {len(both)}; score again")
+        raise DataError(f"arm {facts['arm']}: {len(arm)} items, of which the identity arm has {len(both)}; rescore")
     for benchmark, part in both[both["step"] > start].groupby("benchmark", sort=False):
         for measure in MEASURES:
             known = part[part[measure].notna()]

@@ -5,7 +5,7 @@ r"""Does the place of a sequence in the training order decide whether it is memo
 
 reads the row scores of every model and step of the run and writes memorization.parquet (one row per model, step,
 exposure and bin size), memorization_deciles.parquet, memorization_quantiles.parquet (the Q-Q plot with its envelope)
-and verdict_memorization.json. Rows whose text was met before through another epoch are analysed apart.
+and verdict_memorization.json. Rows whose text was seen before through another epoch are analysed apart.
 """
 
 from collections.abc import Sequence

@@ -56,7 +56,7 @@ def write_verdict(
 
 def read_verdict(path: Path) -> JsonObject:
     """A verdict file; raises MissingInputError or DataError."""
-    return read_object(path, "verdict", "run the experiment again", "experiment", "sentences", "numbers")
+    return read_object(path, "verdict", "rerun the experiment", "experiment", "sentences", "numbers")
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def joined(model: Model, accuracy: pd.DataFrame, counts: pd.DataFrame) -> pd.Dat
     if len(missing):
         first = missing.iloc[0]
         raise DataError(
-            f"{model.name}: term '{first['term']}' was not counted at iteration {first['iteration']}; count again with "
+            f"{model.name}: term '{first['term']}' was not counted at iteration {first['iteration']}; recount with "
             "the run's terms and steps"
         )
     return both.drop(columns=["iteration", "kind"]).assign(model=model.name, size=model.size, data=model.dataset)

@@ -3,7 +3,7 @@ r"""Accept results that were made elsewhere: verify them by their records, then 
 ``cp -r`` gives every file a new date, and a clone has no memory of what made it, so Snakemake would make everything
 again. Here each output of the run is hashed and compared with the hashes that records and lists of files hold; where
 all agree, Snakemake is told (``--touch``) that the outputs are its own, in the order of the graph. Outputs that do not
-agree are named and nothing is marked: remove them and start again, then only they and what follows from them are made.
+agree are named and nothing is marked: remove them and rerun, then only they and what follows from them are made.
 Files that no record names, such as the CSV beside a table, are counted. What comes after ``--`` goes to Snakemake.
 
 Example:
@@ -95,7 +95,7 @@ def adopt(results: Path, arguments: Sequence[str]) -> None:
         names = "".join(f"\n  {path}" for path in wrong[:SHOWN])
         more = f"\n  and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise IntegrityError(
-            f"{len(wrong)} outputs are not what their records say; remove them and start again:{names}{more}"
+            f"{len(wrong)} outputs are not what their records say; remove them and rerun:{names}{more}"
         )
     if not right:
         raise MissingInputError(f"{results}: no output of this run has a record; there is nothing to accept")

@@ -117,11 +117,11 @@ def record_of(path: Path) -> Path | None:
 
 def read_record(path: Path) -> JsonMapping:
     """A record; raises MissingInputError or DataError when it is not one."""
-    record = read_object(path, "record", "make the output again")
+    record = read_object(path, "record", "recreate the output")
     inputs = record.get("inputs")
     is_sound = isinstance(inputs, dict) and all({"path", "sha256"} <= entry.keys() for entry in inputs.values())
     if not is_sound:
-        raise DataError(f"{path}: not a record: inputs with path and sha256 are missing; make the output again")
+        raise DataError(f"{path}: not a record: inputs with path and sha256 are missing; recreate the output")
     return record
 
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts import ROOT, cli
-from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.errors import MissingInputError
 from workflow_scripts.git_process import run_git
-from workflow_scripts.json_values import read_object
+from workflow_scripts.json_values import JsonMapping, read_object
 from workflow_scripts.storage.records import RECORD_SUFFIX, lock_hashes
 
 PACKAGE = "workflow_scripts"
@@ -79,7 +79,7 @@ def changed_since(version: str, root: Path = ROOT) -> frozenset[str] | None:
     return frozenset(answer.stdout.decode().split()) if answer.returncode == 0 else None
 
 
-def reasons_of(record: dict[str, object], program: Path | None, root: Path = ROOT) -> tuple[str, ...]:
+def reasons_of(record: JsonMapping, program: Path | None, root: Path = ROOT) -> tuple[str, ...]:
     """Why the output of ``record`` is stale; empty when it is not."""
     version = str(record.get("code_version"))
     changed = changed_since(version, root)
@@ -97,12 +97,9 @@ def reasons_of(record: dict[str, object], program: Path | None, root: Path = ROO
     return tuple(reasons)
 
 
-def read_record(path: Path) -> dict[str, object]:
-    """A record; raises DataError for a file that is not a record."""
-    record = read_object(path, "record", "remove it and make its output again")
-    if not isinstance(record.get("command"), list):
-        raise DataError(f"{path}: is not a record of this workflow; remove it or choose another --results")
-    return record
+def read_record(path: Path) -> JsonMapping:
+    """A record of this workflow; raises DataError for a file that is none."""
+    return read_object(path, "record", "remove it and recreate its output", "command")
 
 
 def stale_outputs(results: Path, root: Path = ROOT) -> Iterable[Stale]:

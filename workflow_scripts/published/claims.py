@@ -24,7 +24,7 @@ from workflow_scripts.published.released_names import (
 )
 from workflow_scripts.suite.registry import load_suite
 
-# "0.5MtokBS" is a batch size and "1bf16" does not occur, so a size must not go on with a letter.
+# "0.5MtokBS" is a batch size and "1bf16" does not occur, so no letter may follow a size.
 SIZE = re.compile(r"(?<![0-9.a-z])([0-9]+(?:\.[0-9]+)?[mb])(?![a-z0-9])", re.IGNORECASE)
 BATCH = re.compile(r"([0-9.]+)MtokBS", re.IGNORECASE)
 STEP = re.compile(r"step_?([0-9]+)", re.IGNORECASE)

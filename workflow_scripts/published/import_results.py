@@ -175,7 +175,7 @@ def copy_table(source: Path, outputs: Outputs) -> None:
     lists = {outputs.refused: source.with_suffix(".refused.tsv"), outputs.defects: source.with_suffix(".defects.tsv")}
     missing = [str(path) for path in lists.values() if not path.is_file()]
     if missing:
-        raise MissingInputError(f"{source}: its list {missing[0]} is missing; import the original files again")
+        raise MissingInputError(f"{source}: its list {missing[0]} is missing; reimport the original files")
     write_bytes(outputs.table, source.read_bytes())
     for target, path in lists.items():
         write_bytes(target, path.read_bytes())

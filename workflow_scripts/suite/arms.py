@@ -9,8 +9,7 @@ from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError
 from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.suite.models import Model
-from workflow_scripts.suite.safe_yaml import load_yaml
-from workflow_scripts.suite.schema import check_schema
+from workflow_scripts.suite.schema import load_named
 
 FOLDER = ROOT / "config" / "interventions"
 # A starting or saved iteration moves to a published checkpoint that is at most this share of all iterations away, so
@@ -60,13 +59,7 @@ class Declaration:
 @functools.cache
 def load_declaration(name: str) -> Declaration:
     """The declaration called ``name``; raises UnknownNameError or ConfigError."""
-    known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-    if name not in known:
-        raise UnknownNameError("declaration of interventions", name, known)
-    path = FOLDER / f"{name}.yaml"
-    facts = load_yaml(path)
-    check_schema(facts, "interventions", str(path))
-    return build_declaration(facts)
+    return build_declaration(load_named(FOLDER, name, "declaration of interventions", "interventions"))
 
 
 def build_declaration(facts: JsonMapping) -> Declaration:
@@ -119,7 +112,7 @@ def iteration_at(model: Model, percent: float) -> int:
 
 
 def start_iteration(model: Model, arm: Arm) -> int:
-    """Iteration of the baseline from which an arm goes on; raises ConfigError when nothing is left to train."""
+    """Iteration of the baseline from which an arm continues; raises ConfigError when nothing is left to train."""
     if arm.start_percent is None:
         start = model.step(int(arm.start_step or 0)).iteration
     else:

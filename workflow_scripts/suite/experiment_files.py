@@ -79,7 +79,7 @@ def row_ranges(model: Model, settings: JsonMapping) -> list[RowRange]:
 
 
 def exposures_file(suite: str, dataset: str) -> str:
-    """Which rows of a data set's training order repeat a document that was met before."""
+    """Which rows of a data set's training order repeat a document that was seen before."""
     return f"{ROOT}/exposures/{suite}/{dataset}.npz"
 
 

@@ -41,67 +41,41 @@ def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+def all_fixed(keys: str, areas: str, *allowed: object, silent: tuple[object, ...] = ()) -> dict[str, Fixed]:
+    """Entries of several ``keys``, separated by spaces, that are fixed alike."""
+    return dict.fromkeys(keys.split(), fixed(areas, *allowed, silent=silent))
+
+
 FIXED: Mapping[str, Fixed] = {
     # The one network that is trained and converted here.
     "pos_emb": fixed(NETWORK, "rotary", silent=("learned",)),
-    "no_weight_tying": fixed(NETWORK, True, silent=(False,)),
-    "gpt_j_residual": fixed(NETWORK, True, silent=(False,)),
-    "gpt_j_tied": fixed(NETWORK, False),
+    **all_fixed("no_weight_tying gpt_j_residual", NETWORK, True, silent=(False,)),
     "norm": fixed(NETWORK, "layernorm"),
     "activation": fixed(NETWORK, "gelu"),
     "mlp_type": fixed(NETWORK, "regular"),
-    "use_bias_in_norms": fixed(NETWORK, True),
-    "use_bias_in_attn_linear": fixed(NETWORK, True),
-    "use_bias_in_mlp": fixed(NETWORK, True),
-    "use_qk_layernorm": fixed(NETWORK, False),
-    "mlp_multiple_of": fixed(NETWORK, 1),
-    "sliding_window_width": fixed(NETWORK, None),
-    "num_unique_layers": fixed(NETWORK, None),
-    "soft_prompt_tuning": fixed(NETWORK, None),
-    "moe_num_experts": fixed(NETWORK, 1),
-    "dim_att": fixed(NETWORK, None),
-    "head_size": fixed(NETWORK, None),
-    "ffn_dim": fixed(NETWORK, None),
+    **all_fixed("use_bias_in_norms use_bias_in_attn_linear use_bias_in_mlp", NETWORK, True),
+    **all_fixed("gpt_j_tied use_qk_layernorm", NETWORK, False),
+    **all_fixed("mlp_multiple_of moe_num_experts", NETWORK, 1),
+    **all_fixed("sliding_window_width num_unique_layers soft_prompt_tuning dim_att head_size ffn_dim", NETWORK, None),
     "use_mup": fixed(f"{NETWORK} {TRAINING}", False),
-    "coord_check": fixed(TRAINING, False),
-    "save_base_shapes": fixed(TRAINING, False),
+    "sparse_attention": fixed(f"{NETWORK} {TRAINING}", None),
     # The arithmetic of a training step.
     "bias_gelu_fusion": fixed(TRAINING, True, silent=(False,)),
-    "hidden_dropout": fixed(TRAINING, 0, silent=(0.1, None, 0.0)),
-    "attention_dropout": fixed(TRAINING, 0, silent=(0.1, None, 0.0)),
+    **all_fixed("hidden_dropout attention_dropout", TRAINING, 0, silent=(0.1, None, 0.0)),
     "lr_decay_style": fixed(TRAINING, "cosine", silent=("linear",)),
-    "use_bnb_optimizer": fixed(TRAINING, False),
-    "scheduler": fixed(TRAINING, None),
-    "amp": fixed(TRAINING, None),
-    "fp16_lm_cross_entropy": fixed(TRAINING, False),
-    "apply_query_key_layer_scaling": fixed(TRAINING, False),
-    "te_columnparallel": fixed(TRAINING, False),
-    "te_rowparallel": fixed(TRAINING, False),
-    "te_layernorm_mlp": fixed(TRAINING, False),
-    "te_mha": fixed(TRAINING, False),
-    "te_fp8_mha": fixed(TRAINING, False),
-    "eod_mask_loss": fixed(TRAINING, False),
-    "z_loss": fixed(TRAINING, 0),
+    **all_fixed("coord_check save_base_shapes use_bnb_optimizer fp16_lm_cross_entropy", TRAINING, False),
+    **all_fixed("apply_query_key_layer_scaling eod_mask_loss sparse_gradients", TRAINING, False),
+    **all_fixed("te_columnparallel te_rowparallel te_layernorm_mlp te_mha te_fp8_mha", TRAINING, False),
+    **all_fixed("z_loss curriculum_seqlen", TRAINING, 0),
     "train_impl": fixed(TRAINING, "normal"),
-    "sparse_gradients": fixed(TRAINING, False),
-    "loss_scale": fixed(TRAINING, None),
     "deepspeed": fixed(TRAINING, True),
-    "curriculum_learning": fixed(TRAINING, None),
-    "curriculum_seqlen": fixed(TRAINING, 0),
-    "data_efficiency": fixed(TRAINING, None),
-    "compression_training": fixed(TRAINING, None),
-    "sparse_attention": fixed(f"{NETWORK} {TRAINING}", None),
-    "elasticity": fixed(TRAINING, None),
-    "autotuning": fixed(TRAINING, None),
-    "autotuning_run": fixed(TRAINING, None),
-    "deepspeed_extra_args": fixed(TRAINING, None),
+    **all_fixed("scheduler amp loss_scale curriculum_learning data_efficiency compression_training", TRAINING, None),
+    **all_fixed("elasticity autotuning autotuning_run deepspeed_extra_args", TRAINING, None),
     "data_types": fixed(TRAINING, None, {"grad_accum_dtype": "fp32"}),
     # What a run starts from, and where it ends.
-    "finetune": fixed(TRAINING, False),
-    "no_load_optim": fixed(TRAINING, False),
-    "iteration": fixed(TRAINING, None),
+    **all_fixed("finetune no_load_optim", TRAINING, False),
+    **all_fixed("iteration exit_interval", TRAINING, None),
     "do_train": fixed(TRAINING, None, True),
-    "exit_interval": fixed(TRAINING, None),
     "train_epochs": fixed(f"{TRAINING} {DATA}", None),
     # What the rows are.
     "dataset_impl": fixed(f"{TRAINING} {DATA}", "gpt2"),
@@ -163,25 +137,15 @@ NEUTRAL = names(
     account detect_nvlink_pairs
     """
 )
-NEUTRAL_PREFIXES = (
-    "wandb_",
-    "comet_",
-    "log_",
-    "gradient_noise_scale_",
-    "memory_profiling",
-    "profile_step_",
-    "adlr_autoresume",
-    "s3_",
-    "zero_",
-    "online_dataserver_",
-    # Numbers of features that are switched off above: use_mup, moe_num_experts, te_*, attention_config, train_impl.
-    "mup_",
-    "moe_",
-    "te_fp8_",
-    "mamba_",
-    "dpo_",
-    "kto_",
-    "kl_",
+# From mup_ on: numbers of features that are switched off above (use_mup, moe_num_experts, te_*, attention_config,
+# train_impl).
+NEUTRAL_PREFIXES = tuple(
+    names(
+        """
+        wandb_ comet_ log_ gradient_noise_scale_ memory_profiling profile_step_ adlr_autoresume s3_ zero_
+        online_dataserver_ mup_ moe_ te_fp8_ mamba_ dpo_ kto_ kl_
+        """
+    )
 )
 
 

@@ -15,8 +15,7 @@ from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError
 from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.suite.models import CHECKPOINT_FILES, Dataset, Model, Suite, Task
-from workflow_scripts.suite.safe_yaml import load_yaml
-from workflow_scripts.suite.schema import check_schema
+from workflow_scripts.suite.schema import load_named
 from workflow_scripts.suite.steps import expand_part, split_parts
 
 SUITES = ROOT / "config" / "suites"
@@ -46,12 +45,7 @@ def suite_names() -> list[str]:
 @functools.cache
 def load_suite(name: str) -> Suite:
     """The suite called ``name``; raises UnknownNameError or ConfigError."""
-    if name not in suite_names():
-        raise UnknownNameError("suite", name, suite_names())
-    path = SUITES / f"{name}.yaml"
-    facts = load_yaml(path)
-    check_schema(facts, "suite", str(path))
-    return build_suite(facts)
+    return build_suite(load_named(SUITES, name, "suite", "suite"))
 
 
 def build_suite(facts: JsonMapping) -> Suite:

@@ -91,7 +91,7 @@ def load_run(config: JsonMapping, files: Sequence[str | Path] = ()) -> Run:
     """The run that ``config`` describes.
 
     ``files`` are the YAML files it was read from; they are read once more, strictly, because Snakemake's own reader
-    keeps the last of two equal keys without a word. Raises ConfigError or MissingInputError with one line.
+    silently keeps the last of two equal keys. Raises ConfigError or MissingInputError with one line.
     """
     for file in files:
         load_yaml(Path(file))

@@ -1,7 +1,7 @@
 """YAML as a configuration language: no surprises and no bombs.
 
 Files are limited in size, nesting and aliases; a duplicate key is an error; only plain values are built.
-Values that look like access tokens, or hold a password, are refused wherever they stand, because configurations are
+Values that look like access tokens, or hold a password, are refused wherever they occur, because configurations are
 logged and published.
 """
 
@@ -61,7 +61,7 @@ class StrictLoader(yaml.SafeLoader):
         return float(plain_number(node, DECIMAL_FLOAT, super().construct_yaml_float(node)))
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
-        """Build a mapping after checking that each key stands once."""
+        """Build a mapping after checking that each key occurs once."""
         seen: set[object] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -129,7 +129,7 @@ def parse_yaml(text: str, where: str) -> JsonObject:
 
 
 def refuse_what_no_run_may_hold(value: object, where: str) -> None:
-    """Refuse deep nesting, values that are not numbers, access tokens and passwords, wherever they stand."""
+    """Refuse deep nesting, values that are not numbers, access tokens and passwords, wherever they occur."""
     refuse_deep(value, where)
     refuse_nonfinite(value, where)
     refuse_secrets(value, where)
@@ -186,7 +186,7 @@ def refuse_secrets(value: object, where: str) -> None:
 
 
 def leaves(value: object, key: str, seen: set[int]) -> Iterator[tuple[str, object]]:
-    """Every key and every plain value in ``value`` with the dotted key it stands at."""
+    """Every key and every plain value in ``value`` with its dotted key."""
     if not isinstance(value, dict | list):
         yield key, value
     elif id(value) not in seen:

@@ -4,6 +4,7 @@ The schemas in ``config/schemas`` are the reference for users too: ``docs/config
 """
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,7 +13,7 @@ import yaml
 from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError, shorten
 from workflow_scripts.json_values import JsonMapping, JsonObject
-from workflow_scripts.suite.safe_yaml import AmbiguousNumberError, StrictLoader
+from workflow_scripts.suite.safe_yaml import AmbiguousNumberError, StrictLoader, load_yaml
 
 SCHEMAS = ROOT / "config" / "schemas"
 
@@ -41,6 +42,20 @@ def check_schema(value: JsonMapping, name: str, where: str) -> None:
     errors = sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path])
     if errors:
         raise explain(jsonschema.exceptions.best_match([errors[0]]), where)
+
+
+def load_named(folder: Path, name: str, kind: str, schema: str) -> JsonObject:
+    """Checked content of ``<name>.yaml`` in ``folder``, which messages call a ``kind``.
+
+    Raises UnknownNameError for a name without a file, and ConfigError for content that ``schema`` refuses.
+    """
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise UnknownNameError(kind, name, known)
+    path = folder / f"{name}.yaml"
+    facts = load_yaml(path)
+    check_schema(facts, schema, str(path))
+    return facts
 
 
 def explain(error: Any, where: str) -> ConfigError:

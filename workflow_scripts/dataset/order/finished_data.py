@@ -65,7 +65,7 @@ def use_run(options: argparse.Namespace, view: Path, maps: Path) -> None:
         noted = json.loads(maps.read_text("utf-8"))
         numbers = {option: int(noted[name]) for name, option in NUMBERS.items()}
     except (ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{maps}: not a list of index maps; delete it and run snakemake again") from error
+        raise DataError(f"{maps}: not a list of index maps; delete it and rerun snakemake") from error
     options.view, options.index_maps = view, maps
     for option, value in numbers.items():
         if getattr(options, option) is None:

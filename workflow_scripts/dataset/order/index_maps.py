@@ -124,7 +124,7 @@ def read_map_record(folder: Path, stem: str) -> JsonObject | None:
     path = record_path(folder / stem)
     if not path.is_file():
         return None
-    kind, remedy = "record of index maps", "delete it and build the maps again"
+    kind, remedy = "record of index maps", "delete it and rebuild the maps"
     parameters = read_object(path, kind, remedy, "parameters")["parameters"]
     if not isinstance(parameters, dict) or not parameters.keys() >= {"key", "files"}:
         raise DataError(f"{path}: not a {kind}; {remedy}")
@@ -177,7 +177,7 @@ def load_maps(folder: Path, stem: str, key: MapKey, sizes: Array) -> StoredMaps:
         differing = sorted(name for name, value in asdict(key).items() if record["key"].get(name) != value)
         raise IntegrityError(
             f"{folder / stem}: stale index maps: built from other {', '.join(differing)} than this data set has; "
-            "run dataset.build_index_maps again"
+            "rerun dataset.build_index_maps"
         )
     return maps
 

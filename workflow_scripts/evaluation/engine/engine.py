@@ -163,7 +163,7 @@ class Engine:
                         f"{self.folder}: {self.device} has no room for {2 * size} tokens beside the weights; use a "
                         "larger device or --dtype bfloat16"
                     ) from error
-                LOGGER.warning("%s: out of memory, goes on with %d tokens per pass", self.folder, size)
+                LOGGER.warning("%s: out of memory, continuing with %d tokens per pass", self.folder, size)
 
     def tokens_per_pass(self) -> int:
         """Tokens per forward pass on this device."""

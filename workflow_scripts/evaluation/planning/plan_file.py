@@ -117,9 +117,9 @@ def read_plan(path: Path) -> Plan:
             header = json.loads((file.metadata() or {}).get("header", "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError) as error:
-        raise EvaluationError(f"{path}: not an evaluation plan ({error}); make it again") from error
+        raise EvaluationError(f"{path}: not an evaluation plan ({error}); rebuild it") from error
     if header.get("format") != FORMAT:
-        raise EvaluationError(f"{path}: format is {header.get('format')!r}, not {FORMAT!r}; make the plan again")
+        raise EvaluationError(f"{path}: format is {header.get('format')!r}, not {FORMAT!r}; rebuild the plan")
     return check(path, header, arrays)
 
 
@@ -127,7 +127,7 @@ def check(path: Path, header: JsonMapping, arrays: Mapping[str, NDArray[Any]]) -
     """Plan from what was read, refused when content and identity differ."""
     rest = {key: value for key, value in header.items() if key != "identity"}
     if identity_of(rest, arrays) != header.get("identity"):
-        raise EvaluationError(f"{path}: content and identity differ; the plan is damaged, make it again")
+        raise EvaluationError(f"{path}: content and identity differ; the plan is damaged, rebuild it")
     forest = Forest(**{item.name: arrays[f"forest.{item.name}"] for item in fields(Forest)})
     table = RequestTable(**{item.name: arrays[f"table.{item.name}"] for item in fields(RequestTable)})
     return Plan(header, forest, table)

@@ -251,7 +251,7 @@ def refuse_changed(file: Path, listed: Mapping[str, str]) -> None:
     if found != wanted:
         raise IntegrityError(
             f"{file}: its sha256 is {found[:12]}, but {wanted[:12]} was fetched: the file changed on this disk; delete "
-            "it and run again, which fetches it anew"
+            "it and rerun, which refetches it"
         )
 
 

@@ -220,7 +220,7 @@ def read_archive(output: Path) -> Archive:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise DataError(f"{path}: not a file of loglikelihoods ({error}); score the checkpoint again") from error
+        raise DataError(f"{path}: not a file of loglikelihoods ({error}); rescore the checkpoint") from error
 
 
 def read_answers(output: Path, plan: Plan) -> Answers:
@@ -229,20 +229,20 @@ def read_answers(output: Path, plan: Plan) -> Answers:
     scored = {str(array): name for name, array in entries.items() if name.endswith("/plan_identity")}
     if plan.identity not in scored:
         known = ", ".join(identity[:12] for identity in scored)
-        raise EvaluationError(f"{path}: scored on plan {known}, not {plan.identity[:12]}; score it again")
+        raise EvaluationError(f"{path}: scored on plan {known}, not {plan.identity[:12]}; rescore it")
     head = scored[plan.identity].removesuffix("plan_identity")
     try:
         answers = Answers(entries[f"{head}loglikelihood"], entries[f"{head}greedy"])
     except KeyError as error:
-        raise DataError(f"{path}: not a file of loglikelihoods (no {error}); score the checkpoint again") from error
+        raise DataError(f"{path}: not a file of loglikelihoods (no {error}); rescore the checkpoint") from error
     if not len(answers.loglikelihood) == len(answers.greedy) == plan.requests:
-        raise EvaluationError(f"{path}: {len(answers.greedy)} of {plan.requests} requests are scored; score it again")
+        raise EvaluationError(f"{path}: {len(answers.greedy)} of {plan.requests} requests are scored; rescore it")
     return answers
 
 
 def read_results(path: Path) -> JsonObject:
     """Read a results JSON and check it; :class:`DataError` names the file and what is wrong with it."""
-    content = read_object(path, "results file", "score the checkpoint again", *REQUIRED)
+    content = read_object(path, "results file", "rescore the checkpoint", *REQUIRED)
     check_results(path, content)
     return content
 
@@ -250,11 +250,11 @@ def read_results(path: Path) -> JsonObject:
 def check_results(path: Path, content: JsonMapping) -> None:
     """Refuse results without tasks, or with a metric that is not a finite number."""
     if not content["results"]:
-        raise DataError(f"{path}: holds no task; score the checkpoint again")
+        raise DataError(f"{path}: holds no task; rescore the checkpoint")
     for task, entry in content["results"].items():
         for key, value in metric_values(entry).items():
             if not is_number(value) and not ("_stderr," in key and value == NOT_AVAILABLE):
-                raise DataError(f"{path}: task '{task}': {key} is {value!r}, not a finite number; score it again")
+                raise DataError(f"{path}: task '{task}': {key} is {value!r}, not a finite number; rescore it")
 
 
 def metric_values(entry: JsonMapping) -> JsonObject:

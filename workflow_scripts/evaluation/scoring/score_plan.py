@@ -113,9 +113,7 @@ def write_scores(target: Target, job: Job, answers: Mapping[str, Answers], boots
     content = merge_parts(parts)
     lost = sorted(target.plans.keys() - content["plans"].keys())
     if lost:
-        raise EvaluationError(
-            f"{target.output}: plan {lost[0]} differs in limit or seed from the others; make it again"
-        )
+        raise EvaluationError(f"{target.output}: plan {lost[0]} differs in limit or seed from the others; rebuild it")
     write_archive(target.output, archive)
     write_json(target.output, content)
 

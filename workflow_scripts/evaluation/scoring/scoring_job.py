@@ -140,7 +140,7 @@ def check_origin(plan_path: Path, plan: Plan, folders: Sequence[Path]) -> None:
         installed = plan.header["lm_eval"]  # a machine that only scores needs no lm-eval
     if installed != plan.header["lm_eval"]:
         raise EvaluationError(
-            f"{plan_path}: made by lm-eval {plan.header['lm_eval']}, but {installed} is installed; make the plan again"
+            f"{plan_path}: made by lm-eval {plan.header['lm_eval']}, but {installed} is installed; rebuild the plan"
         )
     for name, digest in plan.header["data"].items() if folders else ():
         path = next((folder / name for folder in folders if (folder / name).is_file()), None)
@@ -149,4 +149,4 @@ def check_origin(plan_path: Path, plan: Plan, folders: Sequence[Path]) -> None:
                 f"{plan_path}: made from {name}, which is not under {shorten(list(map(str, folders)))}"
             )
         if sha256_file(path) != digest:
-            raise EvaluationError(f"{plan_path}: made from another {name} than {path}; make the plan again")
+            raise EvaluationError(f"{plan_path}: made from another {name} than {path}; rebuild the plan")

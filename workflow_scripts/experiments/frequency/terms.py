@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts import ROOT
-from workflow_scripts.errors import ConfigError, UnknownNameError
+from workflow_scripts.errors import ConfigError
 from workflow_scripts.pocket.world import read_facts
-from workflow_scripts.suite.safe_yaml import load_yaml
-from workflow_scripts.suite.schema import check_schema
+from workflow_scripts.suite.schema import load_named
 
 FOLDER = ROOT / "config" / "terms"
 WORDS_BETWEEN = rf"(?:[\w{re.escape(string.punctuation)}]+\s+){{1,3}}"
@@ -44,17 +43,12 @@ def load_terms(name: str, world: Path | None = None) -> list[Term]:
 
     Raises UnknownNameError for another name, ConfigError or MissingInputError where facts have no world file.
     """
-    known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-    if name not in known:
-        raise UnknownNameError("list of terms", name, known)
-    path = FOLDER / f"{name}.yaml"
-    facts = load_yaml(path)
-    check_schema(facts, "terms", str(path))
+    facts = load_named(FOLDER, name, "list of terms", "terms")
     numbers = facts["numbers"]
     terms = [Term(str(number), "number", (str(number),)) for number in range(numbers["first"], numbers["last"] + 1)]
     if facts["facts"]:
         if world is None:
-            raise ConfigError(f"{path}: facts are counted from a world file; give --world")
+            raise ConfigError(f"terms {name}: facts are counted from a world file; give --world")
         terms += world_terms(world)
     return terms
 

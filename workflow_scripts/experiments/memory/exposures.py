@@ -1,4 +1,4 @@
-"""How often was the text of a training row met before? Needed where training reads its data more than once.
+"""How often was the text of a training row seen before? Needed where training reads its data more than once.
 
 A deduplicated data set is read about one and a half times; GPT-NeoX mixes the copies of all epochs, so a row cannot be
 told to be a repetition from its place. Each entry of doc_idx is one copy of a document. A row counts as a repetition
@@ -18,7 +18,7 @@ NEVER = np.iinfo(np.int64).max
 
 
 def second_exposures(source: RowSource, stop: int) -> NDArray[np.bool_]:
-    """True for each row in [0, stop) whose first document was met before through another copy.
+    """True for each row in [0, stop) whose first document was seen before through another copy.
 
     Raises ConfigError for data whose documents are not known (preshuffled rows).
     """

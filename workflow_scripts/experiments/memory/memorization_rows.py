@@ -46,10 +46,10 @@ def read_range(job: RowRange, root: Path, settings: JsonMapping) -> pd.DataFrame
     frame = read_frame(path, COLUMNS)
     record = record_path(path)
     if record.is_file():
-        made = read_object(record, "record of scores", "score it again", "parameters")["parameters"]
+        made = read_object(record, "record of scores", "rescore it", "parameters")["parameters"]
         for key in ("prompt", "continuation", "every"):
             if made.get(key) != settings[key]:
-                raise DataError(f"{path}: made with {key} {made.get(key)}, the run has {settings[key]}; score it again")
+                raise DataError(f"{path}: made with {key} {made.get(key)}, the run has {settings[key]}; rescore it")
     return frame
 
 
@@ -64,13 +64,13 @@ def read_rows(model: Model, step: int, settings: JsonMapping, root: Path) -> tup
     row = frame["row"].to_numpy(dtype=np.int64)
     seen = model.step(step).rows
     if (np.diff(row) <= 0).any() or (settings["every"] == 1 and len(row) != seen):
-        raise DataError(f"{model.name} step {step}: {len(row)} rows are scored, {seen} were trained on; score it again")
+        raise DataError(f"{model.name} step {step}: {len(row)} rows are scored, {seen} were trained on; rescore it")
     repeated, files = read_exposures(model, row, root)
     return MemorizedRows(row, frame["memorized"].to_numpy(dtype=bool), repeated, seen), [*paths, *files]
 
 
 def read_exposures(model: Model, row: NDArray[np.int64], root: Path) -> tuple[NDArray[np.bool_], list[Path]]:
-    """Which of the rows repeat a document met before; raises MissingInputError where that was not looked at."""
+    """Which of the rows repeat a document seen before; raises MissingInputError where that was not looked at."""
     path = placed(exposures_file(model.suite, model.dataset), root)
     if not path.is_file():
         raise MissingInputError(f"{path}: no such file; snakemake {path} makes it")

@@ -106,7 +106,7 @@ def of_all_models(run: JsonMapping, name: str, given: GivenFiles) -> pd.DataFram
 
 def read_json(path: Path | None) -> JsonObject | None:
     """Object of a JSON file, None where there is none; raises DataError when it is broken."""
-    return None if path is None or not path.is_file() else read_object(path, "JSON file", "make it again")
+    return None if path is None or not path.is_file() else read_object(path, "JSON file", "recreate it")
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
