@@ -32,10 +32,10 @@ def write_frame(path: Path, frame: pd.DataFrame, inputs: Mapping[str, Path], par
     write_record(path, inputs, {"rows": len(frame), **parameters})
 
 
-def read_frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_frame(path: Path, columns: Sequence[str], remedy: str = "run the step that creates it first") -> pd.DataFrame:
     """Table with at least ``columns``; raises MissingInputError or DataError."""
     if not path.is_file():
-        raise MissingInputError(f"{path}: no such table; run the step that creates it first")
+        raise MissingInputError(f"{path}: no such table; {remedy}")
     try:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except (OSError, ValueError) as error:

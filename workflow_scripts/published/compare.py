@@ -12,8 +12,8 @@ paper (comparison.scoreboard.csv) and all together (comparison.summary.json).
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -36,40 +36,32 @@ ALLOWED_DEVIATIONS = 3.0
 RELATIVE_PERPLEXITY = 0.02  # published 142.4 against 141.3 in a later run of the same weights
 
 
-@dataclass(frozen=True)
-class Counterpart:
-    """How a task and metric of lm-eval 0.4 was called in 2023, and how far the two may be compared.
+class Counterpart(NamedTuple):
+    """How a task and metric of lm-eval 0.4 was called in 2023, and how far zero-shot scores may be compared.
 
-    ``zero_shot`` and ``five_shot`` are same, nearly or changed: requests equal string by string, equal but for a few
-    items, or asked differently (docs/evaluation.md has the evidence).
+    ``zero_shot`` is same, nearly or changed: requests equal string by string, equal but for a few items, or asked
+    differently (docs/evaluation.md has the evidence).
     """
 
     task: str
     metric: str
     zero_shot: str
-    five_shot: str
 
 
-# Five-shot prompts are drawn by another rule since 2023, so they are never the same.
-COUNTERPARTS = {
-    ("lambada_openai", "acc"): Counterpart("lambada_openai", "acc", "same", "changed"),
-    ("lambada_openai", "perplexity"): Counterpart("lambada_openai", "ppl", "same", "changed"),
-    **{
-        (task, metric): Counterpart(task, metric, "same", "changed")
-        for task in ("piqa", "arc_easy", "arc_challenge", "logiqa")
-        for metric in ("acc", "acc_norm")
-    },
-    ("winogrande", "acc"): Counterpart("winogrande", "acc", "same", "changed"),
-    ("sciq", "acc"): Counterpart("sciq", "acc", "nearly", "changed"),
-    ("sciq", "acc_norm"): Counterpart("sciq", "acc_norm", "nearly", "changed"),
-    ("wsc", "acc"): Counterpart("wsc", "acc", "nearly", "changed"),
-    ("crows_pairs_english", "pct_stereotype"): Counterpart(
-        "crows_pairs_english", "pct_stereotype", "nearly", "changed"
-    ),
-    # The data on the Hub have lost rows since: 1,677 then, 1,508 now; of gender 320 then.
-    ("crows_pairs_english_gender", "pct_stereotype"): Counterpart(
-        "crows_pairs_english_gender", "pct_stereotype", "changed", "changed"
-    ),
+FIVE_SHOT = "changed"  # examples are drawn by another rule since 2023
+# The data of CrowS-Pairs on the Hub have lost rows since: 1,677 then, 1,508 now; of gender 320 then.
+COUNTERPARTS = {("lambada_openai", "perplexity"): Counterpart("lambada_openai", "ppl", "same")} | {
+    (task, metric): Counterpart(task, metric, zero_shot)
+    for zero_shot, metrics, tasks in (
+        ("same", ("acc",), ("lambada_openai", "winogrande")),
+        ("same", ("acc", "acc_norm"), ("piqa", "arc_easy", "arc_challenge", "logiqa")),
+        ("nearly", ("acc",), ("wsc",)),
+        ("nearly", ("acc", "acc_norm"), ("sciq",)),
+        ("nearly", ("pct_stereotype",), ("crows_pairs_english",)),
+        ("changed", ("pct_stereotype",), ("crows_pairs_english_gender",)),
+    )
+    for task in tasks
+    for metric in metrics
 }
 
 
@@ -131,7 +123,7 @@ def translated(scores: pd.DataFrame) -> pd.DataFrame:
     return kept.assign(
         task=[pair.task for pair in found],
         metric=[pair.metric for pair in found],
-        comparability=[p.zero_shot if k == 0 else p.five_shot for p, k in zip(found, shots, strict=True)],
+        comparability=[pair.zero_shot if k == 0 else FIVE_SHOT for pair, k in zip(found, shots, strict=True)],
     )
 
 

@@ -30,7 +30,7 @@ from workflow_scripts.published.formats.older_layouts import read_result
 from workflow_scripts.published.formats.recipe_files import recipe_defects
 from workflow_scripts.published.results_table import COLUMNS, read_table, source_of, to_frame, write_table
 from workflow_scripts.published.rules import run_rules
-from workflow_scripts.published.rules.findings import Defect, Result, defects_text
+from workflow_scripts.published.rules.findings import Defect, Result, tsv_text
 from workflow_scripts.storage.atomic import write_bytes, write_text
 from workflow_scripts.storage.leftovers import is_working_name
 from workflow_scripts.storage.records import write_record
@@ -114,13 +114,6 @@ def build_table(collected: Import) -> tuple[pd.DataFrame, list[Defect]]:
     return to_frame(columns), defects
 
 
-def files_text(files: Sequence[SourceFile]) -> str:
-    """TSV of source files."""
-    lines = ["\t".join(field.name for field in fields(SourceFile))]
-    lines += ["\t".join(str(value).replace("\t", " ") for value in astuple(file)) for file in files]
-    return "\n".join(lines) + "\n"
-
-
 @dataclass(frozen=True)
 class Outputs:
     """Where an import goes: the table, and the lists of all files, of refused files and of defects."""
@@ -152,9 +145,9 @@ def import_to(source: Path, source_name: str, outputs: Outputs, beside: Beside) 
     defects += beside.defects(collected.files)
     refused = [file for file in collected.files if file.reason]
     write_table(frame, outputs.table, source_name)
-    write_text(outputs.files, files_text(collected.files))
-    write_text(outputs.refused, files_text(refused))
-    write_text(outputs.defects, defects_text(defects))
+    write_text(outputs.files, tsv_text(SourceFile, collected.files))
+    write_text(outputs.refused, tsv_text(SourceFile, refused))
+    write_text(outputs.defects, tsv_text(Defect, defects))
     parameters = {"source": source_name, "files": len(collected.files), "refused": len(refused)}
     write_record(outputs.table, {"files": outputs.files}, parameters | {"rows": len(frame), "defects": len(defects)})
     read, partly = (sum(file.rows > 0 for file in files) for files in (collected.files, refused))

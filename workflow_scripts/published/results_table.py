@@ -18,32 +18,15 @@ import pyarrow.parquet as pq
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.storage.atomic import atomic_path
 
-WORDS = pa.dictionary(pa.int32(), pa.string())
-SCHEMA = pa.schema(
-    [
-        ("suite", WORDS),
-        ("version", WORDS),
-        ("model", WORDS),
-        ("size", WORDS),
-        ("data", WORDS),
-        ("arm", WORDS),
-        ("shots", pa.int16()),
-        ("step", pa.int32()),
-        ("tokens", pa.int64()),
-        ("task", WORDS),
-        ("task_version", WORDS),
-        ("metric", WORDS),
-        ("value", pa.float64()),
-        ("stderr", pa.float64()),
-        ("n", pa.int32()),
-        ("source_file", WORDS),
-        ("source_sha256", WORDS),
-        ("harness", WORDS),
-        ("note", WORDS),
-    ]
-)
+WORDS, WHOLE, NUMBER = pa.dictionary(pa.int32(), pa.string()), pa.int32(), pa.float64()
+SCHEMA = pa.schema([
+    ("suite", WORDS), ("version", WORDS), ("model", WORDS), ("size", WORDS), ("data", WORDS), ("arm", WORDS),
+    ("shots", pa.int16()), ("step", WHOLE), ("tokens", pa.int64()), ("task", WORDS), ("task_version", WORDS),
+    ("metric", WORDS), ("value", NUMBER), ("stderr", NUMBER), ("n", WHOLE), ("source_file", WORDS),
+    ("source_sha256", WORDS), ("harness", WORDS), ("note", WORDS),
+])  # fmt: skip
 COLUMNS = SCHEMA.names
-WHOLE = tuple(field.name for field in SCHEMA if pa.types.is_integer(field.type))
+WHOLE_COLUMNS = tuple(field.name for field in SCHEMA if pa.types.is_integer(field.type))
 SORTED_BY = ("metric", "task", "harness", "shots", "model", "step", "source_file")
 COMPRESSION_LEVEL = 19
 
@@ -92,7 +75,7 @@ def write_table(frame: pd.DataFrame, output: Path, source: str = "") -> None:
 def read_table(path: Path) -> pd.DataFrame:
     """Read a tidy table; raises MissingInputError or DataError that names the missing columns."""
     if not path.is_file():
-        raise MissingInputError(f"{path}: no such table; make it with workflow_scripts.published.import_results")
+        raise MissingInputError(f"{path}: no such table; create it with workflow_scripts.published.import_results")
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
@@ -101,7 +84,7 @@ def read_table(path: Path) -> pd.DataFrame:
     if missing:
         raise DataError(f"{path}: columns {', '.join(missing)} are missing; a tidy table has {', '.join(COLUMNS)}")
     frame: pd.DataFrame = table.to_pandas()
-    return frame.astype({name: "Int64" for name in WHOLE if name in frame})
+    return frame.astype({name: "Int64" for name in WHOLE_COLUMNS if name in frame})
 
 
 def of_protocol(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:

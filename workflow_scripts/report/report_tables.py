@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.errors import MissingInputError
 from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.memory.confusion import read_published
 from workflow_scripts.experiments.outputs import read_frame
@@ -27,6 +27,7 @@ from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.steps import require_every_step
 
 TRAINING_LOG = "metrics.csv"
+RETRAIN = "train the model first (snakemake retrain)"
 # Logs of a training by name, with the columns that are shown.
 LOGS = {"metrics": ("step", "tokens", "loss"), "validation": ("step", "bits_per_byte")}
 TABLE_OF_FILE = {"published_memorization": "predictability_published", "published_training_map": "seeds_training_map"}
@@ -81,8 +82,7 @@ def table_file(given: GivenFiles, name: str) -> Path:
 
 def logs_of(run: JsonMapping, name: str, given: GivenFiles) -> dict[str, Path]:
     """Training logs (metrics or validation) of the run's models by model; raises MissingInputError."""
-    remedy = "train the model first (snakemake retrain)"
-    return {model["name"]: given.need(f"{model['name']}/{name}.csv", remedy) for model in run["models"]}
+    return {model["name"]: given.need(f"{model['name']}/{name}.csv", RETRAIN) for model in run["models"]}
 
 
 def own_scores(scores: pd.DataFrame) -> pd.DataFrame:
@@ -111,7 +111,7 @@ def join_models(run: JsonMapping, paths: Mapping[str, Path], columns: Sequence[s
     facts = {model["name"]: model for model in run["models"]}
     frames = []
     for name, path in paths.items():
-        frame = read_csv(path, columns)
+        frame = read_frame(path, columns, RETRAIN)
         if path.name == TRAINING_LOG:
             require_every_step(frame["step"], path)
         frame.insert(0, "model", name)
@@ -123,14 +123,3 @@ def join_models(run: JsonMapping, paths: Mapping[str, Path], columns: Sequence[s
     if not frames:
         raise MissingInputError(f"run {run['run']}: no models, so there are no {', '.join(columns)} to show")
     return pd.concat(frames, ignore_index=True)
-
-
-def read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """CSV with at least ``columns``; raises MissingInputError or DataError."""
-    if not path.is_file():
-        raise MissingInputError(f"{path}: no such file; train the model first (snakemake retrain)")
-    frame = pd.read_csv(path)
-    missing = [name for name in columns if name not in frame]
-    if missing:
-        raise DataError(f"{path}: columns {', '.join(missing)} are missing; it has {', '.join(frame.columns)}")
-    return frame

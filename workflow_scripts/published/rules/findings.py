@@ -8,7 +8,7 @@ Notes in ``DROPPED`` keep a row out of curves because a better measurement of th
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import astuple, dataclass, fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -76,10 +76,10 @@ class Defect:
     treatment: str
 
 
-def defects_text(defects: Iterable[Defect]) -> str:
-    """TSV of defects."""
-    lines = ["\t".join(field.name for field in fields(Defect))]
-    lines += ["\t".join(str(value).replace("\t", " ") for value in astuple(defect)) for defect in defects]
+def tsv_text(kind: type[Any], rows: Iterable[Any]) -> str:
+    """Instances of the dataclass ``kind`` as tab-separated text under a header; tabs in a value become spaces."""
+    lines = ["\t".join(field.name for field in fields(kind))]
+    lines += ["\t".join(str(value).replace("\t", " ") for value in astuple(row)) for row in rows]
     return "\n".join(lines) + "\n"
 
 

@@ -10,18 +10,9 @@ from workflow_scripts.suite.registry import load_suite
 EVERY_TEN_THOUSAND = (3000, *range(13000, 143001, 10000))
 # What the README of EleutherAI/pythia lists as evaluated.
 PROMISED = (
-    "lambada_openai",
-    "wikitext",
-    "piqa",
-    "sciq",
-    "wsc",
-    "winogrande",
-    "arc_challenge",
-    "arc_easy",
-    "logiqa",
-    "blimp",
+    "lambada_openai", "wikitext", "piqa", "sciq", "wsc", "winogrande", "arc_challenge", "arc_easy", "logiqa", "blimp",
     "hendrycksTest",
-)
+)  # fmt: skip
 # PIQA accuracy of the final 1.4b as other papers quote it from the Pythia paper's table.
 QUOTED_PIQA = 0.711
 

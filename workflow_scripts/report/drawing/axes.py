@@ -126,16 +126,9 @@ def set_token_axis(ax: Axes, scale: TokenScale, label: str = "training tokens") 
 def mark_break(ax: Axes, place: float) -> None:
     """Two slanted strokes across the axis at ``place``."""
     strokes: dict[str, Any] = {"marker": [(-1, -2), (1, 2)], "markersize": 6, "linestyle": "none", "color": INK}
+    strokes |= {"markeredgewidth": 0.8, "zorder": 5, "clip_on": False, "transform": ax.get_xaxis_transform()}
     for shift in (-0.05, 0.05):
-        ax.plot(
-            [place + shift],
-            [0],
-            transform=ax.get_xaxis_transform(),
-            markeredgewidth=0.8,
-            zorder=5,
-            clip_on=False,
-            **strokes,
-        )
+        ax.plot([place + shift], [0], **strokes)
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:

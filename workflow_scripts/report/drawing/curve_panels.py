@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from workflow_scripts.report.drawing.axes import TokenScale, amount_label, label_line_ends, set_token_axis
-from workflow_scripts.report.drawing.style import FAINT, INK, ordered_sizes, parameters_of_size
+from workflow_scripts.report.drawing.style import FAINT, INK, REFERENCE_LINE, ordered_sizes, parameters_of_size
 
 Z95 = 1.96  # half width of a 95 % interval in standard errors
 TEXT_SHARE, TEXT_HEIGHT = 0.16, 0.05  # a short text of 6 points, as shares of a panel's width and height
@@ -17,20 +17,8 @@ PLACES = 24  # tried for the text of a reference line
 BAR_DISTANCE = 0.012  # between the bars of two models, as a share of the axis
 ROOM_FOR_EPOCH = 0.06  # share of the y range kept free above the curves for the name of the epoch line
 PLOTTED = [
-    "task",
-    "metric",
-    "shots",
-    "model",
-    "size",
-    "data",
-    "step",
-    "tokens",
-    "value",
-    "stderr",
-    "lower",
-    "upper",
-    "n",
-]
+    "task", "metric", "shots", "model", "size", "data", "step", "tokens", "value", "stderr", "lower", "upper", "n",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +32,9 @@ class Panel:
 
 
 def select(frame: pd.DataFrame, **wanted: object) -> pd.DataFrame:
-    """Rows whose columns have the wanted values; a list or tuple allows several."""
+    """Rows whose columns have the wanted values; a list or tuple allows several. Of no rows none."""
+    if frame.empty:
+        return frame
     chosen = pd.Series(data=True, index=frame.index)
     for column, value in wanted.items():
         values = value if isinstance(value, list | tuple) else [value]
@@ -82,7 +72,7 @@ def draw_panel(
             draw_line(ax, line, colours[size], styles[data], scale)
     if panel.chance:
         left, last = ax.get_xlim()[0], float(scale.place([scale.last])[0])  # names of the curves stand right of it
-        ax.plot([left, last], [panel.chance] * 2, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        ax.plot([left, last], [panel.chance] * 2, **REFERENCE_LINE)
         text_of_line(ax, panel.chance, chance_words(panel.chance))
 
 
@@ -169,7 +159,7 @@ def label_sizes(ax: Axes, rows: pd.DataFrame, colours: Mapping[str, str], scale:
 
 def common_limits(panels: Sequence[Panel], floor: float | None = None) -> tuple[float, float]:
     """Y limits that hold all bands and reference lines of the panels, with a small margin."""
-    rows = pd.concat([panel.rows for panel in panels])
+    rows = pd.concat([panel.rows for panel in panels if len(panel.rows)])
     low = float(rows["lower"].fillna(rows["value"]).min())
     high = float(rows["upper"].fillna(rows["value"]).max())
     for panel in panels:

@@ -1,5 +1,7 @@
 """Small multiples: a grid of panels with fixed margins in inches, so that every figure has the same look."""
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from workflow_scripts.report.drawing.style import DATA_STYLES, FAINT, FULL_WIDTH
+from workflow_scripts.report.drawing.style import DATA_STYLES, FAINT, FULL_WIDTH, ordered_sizes
 
 LEFT, RIGHT, TOP, BOTTOM = 0.52, 0.08, 0.5, 0.42  # inches
 GAP_X, GAP_Y = 0.52, 0.8
@@ -55,6 +57,12 @@ def legend_of_data(figure: Figure, data: list[str]) -> None:
     if len(data) > 1:
         handles = [Line2D([], [], color=FAINT, linestyle=DATA_STYLES[name], label=name) for name in data]
         figure.legend(handles=handles, loc="upper right", ncols=len(handles), handlelength=2.2, borderaxespad=0.1)
+
+
+def legend_of_sizes(figure: Figure, colours: Mapping[str, str]) -> None:
+    """Colours of the sizes, small to large, in the top right corner."""
+    handles = [Line2D([], [], color=colours[size], label=size) for size in ordered_sizes(list(colours))]
+    figure.legend(handles=handles, loc="upper right", ncols=8, handlelength=1.2, columnspacing=1.0, borderaxespad=0.1)
 
 
 def data_sets_of(rows: pd.DataFrame) -> list[str]:

@@ -28,6 +28,7 @@ MULTIPLIERS = {"k": 1e3, "m": 1e6, "b": 1e9}
 FAMILY_COLOURS = {"pythia": "#0072B2", "pythia-deduped": "#3A97D3", "opt": "#D55E00", "bloom": "#009E73"}
 FAMILY_MARKERS = {"pythia": "o", "pythia-deduped": "s", "opt": "^", "bloom": "D"}
 ARM_COLOURS = {"baseline": "#444444", "intervention": "#D55E00", "intervention-long": "#0072B2"}
+REFERENCE_LINE: dict[str, Any] = {"color": FAINT, "linewidth": 0.8, "linestyle": (0, (1, 2)), "zorder": 1}  # chance
 DATA_STYLES: dict[str, Literal["-"] | tuple[float, tuple[float, ...]]] = {"standard": "-", "deduped": (0, (4, 1.6))}
 METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},

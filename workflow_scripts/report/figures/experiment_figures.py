@@ -5,13 +5,12 @@ from itertools import cycle
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from workflow_scripts.published.frame_rows import row_of_largest
 from workflow_scripts.report.drawing.axes import amount_label
 from workflow_scripts.report.drawing.figure import Drawing
-from workflow_scripts.report.drawing.panel_grid import legend_of_data, name_y, panel_grid
+from workflow_scripts.report.drawing.panel_grid import data_sets_of, legend_of_data, name_y, panel_grid
 from workflow_scripts.report.drawing.style import ARM_COLOURS, DATA_STYLES, FAINT, INK, size_colours
 from workflow_scripts.report.report_tables import Tables
 from workflow_scripts.report.score_rows import shot_words
@@ -279,7 +278,7 @@ def scaling(tables: Tables) -> Drawing:
     ax.set_xlabel("training compute 6 N D, floating-point operations")
     name_y(ax, "training loss, nats per token")
     ax.legend()
-    finish(figure, rows)
+    legend_of_data(figure, data_sets_of(rows))
     fits = tables.experiments["scaling_fits"]
     words = "; ".join(f"{row.data}: {row.sentence}" for row in fits.itertuples()) if len(fits) else "no fit"
     return Drawing(
@@ -290,8 +289,3 @@ def scaling(tables: Tables) -> Drawing:
         f"Fits and their ranges: {words}.",
         f"The lowest loss is {rows['value'].min():.2f}.",
     )
-
-
-def finish(figure: Figure, rows: pd.DataFrame) -> None:
-    """Legend of the data sets where there is more than one."""
-    legend_of_data(figure, [name for name in DATA_STYLES if name in set(rows["data"])])

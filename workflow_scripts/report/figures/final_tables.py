@@ -82,7 +82,7 @@ def table_lines(scores: pd.DataFrame, own: pd.DataFrame, data: str) -> list[Line
             for value, error in zip(table.loc[task], errors.loc[task], strict=True)
         ]
         lines.append(Line(titles()[task], cells))
-        ours = select(own, task=task, data=data) if len(own) else own
+        ours = select(own, task=task, data=data)
         if len(ours):
             lines.append(Line(OURS, own_cells(ours, list(table.columns), chance)))
     return lines

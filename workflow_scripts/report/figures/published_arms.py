@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from workflow_scripts.published.rules.findings import CONTROL, has_note, without_dropped
 from workflow_scripts.report.drawing.curve_panels import select, with_band
 from workflow_scripts.report.drawing.figure import Drawing
-from workflow_scripts.report.drawing.style import ARM_COLOURS, FAINT, ordered_sizes
+from workflow_scripts.report.drawing.style import ARM_COLOURS, FAINT, REFERENCE_LINE, ordered_sizes
 from workflow_scripts.report.figures.own_experiments import ARM_SIZES, FIRST_INTERVENTION_STEP, own_arm_points
 from workflow_scripts.report.figures.own_points import draw_diamond, joined_rows, legend_of_own
 from workflow_scripts.report.report_tables import Tables
@@ -73,7 +73,7 @@ def arms_figure(rows: pd.DataFrame, ours: pd.DataFrame, label: str, neutral: flo
     for row, version in enumerate(("v0", "v1")):
         for column, size in enumerate(sizes):
             draw_arms(axes[row][column], rows[(rows["version"] == version) & (rows["size"] == size)], neutral)
-            draw_own_arms(axes[row][column], select(ours, version=version, size=size) if len(ours) else ours)
+            draw_own_arms(axes[row][column], select(ours, version=version, size=size))
             axes[row][column].set_title(f"{size}, {version}", fontsize=7.5)
         axes[row][0].set_ylabel(label)
     handles = {label: h for ax in figure.axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
@@ -105,7 +105,7 @@ def arm_rows(published: pd.DataFrame, task: str, metric: str) -> pd.DataFrame:
 def draw_arms(ax: Axes, rows: pd.DataFrame, neutral: float | None) -> None:
     """Arms of one model over the last steps; arms of another program than the baseline are open circles."""
     if neutral is not None:
-        ax.axhline(neutral, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        ax.axhline(neutral, **REFERENCE_LINE)
     if rows.empty:
         ax.text(0.5, 0.5, "no files", transform=ax.transAxes, ha="center", color=FAINT, fontsize=7)
     for arm, title in ARM_TITLES.items():

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from workflow_scripts.published.rules.findings import DOUBTFUL, has_note, without_dropped
 from workflow_scripts.published.summary import CORE_TASKS, LAST_STEP, suite_rows
@@ -18,13 +17,14 @@ from workflow_scripts.report.drawing.curve_panels import (
     with_band,
 )
 from workflow_scripts.report.drawing.figure import Drawing
-from workflow_scripts.report.drawing.panel_grid import panel_grid
+from workflow_scripts.report.drawing.panel_grid import legend_of_sizes, panel_grid
 from workflow_scripts.report.drawing.style import (
     DATA_STYLES,
     FAINT,
     FAMILY_COLOURS,
     FAMILY_MARKERS,
     INK,
+    REFERENCE_LINE,
     ordered_sizes,
     parameters_of_size,
     size_colours,
@@ -64,7 +64,7 @@ def against_parameters(tables: Tables, step: int) -> Drawing:
         ax.set_ylim(*common_limits([Panel("", of_task, tasks[name].chance)]))
         ax.set_title(tasks[name].title, fontsize=7.5)
         if tasks[name].chance:
-            ax.axhline(tasks[name].chance or 0, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+            ax.axhline(tasks[name].chance or 0, **REFERENCE_LINE)
             text_of_line(ax, tasks[name].chance or 0, chance_words(tasks[name].chance or 0))
     for ax in axes[::3]:
         ax.set_ylabel("accuracy")
@@ -86,8 +86,7 @@ def against_parameters(tables: Tables, step: int) -> Drawing:
 
 def own_by_task(tables: Tables, step: int) -> dict[str, pd.DataFrame]:
     """Our zero-shot points of each task at one step, empty frames where the run has none."""
-    points = {name: own_points(tables, name, shots=0) for name in CORE_TASKS}
-    return {name: rows[rows["step"] == step] if len(rows) else rows for name, rows in points.items()}
+    return {name: select(own_points(tables, name, shots=0), step=step) for name in CORE_TASKS}
 
 
 def final_by_family(published: pd.DataFrame, step: int = LAST_STEP) -> pd.DataFrame:
@@ -149,8 +148,7 @@ def published_deduped_minus_standard(tables: Tables) -> Drawing:
         mean = of_task.groupby("tokens", as_index=False)["value"].mean()
         ax.plot(scale.place(mean["tokens"].to_numpy(dtype=float)), mean["value"], color=INK, linewidth=1.8, zorder=3)
         draw_own(ax, own[task], colours, scale)
-    handles = [Line2D([], [], color=colours[size], label=size) for size in ordered_sizes(list(colours))]
-    figure.legend(handles=handles, loc="upper right", ncols=8, handlelength=1.2, columnspacing=1.0, borderaxespad=0.1)
+    legend_of_sizes(figure, colours)
     legend_of_own(figure, ours, place="upper left")
     for ax in axes[::2]:
         ax.set_ylabel("difference in accuracy", labelpad=0)
@@ -202,14 +200,13 @@ def published_batch_sizes(tables: Tables) -> Drawing:
     """Smaller batches, same tokens: five-shot LAMBADA of the batch-size variants beside the suite."""
     rows = batch_rows(tables.published)
     variants = list(dict.fromkeys(rows[rows["batch"] != "2M"]["size"]))
-    ours = own_points(tables, "lambada_openai", shots=5)
-    ours = select(ours, data="standard", size=variants) if len(ours) else ours
+    ours = select(own_points(tables, "lambada_openai", shots=5), data="standard", size=variants)
     figure, axes = panel_grid(len(variants))
     for ax, size in zip(axes, ordered_sizes(variants), strict=False):
         of_size = rows[rows["size"] == size]
-        own = select(ours, size=size) if len(ours) else ours
+        own = select(ours, size=size)
         scale = scale_of(of_size, own)
-        ax.set_ylim(*common_limits([Panel("", of_size), *([Panel("", own)] if len(own) else [])]))
+        ax.set_ylim(*common_limits([Panel("", of_size), Panel("", own)]))
         set_token_axis(ax, scale)
         small = next(batch for batch in of_size["batch"] if batch != "2M")
         ax.set_title(f"{size}: batch of {small} (dashed), 2M", pad=14, y=1.0)

@@ -1,10 +1,15 @@
 """Figures of the published results: 16 models over training, and their final scores."""
 
+from collections.abc import Mapping, Sequence
+
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from workflow_scripts.published.rules.findings import DOUBTFUL, has_note
 from workflow_scripts.published.summary import CORE_TASKS, suite_rows
+from workflow_scripts.report.drawing.axes import TokenScale
 from workflow_scripts.report.drawing.curve_panels import (
     PLOTTED,
     Panel,
@@ -49,27 +54,39 @@ def published_over_training(tables: Tables, task: str) -> Drawing:
     """One task over training, standard beside deduplicated data, as in the paper's figures 10 to 15."""
     facts, rows = load_suite("pythia").task(task), published_scores(tables.published, task)
     ours = own_points(tables, task, shots=0)
-    scale, colours = scale_of(rows, ours), size_colours(list(rows["size"]))
     panels = [
         Panel(title, rows[rows["data"] == data], facts.chance, EPOCH_OF_DEDUPED if data == "deduped" else None)
         for data, title in DATA_TITLES.items()
     ]
-    figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 3.1), sharey=True, layout="none")
-    figure.subplots_adjust(left=0.065, right=0.99, top=0.84, bottom=0.13, wspace=0.06)
-    axes[0].set_ylim(*common_limits([*panels, *([Panel("", ours)] if len(ours) else [])]))
-    axes[0].set_ylabel(f"{facts.title} accuracy, zero-shot")
-    for ax, panel, data in zip(axes, panels, DATA_TITLES, strict=True):
-        draw_panel(ax, panel, colours, scale, SOLID)
-        draw_own(ax, ours[ours["data"] == data] if len(ours) else ours, colours, scale)
-        label_sizes(ax, panel.rows, colours, scale)
-    legend_of_own(figure, ours)
     return Drawing(
-        figure,
+        pair_of_panels(panels, ours, f"{facts.title} accuracy, zero-shot"),
         plotted(rows, ours),
         f"{facts.title} over training: 16 published models",
         caption_over_training(rows, facts.title) + (REMARK if len(ours) else ""),
         alternative_over_training(rows, facts.title),
     )
+
+
+def draw_with_own(ax: Axes, panel: Panel, ours: pd.DataFrame, colours: Mapping[str, str], scale: TokenScale) -> None:
+    """Published curves and our diamonds over them."""
+    draw_panel(ax, panel, colours, scale, SOLID)
+    draw_own(ax, ours, colours, scale)
+
+
+def pair_of_panels(panels: Sequence[Panel], ours: pd.DataFrame, label: str) -> Figure:
+    """A panel for each data set side by side, on common axes with sizes at the line ends; our points lie over both."""
+    rows = pd.concat([panel.rows for panel in panels])
+    scale, colours = scale_of(rows, ours), size_colours([*rows["size"], *ours.get("size", [])])
+    figure: Figure
+    figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 3.1), sharey=True, layout="none")
+    figure.subplots_adjust(left=0.075, right=0.99, top=0.84, bottom=0.13, wspace=0.06)
+    axes[0].set_ylim(*common_limits([*panels, Panel("", ours)]))
+    axes[0].set_ylabel(label)
+    for ax, panel, data in zip(axes, panels, DATA_TITLES, strict=True):
+        draw_with_own(ax, panel, select(ours, data=data), colours, scale)
+        label_sizes(ax, panel.rows, colours, scale)
+    legend_of_own(figure, ours)
+    return figure
 
 
 def plotted(rows: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
@@ -83,18 +100,16 @@ def five_shot_grid(tables: Tables, data: str) -> Drawing:
     tasks = load_suite("pythia").tasks
     parts = {name: published_scores(tables.published, name, shots=FIVE) for name in CORE_TASKS}
     parts = {name: rows[rows["data"] == data] for name, rows in parts.items()}
-    own = {name: own_points(tables, name, shots=FIVE) for name in CORE_TASKS}
-    own = {name: rows[rows["data"] == data] if len(rows) else rows for name, rows in own.items()}
+    own = {name: select(own_points(tables, name, shots=FIVE), data=data) for name in CORE_TASKS}
     rows, ours = pd.concat(parts.values(), ignore_index=True), pd.concat(own.values(), ignore_index=True)
     scale, colours = scale_of(rows, ours), size_colours(list(rows["size"]))
     figure, axes = panel_grid(len(parts))
     epoch = EPOCH_OF_DEDUPED if data == "deduped" else None
     for ax, (name, of_task) in zip(axes, parts.items(), strict=True):
         panel = Panel(tasks[name].title, of_task, tasks[name].chance, epoch)
-        ax.set_ylim(*common_limits([panel, *([Panel("", own[name])] if len(own[name]) else [])]))
-        draw_panel(ax, panel, colours, scale, SOLID)
+        ax.set_ylim(*common_limits([panel, Panel("", own[name])]))
+        draw_with_own(ax, panel, own[name], colours, scale)
         name_y(ax, "accuracy")
-        draw_own(ax, own[name], colours, scale)
         label_sizes(ax, of_task, colours, scale)
     legend_of_own(figure, ours)
     marked = DOUBTFUL_WORDS.format(points=int(rows["doubtful"].sum())) if rows["doubtful"].any() else ""

@@ -3,37 +3,31 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from workflow_scripts.published.summary import LAST_STEP, MMLU_PREFIX, suite_rows
-from workflow_scripts.report.drawing.axes import TokenScale
 from workflow_scripts.report.drawing.curve_panels import (
     Panel,
     common_limits,
-    draw_panel,
     label_sizes,
     select,
     with_band,
 )
 from workflow_scripts.report.drawing.figure import Drawing
-from workflow_scripts.report.drawing.panel_grid import name_y, panel_grid
-from workflow_scripts.report.drawing.style import FULL_WIDTH, ordered_sizes, size_colours
+from workflow_scripts.report.drawing.panel_grid import legend_of_sizes, name_y, panel_grid
+from workflow_scripts.report.drawing.style import size_colours
 from workflow_scripts.report.figures.own_groups import WIKITEXT
 from workflow_scripts.report.figures.own_points import (
     REMARK,
-    draw_own,
     joined_rows,
     legend_of_own,
     own_points,
     own_rows,
     scale_of,
 )
-from workflow_scripts.report.figures.published_figures import DATA_TITLES, SOLID
+from workflow_scripts.report.figures.published_figures import DATA_TITLES, draw_with_own, pair_of_panels
 from workflow_scripts.report.report_tables import Tables
 
 BLIMP_PREFIX = "blimp_"
@@ -129,14 +123,14 @@ def mmlu_panels(means: pd.DataFrame, ours: pd.DataFrame) -> Figure:
     """A row of panels for each number of shots, a column for each data set, on one y axis; no bands, they overlap."""
     bare = means.assign(lower=means["value"], upper=means["value"])
     colours, (figure, axes) = size_colours(list(means["size"])), panel_grid(4)
-    held = [Panel("", bare), *([Panel("", ours)] if len(ours) else [])]
+    held = [Panel("", bare), Panel("", ours)]
     places = [(shots, data) for shots in SHOT_TITLES for data in DATA_TITLES]
     for ax, (shots, data) in zip(axes, places, strict=True):
-        shown, own = bare[bare["shots"] == shots], select(ours, shots=shots) if len(ours) else ours
+        shown, own = bare[bare["shots"] == shots], select(ours, shots=shots)
         of_data = shown[shown["data"] == data]
         ax.set_ylim(*common_limits(held))
         panel = Panel(f"{SHOT_TITLES[shots]}, {DATA_TITLES[data]}", of_data, MMLU_CHANCE)
-        draw_with_own(ax, panel, select(own, data=data) if len(own) else own, colours, scale_of(shown, own))
+        draw_with_own(ax, panel, select(own, data=data), colours, scale_of(shown, own))
         label_sizes(ax, of_data, colours, scale_of(shown, own))
     for ax in axes[::2]:
         ax.set_ylabel("MMLU accuracy")
@@ -144,39 +138,16 @@ def mmlu_panels(means: pd.DataFrame, ours: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_with_own(ax: Axes, panel: Panel, ours: pd.DataFrame, colours: Mapping[str, str], scale: TokenScale) -> None:
-    """Published curves and our diamonds over them."""
-    draw_panel(ax, panel, colours, scale, SOLID)
-    draw_own(ax, ours, colours, scale)
-
-
 def accuracies(published: pd.DataFrame, shots: int, version: str = "v1") -> pd.DataFrame:
     """Accuracies of the suite's models."""
     return select(suite_rows(published, shots, version), metric="acc")
-
-
-def pair(panels: Sequence[Panel], own: Sequence[pd.DataFrame], label: str) -> Figure:
-    """Two panels side by side on common axes with sizes at the line ends; ``own`` are our points in each."""
-    rows, ours = pd.concat([panel.rows for panel in panels]), pd.concat(own)
-    scale = scale_of(rows, ours)
-    colours = size_colours([*rows["size"], *(ours["size"] if len(ours) else [])])
-    figure: Figure
-    figure, axes = plt.subplots(1, 2, figsize=(FULL_WIDTH, 3.1), sharey=True, layout="none")
-    figure.subplots_adjust(left=0.075, right=0.99, top=0.84, bottom=0.13, wspace=0.06)
-    axes[0].set_ylim(*common_limits([*panels, *([Panel("", ours)] if len(ours) else [])]))
-    axes[0].set_ylabel(label)
-    for ax, panel, points in zip(axes, panels, own, strict=True):
-        draw_with_own(ax, panel, points, colours, scale)
-        label_sizes(ax, panel.rows, colours, scale)
-    return figure
 
 
 def published_blimp(tables: Tables) -> Drawing:
     """BLiMP by phenomenon over training, version 0: the published suite of today was not evaluated on it."""
     rows = select(accuracies(tables.published, 0, "v0"), data="standard")
     groups = {name: phenomenon(name) for name in rows["task"].astype(str).unique() if phenomenon(name)}
-    means, ours = group_means(rows, groups), own_means(tables, 0, groups, "v0")
-    ours = select(ours, data="standard") if len(ours) else ours
+    means, ours = group_means(rows, groups), select(own_means(tables, 0, groups, "v0"), data="standard")
     figure = blimp_panels(means, ours)
     last = means[means["step"] == LAST_STEP].groupby("group")["value"].mean().sort_values()
     return Drawing(
@@ -195,20 +166,18 @@ def blimp_panels(means: pd.DataFrame, ours: pd.DataFrame) -> Figure:
     """A panel for each phenomenon, all on one y axis."""
     scale, colours = scale_of(means, ours), size_colours(list(means["size"]))
     figure, axes = panel_grid(len(PHENOMENA), columns=3, height=1.25, gap=0.75)
-    held = [Panel("", means, 0.5), *([Panel("", ours)] if len(ours) else [])]
+    held = [Panel("", means, 0.5), Panel("", ours)]
     for ax, group in zip(axes, PHENOMENA, strict=True):
         of_group = means[means["group"] == group]
         ax.set_ylim(*common_limits(held))
-        points = select(ours, group=group) if len(ours) else ours
-        draw_with_own(ax, Panel("", of_group, 0.5), points, colours, scale)
+        draw_with_own(ax, Panel("", of_group, 0.5), select(ours, group=group), colours, scale)
         ax.set_xlabel("")
         ax.set_title(f"{group} ({int(of_group['tasks'].max())})", fontsize=6.5, pad=12, y=1.0)
     for ax in axes[-3:]:
         ax.set_xlabel("training tokens")
     for ax in axes[::3]:
         name_y(ax, "accuracy")
-    handles = [Line2D([], [], color=colours[size], label=size) for size in ordered_sizes(list(colours))]
-    figure.legend(handles=handles, loc="upper right", ncols=8, handlelength=1.2, columnspacing=1.0, borderaxespad=0.1)
+    legend_of_sizes(figure, colours)
     legend_of_own(figure, ours, place="upper left")
     return figure
 
@@ -219,9 +188,7 @@ def published_wikitext(tables: Tables) -> Drawing:
     rows = with_band(rows.astype({"model": str, "size": str, "data": str})).assign(doubtful=False)
     panels = [Panel(title, rows[rows["data"] == data]) for data, title in DATA_TITLES.items()]
     ours = own_points(tables, WIKITEXT, shots=0, metric="bits_per_byte", version="v0")
-    own = [select(ours, data=data) if len(ours) else ours for data in DATA_TITLES]
-    figure = pair(panels, own, "WikiText, bits per byte")
-    legend_of_own(figure, ours)
+    figure = pair_of_panels(panels, ours, "WikiText, bits per byte")
     last = rows[rows["step"] == LAST_STEP].sort_values("value")
     return Drawing(
         figure,

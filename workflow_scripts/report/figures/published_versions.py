@@ -13,7 +13,7 @@ from workflow_scripts.published.summary import CORE_TASKS, LAST_STEP, suite_rows
 from workflow_scripts.report.drawing.curve_panels import Z95, select
 from workflow_scripts.report.drawing.figure import Drawing
 from workflow_scripts.report.drawing.panel_grid import panel_grid
-from workflow_scripts.report.drawing.style import FAINT, INK, ordered_sizes, size_colours
+from workflow_scripts.report.drawing.style import INK, REFERENCE_LINE, ordered_sizes, size_colours
 from workflow_scripts.report.figures.own_points import REMARK, joined_rows, legend_of_own, own_points
 from workflow_scripts.report.report_tables import Tables
 from workflow_scripts.suite.registry import load_suite
@@ -32,10 +32,10 @@ def published_versions(tables: Tables) -> Drawing:
     tasks = load_suite("pythia").tasks
     for ax, task in zip(axes, CORE_TASKS, strict=True):
         draw_pairs(ax, rows[rows["task"] == task], sizes, colours)
-        draw_own_versions(ax, select(ours, task=task) if len(ours) else ours, sizes, colours)
+        draw_own_versions(ax, select(ours, task=task), sizes, colours)
         ax.set_title(tasks[task].title, fontsize=7.5)
         if tasks[task].chance:
-            ax.axvline(tasks[task].chance or 0, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+            ax.axvline(tasks[task].chance or 0, **REFERENCE_LINE)
     handles = [
         mark("version 0", "white"),
         mark("today", INK),

@@ -28,6 +28,7 @@ from workflow_scripts.report.drawing.style import (
     FAINT,
     FAMILY_COLOURS,
     FAMILY_MARKERS,
+    REFERENCE_LINE,
     ordered_sizes,
     parameters_of_size,
     size_colours,
@@ -162,7 +163,7 @@ def draw_against_parameters(ax: Axes, part: TaskRows) -> None:
     ax.set_xlabel("parameters")
     name_y(ax, part.metric)
     if part.task.chance:
-        ax.axhline(part.task.chance, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+        ax.axhline(part.task.chance, **REFERENCE_LINE)
         text_of_line(ax, part.task.chance, chance_words(part.task.chance))
 
 

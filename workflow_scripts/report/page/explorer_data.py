@@ -72,7 +72,7 @@ def published_source(published: pd.DataFrame, own: pd.DataFrame, words: Words) -
     tasks, panels = load_suite("pythia").tasks, []
     for shots in PUBLISHED_SHOTS:
         rows = select(suite_rows(published, shots), metric="acc", task=list(CORE_TASKS))
-        ours = select(own, metric="acc", shots=shots) if len(own) else own
+        ours = select(own, metric="acc", shots=shots)
         for name in CORE_TASKS:
             shown = panel(tasks[name], shots, rows[rows["task"] == name], words)
             if len(ours):

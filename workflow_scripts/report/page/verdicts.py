@@ -28,18 +28,8 @@ class Verdict:
 
 def find_verdicts(inputs: ReportInputs) -> list[Verdict]:
     """All verdicts, ours first."""
-    rules = (
-        learning,
-        five_shot_effect,
-        deduplication,
-        losses,
-        held_out,
-        crosscheck,
-        comparison,
-        experiments,
-        published_range,
-        published_defects,
-    )
+    ours = (learning, five_shot_effect, deduplication, losses, held_out, crosscheck, comparison, experiments)
+    rules = (*ours, published_range, published_defects)
     return [verdict for rule in rules for verdict in rule(inputs)]
 
 
