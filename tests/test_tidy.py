@@ -32,6 +32,19 @@ def test_every_module_says_what_it_is_in_sentences(modules):
     assert not [path for path, tree in modules.items() if "." not in (ast.get_docstring(tree) or "")]
 
 
+def test_every_public_function_says_what_it_does(modules):
+    # What a program does, and with which arguments, is in the docstring of its module and in the helps.
+    programs = {"main", "parse", "argument_parser", "arguments_parser"}
+    silent = [
+        f"{path}:{node.lineno} {node.name}"
+        for path, tree in modules.items()
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.name not in programs
+        if not ast.get_docstring(node)
+    ]
+    assert silent == []
+
+
 def test_no_function_or_class_is_left_without_a_use(root, modules):
     folders = [*(root / "rules").glob("*.smk"), root / "Snakefile", *(root / "benchmarks").glob("*.py")]
     folders += [*(root / "config").rglob("*.yaml"), *(root / "envs").glob("*.py"), *(root / "docs").glob("*.py")]

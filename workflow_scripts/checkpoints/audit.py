@@ -41,7 +41,6 @@ def read_seen(path: Path) -> tuple[Seen, JsonObject]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, judge, write."""
     parser = cli.parser(__doc__)
     parser.add_argument("--observed", type=Path, nargs="+", required=True, help="files of checkpoints.observe")
     parser.add_argument("--ledger", type=Path, help="ledger to compare commits with")

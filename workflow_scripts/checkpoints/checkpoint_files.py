@@ -88,7 +88,7 @@ def declared_files(entries: Sequence[FileEntry], names: Sequence[str], where: st
         )
     missing = [name for name in NEEDED if name not in names]
     if missing or not any(is_weight_file(name) for name in names):
-        raise ModelError(f"{where}: `files` lacks {', '.join(missing) or 'weights'}; which a checkpoint requires")
+        raise ModelError(f"{where}: `files` lacks {', '.join(missing) or 'weights'}, which a checkpoint requires")
     chosen = [by_path[name] for name in names]
     refuse_gaps(names, where)
     return chosen

@@ -4,7 +4,7 @@
     <checkpoints>/<model>/.store/weights/<hash>       a second name for the weights that some folder holds
 
 Weights that no folder holds any more are dropped by ``sweep``. On a file system without hard links small files are
-copied and weights are not shared. Nothing is believed because it lies here: the fetch proves each file again.
+copied and weights are not shared. Nothing is trusted for being here: the fetch verifies each file again.
 """
 
 import errno
@@ -66,9 +66,9 @@ class Store:
             link(folder / entry.path, self.weights / key(entry))
 
     def sweep(self, released: Collection[int] = ()) -> int:
-        """Drop weights that only the store holds; returns the bytes freed. Several sweeps at once do no harm.
+        """Drop weights that only the store holds; returns the bytes freed. Concurrent sweeps are safe.
 
-        Those with the inodes ``released`` go at once, others when they have been alone for a while: the workflow
+        Those with the inodes ``released`` go immediately, others when they have been alone for a while: the workflow
         deletes the outputs of a job before it reruns it, and the fetch that is about to start takes them from here.
         """
         remove_dead(self.weights)  # a second name left by a killed link would keep its weights for ever

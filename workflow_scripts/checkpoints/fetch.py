@@ -131,12 +131,11 @@ def refuse_foreign_code(folder: Path) -> None:
 
 
 def write_hashes(folder: Path, files: Sequence[FileEntry]) -> None:
-    """Write the verified hashes beside the files, as sha256sum does, so that nobody needs to read 24 GB again."""
+    """Write the verified hashes beside the files, as sha256sum does, so that 24 GB need not be read again."""
     write_text(folder / OWN_LOCK, "".join(f"{file.sha256}  {file.path}\n" for file in files))
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """Arguments of the program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--source", choices=sorted(SOURCES), required=True, help="kind of source")
     parser.add_argument("--location", default="", help="folder of the mirror, or endpoint of the Hub")
@@ -152,7 +151,6 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, choose the files, fetch them, write the receipt."""
     options = argument_parser().parse_args(arguments)
     refuse_secrets([options.location, options.repository])
     repository = Repository("model", options.repository, f"step{options.step}")

@@ -105,7 +105,6 @@ def models_of(suite: Suite, names: Sequence[str]) -> tuple[Model, ...]:
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """Arguments of the program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--suite", required=True, help="name of a file in config/suites")
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="models or patterns; default all")

@@ -52,7 +52,7 @@ class Ledger:
 
 
 def step_text(revision: str) -> str:
-    """How a revision stands in the table.
+    """How the table writes a revision.
 
     >>> step_text("step512"), step_text("main")
     ('512', 'main')

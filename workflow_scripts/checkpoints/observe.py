@@ -66,7 +66,7 @@ class Counted:
         return self.source.repository
 
     def commit(self) -> str | None:
-        """What the revision stands for."""
+        """Commit of the revision."""
         return self.source.commit()
 
     def files(self) -> list[FileEntry]:
@@ -115,7 +115,7 @@ def observe(
 
 
 def read_partial(partial: Path, branches: Mapping[str, str]) -> dict[str, Observation]:
-    """What an interrupted run has seen of revisions that still stand for the same commit."""
+    """What an interrupted run has seen of revisions that are still at the same commit."""
     if not partial.is_file():
         return {}
     content = {name: Observation.from_json(value) for name, value in json.loads(partial.read_text("utf-8")).items()}
@@ -133,7 +133,6 @@ def as_json(model: Model, seen: Mapping[str, Observation], traffic: Traffic) -> 
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """Arguments of the program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--suite", required=True, help="name of a file in config/suites")
     parser.add_argument("--model", required=True, help="one model of the suite")
@@ -146,7 +145,6 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, look, write."""
     options = argument_parser().parse_args(arguments)
     refuse_secrets([options.location])
     if options.samples < 1:

@@ -47,7 +47,6 @@ def release(folder: Path, scores: Sequence[Path]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, delete, write the marker."""
     parser = cli.parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--scores", type=Path, nargs="+", required=True, help="all result files of the checkpoint")

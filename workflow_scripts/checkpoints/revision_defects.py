@@ -66,7 +66,7 @@ def own_problems(seen: Seen) -> Iterator[Defect]:
 
 
 def moved(seen: Seen, ledger: Ledger) -> Iterator[Defect]:
-    """Branches that do not stand for the commit in the ledger."""
+    """Branches that are not at the commit in the ledger."""
     for name, entered in ledger.of(seen.model.name).items():
         found = seen.revisions.get(name)
         if found is not None and found.commit != entered.commit:

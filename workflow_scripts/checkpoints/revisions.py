@@ -1,6 +1,6 @@
 """All revisions of a model's repository: which there are, at which commit, and what files each holds.
 
-    mirror     a folder per revision with its own list of files; the sha256 of the list stands for the commit
+    mirror     a folder per revision with its own list of files; the sha256 of the list serves as the commit
     hub        one request for all branches, one for each revision that is asked for
     git-lfs    one partial clone of all branches (git_revisions.py)
 

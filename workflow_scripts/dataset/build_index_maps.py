@@ -224,7 +224,6 @@ def opened_alone(options: argparse.Namespace) -> tuple[str, Index]:
 
 
 def arguments_parser() -> argparse.ArgumentParser:
-    """The command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--prefix", type=Path, nargs="+", help="path without .idx and .bin; several are blended")
     source = parser.add_mutually_exclusive_group()
@@ -245,7 +244,6 @@ def arguments_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and build the maps."""
     options = arguments_parser().parse_args(arguments)
     numbers = numbers_of(options)
     schedule = Schedule(numbers.train_iterations, numbers.batch_rows, numbers.eval_interval, numbers.eval_iterations)

@@ -35,7 +35,7 @@ END = re.compile(r"^(?:\*\*\* ?END OF TH(?:IS|E) PROJECT|End of (?:the )?Project
 BLANK = re.compile(r"\n\s*\n")
 HEADING = re.compile(r"(?:chapter|part)\b.*|\d+|[IVXLC]+", re.I)
 LONGEST_HEADING = 80
-FEWEST_CAPITALS = 4  # fewer are initials, or somebody who is cut short
+FEWEST_CAPITALS = 4  # fewer are initials, or a name cut short
 SHORTEST_DOCUMENT, SHORTEST_REST = 1500, 500
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,6 @@ def cut_books(table: Path, folder: Path, output: Path, expected: str | None) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and cut."""
     parser = cli.parser(__doc__)
     parser.add_argument("--table", type=Path, required=True, help=f"TSV with {', '.join(HEADER)}")
     parser.add_argument("--texts", type=Path, required=True, metavar="FOLDER", help="folder that holds the texts")

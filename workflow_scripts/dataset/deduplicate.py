@@ -37,7 +37,6 @@ def deduplicate(corpus: Path, output: Path) -> tuple[int, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and write the deduplicated corpus."""
     parser = cli.parser(__doc__)
     parser.add_argument("--corpus", type=Path, required=True, help=".jsonl file")
     parser.add_argument("--output", type=Path, required=True, help=".jsonl file to write")

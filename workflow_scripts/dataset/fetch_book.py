@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """Arguments of the program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--location", default=LOCATION, help="address under which files lie as ORG/NAME/COMMIT/PATH")
     parser.add_argument("--repository", required=True, metavar="ORG/NAME", help="the repository")
@@ -42,7 +41,6 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and fetch."""
     options = argument_parser().parse_args(arguments)
     entry = FileEntry(checked_path(options.path, "--path"), options.size, checked_sha256(options.sha256, "--sha256"))
     repository = Repository("dataset", options.repository, options.commit, options.commit)

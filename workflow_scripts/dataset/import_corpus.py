@@ -69,7 +69,6 @@ def check_corpus(corpus: Path, expected: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and write both files."""
     parser = cli.parser(__doc__)
     parser.add_argument("--corpus", type=Path, required=True, help="JSON lines with text and title")
     parser.add_argument("--sha256", help="hash that the corpus must have")

@@ -1,4 +1,4 @@
-r"""Ask the training order: who was seen when, what is where. Answers are JSON lines on standard output.
+r"""Ask the training order: which document was seen when, and what is where. Answers are JSON lines on standard output.
 
     python -m workflow_scripts.dataset.look_up exposures --view view.json --document 17 --token 5
     python -m workflow_scripts.dataset.look_up documents --view view.json --iteration 71234
@@ -71,7 +71,6 @@ def coverage(options: argparse.Namespace, numbers: RunNumbers) -> Answers:
 
 
 def arguments_parser() -> argparse.ArgumentParser:
-    """The command line."""
     parser = cli.parser(__doc__)
     questions = parser.add_subparsers(dest="question", required=True)
     parsers = {}
@@ -94,7 +93,6 @@ def arguments_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and answer."""
     options = arguments_parser().parse_args(arguments)
     try:
         for answer in options.answer(options, numbers_of(options)):

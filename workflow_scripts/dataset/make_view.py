@@ -56,7 +56,6 @@ def check_order(shards: Sequence[Path]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and write the view file."""
     parser = cli.parser(__doc__)
     parser.add_argument("--idx", type=Path, required=True, help="the .idx of the data set")
     tokens = parser.add_mutually_exclusive_group(required=True)

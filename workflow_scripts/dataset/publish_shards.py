@@ -56,7 +56,6 @@ def copy_file(source: Path, target: Path) -> WrittenFile:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and publish."""
     parser = cli.parser(__doc__)
     parser.add_argument("--prefix", type=Path, required=True, help="path of the pair without .bin and .idx")
     parser.add_argument("--name", help="base name of the published files; default: that of --prefix")

@@ -38,7 +38,6 @@ def restore(plan: SetPlan, stem: str, seed: int, folder: Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and write both maps."""
     parser = cli.parser(__doc__)
     parser.add_argument("--name", required=True, help="base name of the data set")
     parser.add_argument("--documents", type=int, required=True, help="sequences in the .idx")

@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and write the samples."""
     parser = cli.parser(__doc__)
     parser.add_argument("--iterations", type=int, nargs="+", required=True, help="iterations to show, from 0")
     parser.add_argument("--rows", type=int, default=4, help="rows to decode of each")

@@ -20,7 +20,6 @@ SHARD_BYTES = 5_000_000_000  # the raw sets on the Hub
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and cut."""
     parser = cli.parser(__doc__)
     parser.add_argument("--input-file", type=Path, required=True, help="path of the .bin")
     parser.add_argument("--output-dir", type=Path, required=True, help="folder for the shards")

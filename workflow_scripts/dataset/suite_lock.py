@@ -31,7 +31,6 @@ def entries(dataset: Dataset, hashes: Mapping[str, str | None]) -> list[FileEntr
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and write the lock."""
     parser = cli.parser(__doc__)
     parser.add_argument("--suite", default="pythia", help="suite in config/suites")
     parser.add_argument("--dataset", required=True, help="standard or deduped")

@@ -119,7 +119,6 @@ def tokenize_corpus(
 
 
 def arguments_parser() -> argparse.ArgumentParser:
-    """The command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--corpus", type=Path, nargs="+", required=True, help=".jsonl or .txt files, in order")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
@@ -139,7 +138,6 @@ def arguments_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and tokenise."""
     options = arguments_parser().parse_args(arguments)
     if options.jobs < 1:
         raise ConfigError(f"--jobs {options.jobs} must be at least 1")

@@ -60,7 +60,6 @@ def train_tokenizer(corpora: Sequence[Path], vocab_size: int, output: Path) -> i
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and train."""
     parser = cli.parser(__doc__)
     parser.add_argument("--corpus", type=Path, nargs="+", required=True, help=".jsonl or .txt files")
     parser.add_argument("--vocab-size", type=int, required=True, help=f"tokens, at least {SMALLEST}")

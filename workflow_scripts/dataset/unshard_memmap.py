@@ -116,7 +116,6 @@ def unshard(first: Path, folder: Path, lock: Path | None, receipt: Path) -> tupl
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and join."""
     parser = cli.parser(__doc__)
     parser.add_argument("--input-file", type=Path, required=True, help="path of shard 0")
     parser.add_argument(

@@ -1,4 +1,4 @@
-r"""Look at the batches of a training run: what stood in iteration k.
+r"""Look at the batches of a training run: what iteration k contained.
 
     python -m workflow_scripts.dataset.view_batches --suite pocket --data standard --iteration 7
     python -m workflow_scripts.dataset.view_batches --start-iteration 71234 --end-iteration 71235 --mode save \
@@ -74,7 +74,7 @@ def custom_writer(options: argparse.Namespace) -> Iterator[Writer]:
 
 
 def original_statistic(_batch: Array, iteration: int) -> dict[str, int | None]:
-    """What the original viewer notes of a batch until its reader puts a function of his own there."""
+    """What the original viewer writes for a batch unless its user supplies a function."""
     return {"iteration": iteration, "text": None}
 
 
@@ -100,7 +100,6 @@ WRITERS = {"save": save_writer, "custom": custom_writer, "text": text_writer}
 
 
 def arguments_parser() -> argparse.ArgumentParser:
-    """The command line."""
     parser = cli.parser(__doc__)
     parser.add_argument("--start-iteration", type=int, default=FIRST, help="first iteration, inclusive, from 0")
     parser.add_argument("--end-iteration", type=int, default=END, help="end of the iterations, exclusive")
@@ -116,7 +115,6 @@ def arguments_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and write the batches."""
     options = arguments_parser().parse_args(arguments)
     use_finished_data(options)
     numbers = numbers_of(options)

@@ -49,7 +49,6 @@ def protocols_of(scores: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, compare, write."""
     parser = cli.parser(__doc__)
     parser.add_argument("--scores", type=Path, required=True, help="table of scores")
     parser.add_argument("--published", type=Path, help="table of published results, for a probe")

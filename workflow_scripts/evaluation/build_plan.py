@@ -162,7 +162,6 @@ def pack_requests(collected: Collected, encoder: Encoder) -> tuple[Forest, Reque
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Command line of this program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--tasks", nargs="+", required=True, metavar="TASK", help="tasks or groups by lm-eval's names")
     parser.add_argument("--shots", type=int, required=True, help="examples in each prompt, e.g. 0 or 5")
@@ -228,7 +227,7 @@ def kept_plan(output: Path, parameters: JsonMapping, options: argparse.Namespace
 
 
 def locate(name: str, options: argparse.Namespace) -> Path | None:
-    """File that an input of a plan's record stands for now."""
+    """Present file of an input in a plan's record."""
     if name == "tokenizer":
         return Path(options.tokenizer)
     return next((folder / name for folder in options.data_dir if (folder / name).is_file()), None)
@@ -273,7 +272,6 @@ def refuse_empty(plans: Sequence[Plan], shots: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
     options = parse(arguments)
     select_known(options.protocol, options.tasks)
     if len(options.output) == 1:

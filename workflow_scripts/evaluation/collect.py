@@ -134,7 +134,7 @@ def zero_shot_path(file: ScoreFile) -> Path:
 
 
 def check_owner(file: ScoreFile, content: JsonObject) -> None:
-    """:class:`DataError` when a file lies under the name of another model or step than it was made from."""
+    """:class:`DataError` when a file is stored under the name of another model or step than it was made from."""
     config = content["config"]
     if content.get("protocol", CURRENT) != file.protocol:
         raise DataError(f"{file.path}: was scored under protocol {content['protocol']}; its name is wrong")
@@ -171,7 +171,6 @@ def write_table(path: Path, rows: Sequence[JsonObject]) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Command line of this program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--run", type=Path, help="run.json; all results files of the run are collected")
     parser.add_argument("--scores-dir", type=Path, help="folder of the run's results files")
@@ -189,7 +188,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
     options = parse(arguments)
     if options.run:
         run = read_run(options.run)

@@ -10,7 +10,6 @@ left out the task takes no shots, so the few-shot plan leaves it out on purpose
         --output results/runs/pocket/tables/coverage.csv
 """
 
-import argparse
 import csv
 import io
 import logging
@@ -76,18 +75,12 @@ def status_of(file: ScoreFile, content: JsonObject, reason: str, task: str) -> s
     return "left out" if any(name == task or name.startswith(f"{task}_") for name in left_out) else "absent"
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Command line of this program."""
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--run", type=Path, required=True, help="run.json of the run")
     parser.add_argument("--scores-dir", type=Path, required=True, help="folder of the run's results files")
     parser.add_argument("--output", type=Path, required=True, help="table to write, .csv")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
-    options = parse(arguments)
+    options = parser.parse_args(arguments)
     rows = list(coverage(read_run(options.run), options.scores_dir))
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")

@@ -196,7 +196,7 @@ def fresh_scores(options: argparse.Namespace) -> Iterator[tuple[Plan, Answers]]:
 
 
 def checked_pairs(options: argparse.Namespace) -> Iterator[tuple[Plan, Answers, list[str]]]:
-    """Plans, answers and the task names to check, by either door."""
+    """Plans, answers and the task names to check, in either way."""
     if options.plan is None:
         for plan, answers in fresh_scores(options):
             yield plan, answers, []
@@ -206,7 +206,6 @@ def checked_pairs(options: argparse.Namespace) -> Iterator[tuple[Plan, Answers, 
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Command line of this program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="Hugging Face folder to score")
     parser.add_argument("--plan", type=Path, help="plan that it was scored on")

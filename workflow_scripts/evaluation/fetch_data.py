@@ -189,7 +189,6 @@ def hold_to_lock(files: Sequence[LockedFile], locked: Sequence[LockedFile], wher
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """Arguments of the program."""
     parser = cli.parser(__doc__)
     add_source_arguments(parser, kind="dataset")
     parser.add_argument("--config", required=True, help="configuration of the data set; default where it has only one")
@@ -201,7 +200,6 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, fetch every split, write the receipt."""
     options = argument_parser().parse_args(arguments)
     locked = locked_files(read_task_lock(options.lock), options.repository, options.config)
     with found_files(options, locked) as found:

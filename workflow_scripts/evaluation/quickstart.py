@@ -78,7 +78,6 @@ def generate(folder: Path, prompt: str, tokens: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, generate, print and write."""
     parser = cli.parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a fetched checkpoint")
     parser.add_argument("--prompt", default=PROMPT, help="text to continue")

@@ -41,16 +41,11 @@ def score_jobs(jobs: Sequence[Job], options: argparse.Namespace) -> dict[Path, P
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Command line of this program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, help="Hugging Face folders")
     parser.add_argument("--plan", type=Path, nargs="+", required=True, help="plans to run each checkpoint on")
-    parser.add_argument(
-        "--output", type=Path, nargs="+", required=True, help="results files: per checkpoint and plan, or and shots"
-    )
-    parser.add_argument(
-        "--data-dir", type=Path, nargs="+", default=[], help="refuse plans of other data than lies here"
-    )
+    parser.add_argument("--output", type=Path, nargs="+", required=True, help="per checkpoint: one per plan or shots")
+    parser.add_argument("--data-dir", type=Path, nargs="+", default=[], help="refuse plans made from other data")
     parser.add_argument("--bootstrap-iters", type=int, default=0, help="rounds for perplexities; 0: delta method")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; more than physical cores slow it down")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")

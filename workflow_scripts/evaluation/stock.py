@@ -1,6 +1,6 @@
-r"""Run tasks through stock lm-eval (``HFLM`` and its own evaluator): the door for everything the fast path refuses.
+r"""Run tasks through stock lm-eval (``HFLM`` and its own evaluator): for everything that the fast path refuses.
 
-Any task of lm-eval, or of YAML files in --include-path, is run as it stands: text generation, filtered answers, other
+Any task of lm-eval, or of YAML files in --include-path, is run as it is: text generation, filtered answers, other
 metrics. Documents come from local parquet files like those of the plan, so nothing is downloaded. The results file has
 the form that workflow_scripts.evaluation.score writes, without loglikelihoods beside it. Weights that lack a tensor or
 have one too many are refused before lm-eval sees them: transformers would fill the gap with random numbers.
@@ -115,7 +115,6 @@ def plain_entry(entry: JsonMapping) -> JsonObject:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Command line of this program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="Hugging Face folder")
     parser.add_argument("--tasks", nargs="+", required=True, metavar="TASK", help="tasks or groups by lm-eval's names")
@@ -141,7 +140,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
     check_tensor_names(options.checkpoint)

@@ -78,7 +78,6 @@ def format_table(facts: Sequence[TaskFacts]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, look the definitions up, write."""
     parser = cli.parser(__doc__)
     parser.add_argument("--output", type=Path, default=TABLE, help="table to write")
     options = parser.parse_args(arguments)

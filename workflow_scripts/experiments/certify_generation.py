@@ -1,4 +1,4 @@
-r"""Is what teacher forcing says about a checkpoint's memorization what generation says? Row by row, with both costs.
+r"""Check teacher-forced memorization scores against generation, row by row, with the costs of both.
 
     python -m workflow_scripts.experiments.certify_generation --checkpoint results/checkpoints/pocket-1m/step600 \
         --recipe recipe.json --view results/data/pocket/standard/view.json \
@@ -9,7 +9,6 @@ table's flag and first miss; teacher forcing is run again beside it, so that bot
 moment. The certificate holds rows, token-forwards and seconds of both. A row that differs is an error and is named.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,24 +93,17 @@ def compare(table: pd.DataFrame, forced: Integers, generated: Integers, continua
         raise DataError(
             f"row {table['row'].iloc[place]}: first miss {scored[place]} in the table, {forced[place]} by teacher "
             f"forcing, {generated[place]} by generation ({int(wrong.sum())} of {len(wrong)} rows of this portion "
-            "differ); in 16 bits a near tie may fall otherwise, in float32 the table is of other weights or rows: score"
-            " again"
+            "differ); in 16 bits a near tie may go either way, in float32 the table has other weights or rows: rescore"
         )
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Command line of this program."""
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     add_trained_checkpoint_arguments(parser)
     parser.add_argument("--scores", type=Path, required=True, help="table of score_memorization to certify")
     add_engine_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="certificate to write, .json")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
-    options = parse(arguments)
+    options = parser.parse_args(arguments)
     table = read_frame(options.scores, tuple(COLUMNS))
     prompt, continuation = read_lengths(options.scores)
     source = open_rows(options.view, options.index_maps, read_recipe(options.recipe))

@@ -1,4 +1,4 @@
-r"""Count terms over a range of the training order, in one pass, apart for the rows before every asked checkpoint.
+r"""Count terms over a range of the training order in one pass, separately for the rows before each checkpoint.
 
     python -m workflow_scripts.experiments.count_terms --terms pocket --world results/corpus/pocket/world.json \
         --recipe recipe.json --view results/data/pocket/standard/view.json --steps 128 256 512 600 \
@@ -20,6 +20,7 @@ import pandas as pd
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.evaluation.planning.encode import Encoder
+from workflow_scripts.experiments.engine_options import add_order_arguments
 from workflow_scripts.experiments.frequency.terms import Term, counters, load_terms
 from workflow_scripts.experiments.outputs import write_frame
 from workflow_scripts.progress import Progress
@@ -82,13 +83,10 @@ def rows_of(terms: Sequence[Term], seen: dict[str, Counter[str]], step: int) -> 
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Command line of this program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--terms", required=True, help="name of a file in config/terms")
     parser.add_argument("--world", type=Path, help="world file of the pocket suite, where facts are counted")
-    parser.add_argument("--recipe", required=True, help="recipe of the training: a file or the JSON object itself")
-    parser.add_argument("--view", type=Path, required=True, help="view.json of the data set")
-    parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
+    add_order_arguments(parser)
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the data")
     parser.add_argument("--steps", type=int, nargs="+", required=True, help="iterations at which counts are asked for")
     parser.add_argument("--first-row", type=int, default=0, help="first row in training order")
@@ -104,7 +102,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
     options = parse(arguments)
     recipe = read_recipe(options.recipe)
     terms = load_terms(options.terms, options.world)

@@ -23,10 +23,15 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_trained_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --checkpoint, and --recipe, --view and --index-maps of the rows it was trained on, in their order."""
+    """Add --checkpoint, and what names the rows it was trained on."""
     parser.add_argument("--checkpoint", type=Path, required=True, help="Hugging Face folder of the checkpoint")
-    parser.add_argument("--recipe", required=True, help="recipe of its training: a file or the JSON object itself")
-    parser.add_argument("--view", type=Path, required=True, help="view.json of the data set it was trained on")
+    add_order_arguments(parser)
+
+
+def add_order_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --recipe, --view and --index-maps, which name the rows of a training in their order."""
+    parser.add_argument("--recipe", required=True, help="recipe of the training: a file or the JSON object itself")
+    parser.add_argument("--view", type=Path, required=True, help="view.json of its data set")
     parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from workflow_scripts import cli
+from workflow_scripts.experiments.engine_options import add_order_arguments
 from workflow_scripts.experiments.memory.exposures import second_exposures
 from workflow_scripts.storage.atomic import write_bytes
 from workflow_scripts.storage.records import write_record
@@ -25,11 +26,8 @@ LOG = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
     parser = cli.parser(__doc__)
-    parser.add_argument("--view", type=Path, required=True, help="view.json of the data set")
-    parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
-    parser.add_argument("--recipe", required=True, help="recipe of a model trained on it: a file or the JSON itself")
+    add_order_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="file to write, .npz")
     options = parser.parse_args(arguments)
     recipe = read_recipe(options.recipe)

@@ -200,7 +200,6 @@ def collect(resolved: JsonMapping, root: Path) -> tuple[pd.DataFrame, pd.DataFra
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
     parser = analysis_parser(__doc__)
     parser.add_argument("--published", type=Path, default=TABLE, help="table of published results")
     options = parser.parse_args(arguments)

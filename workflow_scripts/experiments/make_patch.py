@@ -6,7 +6,7 @@ r"""Rewrite the rows of the last part of training: a list of changed tokens, cou
 
 With --function NAME the rows are rewritten by the function of config/interventions/NAME.py instead of a --direction.
 The patch is read by training.retrain --patch; it names the order of rows that it belongs to and cannot be used with
-another. Beside it lies <output>.samples.jsonl: the first changed places as text, before and after.
+another. Beside it is <output>.samples.jsonl: the first changed places as text, before and after.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from workflow_scripts.experiments.bias.rewrite import (
     show,
     word_counts,
 )
+from workflow_scripts.experiments.engine_options import add_order_arguments
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.records import write_record
@@ -104,15 +105,12 @@ def sample_places(encoder: Encoder, rows: Rows, made: Rows, first_row: int, numb
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Command line of this program."""
     parser = cli.parser(__doc__)
     parser.add_argument("--declaration", required=True, help="name of a file in config/interventions")
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--direction", choices=DIRECTIONS, help="which words become which")
     kind.add_argument("--function", help="name of a file in config/interventions that defines rewrite()")
-    parser.add_argument("--recipe", required=True, help="recipe of the training: a file or the JSON object itself")
-    parser.add_argument("--view", type=Path, required=True, help="view.json of the data set")
-    parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
+    add_order_arguments(parser)
     parser.add_argument("--first-step", type=int, required=True, help="iteration from which the data are changed")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the data")
     parser.add_argument("--output", type=Path, required=True, help="patch to write, .safetensors")
@@ -120,7 +118,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
     options = parse(arguments)
     recipe = read_recipe(options.recipe)
     if not 0 <= options.first_step < recipe.train_iterations:

@@ -186,7 +186,6 @@ def collect(resolved: JsonMapping, root: Path) -> tuple[dict[str, pd.DataFrame],
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
     options = analysis_parser(__doc__).parse_args(arguments)
     resolved = read_run(options.run)
     found, files = collect(resolved, options.results)

@@ -1,10 +1,10 @@
-r"""How well small models and early checkpoints tell what the largest model memorizes at the end of training.
+r"""How well small models and early checkpoints predict what the largest model memorizes at the end of training.
 
     python -m workflow_scripts.experiments.predictability --run results/runs/pocket/run.json --results results \
         --tables-dir results/runs/pocket/tables
 
 writes predictability.parquet (a row per prediction and truth: cells, precision, recall and correlation by name, against
-compute), predictability_published.parquet (the published confusions with their names put right) and
+compute), predictability_published.parquet (the published confusions with corrected names) and
 verdict_predictability.json. All comparisons are made on the rows that the earliest checkpoint has seen.
 """
 
@@ -35,7 +35,7 @@ Pair = tuple[str, Model, int, Model, int]
 def compute_of(model: Model, step: int) -> float:
     """Training compute of a checkpoint in floating-point operations, 6 x parameters x tokens.
 
-    A float on purpose: for the 12b model at its last step the product is above 2^63.
+    Deliberately a float: for the 12b model at its last step the product is above 2^63.
 
     >>> compute_of(load_suite("pythia").model("pythia-12b"), 143000) > 2**63
     True
@@ -145,7 +145,6 @@ def verdict(table: pd.DataFrame, published: pd.DataFrame) -> tuple[list[str], Js
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
     parser = analysis_parser(__doc__)
     parser.add_argument("--published", type=Path, default=PUBLISHED, help="published confusions, .csv")
     options = parser.parse_args(arguments)

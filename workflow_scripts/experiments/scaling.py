@@ -45,7 +45,7 @@ def losses_of(model: Model, steps: Sequence[int], metrics: pd.DataFrame) -> Iter
 
 
 def point(model: Model, step: int) -> JsonObject:
-    """Where a checkpoint stands; compute is a float on purpose."""
+    """Coordinates of a checkpoint; compute is deliberately a float."""
     return {
         "model": model.name,
         "size": model.size,
@@ -129,7 +129,6 @@ def verdict(points: pd.DataFrame, fits: pd.DataFrame) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
     parser = analysis_parser(__doc__)
     parser.add_argument("--logs", type=Path, nargs="*", default=[], help="training logs, <model>/metrics.csv")
     parser.add_argument("--scores", type=Path, help="table of scores (evaluation.collect)")

@@ -8,7 +8,6 @@ the last word is the greedy continuation), score (difference of loglikelihoods, 
 and log_odds (masculine minus feminine word at its place, nats; missing where there is none).
 """
 
-import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,19 +133,13 @@ class Items:
         return pd.DataFrame([*found, *guard_rows(self.guards, 2 * len(self.pairs), scores)])
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Command line of this program."""
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     add_checkpoint_arguments(parser)
     parser.add_argument("--benchmarks", nargs="+", required=True, help=f"of {', '.join(BENCHMARKS)}")
     add_engine_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="table to write, .parquet")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
-    options = parse(arguments)
+    options = parser.parse_args(arguments)
     first = options.checkpoint[0]
     items = Items(options.benchmarks, options.data_dir, Encoder(first / "tokenizer.json", read_config(first).context))
     parts = []

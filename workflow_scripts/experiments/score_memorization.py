@@ -8,7 +8,7 @@ One row per sequence: row (its place in the training order), batch, first_miss (
 that are right before the first wrong one) and memorized (all are right). --scores partial adds matched, the places at
 which the generated continuation agrees (the papers' score times the continuation's length); it costs 24 times as much.
 --every K takes each K-th batch only; --patch scores the rows that an arm was trained on. Ranges are independent jobs: a
-range that is there is never scored again.
+range that exists is never rescored.
 """
 
 import argparse
@@ -108,7 +108,6 @@ def row_table(rows: Integers, batch_rows: int, first_miss: Integers, continuatio
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Command line of this program."""
     parser = cli.parser(__doc__)
     add_trained_checkpoint_arguments(parser)
     parser.add_argument("--patch", type=Path, help="patch of the arm that the checkpoint belongs to (make_patch)")
@@ -129,7 +128,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
     options = parse(arguments)
     recipe = read_recipe(options.recipe)
     source = open_rows(options.view, options.index_maps, recipe, options.patch)

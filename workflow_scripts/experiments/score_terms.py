@@ -7,7 +7,6 @@ One row per checkpoint, task, shots and question: step, task, shots, item, term,
 whose longest prompt does not fit the model's context is left out of that task and named in the log and the record.
 """
 
-import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ UNLIMITED = 1 << 20  # tokens: prompts are measured before they are refused, nev
 
 @dataclass(frozen=True)
 class Sheet:
-    """One task with one number of shots, packed; sequences stand question by question, the right answer first."""
+    """One task with one number of shots, packed; sequences in the order of the questions, the correct answer first."""
 
     task: Task
     shots: int
@@ -67,20 +66,14 @@ def make_sheet(task: Task, shots: int, encoder: Encoder, context: int) -> Sheet 
     return Sheet(task, shots, pack(sequences))
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Command line of this program."""
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     add_checkpoint_arguments(parser)
     parser.add_argument("--terms", required=True, help="name of a file in config/terms, which decides the questions")
     parser.add_argument("--shots", type=int, nargs="+", required=True, help="numbers of examples before a question")
     add_engine_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="table to write, .parquet")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
-    options = parse(arguments)
+    options = parser.parse_args(arguments)
     first = options.checkpoint[0]
     encoder, context = Encoder(first / "tokenizer.json", UNLIMITED), read_config(first).context
     wanted = [(task, shots) for task in load_tasks(options.terms, options.data_dir) for shots in options.shots]

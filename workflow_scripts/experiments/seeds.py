@@ -1,4 +1,4 @@
-r"""How much do results depend on the seed? Median and spread over seeds, agreement with the own last step and across.
+r"""How much do results depend on the seed? Spread over seeds, agreement with the own last step and between seeds.
 
     python -m workflow_scripts.experiments.seeds --run results/runs/pocket/run.json --results results \
         --plans results/plans/pocket/0-shot/pocket_facts.plan --tables-dir results/runs/pocket/tables
@@ -142,7 +142,6 @@ def verdict(table: pd.DataFrame) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
     parser = analysis_parser(__doc__)
     parser.add_argument("--plans", type=Path, nargs="+", required=True, help="plans of the scores")
     parser.add_argument("--training-map", type=Path, default=TRAINING_MAP, help="published map of hidden states, .csv")

@@ -1,4 +1,4 @@
-r"""Accuracy on a question against how often its term was met in training, per checkpoint.
+r"""Accuracy on a question against how often its term was seen in training, per checkpoint.
 
     python -m workflow_scripts.experiments.term_frequency --run results/runs/pocket/run.json --results results \
         --tables-dir results/runs/pocket/tables
@@ -7,8 +7,8 @@ writes term_frequency.parquet (a row per model, step, task, shots and way of cou
 its interval, the same with operand size held fixed, and the gap between the most and the least frequent terms),
 term_frequency_terms.parquet (accuracy and count of each term) and verdict_term_frequency.json. Small operands are both
 frequent and easy, so the correlation alone says little about frequency; the partial one is the answer. Where fewer than
-ten independent terms are left once size is held fixed, no interval of it would hold what it promises: it stays empty
-and the verdict says that frequency cannot be told from size.
+ten independent terms are left once size is held fixed, no interval would have its nominal coverage: the partial
+correlation stays empty, and the verdict says that frequency cannot be distinguished from size.
 """
 
 import math
@@ -177,7 +177,6 @@ def collect(resolved: JsonMapping, root: Path) -> tuple[pd.DataFrame, dict[str, 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program."""
     options = analysis_parser(__doc__).parse_args(arguments)
     terms, files = collect(read_run(options.run), options.results)
     table = pd.DataFrame(list(statistics(terms)))

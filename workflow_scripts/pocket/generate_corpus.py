@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse ``arguments`` and write both corpora and the world file."""
     parser = cli.parser(__doc__)
     parser.add_argument("--seed", type=int, required=True, help="any integer; names the world")
     parser.add_argument("--documents", type=int, required=True, help="different documents")

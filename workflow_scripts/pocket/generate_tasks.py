@@ -38,7 +38,6 @@ Rows = list[JsonObject]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse ``arguments`` and write two parquet files for each task."""
     parser = cli.parser(__doc__)
     parser.add_argument("--seed", type=int, required=True, help="seed that the corpus was generated from")
     parser.add_argument("--world", type=Path, required=True, help="world file written by generate_corpus")

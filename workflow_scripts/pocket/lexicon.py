@@ -53,7 +53,7 @@ def joined(starts: Sequence[str], ends: Sequence[str]) -> list[str]:
     return [start + end for start in starts for end in ends]
 
 
-# Number agreement: subjects, the nouns that stand between subject and verb, verbs.
+# Number agreement: subjects, nouns between subject and verb, verbs.
 SUBJECTS = nouns("boy girl dog cat horse goat duck king queen guest friend rabbit")
 ATTRACTORS = nouns("mill bridge tower gate wall tree cart boat barn well")
 VERBS = verbs("walk sing wait sleep run eat rest work play talk")

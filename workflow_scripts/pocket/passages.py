@@ -18,7 +18,7 @@ LINE = "{} came to the old market and went home."
 
 
 def make_passages(seed: int) -> list[tuple[Document, int]]:
-    """Passages and how often each stands in the standard corpus."""
+    """Passages and how often each occurs in the standard corpus."""
     number = len(COPIES) * PASSAGES_PER_COUNT
     names = RandomStream(seed, "guests").sample(joined(GUEST_STARTS, GUEST_ENDS), number * LINES)
     result = []

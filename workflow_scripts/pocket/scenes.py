@@ -1,4 +1,4 @@
-"""Number agreement over distance: documents whose verbs agree with a subject that may stand far away.
+"""Number agreement over distance: documents whose verbs agree with a subject that may be far away.
 
 A sentence has a subject, none to two nouns between it and the verb, and a verb. One fifth of the pairs of subject and
 verb never occurs in a document, in either number; the test items are made of exactly these pairs, so that nothing
@@ -36,7 +36,7 @@ HELD_OUT_PAIRS = pairs(held_out=True)
 
 
 def modifier(stream: RandomStream, is_plural: bool) -> str:
-    """`` near the old mill``: a noun of one number that stands between subject and verb."""
+    """`` near the old mill``: a noun of one number between subject and verb."""
     return f" {stream.pick(PREPOSITIONS)} the {adjective(stream)}{stream.pick(ATTRACTORS).form(is_plural)}"
 
 

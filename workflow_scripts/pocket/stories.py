@@ -35,7 +35,7 @@ HELD_OUT_PAIRS = pairs(held_out=True)
 
 
 def plot(stream: RandomStream, pair: tuple[int, int]) -> tuple[str, str]:
-    """A story without its full stop, whose last word stands earlier in it too, and the name of its plot."""
+    """A story without its full stop, whose last word occurs earlier in it too, and the name of its plot."""
     hero, thing = PERSONS[pair[0]], OBJECTS[pair[1]]
     other = stream.pick([person for person in PERSONS if person != hero])
     place = stream.pick(PLACES)

@@ -1,4 +1,4 @@
-"""The world file: what the made-up world contains and how often each part of it stands in both corpora.
+"""The world file: what the made-up world contains and how often each part of it occurs in both corpora.
 
 A JSON object that the experiments read; docs/pocket.md describes its fields. Counts come from the documents' own
 lists of mentions; a test finds the same numbers by searching the text.

@@ -104,7 +104,6 @@ def adopt(results: Path, arguments: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments, verify, mark."""
     parser = cli.parser(__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the results")
     parser.add_argument(

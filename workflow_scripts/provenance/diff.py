@@ -126,12 +126,11 @@ def compared(first: Path, second: Path, root: Path) -> str:
         head = f"{first} -> {second}: sha256 {digits[0]} -> {digits[1]}"
     differences = list(Comparison().lines(ours, theirs))
     if not differences and not head.startswith("equal"):
-        differences = ["nothing recorded differs: one of them was changed after it was made, or its program draws lots"]
+        differences = ["nothing recorded differs: one of them was edited later, or its program is not deterministic"]
     return "\n".join([head, *differences])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments, compare, print."""
     parser = cli.parser(__doc__)
     parser.add_argument("first", type=Path, help="an output")
     parser.add_argument("second", type=Path, help="the output to compare it with")

@@ -36,7 +36,7 @@ class Node:
 
     @property
     def sha256(self) -> str | None:
-        """Hash of the file as it is now; None for a folder, a file that is gone or one that is too large to read."""
+        """Hash of the file as it is now; None for a folder, a missing file or one too large to read."""
         if not self.path.is_file() or self.path.stat().st_size > LARGEST_HASHED:
             return None
         return sha256_file(self.path)

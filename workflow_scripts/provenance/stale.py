@@ -2,7 +2,7 @@ r"""Which outputs were made by other code or another environment than the presen
 
 Snakemake does not run expensive rules again because a program was edited: a comment would refetch terabytes. This
 report is the other half of that decision. Each record names the code's version and the hashes of the locks; an output
-is stale when a file that its program imports has changed since, or when a lock has. What to do about it is yours:
+is stale when a file that its program imports has changed since, or when a lock has. The decision is yours:
 --list prints the paths, and `snakemake --forcerun $(... --list)` makes them, and what follows from them, again.
 
 Example:
@@ -132,7 +132,6 @@ def summary(stale: Sequence[Stale]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and report."""
     parser = cli.parser(__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the outputs")
     parser.add_argument("--program", help="only outputs of this program, e.g. evaluation.score")

@@ -22,7 +22,7 @@ SHORT = 12  # digits of a hash
 MOST_SHOWN = 12  # inputs of one output
 LONGEST_LINE = 160  # characters
 MADE_HERE = "results"
-# Results of the drawing itself, which stand in the figure.
+# Results of the drawing itself; the figure shows them.
 NOT_SHOWN = ("title", "caption", "alternative", "sha256")
 
 
@@ -105,7 +105,6 @@ def explain(path: Path, root: Path, only: str = "") -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments, trace, print."""
     parser = cli.parser(__doc__)
     parser.add_argument("file", type=Path, help="a figure, table, score file or page")
     parser.add_argument("--only", default="", metavar="TEXT", help="of many inputs show those with this in their path")

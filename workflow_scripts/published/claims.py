@@ -1,4 +1,4 @@
-"""What a published result says about itself, by its name and by its content, and which of the two is believed.
+"""What a published result says about itself, by its name and by its content, and which of the two wins.
 
 A :class:`Claim` is one such statement; any part may be missing. The content always wins over the name, because folders
 were renamed by hand and evaluation programs wrote the content. Parts that contradict each other are returned as notes

@@ -147,7 +147,6 @@ def verdicts(merged: pd.DataFrame, difference: pd.Series, noise: pd.Series) -> l
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments, compare, write."""
     parser = cli.parser(__doc__)
     parser.add_argument("--scores", type=Path, required=True, help="our tidy table")
     parser.add_argument("--published", type=Path, required=True, help="the published tidy table")

@@ -183,7 +183,6 @@ def copy_table(source: Path, outputs: Outputs) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments, import, write the table and its three lists."""
     parser = cli.parser(__doc__)
     parser.add_argument("--source", type=Path, required=True, help="folder with result files, e.g. pythia/evals")
     parser.add_argument("--source-name", default="", help="what the folder is, e.g. EleutherAI/pythia@a19eecb8")

@@ -73,7 +73,6 @@ def page_content(inputs: ReportInputs) -> JsonObject:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments, read, render, write."""
     parser = cli.parser(__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")
     parser.add_argument("--run-dir", type=Path, required=True, help="folder with figures/ of the run and its records")

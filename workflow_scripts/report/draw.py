@@ -35,7 +35,6 @@ def draw_figure(name: str, tables: Tables, output_dir: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments, read the tables, draw."""
     parser = cli.parser(__doc__, epilog=f"figures: {', '.join(FIGURES)}")
     parser.add_argument("--figure", nargs="+", required=True, help="names of figures, see below")
     parser.add_argument("--run", type=Path, required=True, help="the resolved run (run.json)")

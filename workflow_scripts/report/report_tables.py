@@ -88,7 +88,7 @@ def logs_of(run: JsonMapping, name: str, given: GivenFiles) -> dict[str, Path]:
 def own_scores(scores: pd.DataFrame) -> pd.DataFrame:
     """Rows of our scores that have a published counterpart, text as plain columns.
 
-    Rows that were asked as in 2023 stand in for those of today's tasks.
+    Rows that were asked as in 2023 replace those of today's tasks.
     """
     text = ("model", "size", "data", "task", "metric", "comparability")
     parts = [rows.astype(dict.fromkeys(text, str)) for rows in (renamed(scores), todays_groups(scores))]

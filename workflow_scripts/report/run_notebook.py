@@ -37,7 +37,6 @@ def assignments(words: Sequence[str]) -> dict[str, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments, run, write."""
     parser = cli.parser(__doc__)
     parser.add_argument("--notebook", type=Path, required=True, help="the notebook (.ipynb)")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="values of the tagged cell")

@@ -1,4 +1,4 @@
-"""Where each output of the workflow lies, and which outputs a run asks for.
+"""Where each output of the workflow is, and which outputs a run asks for.
 
 Paths are relative to the working directory and made for people: names, never hashes. The rules take their paths from
 here, so that a path is spelt in one place.

@@ -102,7 +102,7 @@ def comma_hint(path: Path) -> str:
 
 
 def check_keys(settings: Settings, areas: frozenset[str], era: str = ERAS[0]) -> None:
-    """Refuse keys that nobody here knows, and values of ``areas`` that ask for something else than is done here.
+    """Refuse unknown keys, and values of ``areas`` that ask for something else than is done here.
 
     ``era`` is the version of GPT-NeoX's code, whose defaults hold where the files are silent. Raises ConfigError or
     ModelError.

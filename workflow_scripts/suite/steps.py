@@ -112,7 +112,7 @@ def parse_steps(expression: str | int | Sequence[str | int], available: Sequence
 
 
 def few_and_short(parts: list[str]) -> list[str]:
-    """``parts`` when nobody could mean harm by them: numbers of thousands of digits and endless lists are refused."""
+    """``parts`` unless they could do harm: numbers of thousands of digits and endless lists are refused."""
     if len(parts) > MOST_PARTS:
         raise ConfigError(f"steps: a list of {len(parts)} parts, more than {MOST_PARTS}; use ranges or all")
     for part in parts:

@@ -1,6 +1,6 @@
 """Cuts a token file into shards, hashing while it copies; the opposite of joining.
 
-Shard sizes are in bytes and align with nothing, as in the published sets. Must never make an empty shard.
+Shard sizes are in bytes and align with nothing, as in the published sets. It must not make an empty shard.
 """
 
 import hashlib

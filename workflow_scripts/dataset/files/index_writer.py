@@ -1,6 +1,6 @@
 """Writes ``X.bin`` and ``X.idx`` while the sequences arrive; both appear only when all is written.
 
-Memory is four bytes a sequence and eight a document, whatever the number of tokens. Must never choose a token type
+Memory is four bytes a sequence and eight a document, whatever the number of tokens. It must not choose a token type
 that cannot hold a token: a value that does not fit is an error.
 """
 

@@ -45,7 +45,7 @@ def use_finished_data(options: argparse.Namespace) -> None:
     other = next((name for name in OTHER_PLACES if getattr(options, name) is not None), None)
     if other is not None:
         spelt = other.replace("_", "-")
-        raise ConfigError(f"--suite and --data say where the rows are, --{spelt} says it again; leave one out")
+        raise ConfigError(f"--suite and --data already say where the rows are; leave out --{spelt}")
     dataset = load_suite(options.suite).dataset(options.data)
     folder = Path("results") / "data" / options.suite / dataset.key
     view, maps = folder / "view.json", folder / "index_maps" / "index_maps.json"

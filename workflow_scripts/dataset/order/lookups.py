@@ -1,4 +1,4 @@
-"""Looks things up in the training order: who was seen when, what stood where.
+"""Look-ups in the training order: which document was seen when, and what is where.
 
 A token of the stream at position t is *predicted* (is a label) in exactly one sample, (t - 1) // L, and is an input in
 sample t // L; for most tokens the two are the same row. Position 0 of the stream is never predicted, and what lies
@@ -22,7 +22,7 @@ from workflow_scripts.errors import ConfigError
 
 @dataclass(frozen=True, order=True)
 class Exposure:
-    """One place where a token stands in the training rows; ``position`` 0 to L in its row.
+    """One place of a token in the training rows; ``position`` 0 to L in its row.
 
     ``role`` is "input" (position 0, not predicted in this row), "label" (position L, predicted but not an input) or
     "both". ``copy`` counts the epochs' copies of the document in stream order.
@@ -37,7 +37,7 @@ class Exposure:
 
 @dataclass(frozen=True)
 class DocumentRun:
-    """Tokens [first, stop) of a document that stand in a row from ``position`` on."""
+    """Tokens [first, stop) of a document, found in a row from ``position`` on."""
 
     row: int
     position: int
@@ -59,7 +59,6 @@ class OrderLookup:
     """Look-ups over ``rows`` dealt out in iterations of ``batch_rows``."""
 
     def __init__(self, rows: TrainingRows, batch_rows: int) -> None:
-        """Nothing is computed before it is asked for."""
         if batch_rows < 1:
             raise ConfigError(f"{batch_rows} rows per iteration; give at least 1")
         self.order = rows
@@ -144,7 +143,7 @@ class OrderLookup:
 
 
 def places_of(values: Array, wanted: int) -> list[int]:
-    """Where ``wanted`` stands in a large 1-D array, block by block."""
+    """Places of ``wanted`` in a large 1-D array, block by block."""
     found: list[int] = []
     for start in range(0, len(values), BLOCK):
         found += (start + np.flatnonzero(values[start : start + BLOCK] == wanted)).tolist()

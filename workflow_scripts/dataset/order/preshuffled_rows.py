@@ -1,7 +1,7 @@
 """Rows that were written out in the training order, back to back: no index and no map is needed.
 
 Row r is bytes [r, r + 1) * row_tokens * 2 of the joined shards (uint16), so iteration k of the Pythia runs is bytes
-[4,196,352 k, 4,196,352 (k + 1)). Rows cross the borders of shards. Must never copy a row that one shard holds.
+[4,196,352 k, 4,196,352 (k + 1)). Rows cross the borders of shards. It must not copy a row that one shard holds.
 """
 
 from workflow_scripts.dataset.files.indexed import Array

@@ -3,7 +3,7 @@
 The *stream* of a set is its documents one after another in the order of ``doc_idx``. Row i of the sample index, for
 i = 0 .. N, is (position in doc_idx, offset in that document) of stream token i * seq_length; row 0 is (0, 0) even where
 the first document is empty. Token i * seq_length belongs to the first document whose end lies beyond it.
-Memory is one block, whatever N is. Must never look at tokens.
+Memory is one block, whatever N is. It must not look at tokens.
 """
 
 from collections.abc import Iterator

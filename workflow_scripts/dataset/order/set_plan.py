@@ -2,7 +2,7 @@
 
 Two modes (``megatron/data/data_utils.py``): *paths* (train-data-paths and so on; all Pythia runs), where each of the
 given data sets serves train, valid and test whole and 0.5 % more samples than needed are asked for; and *split*
-(data-path and split), where one data set's documents are cut into three ranges. Must never read a file.
+(data-path and split), where one data set's documents are cut into three ranges. It must not read a file.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ in the order of doc_idx, one after another. It has L + 1 tokens: inputs are the 
 neighbouring samples share one token. ``TrainingRows`` works with stored index maps, or with none: then it makes
 doc_idx and shuffle_idx in memory and finds samples by their stream position. Both give the same rows.
 
-There is no shuffle per epoch: the copies of all epochs are mixed. Must never give a row that the original loader would
+There is no shuffle per epoch: the copies of all epochs are mixed. It must not give a row that the original loader would
 not give at that place.
 """
 

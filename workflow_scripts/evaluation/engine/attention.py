@@ -1,10 +1,10 @@
 """Self-attention among the nodes of packed prefix trees: query q sees key k exactly when ``k <= q < end[k]``.
 
 Two ways with the same result: ``sdpa`` runs PyTorch's fused attention on stretches of queries, each against the keys
-that any of them can see, so neither the future nor other trees of a row cost much (in float32 on a CPU: products that
-are fitted still closer to the trees, blocks.py); ``flex`` gives the rule to FlexAttention, which skips masked blocks by
-itself (made for CUDA; without compilation, as on a CPU, it is slow and for tests). A [T, T] mask of a whole row is
-never made by any.
+that any of them can see, so neither the future nor other trees of a row cost much (in float32 on a CPU by products
+fitted still closer to the trees, blockwise_attention.py); ``flex`` gives the rule to FlexAttention, which skips masked
+blocks itself (made for CUDA; without compilation, as on a CPU, it is slow and for tests). Neither ever makes a [T, T]
+mask of a whole row.
 """
 
 import functools
@@ -66,7 +66,7 @@ def make_view(batch: Batch, frequencies: torch.Tensor, dtype: torch.dtype, way: 
 
 
 def in_blocks(device: torch.device, dtype: torch.dtype, way: str) -> bool:
-    """True when attention goes the way of blocks.py."""
+    """True when attention is computed by blockwise_attention.py."""
     return device.type == "cpu" and dtype == torch.float32 and way == "sdpa"
 
 

@@ -110,7 +110,7 @@ def make_long_group(row: int, depth: Indices, end: Indices, wanted: NDArray[np.b
 
 
 def make_block(end: Indices, keys: Indices, queries: tuple[int, int], start: int, wanted: NDArray[np.bool_]) -> Block:
-    """Block of ``queries``, first and last, against the nodes ``keys``, which stand from ``start`` on.
+    """Block of ``queries``, first and last, against the nodes ``keys``, which are stored from ``start`` on.
 
     ``end``, ``wanted`` [rows, T].
     """

@@ -1,9 +1,9 @@
-"""GPT-NeoX forward pass over a packed plan that computes nothing nobody scores.
+"""GPT-NeoX forward pass over a packed plan that computes only what is scored.
 
 Differences from a general model: rows hold prefix trees (attention.py, position = depth), and the output matrix is
-applied only to nodes that predict a scored token, a thousand at a time, with the softmax in float32 (head.py). A
+applied only to nodes that predict a scored token, a thousand at a time, with the softmax in float32 (output_head.py). A
 [batch, length, vocabulary] tensor never exists. It must not return a number that is not finite: it stops and names
-checkpoint and layer. A change that may move a number raises ``ENGINE_VERSION`` of jobs.py.
+checkpoint and layer. A change that may move a number raises ``ENGINE_VERSION`` of scoring_job.py.
 """
 
 import logging
@@ -39,7 +39,7 @@ LOGGER = logging.getLogger(__name__)
 class Layer:
     """Weights of one layer; query, key and value rows are regrouped to [3, heads, head size].
 
-    Coordinates of queries and keys that are turned together stand side by side, which changes no product of the two.
+    Coordinates of queries and keys that are turned together are side by side, which changes no product of the two.
     """
 
     norm_attention: tuple[torch.Tensor, torch.Tensor]
@@ -111,7 +111,7 @@ class Engine:
         """Load the checkpoint in ``folder``; matrix products run in ``dtype``, the softmax always in float32.
 
         ``weights``: what :func:`load_weights` already read in this ``dtype``; they are taken out of it one by one, so
-        that no more than a layer is held twice. ``attention``: sdpa or flex.
+        that no more than a layer is held in two copies. ``attention``: sdpa or flex.
         """
         self.folder, self.device, self.dtype, self.attention = folder, torch.device(device), dtype, attention
         self.config = config = read_config(folder)

@@ -29,7 +29,6 @@ class UnscorableError(EvaluationError):
     """A request of document number ``document`` of the plan cannot be scored by any model of this context."""
 
     def __init__(self, message: str, document: int) -> None:
-        """Say what is wrong, and where."""
         super().__init__(message)
         self.document = document
 
@@ -66,7 +65,7 @@ class Encoder:
     def splits(self, context: str, continuation: str) -> bool:
         """True when the tokens of both together are surely the tokens of each, one after the other.
 
-        A byte-level tokenizer cuts its text before a space that follows a word and begins another, whatever stands
+        A byte-level tokenizer cuts its text before a space that follows a word and begins another, whatever is
         around it; so a long context need not be tokenised again for each of its continuations.
         """
         return (

@@ -19,7 +19,7 @@ CONVERTED = "refs/convert/parquet"
 FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*(?:\n|\Z)", re.DOTALL)
 PART = re.compile(r"-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?\.parquet")
 END = r"(?:-\d{5}-of-\d{5}(?:-[0-9a-f]+)?|/\d{4,5}|)\.parquet"
-# Folders that stand for the configuration of a data set that has only one.
+# Folders that mean the configuration of a data set that has only one.
 PLAIN_FOLDERS = ("data", "default", "plain_text")
 
 

@@ -92,7 +92,6 @@ def plain_dataset_class() -> Any:
         """Rows of an Arrow table that has no indices and no format set."""
 
         def __iter__(self) -> Iterator[JsonObject]:
-            """Rows as plain dictionaries."""
             yield from self.data.table.to_pylist()
 
     return PlainDataset

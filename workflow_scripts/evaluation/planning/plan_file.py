@@ -63,18 +63,7 @@ class Plan:
 
     def task_requests(self, task: JsonMapping) -> TaskRequests:
         """What the metrics of ``task`` (an entry of ``header["tasks"]``) need."""
-        first, last = task["requests"]
-        begin, end = task["documents"]
-        table = self.table
-        return TaskRequests(
-            output_type=task["output_type"],
-            document=table.document[first:last].astype(np.int64) - begin,
-            gold=table.gold[first:last],
-            characters=table.characters[first:last].astype(np.int64),
-            bytes=table.bytes[first:last].astype(np.int64),
-            words=table.words[begin:end].astype(np.int64),
-            text_bytes=table.text_bytes[begin:end].astype(np.int64),
-        )
+        return TaskRequests.of_task(self.table, task)
 
 
 def arrays_of(forest: Forest, table: RequestTable) -> dict[str, NDArray[Any]]:

@@ -126,7 +126,7 @@ def split_known(protocol: str, names: Sequence[str]) -> tuple[list[str], dict[st
 
 
 class Draw2023:
-    """Stands where lm-eval keeps a task's sampler and gives out the examples of 2023, document by document."""
+    """Takes the place of a task's sampler in lm-eval and gives out the examples of 2023, document by document."""
 
     def __init__(self, drawn: Iterator[Sequence[Any]]) -> None:
         """``drawn`` are the examples of each document, in the order in which lm-eval asks for them."""

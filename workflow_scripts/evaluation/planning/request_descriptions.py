@@ -1,7 +1,7 @@
 """What lm-eval's task objects ask for, written down so that scores become metrics without lm-eval.
 
 Builds the requests of each task (lm-eval's prompts and few-shot draws, one process, one rank), describes its metrics,
-and proves the description on made-up loglikelihoods against the task's own ``process_results``. A task whose results
+and proves the description on random loglikelihoods against the task's own ``process_results``. A task whose results
 are computed in another way is refused.
 """
 
@@ -199,11 +199,11 @@ def aggregation_name(function: object) -> str:
 def prove(
     collected: Collected, task: ConfigurableTask, documents: Sequence[Sequence[Instance]], entry: JsonMapping
 ) -> None:
-    """Compare our values per document with lm-eval's on made-up loglikelihoods.
+    """Compare our values per document with lm-eval's on random loglikelihoods.
 
     The numbers come from a fixed seed, so a plan's making is repeatable. :class:`EvaluationError` on a difference.
     """
-    requests = slice_requests(collected, entry)
+    requests = TaskRequests.of_task(collected, entry)
     generator = np.random.default_rng(20230403)
     answers = Answers(
         -generator.gamma(4.0, 6.0, len(requests.document)), generator.random(len(requests.document)) < 0.5
@@ -233,21 +233,6 @@ def fake_results(task: ConfigurableTask, answers: Answers, first: int, count: in
     if task.OUTPUT_TYPE == ROLLING:
         return values
     return list(zip(values, answers.greedy[first : first + count].tolist(), strict=True))
-
-
-def slice_requests(collected: Collected, entry: JsonMapping) -> TaskRequests:
-    """The rows of ``collected`` that belong to one task."""
-    first, last = entry["requests"]
-    begin, end = entry["documents"]
-    return TaskRequests(
-        output_type=entry["output_type"],
-        document=np.array(collected.document[first:last], dtype=np.int64) - begin,
-        gold=np.array(collected.gold[first:last], dtype=np.bool_),
-        characters=np.array(collected.characters[first:last], dtype=np.int64),
-        bytes=np.array(collected.bytes[first:last], dtype=np.int64),
-        words=np.array(collected.words[begin:end], dtype=np.int64),
-        text_bytes=np.array(collected.text_bytes[begin:end], dtype=np.int64),
-    )
 
 
 def describe_group(group: Group, protocol: str = CURRENT) -> JsonObject:

@@ -155,7 +155,7 @@ def make_manager(names: Sequence[str], include: Sequence[Path] = ()) -> TaskMana
 def mentioned_names(folders: Sequence[Path], wanted: Sequence[str]) -> set[str]:
     """Names that the YAML files in ``folders`` (of lm-eval, of this project, of the user) define.
 
-    A name of ``wanted`` that stands in none of them, in any place, is refused here at once: reading the text takes half
+    A name of ``wanted`` that occurs in none of them, anywhere, is refused immediately: reading the text takes half
     a second, indexing it eight. Whether a name that is mentioned is a task is for the index to say.
     """
     texts = [path.read_text(encoding="utf-8") for folder in folders for path in folder.rglob("*.yaml")]

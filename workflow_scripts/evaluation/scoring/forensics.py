@@ -32,7 +32,7 @@ KEYS = ("model", "step", "shots")
 
 
 def revision(step: Any) -> str:
-    """Revision of a step as it stands in a table of numbers."""
+    """Revision of a step in a table of numbers."""
     return f"step{int(step)}"
 
 

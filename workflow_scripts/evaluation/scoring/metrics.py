@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,16 @@ class TaskRequests:
     bytes: Integers
     words: Integers
     text_bytes: Integers
+
+    @classmethod
+    def of_task(cls, table: object, task: JsonMapping) -> Self:
+        """Part of ``task`` in ``table``, which has lists or arrays of these names over all tasks of a plan."""
+        requests, documents = slice(*task["requests"]), slice(*task["documents"])
+        rows = {"words": documents, "text_bytes": documents}
+        names = ("document", "gold", "characters", "bytes", "words", "text_bytes")
+        document, gold, *counts = (np.asarray(getattr(table, name)[rows.get(name, requests)]) for name in names)
+        integers = [count.astype(np.int64) for count in counts]
+        return cls(task["output_type"], document.astype(np.int64) - documents.start, gold.astype(np.bool_), *integers)
 
     @property
     def documents(self) -> int:
@@ -248,7 +259,7 @@ def task_metrics(
 def group_metrics(aggregations: Sequence[JsonMapping], members: Sequence[JsonMapping]) -> dict[str, float | str]:
     """Mean of each of a group's ``aggregations`` over its leaf tasks' results (with ``sample_len``), and its error.
 
-    Under the metric's own name stands the mean that lm-eval's definition of the group asks for; ``<metric>_by_item``
+    The metric's own name holds the mean that lm-eval's definition of the group asks for; ``<metric>_by_item``
     (weighted by size) and ``<metric>_by_task`` (unweighted) are both means. The error is that of lm-eval's: weighted by
     size, pooled variance; unweighted, sqrt(sum of squared errors) / number of tasks.
     """

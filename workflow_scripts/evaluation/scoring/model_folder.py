@@ -128,7 +128,7 @@ def switch(raw: JsonMapping, key: str, default: bool) -> bool:
 
 
 def shown(value: object) -> str:
-    """A value for a message, cut where a stranger made it long."""
+    """A value for a message, cut where a file from elsewhere made it long."""
     return repr(value)[:40]
 
 
@@ -150,7 +150,6 @@ class Shapes(Mapping[str, tuple[int, ...]]):
     """
 
     def __init__(self, config: NeoxConfig) -> None:
-        """Shapes for ``config``."""
         self.layers, self.layer = config.layers, layer_shapes(config)
         width = (config.hidden_size,)
         self.first = {"gpt_neox.embed_in.weight": (config.vocabulary, *width)}
@@ -160,7 +159,6 @@ class Shapes(Mapping[str, tuple[int, ...]]):
             self.last[HEAD] = (config.vocabulary, *width)
 
     def __getitem__(self, name: str) -> tuple[int, ...]:
-        """Shape of the weight called ``name``."""
         match = IN_LAYER.fullmatch(name)
         if match is None:
             return self.first[name] if name in self.first else self.last[name]
@@ -169,14 +167,12 @@ class Shapes(Mapping[str, tuple[int, ...]]):
         return self.layer[match[2]]
 
     def __iter__(self) -> Iterator[str]:
-        """Names, one by one."""
         yield from self.first
         for number in range(self.layers):
             yield from (f"gpt_neox.layers.{number}.{name}" for name in self.layer)
         yield from self.last
 
     def __len__(self) -> int:
-        """Number of weights."""
         return len(self.first) + self.layers * len(self.layer) + len(self.last)
 
     @property

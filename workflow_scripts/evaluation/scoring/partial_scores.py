@@ -31,7 +31,7 @@ class Unfinished:
 
     @property
     def path(self) -> Path:
-        """Where it lies; a name that the workflow does not delete when a job is killed."""
+        """Its path; a name that the workflow does not delete when a job is killed."""
         return self.output.with_name(f".{self.output.name}.unfinished.npz")
 
     def read(self, values: NDArray[np.float32], best: NDArray[np.bool_]) -> int:

@@ -101,7 +101,7 @@ def score_checkpoint(engine: Engine, job: Job, bootstrap: int) -> None:
 def write_scores(target: Target, job: Job, answers: Mapping[str, Answers], bootstrap: int) -> None:
     """Join new ``answers`` with the scores that the output holds, and write both files.
 
-    Loglikelihoods are written first, so that a results file never stands without them.
+    Loglikelihoods are written first, so that a results file never exists without them.
     """
     parts = [make_results(target.plans[name], each, job.config, bootstrap, name) for name, each in answers.items()]
     archive: Archive = {}

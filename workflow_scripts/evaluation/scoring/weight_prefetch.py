@@ -1,7 +1,7 @@
 """Reads the weights of the next checkpoint while the present one is being scored.
 
 One thread, one checkpoint ahead: never more than two checkpoints' weights are held, on the host; the second is moved to
-the GPU only when the first is gone.
+the GPU only when the first is released.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ def read_ahead(
     """Each item with what ``load`` made of it, or the error that the user must see, in order.
 
     ``load`` of an item starts when its predecessor is handed out, so at most two results exist: the one in use and the
-    next. The one in use must be let go of before the next is asked for. ``stop`` is set when nobody asks any more, so
+    next. The one in use must be released before the next is requested. ``stop`` is set when no more are wanted, so
     that a ``load`` that looks at it ends: the process waits for its thread.
     """
     waiting = iter(items)

@@ -1,10 +1,10 @@
 """Rewrite rows of tokens: exchange whole words, one token for one token, or call a function of the user's.
 
-A word of a pair is rewritten only where it stands as one token and as a whole word: the token after it must not go on
+A word of a pair is rewritten only where it is one token and a whole word: the token after it must not continue it
 with a letter or digit, and a form without a space before it must follow a line break, a tab, an opening quote or
 bracket, or the end of a document. A word in the last column is left unchanged, because the token after it is not seen
 there, and so is a form without a space in the first column; both are counted. Lengths never change. It must not touch
-a part of a word. A function of one's own may change any token of a row, but neither lengths nor the number of rows.
+a part of a word. A user's function may change any token of a row, but neither lengths nor the number of rows.
 """
 
 import importlib.util
@@ -147,7 +147,6 @@ class Retokenize:
     """
 
     def __init__(self, encoder: Encoder, vocabulary: Vocabulary, forms: Sequence[Form]) -> None:
-        """Remember which tokens are words of the pairs."""
         self.encoder, self.vocabulary = encoder, vocabulary
         self.words = [each for form in forms if form.is_single for each in (form.first_id, form.second_id)]
 
@@ -171,10 +170,10 @@ class Identity:
 
 
 class UserFunction:
-    """A rewriting of one's own: ``rewrite(rows, first_row, tokenizer)`` of a file in ``config/interventions``.
+    """A user's rewriting: ``rewrite(rows, first_row, tokenizer)`` of a file in ``config/interventions``.
 
     It is given rows [n, width] in training order, the number of the first of them and the tokenizer, and returns rows
-    of the same shape. It must depend on nothing else: rows come in portions whose size is not its business.
+    of the same shape. It must depend on nothing else: rows come in portions of any size.
     """
 
     def __init__(self, name: str, encoder: Encoder) -> None:

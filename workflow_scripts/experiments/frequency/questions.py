@@ -2,7 +2,7 @@
 
 A question has a prompt, one or several answers and the term whose frequency may decide. Examples before it never share
 its term. A question with one answer is answered when every token of it is the most likely one; a question with several
-when the first, the right one, is the likeliest.
+when the first, the correct one, is the likeliest.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -22,7 +22,7 @@ NO_CONTROL = float("nan")
 
 @dataclass(frozen=True)
 class Question:
-    """``answers[0]`` is right. ``control`` is a number that may explain accuracy beside frequency (operand size)."""
+    """``answers[0]`` is correct. ``control`` is a number that may explain accuracy beside frequency (operand size)."""
 
     task: str
     item: str
@@ -39,7 +39,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Task:
-    """Questions, the pool that examples come from, and what stands between examples."""
+    """Questions, the pool that examples come from, and the separator between examples."""
 
     name: str
     questions: tuple[Question, ...]

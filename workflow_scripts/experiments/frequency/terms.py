@@ -76,7 +76,6 @@ class WordCounter:
     """Counts whole words, and sentences that hold all words of a term."""
 
     def __init__(self, terms: Sequence[Term]) -> None:
-        """Index the terms by their words."""
         self.single = {term.words[0]: term.name for term in terms if len(term.words) == 1}
         self.joint: dict[str, list[Term]] = {}
         for term in terms:

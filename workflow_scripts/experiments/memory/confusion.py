@@ -1,4 +1,4 @@
-"""Confusion of predicted and true memorization, every cell by name, and the published ones with the names put right.
+"""Confusion of predicted and true memorization, every cell by name, and the published ones with corrected names.
 
 The published matrices (112 SVG files beside arXiv 2304.11158) print false positives and false negatives exchanged:
 their script unpacks ``confusion_matrix(prediction, truth).ravel()`` as TN, FP, FN, TP although the prediction was given
@@ -23,7 +23,7 @@ PUBLISHED = Path("config/suites/published/memorization-confusions.csv")
 KINDS = ("small", "early")
 CELLS = ("true_positive", "false_positive", "false_negative", "true_negative")
 PRINTED = ("TP_pct", "FP_pct_printed_as_FN", "FN_pct_printed_as_FP", "TN_pct")
-# Labels of the published files, in millions of rows trained on, and the steps that they stand for.
+# Labels of the published files, in millions of rows trained on, and the steps they mean.
 LABELS = {"23m": 23000, "44m": 43000, "65m": 63000, "85m": 83000, "105m": 103000, "126m": 123000, "146m": 143000}
 TOLERANCE = 0.005  # per cent: rounding of four printed cells
 

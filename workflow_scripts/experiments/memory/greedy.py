@@ -3,7 +3,7 @@
 Greedy generation of c tokens reproduces the row if and only if the most likely token at each of the c places, given the
 row's own tokens before it, is the row's next token: by induction the generated prefix is the row's as long as every
 token before was right. So one forward pass over prompt + continuation - 1 tokens decides exact memorization, and finds
-the first miss, of which generation must agree. Past the first miss the two differ; a partial score needs generation.
+the first miss, on which generation must agree. Past the first miss the two differ; a partial score needs generation.
 A tie for the highest logit counts for the lowest token id, in both. It must not look at a token after the
 continuation.
 """

@@ -1,6 +1,6 @@
 """The scored rows of one checkpoint, joined from the tables of its jobs and checked to be whole.
 
-A missing range, two jobs with other lengths of prompt or continuation, or a row that is there twice is refused: a
+A missing range, two jobs with other lengths of prompt or continuation, or a duplicate row is refused: a
 statistic over an incomplete order would answer another question.
 """
 

@@ -4,7 +4,7 @@
      "n-shot", "n-samples", "versions", "config": {"model", "model_args", "limit"}, "model_name", "lm_eval_version"}
 
 Metrics carry the name of a filter behind a comma; ``none`` is dropped, another one stays part of the metric's name.
-An error that lm-eval does not define is the text ``N/A``. The number of items is written since 0.4.2 and is believed.
+An error that lm-eval does not define is the text ``N/A``. The number of items, written since 0.4.2, is taken as it is.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""From what is believed about a result to the columns that name it: suite, model, arm, Hub step, tokens."""
+"""From what is known about a result to the columns that name it: suite, model, arm, Hub step, tokens."""
 
 from dataclasses import dataclass
 from fractions import Fraction

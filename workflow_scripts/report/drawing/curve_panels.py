@@ -71,7 +71,7 @@ def draw_panel(
             draw_band(ax, line, colours[size], scale)
             draw_line(ax, line, colours[size], styles[data], scale)
     if panel.chance:
-        left, last = ax.get_xlim()[0], float(scale.place([scale.last])[0])  # names of the curves stand right of it
+        left, last = ax.get_xlim()[0], float(scale.place([scale.last])[0])  # names of the curves are right of it
         ax.plot([left, last], [panel.chance] * 2, **REFERENCE_LINE)
         text_of_line(ax, panel.chance, chance_words(panel.chance))
 

@@ -29,7 +29,7 @@ ARM_RAMP = ("#8A8A8A", "#444444", "#009E73", "#D55E00", "#C0659A", "#0072B2", "#
 
 
 def last_steps(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of each model's last step, without repetitions counted twice."""
+    """Rows of each model's last step, repetitions counted once."""
     rows = frame[frame["step"] == frame.groupby("model")["step"].transform("max")]
     return rows[rows["exposure"] == "all"] if "exposure" in rows else rows
 
@@ -255,8 +255,8 @@ def seeds_training_map(tables: Tables) -> Drawing:
         figure,
         rows,
         "Training map of PolyPythias (published)",
-        "State of a five-state model of training for each of ten seeds, lines moved apart. Dark: stable seeds; orange: "
-        "outliers.",
+        "State of a five-state model of training for each of ten seeds, lines slightly offset. Dark: stable "
+        "seeds; orange: outliers.",
         f"Seeds {', '.join(map(str, outliers))} leave the path shared by the other seeds.",
     )
 

@@ -1,7 +1,7 @@
 """Tables of this run's experiments on published models, in the shape of the published numbers that they lie over.
 
 Nothing is scored here: shares and counts are those of the experiments. A run of another suite, or one without the
-experiment, has none (``suite/figures.py`` decides), and every function then returns an empty frame.
+experiment, has none (``suite/figure_names.py`` decides), and every function then returns an empty frame.
 """
 
 import numpy as np

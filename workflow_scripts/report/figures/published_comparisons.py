@@ -45,7 +45,7 @@ FAMILY_TITLES = {"pythia": "Pythia", "pythia-deduped": "Pythia deduped", "opt": 
 LATE_STEP = 113_000  # from here on differences are averaged in words
 DIFFERENCE_KEY = ["task", "size", "step", "tokens"]
 DIFFERENCE_REMARK = " Bars of ours: 95 %, as if the two models had answered different items."
-NO_VARIANTS = " Ours lie over the suite's models only: the weights of the variants were never published."
+NO_VARIANTS = " Ours are shown for the suite's models only: the weights of the variants were never published."
 
 
 def against_parameters(tables: Tables, step: int) -> Drawing:

@@ -31,10 +31,10 @@ EARLY_LIMITS = {"recall": (0.0, 1.02), "precision": (0.8, 1.0)}
 LARGEST = "pythia-12b"
 OWN_TITLES = {True: "ours, the same rows", False: "ours, other rows"}
 OWN_REMARK = (
-    " Diamonds: measured in this run, on the standard data; hollow where it compares other rows, because its first "
-    "measured step or its sampling is another, or where it asks for other lengths. Bars: 95 %."
+    " Diamonds: measured in this run, on the standard data; hollow where it compares other rows (another "
+    "first step or sampling) or uses other lengths. Bars: 95 %."
 )
-EXCHANGED = "The files print false positives and false negatives exchanged; here they are put right."
+EXCHANGED = "The published files swap false positives and false negatives; this is corrected here."
 
 
 def confusions(tables: Tables) -> pd.DataFrame:
@@ -70,8 +70,8 @@ def published_memorization(tables: Tables) -> Drawing:
         "Predicting what a large model memorizes (published)",
         f"Left: rows that a smaller model has memorized at step {last} as a prediction of those of 12b. Middle, right: "
         "rows memorized at an earlier checkpoint as a prediction of the same model's last one; the axis on the right "
-        f"starts at .8. Over the first {COMPARED_ROWS:,} rows of the standard data; memorized is 32 right tokens after "
-        f"32. {EXCHANGED}" + (OWN_REMARK if len(ours) else ""),
+        f"starts at .8. Over the first {COMPARED_ROWS:,} rows of the standard data; memorized means 32 correct tokens "
+        f"after a prompt of 32. {EXCHANGED}" + (OWN_REMARK if len(ours) else ""),
         f"Precision stays near .9 while recall of 12b's rows rises from {first['recall']:.2f} ({first['size']}) to "
         f"{final['recall']:.2f} ({final['size']}); recall of early checkpoints rises steadily with training.",
     )
@@ -152,8 +152,8 @@ def published_memorization_rates(tables: Tables) -> Drawing:
         figure,
         joined_rows(rows[["model", "size", "step", "tokens", "memorized"]], ours),
         "Memorized share of the training data (published)",
-        f"Rows of the first {COMPARED_ROWS:,} (standard data) that a model continues rightly, 32 tokens after "
-        f"32, in per cent, at seven checkpoints. {EXCHANGED}" + (OWN_REMARK if len(ours) else ""),
+        f"Rows of the first {COMPARED_ROWS:,} (standard data) whose next 32 tokens a model reproduces after 32 "
+        f"given ones, in per cent, at seven checkpoints. {EXCHANGED}" + (OWN_REMARK if len(ours) else ""),
         f"The share rises with size and training; at the last checkpoint from {last[sizes[0]]:.3f} % ({sizes[0]}) to "
         f"{last[sizes[-1]]:.3f} % ({sizes[-1]}).",
     )

@@ -2,7 +2,7 @@
 
 A series is one model on one task with one number of shots: rows of [step, tokens, value, stderr, items, file, note],
 where file (with the start of its sha256) and note are places in a list of words, because most repeat. Where a run
-scores published models, its lines stand beside the published ones too (``ours``). Values are rounded to five digits:
+scores published models, its lines are shown beside the published ones (``ours``). Values are rounded to five digits:
 the explorer is for looking, the tables beside the page are for numbers.
 """
 
@@ -30,7 +30,6 @@ class Words:
     """A list of words without repeats."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self.places: dict[str, int] = {}
 
     def place(self, word: str) -> int:

@@ -1,6 +1,6 @@
 """What the report reads: the run, its tables, figures, data receipts and records. Absent parts are left out.
 
-Nothing is computed here; a file that is there and broken is a DataError, a file that a run of this kind does not make
+Nothing is computed here; a file that is there and broken is a DataError, a file that this kind of run does not make
 is simply not shown.
 """
 

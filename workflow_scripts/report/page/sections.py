@@ -77,7 +77,7 @@ def width_of_svg(picture: bytes) -> int:
     """Width in points that matplotlib writes into the head of an SVG; raises DataError where there is none."""
     match = SVG_WIDTH.search(picture[:2000])
     if not match:
-        raise DataError("a figure is not an SVG by this workflow: no width in points in its head")
+        raise DataError("a figure is not an SVG written by this workflow: its head states no width in points")
     return round(float(match[1]))
 
 
