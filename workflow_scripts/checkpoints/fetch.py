@@ -158,10 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.defects is not None:
         refuse_defective(options.defects, model, repository.revision)
     pinned = pinned_revision(options.ledger, model, repository.revision)
-    location, store = (
-        options.location.replace("{repository}", repository.name),
-        Store(options.output_dir.parent / STORE),
-    )
+    location = options.location.replace("{repository}", repository.name)
+    store = Store(options.output_dir.parent / STORE)
     with open_source(options.source, location, repository, policy, options.stall_seconds) as source:
         entries = chosen_files(known_beforehand(source, pinned, options.ledger), source, options.files)
         with exclusive(options.output_dir / INCOMING):
@@ -169,16 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         refuse_foreign_code(options.output_dir)
         write_hashes(options.output_dir, files)
         write_json(options.receipt, receipt(source, files))
-    write_record(
-        options.receipt,
-        {},
-        {
-            "source": source.name,
-            "repository": repository.name,
-            "revision": repository.revision,
-            "pinned_commit": pinned.commit if pinned else None,
-        },
-    )
+    facts = {"source": source.name, "repository": repository.name, "revision": repository.revision}
+    write_record(options.receipt, {}, facts | {"pinned_commit": pinned.commit if pinned else None})
     log.info("%s: %d file(s) present and verified in %s", describe(source), len(files), options.output_dir)
 
 

@@ -126,9 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ledger = read_ledger(options.ledger) if options.ledger.is_file() else Ledger()
     policy, moved, requests = policy_of(options), 0, 0
     for model in models:
-        with open_revisions(
-            options.source, options.location, model.repository, policy, options.stall_seconds
-        ) as revisions:
+        place = (options.source, options.location, model.repository, policy, options.stall_seconds)
+        with open_revisions(*place) as revisions:
             changes = update(model, ledger, revisions, options.ledger, options.when_moved)
         requests += revisions.requests
         moved += len(changes.moved)
@@ -136,11 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if line:
                 log.warning("%s", line)
         log.info("%s: %d revision(s) in the ledger, %d new", model.name, len(ledger.of(model.name)), len(changes.new))
-    write_record(
-        options.ledger,
-        {},
-        {"suite": options.suite, "source": options.source, "location": public_url(options.location)},
-    )
+    facts = {"suite": options.suite, "source": options.source, "location": public_url(options.location)}
+    write_record(options.ledger, {}, facts)
     log.info("%s: up to date for %d model(s), %d request(s)", options.ledger, len(models), requests)
     if moved and options.when_moved == "refuse":
         raise IntegrityError(

@@ -158,18 +158,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         traffic.requests += revisions.requests
     write_json(options.output, as_json(model, seen, traffic))
     partial.unlink(missing_ok=True)
-    write_record(
-        options.output,
-        {},
-        {"model": model.name, "source": options.source, "location": public_url(options.location)},
-    )
-    log.info(
-        "%s: %d revision(s) inspected with %d request(s), %d bytes",
-        model.name,
-        len(seen),
-        traffic.requests,
-        traffic.bytes,
-    )
+    facts = {"model": model.name, "source": options.source, "location": public_url(options.location)}
+    write_record(options.output, {}, facts)
+    cost = f"{traffic.requests} request(s), {traffic.bytes} bytes"
+    log.info("%s: %d revision(s) inspected with %s", model.name, len(seen), cost)
 
 
 if __name__ == "__main__":

@@ -105,8 +105,7 @@ def hashed(entry: FileEntry, source: Source, digests: dict[str, str]) -> FileEnt
     if entry.git_blob is None or entry.size is None or entry.size > LARGEST_LIST:
         raise IntegrityError(
             f"{source.repository.name} {source.repository.revision}: the {source.name} reports no hash of "
-            f"{entry.path}; "
-            "a mirror needs a sha256.txt, a large file of a Hub must lie in git LFS"
+            f"{entry.path}; a mirror needs a sha256.txt, a large file of a Hub must be in git LFS"
         )
     if entry.git_blob not in digests:
         digests[entry.git_blob] = hashlib.sha256(read_small(source, entry)).hexdigest()

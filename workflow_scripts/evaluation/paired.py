@@ -89,9 +89,7 @@ def values_by_metric(plan: Plan, answers: Answers) -> Values:
     """Value of each metric that is a mean, per document, float64 [documents], by task and metric."""
     found: Values = {}
     for task in plan.header["tasks"]:
-        first, last = task["requests"]
-        part = Answers(answers.loglikelihood[first:last], answers.greedy[first:last])
-        requests = plan.task_requests(task)
+        part, requests = answers.of_task(task), plan.task_requests(task)
         for metric in task["metrics"]:
             if metric["aggregation"] == "mean":
                 found[task["name"], metric["name"]] = document_values(requests, definition_of(metric), part)

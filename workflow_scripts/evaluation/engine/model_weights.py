@@ -22,9 +22,8 @@ from workflow_scripts.evaluation.scoring.model_folder import (
     refuse_changed,
 )
 from workflow_scripts.storage.model_files import weight_files
+from workflow_scripts.training.tensor_shapes import BUFFERS
 
-# Constants that old transformers releases saved beside the weights; they are recomputed here.
-BUFFERS = (".attention.bias", ".attention.masked_bias", ".attention.rotary_emb.inv_freq")
 MOST_NAMES = 12  # in a message
 OTHER_HEAD = "lm_head.weight"
 

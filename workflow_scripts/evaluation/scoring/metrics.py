@@ -10,7 +10,7 @@ import functools
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -73,6 +73,11 @@ class Answers:
 
     loglikelihood: Floats
     greedy: Booleans
+
+    def of_task(self, task: JsonMapping) -> Self:
+        """The part that belongs to ``task`` of a plan."""
+        rows = slice(*task["requests"])
+        return replace(self, loglikelihood=self.loglikelihood[rows], greedy=self.greedy[rows])
 
 
 def best_choice(requests: TaskRequests, scores: Floats) -> Integers:

@@ -17,6 +17,7 @@ from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.storage.hashing import sha256_file, sha256_text
 from workflow_scripts.storage.lockfile import read_lock
 from workflow_scripts.storage.model_files import weight_files
+from workflow_scripts.training.tensor_shapes import layer_shapes
 
 HEAD = "embed_out.weight"
 # Numbers below it fit into an index of 32 bits.
@@ -150,7 +151,7 @@ class Shapes(Mapping[str, tuple[int, ...]]):
     """
 
     def __init__(self, config: NeoxConfig) -> None:
-        self.layers, self.layer = config.layers, layer_shapes(config)
+        self.layers, self.layer = config.layers, shapes_of_layer(config)
         width = (config.hidden_size,)
         self.first = {"gpt_neox.embed_in.weight": (config.vocabulary, *width)}
         self.last: dict[str, tuple[int, ...]] = {}
@@ -182,22 +183,11 @@ class Shapes(Mapping[str, tuple[int, ...]]):
         return ends + self.layers * sum(math.prod(shape) for shape in self.layer.values())
 
 
-def layer_shapes(config: NeoxConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight of one layer."""
+def shapes_of_layer(config: NeoxConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every weight of one layer; the MLP may have any inner width."""
     width, inner = config.hidden_size, config.intermediate_size
-    norm = {"weight": (width,), "bias": (width,)}
-    return {
-        **{f"input_layernorm.{part}": shape for part, shape in norm.items()},
-        **{f"post_attention_layernorm.{part}": shape for part, shape in norm.items()},
-        "attention.query_key_value.weight": (3 * width, width),
-        "attention.query_key_value.bias": (3 * width,),
-        "attention.dense.weight": (width, width),
-        "attention.dense.bias": (width,),
-        "mlp.dense_h_to_4h.weight": (inner, width),
-        "mlp.dense_h_to_4h.bias": (inner,),
-        "mlp.dense_4h_to_h.weight": (width, inner),
-        "mlp.dense_4h_to_h.bias": (width,),
-    }
+    mlp = {"mlp.dense_h_to_4h.weight": (inner, width), "mlp.dense_h_to_4h.bias": (inner,)}
+    return layer_shapes(width) | mlp | {"mlp.dense_4h_to_h.weight": (width, inner)}
 
 
 def refuse_absurd(folder: Path) -> None:

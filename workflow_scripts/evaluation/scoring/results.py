@@ -29,17 +29,9 @@ REQUIRED = ("results", "versions", "n-shot", "n-samples", "higher_is_better", "c
 LOGLIKELIHOODS = ".loglikelihoods.npz"  # as in suite/layout.py, whose import takes a tenth of a second
 # Entries that hold something for each task or group; every other one is about the whole file and the same in all parts.
 BY_NAME = (
-    "results",
-    "groups",
-    "group_subtasks",
-    "configs",
-    "versions",
-    "n-shot",
-    "higher_is_better",
-    "n-samples",
-    "left_out",
+    "results", "groups", "group_subtasks", "configs", "versions", "n-shot", "higher_is_better", "n-samples", "left_out",
     "plans",
-)
+)  # fmt: skip
 NOT_METRICS = ("name", "alias", "sample_len", "sample_count")
 
 
@@ -65,9 +57,7 @@ def make_results(
     header = plan.header
     results: dict[str, JsonObject] = {}
     for task in header["tasks"]:
-        first, last = task["requests"]
-        part = Answers(answers.loglikelihood[first:last], answers.greedy[first:last])
-        requests = plan.task_requests(task)
+        part, requests = answers.of_task(task), plan.task_requests(task)
         results[task["name"]] = {
             "name": task["name"],
             "alias": task["alias"],

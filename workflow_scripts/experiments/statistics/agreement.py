@@ -29,9 +29,7 @@ def predictions_of(plan: Plan, answers: Answers) -> dict[str, tuple[Integers, fl
     for task in plan.header["tasks"]:
         if task["output_type"] not in {"multiple_choice", "loglikelihood"}:
             continue
-        first, last = task["requests"]
-        requests = plan.task_requests(task)
-        part = Answers(answers.loglikelihood[first:last], answers.greedy[first:last])
+        part, requests = answers.of_task(task), plan.task_requests(task)
         made = predictions(requests, part)
         is_choice = requests.output_type == "multiple_choice"
         right = requests.gold[best_choice(requests, part.loglikelihood)] if is_choice else part.greedy

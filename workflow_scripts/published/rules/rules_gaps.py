@@ -116,33 +116,20 @@ def recipes(results: Sequence[Result]) -> Iterator[Defect]:
     with_recipe = [r for r in results if r.content.facts.get("lr")]
     other_rate = [r for r in with_recipe if r.content.facts["lr"] != readme.get(r.identity.size)]
     for (size, rate), members in grouped(other_rate, lambda r: (r.identity.size, r.content.facts["lr"])).items():
-        yield Defect(
-            "recipe",
-            f"{size}: learning rate {rate:g}, README says {readme[size]:g}",
-            members[0].source_file,
-            len(members),
-            "noted",
-        )
+        yield recipe_defect(f"{size}: learning rate {rate:g}, README says {readme[size]:g}", members)
     for (hidden, heads), members in grouped(
         with_recipe, lambda r: (r.content.facts["hidden_size"], r.content.facts["num_attention_heads"])
     ).items():
         if hidden % heads:
-            yield Defect(
-                "recipe",
-                f"{heads} heads do not divide a width of {hidden}",
-                members[0].source_file,
-                len(members),
-                "noted",
-            )
+            yield recipe_defect(f"{heads} heads do not divide a width of {hidden}", members)
     mixed = [r for r in with_recipe if has_mixed_keys(r.content.facts.get("config_text", ""))]
     if mixed:
-        yield Defect(
-            "recipe",
-            "config files spell keys with hyphens and with underscores",
-            mixed[0].source_file,
-            len(mixed),
-            "noted",
-        )
+        yield recipe_defect("config files spell keys with hyphens and with underscores", mixed)
+
+
+def recipe_defect(what: str, members: Sequence[Result]) -> Defect:
+    """A finding about the recipe inside some files, with the first of them as evidence."""
+    return Defect("recipe", what, members[0].source_file, len(members), "noted")
 
 
 def has_mixed_keys(config_text: str) -> bool:

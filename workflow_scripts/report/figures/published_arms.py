@@ -18,8 +18,8 @@ ARM_TITLES = {"baseline": "baseline", "intervention": "last 7 % swapped", "inter
 OWN_TITLES = {True: "ours, published weights", False: "ours, other weights or items"}
 OWN_REMARK = (
     " Diamonds: scored in this run; filled, published weights with the requests of 2023; hollow, weights "
-    "that this run trained "
-    "itself (its arms feminine-7 and feminine-21 and its baseline) or, of CrowS-Pairs, the fewer items of today."
+    "that this run trained itself (its arms feminine-7 and feminine-21 and its baseline) or, of CrowS-Pairs, the fewer "
+    "items of today."
 )
 
 
@@ -32,10 +32,9 @@ def published_crows_pairs(tables: Tables) -> Drawing:
         joined_rows(rows, ours),
         "CrowS-Pairs gender and the pronoun interventions",
         "Share of 320 English CrowS-Pairs about gender in which the stereotyped sentence is more likely "
-        "(pct_stereotype; "
-        "50 % is no preference, dotted), deduplicated models, as published in evals/bias-evals (v0) and "
-        "evals/pythia-v1 (v1). Bars: 95 % of one value. The arms fall below the baseline in v0 and not in "
-        "v1: see the defects." + (OWN_REMARK if len(ours) else ""),
+        "(pct_stereotype; 50 % is no preference, dotted), deduplicated models, as published in evals/bias-evals (v0) "
+        "and evals/pythia-v1 (v1). Bars: 95 % of one value. The arms fall below the baseline in v0 and not in v1: see "
+        "the defects." + (OWN_REMARK if len(ours) else ""),
         "In v0 the interventions are about 3 points below the baseline for 410m and 1.4b; in v1 they follow it.",
     )
 

@@ -22,10 +22,9 @@ def scoreboard_table(comparison: pd.DataFrame) -> Table:
         "Numbers of the paper's figures and tables, for the models of this run",
         ["figure", "numbers", *VERDICTS],
         rows,
-        "Reproduced: within three deviations of the answers that may flip between number formats. Not comparable: "
+        "Reproduced: within three deviations of the answers that can flip between number formats. Not comparable: "
         "lm-eval builds the requests differently today, or other items were used; five-shot prompts differ "
-        "unless protocol "
-        "pythia-2023 was used. Missing: not scored in this run.",
+        "unless protocol pythia-2023 was used. Missing: not scored in this run.",
     )
 
 
