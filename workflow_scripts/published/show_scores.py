@@ -21,7 +21,7 @@ import pandas as pd
 
 from workflow_scripts import ROOT, cli
 from workflow_scripts.errors import ConfigError, UnknownNameError
-from workflow_scripts.published.compare import COUNTERPARTS, TODAY, Counterpart
+from workflow_scripts.published.compare import COUNTERPARTS, FIVE_SHOT, TODAY, Counterpart
 from workflow_scripts.published.results_table import of_protocol, read_table
 from workflow_scripts.published.rules.findings import CONTROL, has_note, without_dropped
 from workflow_scripts.published.summary import MMLU_PREFIX
@@ -57,7 +57,7 @@ def published_of(model: str, published: pd.DataFrame) -> pd.DataFrame:
 
 def is_fair(then: Counterpart, shots: int) -> bool:
     """Whether the requests of 2023 were those of today."""
-    return (then.zero_shot if shots == 0 else then.five_shot) in SAME
+    return (then.zero_shot if shots == 0 else FIVE_SHOT) in SAME
 
 
 def step_of(word: str, known: Sequence[int]) -> int:
@@ -116,7 +116,6 @@ def wholes(names: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse arguments and print the table."""
     parser = cli.parser(__doc__)
     parser.add_argument("model", metavar="MODEL", help="pythia-70m, pocket-1m-deduped")
     parser.add_argument("step", metavar="STEP", help="143000, step143000, or last")

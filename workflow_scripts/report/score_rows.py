@@ -8,7 +8,6 @@ import pandas as pd
 
 from workflow_scripts.errors import DataError
 from workflow_scripts.report.drawing.curve_panels import select, with_band
-from workflow_scripts.report.drawing.style import ordered_sizes
 from workflow_scripts.suite.models import Task
 from workflow_scripts.suite.registry import load_suite
 
@@ -80,13 +79,6 @@ def task_rows(scores: pd.DataFrame, suite: str) -> Iterator[TaskRows]:
         for shots in sorted(of_task["shots"].dropna().unique()):
             rows = with_band(of_task[of_task["shots"] == shots]).assign(doubtful=False)
             yield TaskRows(task, int(shots), rows)
-
-
-def of_largest(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the largest model on the standard data, or on the only data there are."""
-    largest = rows[rows["size"] == ordered_sizes(list(rows["size"]))[-1]]
-    standard = largest[largest["data"] == "standard"]
-    return standard if len(standard) else largest
 
 
 def shot_difference(zero: pd.DataFrame, five: pd.DataFrame) -> pd.DataFrame:
