@@ -154,8 +154,8 @@ def test_the_data_of_a_finished_run_need_only_a_name(rows):
     [
         ([*POCKET, "--iteration", "1000"], "available are 0 to 34 (exclusive)"),
         ([*POCKET, "--iteration", "1", "--end_iteration", "4"], "leave out --start-iteration and --end-iteration"),
-        ([*POCKET, "--view", "x"], "--view says it again"),
-        ([*POCKET, "--conf_dir", "x"], "--conf-dir says it again"),
+        ([*POCKET, "--view", "x"], "leave out --view"),
+        ([*POCKET, "--conf_dir", "x"], "leave out --conf-dir"),
         (["--suite", "pocket"], "--suite and --data belong together"),
         (["--suite", "pockt", "--data", "standard"], "did you mean 'pocket'?"),
         (["--suite", "pocket", "--data", "dedupped"], "did you mean 'deduped'?"),
