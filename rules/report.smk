@@ -3,6 +3,7 @@ from workflow_scripts.suite.figure_names import has_held_out_text
 from workflow_scripts.workflow.report import (
     figure_tables,
     figure_files,
+    given_configs,
     page_tables,
     report_code,
     settings_words,
@@ -119,12 +120,13 @@ rule build_report:
         runtime=lasts(10),
     params:
         folder=subpath(output.report, parent=True),
+        configs=given_configs(workflow.overwrite_configfiles),
         figures=FIGURES,
         code=report_code(Path(workflow.basedir)),
     shell:
         "python -m workflow_scripts.report.build --run {input.settings:q} --run-dir {params.folder:q}"
         " --figures {params.figures:q} --inputs {input.tables:q} {input.verdicts:q} {input.logs:q} {input.data:q}"
-        " {input.audit:q} --output {output.report:q} > {log:q} 2>&1"
+        " {input.audit:q} --configfiles {params.configs:q} --output {output.report:q} > {log:q} 2>&1"
 
 
 if RUN.models:

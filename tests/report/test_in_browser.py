@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 
 import pytest
@@ -9,6 +10,7 @@ from browser import PROGRAM, Browser
 from synthetic_run import FIGURES, build_arguments
 
 from workflow_scripts.report.build import main as build
+from workflow_scripts.report.drawing.style import contrast
 from workflow_scripts.report.figures.all_figures import FIGURES as REGISTRY
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason="no browser on this machine")]
@@ -131,6 +133,67 @@ def test_pointing_at_a_dot_shows_its_record(browser, pocket_page):
     shown = browser.value("document.getElementById('explore-point').textContent")
     assert "pocket-1m-deduped, step 600" in shown
     assert "n = 250. From scores/pocket-1m-deduped/step600/0-shot.json (sha256 000000000000)" in shown
+
+
+def test_the_chart_has_axes_with_names_bands_and_a_last_tick(browser, pocket_page):
+    browser.open(pocket_page)
+    texts = browser.value("[...document.querySelectorAll('#explore-chart text')].map(text => text.textContent)")
+    assert {"accuracy", "training tokens", "training step", "614k", "600", "chance"} <= set(texts)
+    assert browser.value("document.querySelectorAll('#explore-chart .band').length") == 6
+
+
+def test_the_address_holds_what_was_chosen(browser, pocket_page):
+    """The state comes back from the address alone, in a page that is opened anew."""
+    browser.open(pocket_page)
+    browser.value("document.getElementById('explore-task').focus()")
+    browser.press("ArrowDown")
+    browser.click("#explore-models input[value='pocket-1m']")
+    browser.value("document.getElementById('explore-step').focus()")
+    browser.press("ArrowLeft")
+    address, before = browser.value("location.href"), browser.value("document.getElementById('explore').innerHTML")
+    assert "#explore?" in address
+    assert "step=512" in address
+    browser.open(pocket_page)
+    browser.value(f"location.replace({json.dumps(address)}), location.reload()")
+    browser.events.clear()
+    browser.wait_for("Page.loadEventFired")
+    assert browser.value("document.getElementById('explore').innerHTML") == before
+
+
+@pytest.mark.parametrize("width", [320, 400])
+def test_the_chart_fits_a_phone_and_can_be_read_there(browser, pocket_page, width):
+    browser.open(pocket_page, width=width)
+    box = "document.getElementById('explore-chart').getBoundingClientRect()"
+    assert browser.value(f"{box}.right") <= width
+    size = "getComputedStyle(document.querySelector('#explore-chart text')).fontSize"
+    scale = browser.value(f"{box}.width / document.getElementById('explore-chart').viewBox.baseVal.width")
+    assert float(browser.value(size).removesuffix("px")) * scale >= 10
+
+
+def test_the_chart_is_dark_in_the_dark_scheme_and_its_lines_can_be_seen(browser, pocket_page):
+    browser.open(pocket_page, scheme="dark")
+    paper = browser.value("getComputedStyle(document.querySelector('.chart')).backgroundColor")
+    channels = [int(part) for part in paper[4:-1].split(",")]
+    assert sum(channels) < 200
+    strokes = "[...document.querySelectorAll('#explore-chart polyline')].map(line => line.getAttribute('stroke'))"
+    behind = contrast("#{:02x}{:02x}{:02x}".format(*channels))  # both to white, so their quotient is to each other
+    assert all(behind / contrast(colour) >= 3 for colour in browser.value(strokes))
+
+
+def test_without_scripts_the_page_says_where_the_numbers_are(pocket_page):
+    text = pocket_page.read_text()
+    (told,) = re.findall(r"<noscript>(.+?)</noscript>", text, re.DOTALL)
+    assert "tables/scores.csv" in told
+
+
+@pytest.mark.parametrize("width", [1400])
+def test_tables_of_six_models_fit_a_wide_page(browser, pocket_page, width):
+    browser.open(pocket_page, width=width)
+    cut = browser.value(
+        "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+        ".map(e => e.getAttribute('aria-label'))"
+    )
+    assert cut == []
 
 
 def focus(browser):

@@ -9,6 +9,7 @@ an error.
 """
 
 import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import jinja2
 from workflow_scripts import cli
 from workflow_scripts.errors import DataError
 from workflow_scripts.json_values import JsonObject
-from workflow_scripts.report.page import data_sections, sections
+from workflow_scripts.report.page import data_sections, overview, sections
 from workflow_scripts.report.page.checkpoint_notes import checkpoint_notes
 from workflow_scripts.report.page.comparison_section import comparison_tables
 from workflow_scripts.report.page.explorer_data import explore_data
@@ -33,8 +34,8 @@ SCORE_DEFECTS = "score_defects.tsv"
 LARGEST_PAGE = 6_000_000  # bytes; a page that a phone still opens
 
 
-def render(inputs: ReportInputs) -> str:
-    """The page as text."""
+def render(inputs: ReportInputs, configfiles: Sequence[str] = ()) -> str:
+    """The page as text; ``configfiles`` were given to Snakemake, and are part of the commands that the page shows."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -42,21 +43,35 @@ def render(inputs: ReportInputs) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(page_content(inputs))
+    return environment.get_template("report.html.j2").render(
+        page_content(inputs), start=" ".join(["snakemake -c2", *start_words(configfiles)])
+    )
+
+
+def start_words(configfiles: Sequence[str]) -> list[str]:
+    """Options of Snakemake that name the run; targets follow.
+
+    >>> start_words([]), start_words(["config/runs/my run.yaml"])
+    ([], ["--configfile 'config/runs/my run.yaml' --"])
+    """
+    return [f"--configfile {shlex.join(configfiles)} --"] if configfiles else []
 
 
 def page_content(inputs: ReportInputs) -> JsonObject:
     """Everything that the template shows."""
-    blocks = [sections.figure_block(inputs, name) for name in inputs.figures]
+    blocks = [sections.figure_block(inputs, name) for name in inputs.figures if name not in sections.FINAL_TABLES]
     return {
         "run": inputs.run["run"],
         "facts": sections.run_facts(inputs),
+        "sentence": overview.run_sentence(inputs),
+        "learning": overview.learning_table(inputs),
+        "terms": overview.TERMS,
         "verdicts": by_kind(find_verdicts(inputs)),
         "own_figures": [block for block in blocks if not block.name.startswith("published_")],
         "published_figures": [block for block in blocks if block.name.startswith("published_")],
         "models": sections.model_table(inputs),
         "own_table": sections.own_final_table(inputs),
-        "published_tables": sections.published_tables(inputs, shots=0),
+        "published_tables": sections.published_tables(inputs),
         "comparison_tables": comparison_tables(inputs.comparison),
         "coverage": data_sections.coverage(inputs),
         "explore": explore_data(inputs),
@@ -84,10 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=[],
         help="tables, verdicts, receipts, training logs; defects.tsv of an audit of the checkpoints",
     )
+    parser.add_argument(
+        "--configfiles", nargs="*", default=[], help="what Snakemake was given, for the page's commands"
+    )
     parser.add_argument("--output", type=Path, required=True, help="the page (.html)")
     options = parser.parse_args(arguments)
     inputs = read_inputs(options.run, options.run_dir, options.figures, GivenFiles(options.inputs))
-    page = render(inputs)
+    page = render(inputs, options.configfiles)
     size = len(page.encode("utf-8"))
     if size > LARGEST_PAGE:
         raise DataError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from workflow_scripts.suite import layout
@@ -17,6 +19,8 @@ from workflow_scripts.suite.figure_names import (
 )
 from workflow_scripts.suite.run import Run
 from workflow_scripts.workflow.published import comparison_table
+
+DEFAULT_CONFIG = "config/config.yaml"
 
 # Parameter beside the sections: a digest of what the suite's file says about the run's models and tasks.
 FACTS = "suite_facts"
@@ -83,3 +87,13 @@ def figure_files(run: Run) -> list[str]:
     """Every file of every figure of the run."""
     folder = f"{layout.run_folder(run.name)}/figures"
     return [f"{folder}/{name}.{kind}" for name in figure_names(run) for kind in ("svg", "pdf", "png", "csv")]
+
+
+def given_configs(files: Iterable[str | Path]) -> list[str]:
+    """Configuration files that Snakemake was given, seen from the working directory; without the default run's.
+
+    >>> given_configs(["config/config.yaml", "config/runs/books.yaml"])
+    ['config/runs/books.yaml']
+    """
+    names = [os.path.relpath(file) for file in files]
+    return [name for name in names if name != DEFAULT_CONFIG]

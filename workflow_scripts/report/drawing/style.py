@@ -21,6 +21,7 @@ from workflow_scripts.errors import DataError
 FULL_WIDTH, COLUMN_WIDTH = 7.0, 3.3  # inches: a text width and a column
 INK, FAINT, GRID = "#1f2328", "#6a737d", "#e4e7eb"
 LIGHT_END = 0.63  # of plasma; lighter is too pale for a line on white
+DARK_PAGE = (0.5, 0.98)  # of plasma; on a dark page the largest is the brightest
 TEXT_CONTRAST = 4.5
 MULTIPLIERS = {"k": 1e3, "m": 1e6, "b": 1e9}
 # Okabe and Ito's palette, chosen to be told apart with any colour vision (jfly.uni-koeln.de/color, 2002); its light
@@ -100,8 +101,8 @@ def ordered_sizes(sizes: Sequence[str]) -> list[str]:
     return sorted(set(sizes), key=parameters_of_size)
 
 
-def size_colours(sizes: Sequence[str]) -> dict[str, str]:
-    """Colour of each size: light for the smallest, dark for the largest.
+def size_colours(sizes: Sequence[str], *, is_dark: bool = False) -> dict[str, str]:
+    """Colour of each size: light for the smallest, dark for the largest; on a dark page dim to bright.
 
     >>> size_colours(["1m", "90k"])
     {'90k': '#e76e5b', '1m': '#0d0887'}
@@ -109,7 +110,8 @@ def size_colours(sizes: Sequence[str]) -> dict[str, str]:
     {}
     """
     ordered = ordered_sizes(sizes)
-    places = np.linspace(LIGHT_END, 0.0, len(ordered)) if len(ordered) > 1 else [0.3] * len(ordered)
+    ends = DARK_PAGE if is_dark else (LIGHT_END, 0.0)
+    places = np.linspace(*ends, len(ordered)) if len(ordered) > 1 else [sum(ends) / 2] * len(ordered)
     ramp = mpl.colormaps["plasma"]
     return {size: mpl.colors.to_hex(ramp(place)) for size, place in zip(ordered, places, strict=True)}
 

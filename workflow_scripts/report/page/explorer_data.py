@@ -16,7 +16,7 @@ from workflow_scripts.published.summary import CORE_TASKS, suite_rows
 from workflow_scripts.report.drawing.curve_panels import select
 from workflow_scripts.report.drawing.style import ordered_sizes, size_colours
 from workflow_scripts.report.page.report_inputs import ReportInputs
-from workflow_scripts.report.score_rows import shot_words, task_rows
+from workflow_scripts.report.score_rows import METRIC_WORDS, shot_words, task_rows
 from workflow_scripts.suite.models import Task
 from workflow_scripts.suite.registry import load_suite
 
@@ -84,16 +84,18 @@ def published_source(published: pd.DataFrame, own: pd.DataFrame, words: Words) -
 def source(name: str, rows: pd.DataFrame, panels: list[JsonObject]) -> JsonObject:
     """One source with the colours of its sizes."""
     sizes = ordered_sizes([str(size) for size in rows["size"].unique()])
-    return {"name": name, "colours": size_colours(sizes), "panels": panels}
+    return {"name": name, "colours": size_colours(sizes), "dark": size_colours(sizes, is_dark=True), "panels": panels}
 
 
 def panel(task: Task, shots: int, rows: pd.DataFrame, words: Words) -> JsonObject:
     """One task with one number of shots: a line per model."""
+    metric = str(rows["metric"].iloc[0]) if len(rows) else task.metric
     return {
         "task": task.name,
         "name": task.title,
         "shots": shot_words(shots),
         "title": f"{task.title}, {shot_words(shots)}",
+        "metric": METRIC_WORDS.get(metric, metric.replace("_", " ")),
         "chance": task.chance,
         "lines": lines_of(rows, words),
     }

@@ -12,14 +12,47 @@ import pandas as pd
 
 from workflow_scripts.errors import DataError
 from workflow_scripts.published.summary import final_scores, final_table
-from workflow_scripts.report.figures.final_tables import DATA_TITLES, score_text, titles
+from workflow_scripts.report.figures.final_tables import DATA_TITLES, OWN_REMARK, own_final, score_text, table_lines
 from workflow_scripts.report.page.report_inputs import ReportInputs, read_json, records_below
-from workflow_scripts.report.score_rows import TaskRows, at_last_step, by_task
+from workflow_scripts.report.report_tables import Tables
+from workflow_scripts.report.score_rows import TaskRows, at_last_step, by_task, shot_words
 from workflow_scripts.storage.records import record_path
 
 LARGEST_SVG = 600_000  # bytes
 SVG_WIDTH = re.compile(rb'width="([0-9.]+)pt"')
 SHORT_HASH = 12
+FINAL_TABLES = {"published_final_zero_shot": 0, "published_final_five_shot": 5}  # figures that the page has as tables
+SEVERITIES = ("wrong", "doubtful", "missing", "noted")
+# How much the findings of each rule matter to a reader of the figures, and what they are.
+WEIGHT = {
+    "five-shot-that-is-zero-shot": ("wrong", "Files that are called five-shot hold zero-shot results."),
+    "identical-across-data": (
+        "wrong",
+        "Two models of different data have the same results, so one is not what it says.",
+    ),
+    "disagreeing-data-paths": (
+        "wrong",
+        "The configuration beside a result names other training data than its model had.",
+    ),
+    "interventions-without-effect": (
+        "doubtful",
+        "Models trained on changed data score as if nothing had been changed.",
+    ),
+    "winobias-harness": ("doubtful", "Compared results were made by different programs."),
+    "mixed-metrics": ("doubtful", "A number is quoted with another metric than the one that it is."),
+    "misleading-file-name": ("doubtful", "A file's name says something else than its content."),
+    "recipe": ("doubtful", "Two sources state different training parameters."),
+    "missing-steps": ("missing", "Checkpoints without results."),
+    "missing-tasks": ("missing", "Tasks without results."),
+    "winobias-measure": ("missing", "The numbers of a figure of the paper are in no file."),
+    "duplicate-files": ("noted", "A checkpoint was scored more than once; the newest file counts."),
+    "equal-results": ("noted", "Groups of files have the same results."),
+    "identical-to-step-0": ("noted", "Steps 0 and 1 score the same, as the first learning rate is 0."),
+    "measured-twice": ("noted", "Checkpoints were scored a second time as controls."),
+    "size-vocabularies": ("noted", "Model sizes are written in more than one way."),
+    "trainer-steps": ("noted", "Step numbers count larger batches; they are converted."),
+    "varying-batch-size": ("noted", "The evaluation's batch size varies, which changes rounding alone."),
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +77,16 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+
+
+@dataclass(frozen=True)
+class DefectGroup:
+    """Findings of one rule: how much they matter, what the rule finds in a sentence, and each."""
+
+    rule: str
+    severity: str
+    sentence: str
+    defects: Sequence[Mapping[str, str]]
 
 
 def figure_block(inputs: ReportInputs, name: str) -> FigureBlock:
@@ -106,25 +149,36 @@ def model_scores(part: TaskRows, models: Sequence[str]) -> list[str]:
     return cells
 
 
-def published_tables(inputs: ReportInputs, shots: int) -> list[Table]:
-    """Published final scores for both data sets."""
-    if inputs.published.empty:
-        return []
-    scores, names = final_scores(inputs.published, shots), titles()
-    tables = []
-    for data, title in DATA_TITLES.items():
-        table = final_table(scores, data)
-        rows = [[names[str(task)], *map(score_text, values)] for task, values in table.iterrows()]
-        tables.append(Table(title, ["task", *table.columns], rows))
-    return tables
+def published_tables(inputs: ReportInputs) -> list[Table]:
+    """Published final scores for both data sets and the shots whose table the run asks for, ours below each task."""
+    shots = [k for name, k in FINAL_TABLES.items() if name in inputs.figures]
+    return [table for k in shots for table in final_tables(inputs, k)]
 
 
-def defect_groups(inputs: ReportInputs) -> list[tuple[str, list[Mapping[str, str]]]]:
-    """Defects of the published results by rule."""
+def final_tables(inputs: ReportInputs, shots: int) -> list[Table]:
+    """Published final scores with one number of shots, a table per data set."""
+    own = own_final(Tables(inputs.run, published=inputs.published, own=inputs.own), shots)
+    scores, remark = final_scores(inputs.published, shots), OWN_REMARK if len(own) else ""
+    return [
+        Table(
+            f"Published final accuracy, {shot_words(shots)}, models {title}",
+            ["task", *final_table(scores, data).columns],
+            [[line.name, *(text for text, _ in line.cells)] for line in table_lines(scores, own, data)],
+            f"Step 143000, accuracy (acc).{remark}",
+        )
+        for data, title in DATA_TITLES.items()
+    ]
+
+
+def defect_groups(inputs: ReportInputs) -> list[DefectGroup]:
+    """Defects of the published results by rule, the worst first."""
     groups: dict[str, list[Mapping[str, str]]] = defaultdict(list)
     for defect in inputs.defects:
         groups[defect["rule"]].append(defect)
-    return list(groups.items())
+    found = [
+        DefectGroup(rule, *WEIGHT.get(rule, ("noted", "Found by this rule.")), group) for rule, group in groups.items()
+    ]
+    return sorted(found, key=lambda group: SEVERITIES.index(group.severity))
 
 
 def provenance(inputs: ReportInputs) -> Table:

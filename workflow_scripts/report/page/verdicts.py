@@ -8,14 +8,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from workflow_scripts.published.frame_rows import rows_of
 from workflow_scripts.published.summary import final_scores
-from workflow_scripts.report.drawing.curve_panels import Z95
 from workflow_scripts.report.drawing.style import ordered_sizes
 from workflow_scripts.report.figures.final_tables import score_text
 from workflow_scripts.report.page.comparison_section import comparison_sentence
 from workflow_scripts.report.page.report_inputs import ReportInputs
-from workflow_scripts.report.score_rows import TaskRows, at_last_step, by_task, shot_difference, shot_words
+from workflow_scripts.report.score_rows import TaskRows, at_last_step, by_task, shot_words
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Verdict:
 
 def find_verdicts(inputs: ReportInputs) -> list[Verdict]:
     """All verdicts, ours first."""
-    ours = (learning, five_shot_effect, deduplication, losses, held_out, crosscheck, comparison, experiments)
+    ours = (deduplication, losses, held_out, crosscheck, comparison, experiments)
     rules = (*ours, published_range, published_defects)
     return [verdict for rule in rules for verdict in rule(inputs)]
 
@@ -50,67 +48,6 @@ def by_kind(verdicts: Sequence[Verdict]) -> list[tuple[str, list[str]]]:
 def scored(inputs: ReportInputs) -> list[TaskRows]:
     """Scores by task and shots, none for a run without models."""
     return list(by_task(inputs.scores)) if len(inputs.scores) else []
-
-
-def standard_line(part: TaskRows, size: str) -> pd.DataFrame:
-    """Scores of one size over training, on the standard data where there are two data sets."""
-    rows = part.rows[part.rows["size"] == size]
-    first = "standard" if (rows["data"] == "standard").any() else str(rows["data"].iloc[0])
-    return rows[rows["data"] == first].sort_values("step")
-
-
-def learning(inputs: ReportInputs) -> Iterator[Verdict]:
-    """From the first to the last checkpoint, largest beside smallest model."""
-    for part in scored(inputs):
-        sizes = ordered_sizes(list(part.rows["size"]))
-        line = standard_line(part, sizes[-1])
-        first, last = line.iloc[0], line.iloc[-1]
-        verb = direction(last["value"] - first["value"], first["stderr"], last["stderr"])
-        text = (
-            f"{part.title}: {part.task.metric} {verb} from {score_text(first['value'])} at step {first['step']} to "
-            f"{score_text(last['value'])} at step {last['step']} for {last['model']}"
-        )
-        if len(sizes) > 1:
-            small = standard_line(part, sizes[0]).iloc[-1]
-            text += f", to {score_text(small['value'])} for {small['model']}"
-        yield Verdict("Learning", f"{text}{halfway(part, sizes)}.")
-
-
-def direction(change: float, first_error: float, last_error: float) -> str:
-    """Rises, falls or stays, judged at 95 %."""
-    error = (float(first_error or 0) ** 2 + float(last_error or 0) ** 2) ** 0.5
-    if abs(change) <= Z95 * error:
-        return "does not change significantly,"
-    return "rises" if change > 0 else "falls"
-
-
-def halfway(part: TaskRows, sizes: list[str]) -> str:
-    """When the largest and the smallest model pass half of the largest's rise; empty where it does not rise."""
-    line = standard_line(part, sizes[-1])
-    low, high = float(line["value"].iloc[0]), float(line["value"].iloc[-1])
-    if high - low <= Z95 * float(line["stderr"].iloc[-1] or 0) * 2 or len(sizes) < 2:
-        return ""
-    middle = (low + high) / 2
-    words = []
-    for size in (sizes[-1], sizes[0]):
-        of_size = standard_line(part, size)
-        passed = of_size[of_size["value"] >= middle]["step"]
-        words.append(f"{size} at step {passed.iloc[0]}" if len(passed) else f"{size} never")
-    return f"; halfway ({score_text(middle)}) is passed by {' and by '.join(words)}"
-
-
-def five_shot_effect(inputs: ReportInputs) -> Iterator[Verdict]:
-    """Five-shot minus zero-shot of the last checkpoints of the largest model."""
-    by_name = {(part.task.name, part.shots): part for part in scored(inputs)}
-    for (name, shots), five in by_name.items():
-        zero = by_name.get((name, 0))
-        if shots == 0 or zero is None:
-            continue
-        last = at_last_step(shot_difference(zero.rows, five.rows))
-        largest = last[last["size"] == ordered_sizes(list(last["size"]))[-1]]
-        words = [f"{row.value:+.3f} ± {Z95 * row.stderr:.3f} for {row.model}" for row in rows_of(largest)]
-        how = "95 %, paired by item" if largest["is_paired"].all() else "95 %, treating the items as independent"
-        yield Verdict("Shots", f"{five.task.title}: {shot_words(shots)} minus zero-shot is {', '.join(words)} ({how}).")
 
 
 def deduplication(inputs: ReportInputs) -> Iterator[Verdict]:

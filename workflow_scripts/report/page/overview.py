@@ -1,0 +1,129 @@
+"""The top of the report: what this run is in one sentence, what its models learnt as a table, and what words mean."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from workflow_scripts.published.frame_rows import rows_of
+from workflow_scripts.report.drawing.axes import amount_label
+from workflow_scripts.report.drawing.curve_panels import Z95
+from workflow_scripts.report.drawing.style import ordered_sizes
+from workflow_scripts.report.figures.final_tables import score_text
+from workflow_scripts.report.page.report_inputs import ReportInputs
+from workflow_scripts.report.page.sections import Table
+from workflow_scripts.report.score_rows import TaskRows, at_last_step, by_task, of_largest, shot_difference, shot_words
+
+TERMS = (
+    ("checkpoint", "The weights of a model after a number of training steps."),
+    ("step", "One update of the weights, from one batch of training rows."),
+    ("zero-shot, five-shot", "Questions asked with no, or five, solved examples before them."),
+    ("chance", "The score of guessing."),
+    ("standard, deduplicated", "Training data with and without its repeated documents."),
+    ("±", "A standard error, from the number of questions; brackets hold 95 % intervals."),
+)
+
+
+def run_sentence(inputs: ReportInputs) -> str:
+    """What this run is, in words that need no knowledge of the project.
+
+    A run without models shows published results only.
+    """
+    models, steps, tasks = inputs.run["models"], inputs.run.get("steps", {}), inputs.run.get("tasks", [])
+    if not models:
+        return "This run trains and scores nothing. It shows what the authors of Pythia published."
+    sizes = sorted({(int(model["parameters"]), str(model["size"])) for model in models})
+    checkpoints = sum(len(of_model) for of_model in steps.values())
+    retrains = inputs.run.get("settings", {}).get("checkpoints", {}).get("source") == "retrain"
+    shots = " and ".join(shot_words(int(k)) for k in inputs.run.get("shots", []))
+    spread = sizes[0][1] if len(sizes) == 1 else f"{sizes[0][1]} to {sizes[-1][1]}"
+    data = {str(model["dataset"]) for model in models}
+    return (
+        f"This run {'trains' if retrains else 'fetches'} {plural(len(models), 'model')} of the suite "
+        f"{inputs.run['suite']} ({spread} parameters{', on two data sets' if len(data) > 1 else ''}) and scores "
+        f"{plural(checkpoints, 'checkpoint')} on {plural(len(tasks), 'task')}{', ' + shots if shots else ''}."
+    )
+
+
+def plural(count: int, noun: str) -> str:
+    """Count and noun.
+
+    >>> plural(1, "task"), plural(2464, "checkpoint")
+    ('1 task', '2,464 checkpoints')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def learning_table(inputs: ReportInputs) -> Table | None:
+    """Per task and shots: chance, the first and last score of the largest model, the last of the smallest, halfway.
+
+    ``halfway`` is the step at which half of the rise is passed, where there is a rise that noise does not explain.
+    """
+    parts = list(by_task(inputs.scores)) if len(inputs.scores) else []
+    if not parts:
+        return None
+    by_name = {(part.task.name, part.shots): part for part in parts}
+    sizes = ordered_sizes([str(size) for part in parts for size in part.rows["size"]])
+    head = ["task", "metric", "chance", f"{sizes[-1]}, first", f"{sizes[-1]}, last", "halfway at step"]
+    head[5:5] = [f"{sizes[0]}, last"] if len(sizes) > 1 else []
+    has_shots = any(shots and (name, 0) in by_name for name, shots in by_name)
+    head += ["more than zero-shot"] if has_shots else []
+    rows = []
+    for part in parts:
+        line = standard_line(part, sizes[-1])
+        row = [part.title, part.metric, score_text(part.task.chance) if part.task.chance else ""]
+        row += [with_error(line.iloc[0]), with_error(line.iloc[-1])] if len(line) else ["", ""]
+        if len(sizes) > 1:
+            small = standard_line(part, sizes[0])
+            row.append(with_error(small.iloc[-1]) if len(small) else "")
+        row.append(halfway(line))
+        if has_shots:
+            row.append(gain_over_zero(part, by_name.get((part.task.name, 0))))
+        rows.append(row)
+    last = max(int(part.rows["step"].max()) for part in parts)
+    note = (
+        f"Scores ± standard error of the smallest and the largest model at the first and the last checkpoint (step "
+        f"{amount_label(last)}), standard data. Halfway: where half of the largest model's rise is passed; empty where "
+        "the rise is within its error."
+        + (" More than zero-shot: gain of the largest model with its 95 % interval." if has_shots else "")
+    )
+    return Table("What the models learnt", head, rows, note)
+
+
+def standard_line(part: TaskRows, size: str) -> pd.DataFrame:
+    """Scores of one size over training, on the standard data where there are two data sets; maybe empty."""
+    rows = part.rows[part.rows["size"] == size]
+    standard = rows[rows["data"] == "standard"]
+    return (standard if len(standard) else rows).sort_values("step")
+
+
+def with_error(row: pd.Series) -> str:
+    """Score and its standard error."""
+    return score_text(row["value"]) + ("" if pd.isna(row["stderr"]) else f" ± {score_text(row['stderr'])}")
+
+
+def halfway(line: pd.DataFrame) -> str:
+    """First step with half of the line's rise; empty where the rise is within 95 % of its error, or no rise."""
+    if line.empty:
+        return ""
+    first, last = line.iloc[0], line.iloc[-1]
+    if direction(last["value"] - first["value"], first["stderr"], last["stderr"]) != "rises":
+        return ""
+    middle = (float(first["value"]) + float(last["value"])) / 2
+    return str(int(line[line["value"] >= middle]["step"].iloc[0]))
+
+
+def direction(change: float, first_error: float, last_error: float) -> str:
+    """Rises, falls or stays, judged at 95 %; errors that are not known count as 0."""
+    errors = [0.0 if pd.isna(error) else float(error) for error in (first_error, last_error)]
+    if abs(change) <= Z95 * (errors[0] ** 2 + errors[1] ** 2) ** 0.5:
+        return "stays"
+    return "rises" if change > 0 else "falls"
+
+
+def gain_over_zero(part: TaskRows, zero: TaskRows | None) -> str:
+    """Difference from the zero-shot score of the largest model's last checkpoint, with its 95 % interval."""
+    if part.shots == 0 or zero is None:
+        return ""
+    (row, *_) = rows_of(at_last_step(of_largest(shot_difference(zero.rows, part.rows))))
+    half, remark = Z95 * float(row.stderr), "" if row.is_paired else ", unpaired"
+    return f"{row.value:+.3f} ({row.value - half:+.3f} to {row.value + half:+.3f}{remark})"
