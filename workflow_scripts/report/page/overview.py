@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
-from workflow_scripts.published.frame_rows import rows_of
 from workflow_scripts.report.drawing.axes import amount_label
 from workflow_scripts.report.drawing.curve_panels import Z95
 from workflow_scripts.report.drawing.style import ordered_sizes
 from workflow_scripts.report.figures.final_tables import score_text
 from workflow_scripts.report.page.report_inputs import ReportInputs
 from workflow_scripts.report.page.sections import Table
-from workflow_scripts.report.score_rows import TaskRows, at_last_step, by_task, of_largest, shot_difference, shot_words
+from workflow_scripts.report.score_rows import TaskRows, by_task, shot_difference, shot_words
 
 TERMS = (
     ("checkpoint", "The weights of a model after a number of training steps."),
@@ -124,6 +123,7 @@ def gain_over_zero(part: TaskRows, zero: TaskRows | None) -> str:
     """Difference from the zero-shot score of the largest model's last checkpoint, with its 95 % interval."""
     if part.shots == 0 or zero is None:
         return ""
-    (row, *_) = rows_of(at_last_step(of_largest(shot_difference(zero.rows, part.rows))))
-    half, remark = Z95 * float(row.stderr), "" if row.is_paired else ", unpaired"
-    return f"{row.value:+.3f} ({row.value - half:+.3f} to {row.value + half:+.3f}{remark})"
+    difference = TaskRows(part.task, part.shots, shot_difference(zero.rows, part.rows))
+    row = standard_line(difference, ordered_sizes(list(part.rows["size"]))[-1]).iloc[-1]
+    value, half, remark = float(row["value"]), Z95 * float(row["stderr"]), "" if row["is_paired"] else ", unpaired"
+    return f"{value:+.3f} ({value - half:+.3f} to {value + half:+.3f}{remark})"
