@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,25 +10,13 @@ import pytest
 import torch
 from evaluation_worlds import TASKS, plan_arguments, save_model, sentence, train_tokenizer, write_task_data
 
-from workflow_scripts.evaluation.planning.tasks import OFFLINE
-
 
 @pytest.fixture(autouse=True, scope="session")
-def _leave_no_traces() -> Iterator[None]:
-    # The planner forbids the network to the Hugging Face libraries for its whole process; other tests in this one talk
-    # to a Hub on the loopback interface, so the library must have read its settings before.
-    import huggingface_hub.constants  # noqa: F401
-
-    before = {name: os.environ.get(name) for name in OFFLINE}
+def _one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 @pytest.fixture(scope="session")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 
 import numpy as np
 import pytest
 from evaluation_worlds import TASKS, plan_arguments, write_parquet, write_task_data
+from huggingface_hub import constants
 from safetensors.numpy import load_file, save_file
 
 from workflow_scripts.errors import ConfigError, DataError, EvaluationError, MissingInputError, UnknownNameError
@@ -92,6 +94,26 @@ def inputs_of(plan, first, count):
         prompt = forest.token[nodes[forest.end[nodes] > last - begin]]
         found.append((prompt.tolist(), forest.edge_token[edges].tolist()))
     return found
+
+
+def test_a_program_keeps_the_libraries_offline_and_its_process_as_it_was(
+    tmp_path, task_data, tokenizer_file, monkeypatch
+):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    seen = []
+
+    def loading(*arguments):
+        seen.append((os.environ["HF_HUB_OFFLINE"], constants.is_offline_mode()))
+        return load_tasks(*arguments)
+
+    monkeypatch.setattr(planner, "load_tasks", loading)
+    before = dict(os.environ)
+    make(tmp_path, task_data, tokenizer_file)
+    with pytest.raises(UnknownNameError):
+        make(tmp_path / "other", task_data, tokenizer_file, tasks=["arc_eazy"])
+    assert seen == [("1", True), ("1", True)]
+    assert (dict(os.environ), constants.is_offline_mode()) == (before, False)
 
 
 def test_unknown_names_get_the_nearest(task_data):

@@ -1,6 +1,7 @@
 """Schemas: patterns hold whole texts, and nothing that a shell or a path would take apart is a name."""
 
 import copy
+import re
 
 import pytest
 from hypothesis import given
@@ -30,6 +31,22 @@ def test_every_pattern_holds_the_whole_text(name):
     patterns = [node["pattern"] for node in nodes(load_schema(name)) if isinstance(node.get("pattern"), str)]
     assert patterns
     assert [pattern for pattern in patterns if not (pattern.startswith(r"\A") and pattern.endswith(r"\Z"))] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_pattern_is_said_in_words_with_an_example_that_fits(name):
+    for node in nodes(load_schema(name)):
+        if isinstance(node.get("pattern"), str):
+            assert "\\" not in node["title"]
+            assert [bool(re.search(node["pattern"], example)) for example in node["examples"]] == [True], node
+
+
+def test_a_wrong_name_is_refused_in_words_with_an_example(root):
+    default = load_yaml(root / "config" / "config.yaml")
+    with pytest.raises(ConfigError) as caught:
+        load_run({**default, "run": "My Run"})
+    words = "lower-case letters, digits and dashes, starting with a letter, at most 41 of them, such as small-2"
+    assert str(caught.value) == f"config: run: 'My Run' is not allowed here; write {words}"
 
 
 def test_every_text_of_a_suite_is_held_to_a_pattern():
@@ -72,7 +89,7 @@ def test_no_key_or_text_of_a_suite_file_reaches_a_shell(root, suite, end):
 def test_a_size_that_is_a_command_is_refused(root):
     facts = copy.deepcopy(load_yaml(root / "config" / "suites" / "pocket.yaml"))
     facts["sizes"]["1m;id"] = facts["sizes"].pop("1m")
-    with pytest.raises(ConfigError, match="x: sizes: '1m;id' does not match"):
+    with pytest.raises(ConfigError, match="x: sizes: '1m;id' is not allowed here; write letters, digits"):
         check_schema(facts, "suite", "x")
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.faults.running import make_place, snakemake
 from tests.storage.fault_hub import Fault
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, MissingInputError, TransferError, UnknownNameError
@@ -168,3 +169,17 @@ def test_names_of_experiments_that_do_not_exist_are_refused(root, section, setti
     changed = replace(run, settings={**run.settings, section: {**run.section(section), **settings}})
     with pytest.raises(ConfigError, match=re.escape(message)):
         readiness.require_experiment_names(changed)
+
+
+@pytest.mark.slow
+def test_a_rule_of_ones_own_below_the_snakefile_is_a_target(root, tmp_path):
+    place = make_place(tmp_path / "place")
+    (place / "Snakefile").unlink()
+    own = '\n\nrule my_table:\n    output:\n        "results/mine/table.csv",\n    shell:\n        "touch {output:q}"\n'
+    for target in ("my_table", "results/mine/table.csv"):
+        (place / "Snakefile").write_text((root / "Snakefile").read_text() + own)
+        done = snakemake(place, "-n", target)
+        assert (done.returncode, "rule my_table" in done.stdout + done.stderr) == (0, True), done.stderr
+        (place / "Snakefile").write_text((root / "Snakefile").read_text())
+        done = snakemake(place, "-n", target)
+        assert (done.returncode, f"unknown target '{target}'" in done.stderr) == (cli.USER_ERROR, True), done.stderr

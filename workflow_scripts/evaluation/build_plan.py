@@ -29,7 +29,7 @@ from workflow_scripts.evaluation.planning.plan_file import Plan, RequestTable, m
 from workflow_scripts.evaluation.planning.prefix_trees import Forest, pack
 from workflow_scripts.evaluation.planning.protocols import CURRENT, PROTOCOLS, name_in, select_known
 from workflow_scripts.evaluation.planning.request_descriptions import Collected, add_task, describe_group, set_shots
-from workflow_scripts.evaluation.planning.tasks import OWN_TASKS, LoadedTasks, compiled_templates, load_tasks
+from workflow_scripts.evaluation.planning.tasks import OWN_TASKS, LoadedTasks, compiled_templates, load_tasks, offline
 from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.hashing import sha256_file, sha256_text
 from workflow_scripts.storage.records import record_path, write_record
@@ -271,6 +271,7 @@ def refuse_empty(plans: Sequence[Plan], shots: int) -> None:
         raise ConfigError(f"no task takes {shots} shots: {', '.join(left_out)} are zero-shot only")
 
 
+@offline()
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     select_known(options.protocol, options.tasks)

@@ -30,7 +30,7 @@ from workflow_scripts.evaluation.build_plan import FEWSHOT_SEED, build_plan
 from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.planning.plan_file import Plan, read_plan
 from workflow_scripts.evaluation.planning.request_descriptions import ROLLING
-from workflow_scripts.evaluation.planning.tasks import compiled_templates, load_tasks, local_manager
+from workflow_scripts.evaluation.planning.tasks import compiled_templates, load_tasks, local_manager, offline
 from workflow_scripts.evaluation.scoring.metrics import Answers, TaskRequests, document_values
 from workflow_scripts.evaluation.scoring.results import read_answers
 from workflow_scripts.evaluation.scoring.score_plan import score_plan
@@ -223,6 +223,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+@offline()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program; a failed comparison is written to ``<output>.failed``."""
     options = parse(arguments)

@@ -22,7 +22,7 @@ import torch
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.evaluation.engine.model_weights import check_tensor_names
-from workflow_scripts.evaluation.planning.tasks import TaskSource, compiled_templates, local_manager
+from workflow_scripts.evaluation.planning.tasks import TaskSource, compiled_templates, local_manager, offline
 from workflow_scripts.evaluation.scoring.model_folder import read_config, weights_identity
 from workflow_scripts.evaluation.scoring.results import NOT_METRICS, check_results
 from workflow_scripts.json_values import JsonMapping, JsonObject
@@ -139,6 +139,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+@offline()
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     torch.set_num_threads(options.threads)

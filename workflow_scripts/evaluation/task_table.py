@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from workflow_scripts import cli
-from workflow_scripts.evaluation.planning.tasks import QUICK_FOLDERS, go_offline, leaf_names
+from workflow_scripts.evaluation.planning.tasks import QUICK_FOLDERS, leaf_names, offline
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.suite.task_facts import COLUMNS, NO_CONFIG, TABLE, TaskFacts
@@ -34,7 +34,6 @@ def facts_of_tasks(folders: Sequence[str] = tuple(QUICK_FOLDERS.values())) -> li
 
 def task_index(folders: Sequence[str]) -> Any:
     """lm-eval's index of ``folders`` below its tasks."""
-    go_offline()
     import lm_eval.tasks
 
     package = Path(lm_eval.tasks.__file__).parent
@@ -77,6 +76,7 @@ def format_table(facts: Sequence[TaskFacts]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@offline()
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--output", type=Path, default=TABLE, help="table to write")

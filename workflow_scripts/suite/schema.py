@@ -75,6 +75,9 @@ def explain(error: Any, where: str) -> ConfigError:
         expected = error.validator_value
         names = shorten([expected] if isinstance(expected, str) else list(expected))
         return ConfigError(f"{place}: {error.instance!r} is a {type(error.instance).__name__}, expected {names}")
+    if error.validator == "pattern":
+        rule, example = error.schema["title"], error.schema["examples"][0]
+        return ConfigError(f"{place}: {error.instance!r} is not allowed here; write {rule}, such as {example}")
     return ConfigError(f"{place}: {error.message}")
 
 

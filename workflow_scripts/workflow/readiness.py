@@ -31,6 +31,7 @@ ONCE = RetryPolicy(attempts=1)
 OF_CHECKPOINTS = re.compile(
     r"results/(?:scores|checkpoints|probes|quickstart)/(?P<model>[^/]+)/(?:released/)?step(?P<step>\d+)\b"
 )
+MORE_RULES = re.compile(r"^(?:rule|checkpoint|use rule|module|include)\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,16 @@ def check_targets(run: Run, targets: Iterable[str], rules: Sequence[Any], files:
         check_checkpoint(run, target)
         if not Path(target).exists() and not any(rule.is_producer(target) for rule in rules):
             raise UnknownNameError("target", target, [*sorted(names), *files])
+
+
+def rules_follow(snakefile: Path) -> bool:
+    """Whether ``snakefile`` defines more rules below its check of targets, as a user may append; they are not known yet.
+
+    >>> rules_follow(ROOT / "Snakefile")
+    False
+    """
+    below = snakefile.read_text(encoding="utf-8").rpartition("check_targets(")[2]
+    return MORE_RULES.search(below) is not None
 
 
 def check_checkpoint(run: Run, target: str) -> None:

@@ -115,7 +115,6 @@ def local_manager(
 
     ``include``: folders with more task definitions.
     """
-    go_offline()
     manager = make_manager(names, include)
     sources = {leaf: localize(manager, leaf, data_folders) for leaf in leaf_names(manager.task_index, names)}
     for leaf in sources:
@@ -123,10 +122,26 @@ def local_manager(
     return manager, sources
 
 
-def go_offline() -> None:
-    """Tell the Hugging Face libraries to stay off the network; must run before they are imported."""
+@contextlib.contextmanager
+def offline() -> Iterator[None]:
+    """Keep the Hugging Face libraries off the network, and lm-eval quiet, as long as a program runs.
+
+    They read the environment when they are imported, so that one imported before is told by its constant.
+    """
+    from huggingface_hub import constants
+
+    environment, told = {name: os.environ.get(name) for name in OFFLINE}, constants.HF_HUB_OFFLINE
     os.environ.update(OFFLINE)
+    constants.HF_HUB_OFFLINE = True
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = told
+        for name, value in environment.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def make_manager(names: Sequence[str], include: Sequence[Path] = ()) -> TaskManager:
