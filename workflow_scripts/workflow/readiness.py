@@ -158,7 +158,7 @@ def check_targets(run: Run, targets: Iterable[str], rules: Sequence[Any], files:
 
 
 def rules_follow(snakefile: Path) -> bool:
-    """Whether ``snakefile`` defines more rules below its check of targets, as a user may append; they are not known yet.
+    """Whether ``snakefile`` defines more rules below its check of targets, which Snakemake does not know yet.
 
     >>> rules_follow(ROOT / "Snakefile")
     False
