@@ -27,6 +27,12 @@ def test_cells_share_names_and_keep_what_they_show():
     assert outputs[2] == []
 
 
+def test_a_value_before_a_semicolon_is_not_shown():
+    done = run_notebook(notebook_of("print(1)\nobject(); ", "object()"), {})
+    assert done["cells"][0]["outputs"] == [{"output_type": "stream", "name": "stdout", "text": "1\n"}]
+    assert len(done["cells"][1]["outputs"]) == 1
+
+
 def test_figures_become_pictures_and_are_closed():
     source = "import matplotlib.pyplot as plt\n_ = plt.subplots()"
     done = run_notebook(notebook_of(source, "plt.get_fignums()"), {})

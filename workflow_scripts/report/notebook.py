@@ -71,7 +71,8 @@ def run_cell(source: str, name: str, namespace: dict[str, Any]) -> list[dict[str
         value = eval(compile(last, name, "eval"), namespace) if last else None  # noqa: S307
     if printed.getvalue():
         outputs.append({"output_type": "stream", "name": "stdout", "text": printed.getvalue()})
-    if value is not None:
+    # As in Jupyter, a semicolon at the end says not to show the value.
+    if value is not None and not source.rstrip().endswith(";"):
         outputs.append({"output_type": "display_data", "metadata": {}, "data": shown(value)})
     return outputs + [figure_output(number) for number in plt.get_fignums()]
 
