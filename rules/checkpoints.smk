@@ -104,6 +104,11 @@ rule checkpoint_ledger:
         lists=training.each_revision(
             RUN, "results/mirror/models/{organisation}/{model}/{revision}/sha256.txt"
         ),
+        files=ancient(
+            training.each_revision(
+                RUN, "results/mirror/models/{organisation}/{model}/{revision}/{file}"
+            )
+        ),
         facts=ancient(f"config/suites/{SUITE.name}.yaml"),
         schema=SUITE_SCHEMA,
     output:

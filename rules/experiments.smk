@@ -74,10 +74,13 @@ rule certify_memorization:
         engine=RESOURCES.engine_arguments(RESOURCES.memorization_dtype),
         folder=subpath(input.hashes, parent=True),
         maps=lambda wildcards, input: str(Path(input.maps[0]).parent),
+        prompt=RUN.section("memorization").get("prompt", 32),
+        continuation=RUN.section("memorization").get("continuation", 32),
     shell:
         "python -m workflow_scripts.experiments.certify_generation --checkpoint {params.folder:q}"
         " --recipe {input.recipe:q} --view {input.view:q} --index-maps {params.maps:q} --scores {input.scores:q}"
-        " --threads {threads} {params.engine:q} --output {output.certificate:q} > {log:q} 2>&1"
+        " --prompt {params.prompt:q} --continuation {params.continuation:q} --threads {threads} {params.engine:q}"
+        " --output {output.certificate:q} > {log:q} 2>&1"
 
 
 rule find_exposures:

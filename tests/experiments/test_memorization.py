@@ -197,7 +197,7 @@ def scored(tiny, tmp_path, monkeypatch):
     lengths = ["--stop-row", 48, "--prompt", 4, "--continuation", 6, "--output", tmp_path / "rows.parquet"]
     score_memorization.main([str(word) for word in [*common, *lengths]])
     certificate = ["--scores", tmp_path / "rows.parquet", "--output", tmp_path / "certificate.json"]
-    return tmp_path, rows, [str(word) for word in [*common, *certificate]]
+    return tmp_path, rows, [str(word) for word in [*common, *lengths[2:6], *certificate]]
 
 
 def test_certificate_counts_both_costs(scored, capsys):
@@ -211,6 +211,14 @@ def test_certificate_counts_both_costs(scored, capsys):
     assert re.search(r"agree on all of them; .* times faster \([0-9.]+ s against [0-9.]+ s\)", capsys.readouterr().out)
     certify_generation.main([*arguments[:-1], str(folder / "again.json")])
     assert (folder / "again.json").read_bytes() == (folder / "certificate.json").read_bytes()
+
+
+def test_a_certificate_of_other_lengths_is_refused(scored):
+    folder, _, arguments = scored
+    place = arguments.index("--prompt") + 1
+    with pytest.raises(DataError, match="of a prompt of 4 and a continuation of 6 tokens, asked for are 5 and 6"):
+        certify_generation.main([*arguments[:place], "5", *arguments[place + 1 :]])
+    assert not (folder / "certificate.json").exists()
 
 
 @pytest.mark.parametrize(("column", "value"), [("first_miss", 2), ("memorized", True)])

@@ -55,14 +55,18 @@ class Certified(NamedTuple):
     seconds_generated: float
 
 
-def read_lengths(scores: Path) -> tuple[int, int]:
-    """Prompt and continuation that a table was made with, from its record; raises MissingInputError or DataError."""
+def refuse_other_lengths(scores: Path, prompt: int, continuation: int) -> None:
+    """Raise DataError when the record of a table, where there is one, says that it was made with other lengths."""
     path = record_path(scores)
-    kind, remedy = "record of memorization scores", "it holds the lengths used for them; rescore"
-    parameters = read_object(path, kind, remedy, "parameters")["parameters"]
-    if {"prompt", "continuation"} - parameters.keys():
-        raise DataError(f"{path}: not a {kind}; {remedy}")
-    return int(parameters["prompt"]), int(parameters["continuation"])
+    if not path.is_file():
+        return
+    told = read_object(path, "record of memorization scores", "rescore", "parameters")["parameters"]
+    found = (told.get("prompt"), told.get("continuation"))
+    if found != (prompt, continuation):
+        raise DataError(
+            f"{path}: the scores are of a prompt of {found[0]} and a continuation of {found[1]} tokens, asked for are "
+            f"{prompt} and {continuation}; give --prompt and --continuation as they were scored, or rescore"
+        )
 
 
 def certify(engine: Engine, source: RowSource, table: pd.DataFrame, prompt: int, continuation: int) -> Certified:
@@ -110,14 +114,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     add_trained_checkpoint_arguments(parser)
     parser.add_argument("--scores", type=Path, required=True, help="table of score_memorization to certify")
+    parser.add_argument("--prompt", type=int, default=32, help="tokens of the prompt, as in the table")
+    parser.add_argument("--continuation", type=int, default=32, help="tokens to be reproduced, as in the table")
     add_engine_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="certificate to write, .json")
     options = parser.parse_args(arguments)
     table = read_frame(options.scores, tuple(COLUMNS))
-    prompt, continuation = read_lengths(options.scores)
+    refuse_other_lengths(options.scores, options.prompt, options.continuation)
     source = open_rows(options.view, options.index_maps, read_recipe(options.recipe))
     engine = open_engine(options.checkpoint, options)
-    found, forced, generated = certify(engine, source, table, prompt, continuation)
+    found, forced, generated = certify(engine, source, table, options.prompt, options.continuation)
     write_json(options.output, found)
     write_record(
         options.output,
