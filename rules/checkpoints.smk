@@ -2,7 +2,7 @@
 # deleted when it is scored, and a later one waits for that.
 from functools import partial
 
-from workflow_scripts.workflow import checkpoints
+from workflow_scripts.workflow import checkpoints, training
 from workflow_scripts.workflow.evaluation import score_names
 
 # A pattern with {file} for all files of the checkpoint of a job's model.
