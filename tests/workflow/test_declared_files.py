@@ -39,7 +39,7 @@ MEASURED = {"metrics.csv": re.compile(rb"(?<=,)[0-9.e+-]+,[0-9.e+-]+(?=,[^,\n]*,
 CHECKER = """
 import sys
 
-sys.path.append({root!r})
+sys.path.insert(0, {root!r})
 from tests.workflow.test_declared_files import without_measurements
 
 
