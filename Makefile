@@ -72,7 +72,7 @@ test: setup-dev ## run the quick tests; tests that need what this machine lacks 
 	@.venv/bin/python -m pytest -q -n 2 --ignore tests/cluster -m "not slow"
 
 test-all: setup-dev ## run the slow tests too: the commands of docs/, kills, fuzzers, compiled kernels
-	@.venv/bin/python -m pytest -q -n 2 --ignore tests/cluster
+	@.venv/bin/python -m pytest -q -n 2 --dist loadfile --ignore tests/cluster
 
 test-cluster: setup-cluster-tests ## run the tests on a temporary Slurm (needs root, slurm-wlm and munge; skipped without)
 	@.venv/bin/python -m pytest -q tests/cluster
