@@ -129,7 +129,7 @@ def test_a_mistake_is_the_same_line_in_every_way_of_starting(mistake: str, way: 
     assert len([text for text in said if re.fullmatch(line, text)]) == 1, done.stderr
     assert not re.search(r"Traceback|CalledProcessError|Errno|message: None", done.stderr), done.stderr
     if mistake == "failing job":
-        assert "FAILED generate_corpus made=pocket" in said
+        assert "FAILED generate_corpus suite=pocket" in said
 
 
 def fill(disk: Path) -> None:
