@@ -54,6 +54,7 @@ rule plan_evaluation:
     """Requests of each task, built by lm-eval, tokenised and packed once for every checkpoint."""
     input:
         data=TASK_FILES,
+        definitions=evaluation.definition_files(RUN),
         tokenizer="results/corpus/{suite}/tokenizer.json",
     output:
         plans=update(
@@ -81,10 +82,11 @@ rule plan_evaluation:
         seed=evaluation.seed_arguments(RUN),
         protocol=evaluation.protocol_of,
         renewal=evaluation.renewal_arguments(RUN),
+        include=evaluation.definition_arguments(RUN),
     shell:
         "python -m workflow_scripts.evaluation.build_plan --tasks {params.tasks:q} --shots {wildcards.shots:q}"
         " --protocol {params.protocol:q} --data-dir {params.folders:q} --tokenizer {input.tokenizer:q}"
-        " --max-length {params.length:q} {params.limit:q} {params.seed:q} {params.renewal:q}"
+        " --max-length {params.length:q} {params.limit:q} {params.seed:q} {params.renewal:q} {params.include:q}"
         " --output {output.plans:q} > {log:q} 2>&1"
 
 
@@ -212,9 +214,10 @@ if RUN.models:
             documents=RUN.section("evaluation").get("crosscheck_documents", 5),
             shots=RUN.shots,
             folder=subpath(input.hashes, parent=True),
+            include=evaluation.definition_arguments(RUN),
         shell:
             "python -m workflow_scripts.evaluation.crosscheck --checkpoint {params.folder:q} --tasks {params.tasks:q}"
-            " --shots {params.shots:q} --data-dir {params.folders:q} --limit {params.documents:q}"
+            " --shots {params.shots:q} --data-dir {params.folders:q} --limit {params.documents:q} {params.include:q}"
             " --output {output.verdict:q} > {log:q} 2>&1"
 
     rule collect_scores:

@@ -131,7 +131,7 @@ def test_figure_that_needs_both_shots_says_so():
 
 
 def test_tasks_come_in_the_suites_order_by_their_headline_metric():
-    titles = [part.title for part in by_task(scores_frame())]
+    titles = [part.title for part in by_task(scores_frame(), run_settings())]
     assert titles[0] == "Number agreement, zero-shot"
     assert len(titles) == 8
 
@@ -209,7 +209,7 @@ def test_runs_with_one_of_something_are_drawn(keep):
 
 
 def test_table_without_notes_is_drawn():
-    parts = list(by_task(scores_frame().drop(columns="note")))
+    parts = list(by_task(scores_frame().drop(columns="note"), run_settings()))
     assert len(parts) == 8
 
 
@@ -220,8 +220,10 @@ def test_seeds_and_arms_are_no_second_lines_of_a_size():
         model="pocket-intervention-1m-deduped", arm="intervention"
     )
     both = pd.concat([frame, seeds, arms])
-    assert {model for part in by_task(both) for model in part.rows["model"]} == {m.name for m in main_models()}
-    only_seeds = list(by_task(seeds))
+    assert {model for part in by_task(both, run_settings()) for model in part.rows["model"]} == {
+        m.name for m in main_models()
+    }
+    only_seeds = list(by_task(seeds, run_settings()))
     assert {model for part in only_seeds for model in part.rows["model"]} == {"pocket-90k-weight-seed1"}
 
 

@@ -1,5 +1,6 @@
 """Configurations: strict YAML, schema errors in one line, coercion of command-line values, resolution."""
 
+import json
 import time
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from workflow_scripts.errors import ConfigError, MissingInputError, PipelineErro
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.figure_names import figure_names, figure_needs
 from workflow_scripts.suite.registry import load_suite
-from workflow_scripts.suite.run import load_run
+from workflow_scripts.suite.run import load_run, suite_of
 from workflow_scripts.suite.safe_yaml import load_yaml, parse_yaml
 from workflow_scripts.workflow.tools.check import merge
 
@@ -271,3 +272,41 @@ def test_paths_are_distinct(default):
     run = load_run(default)
     files = layout.score_files(run)
     assert len(set(files)) == len(files) == sum(len(steps) for steps in run.steps.values()) * 2
+
+
+OWN = {"mine": {"repository": "me/mine", "chance": 0.5, "metric": "acc", "title": "Mine"}}
+WARM = {"pocket-90k-warm": {"of": "pocket-90k", "learning_rate": 0.01}}
+
+
+def test_a_variant_lives_beside_the_model_it_is_made_of(default):
+    run = load_run({**default, "models": ["pocket-90k", "pocket-90k-warm"], "variants": WARM})
+    base, warm = run.models
+    assert (base.name, base.learning_rate) == ("pocket-90k", 0.008)
+    assert (warm.name, warm.learning_rate, warm.repository) == ("pocket-90k-warm", 0.01, "pocket/pocket-90k-warm")
+    assert warm.min_learning_rate == pytest.approx(0.001)
+    assert (warm.layers, warm.steps, warm.dataset) == (base.layers, base.steps, base.dataset)
+    assert "pocket-90k-warm" not in {model.name for model in load_run({**default, "variants": WARM}).models}
+
+
+def test_what_a_run_adds_is_known_to_programs_that_read_it(default):
+    run = load_run({**default, "models": ["pocket-90k-warm"], "variants": WARM, "tasks": ["mine"], "own_tasks": OWN})
+    again = suite_of(json.loads(json.dumps(run.as_json())))
+    assert again.model("pocket-90k-warm") == run.models[0]
+    assert again.task("mine") == run.tasks[0]
+    assert not load_suite("pocket").knows("pocket-90k-warm")
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"variants": {"pocket-1m": {"of": "pocket-90k"}}}, "variants.pocket-1m: the suite has a model of this name"),
+        ({"variants": {"warm": {"of": "pocket-9k"}}}, "unknown model 'pocket-9k'; did you mean 'pocket-90k'?"),
+        ({"variants": {"../warm": {"of": "pocket-90k"}}}, "variants"),
+        ({"variants": {"warm": {"learning_rate": 0.1}}}, "of"),
+        ({"own_tasks": {"pocket_facts": OWN["mine"]}}, "own_tasks.pocket_facts: the suite has a task of this name"),
+        ({"own_tasks": {"mine": {"repository": "me/mine"}}}, "own_tasks"),
+        ({"own_tasks": {"mine": {**OWN["mine"], "repository": "../mine"}}}, "own_tasks"),
+    ],
+)
+def test_what_a_run_cannot_add_is_refused_by_name(default, changes, word):
+    assert word in refused(default, **changes)

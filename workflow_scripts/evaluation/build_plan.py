@@ -29,7 +29,15 @@ from workflow_scripts.evaluation.planning.plan_file import Plan, RequestTable, m
 from workflow_scripts.evaluation.planning.prefix_trees import Forest, pack
 from workflow_scripts.evaluation.planning.protocols import CURRENT, PROTOCOLS, name_in, select_known
 from workflow_scripts.evaluation.planning.request_descriptions import Collected, add_task, describe_group, set_shots
-from workflow_scripts.evaluation.planning.tasks import OWN_TASKS, LoadedTasks, compiled_templates, load_tasks, offline
+from workflow_scripts.evaluation.planning.tasks import (
+    OWN_TASKS,
+    LoadedTasks,
+    add_include_path,
+    compiled_templates,
+    load_tasks,
+    offline,
+    require_folders,
+)
 from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.hashing import sha256_file, sha256_text
 from workflow_scripts.storage.records import record_path, write_record
@@ -168,6 +176,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data-dir", type=Path, nargs="+", action="extend", required=True, help="folders in the Hub's layout"
     )
+    add_include_path(parser)
     parser.add_argument("--protocol", default=CURRENT, choices=PROTOCOLS, help="whose prompts, draws and metrics")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the models")
     parser.add_argument("--max-length", type=int, required=True, help="context length of the models in tokens")
@@ -181,6 +190,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--fewshot-seed", type=int, default=FEWSHOT_SEED, help="seed of the few-shot draws")
     parser.add_argument("--renewal", type=int, help="rebuild plans made with a different number")
     options = parser.parse_args(arguments)
+    require_folders(options.include_path)
     if options.shots < 0 or options.max_length < 1:
         raise ConfigError("--shots must be 0 or more, --max-length 1 or more")
     if len(options.output) not in (1, len(options.tasks)):
@@ -197,7 +207,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def parameters_of(options: argparse.Namespace, tasks: Sequence[str]) -> JsonObject:
     """Everything beside the files that decides the plan of ``tasks``, as its record has it."""
     names = ("shots", "protocol", "max_length", "limit", "fewshot_seed", "renewal")
-    definitions = [sha256_file(path) for path in sorted(OWN_TASKS.rglob("*")) if path.suffix in (".py", ".yaml")]
+    folders = (OWN_TASKS, *options.include_path)
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".yaml")]
+    definitions = [sha256_file(path) for path in files]
     return {
         "tasks": list(tasks),
         **{name: getattr(options, name) for name in names},
@@ -240,7 +252,7 @@ def make(tasks: Sequence[str], output: Path, options: argparse.Namespace) -> Pla
     if kept is not None:
         LOGGER.info("%s is up to date", output)
         return kept
-    loaded = load_tasks(tasks, options.data_dir, options.protocol)
+    loaded = load_tasks(tasks, options.data_dir, options.protocol, options.include_path)
     plan = build_plan(
         loaded,
         options.tokenizer,

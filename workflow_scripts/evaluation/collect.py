@@ -37,6 +37,7 @@ from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.suite.models import Suite
 from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import suite_of
 
 # Name and pandas type of each column, in order; docs/data-format-scores.md explains them.
 COLUMNS = {
@@ -191,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     if options.run:
         run = read_run(options.run)
-        files, suite = list(expected_files(run, options.scores_dir)), load_suite(run["suite"])
+        files, suite = list(expected_files(run, options.scores_dir)), suite_of(run)
         rows = collect(files, suite, [task["name"] for task in run["tasks"]], Pairing.read(options.plans))
     else:
         files, suite = [parse_path(path) for path in options.scores], load_suite(options.suite)

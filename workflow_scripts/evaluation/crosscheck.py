@@ -30,7 +30,14 @@ from workflow_scripts.evaluation.build_plan import FEWSHOT_SEED, build_plan
 from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.planning.plan_file import Plan, read_plan
 from workflow_scripts.evaluation.planning.request_descriptions import ROLLING
-from workflow_scripts.evaluation.planning.tasks import compiled_templates, load_tasks, local_manager, offline
+from workflow_scripts.evaluation.planning.tasks import (
+    add_include_path,
+    compiled_templates,
+    load_tasks,
+    local_manager,
+    offline,
+    require_folders,
+)
 from workflow_scripts.evaluation.scoring.metrics import Answers, TaskRequests, document_values
 from workflow_scripts.evaluation.scoring.results import read_answers
 from workflow_scripts.evaluation.scoring.score_plan import score_plan
@@ -59,9 +66,8 @@ class Comparison:
     failures: list[str] = field(default_factory=list)
 
 
-def run_stock(checkpoint: Path, plan: Plan, names: Sequence[str], folders: Sequence[Path], limit: int) -> Any:
+def run_stock(checkpoint: Path, plan: Plan, names: Sequence[str], manager: Any, limit: int) -> Any:
     """Results of lm-eval's own evaluator with samples, on the first ``limit`` documents of ``names``."""
-    manager, _ = local_manager(names, folders)
     import lm_eval
 
     model = load_stock_model(checkpoint, "float32", "cpu", plan.header["max_length"])
@@ -164,15 +170,26 @@ def is_near_tie(requests: TaskRequests, answers: Answers, document: int) -> bool
 
 
 def crosscheck(
-    checkpoint: Path, plan: Plan, answers: Answers, *, names: Sequence[str], folders: Sequence[Path], limit: int
+    checkpoint: Path,
+    plan: Plan,
+    answers: Answers,
+    *,
+    names: Sequence[str],
+    folders: Sequence[Path],
+    limit: int,
+    include: Sequence[Path] = (),
 ) -> list[Comparison]:
-    """Comparison of every task in ``names`` (all tasks of the plan when empty)."""
+    """Comparison of every task in ``names`` (all tasks of the plan when empty).
+
+    ``include``: folders with more task definitions.
+    """
     tasks = {task["name"]: task for task in plan.header["tasks"]}
     for name in names:
         if name not in tasks:
             raise UnknownNameError("task", name, tasks, where="plan")
     wanted = list(names) or list(tasks)
-    stock = run_stock(checkpoint, plan, wanted, folders, limit)
+    manager, _ = local_manager(wanted, folders, include=include)
+    stock = run_stock(checkpoint, plan, wanted, manager, limit)
     return [compare_task(plan, tasks[name], answers, stock["samples"][name]) for name in wanted]
 
 
@@ -180,7 +197,7 @@ def fresh_scores(options: argparse.Namespace) -> Iterator[tuple[Plan, Answers]]:
     """A small plan and its scores for each of ``--shots``; shots that none of the tasks takes are passed over."""
     engine = Engine(options.checkpoint)
     for shots in options.shots:
-        loaded = load_tasks(options.tasks, options.data_dir)
+        loaded = load_tasks(options.tasks, options.data_dir, include=options.include_path)
         plan = build_plan(
             loaded,
             options.checkpoint / "tokenizer.json",
@@ -211,11 +228,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--plan", type=Path, help="plan that it was scored on")
     parser.add_argument("--scores", type=Path, help="results file of the fast path for --plan")
     parser.add_argument("--data-dir", type=Path, nargs="+", action="extend", required=True, help="as for the plan")
+    add_include_path(parser)
     parser.add_argument("--tasks", nargs="*", default=[], metavar="TASK", help="only these tasks of the plan")
     parser.add_argument("--shots", type=int, nargs="+", default=[0], help="shots to check without --plan")
     parser.add_argument("--limit", type=int, default=20, help="first N documents of each task")
     parser.add_argument("--output", type=Path, required=True, help="JSON with the comparison of each task")
     options = parser.parse_args(arguments)
+    require_folders(options.include_path)
     if options.limit < 1 or min(options.shots) < 0:
         raise ConfigError("--limit must be 1 or more, --shots 0 or more")
     if (options.plan is None) != (options.scores is None) or (options.plan is None and not options.tasks):
@@ -231,7 +250,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     compared: list[JsonObject] = []
     for plan, answers, names in checked_pairs(options):
         found = crosscheck(
-            options.checkpoint, plan, answers, names=names, folders=options.data_dir, limit=options.limit
+            options.checkpoint,
+            plan,
+            answers,
+            names=names,
+            folders=options.data_dir,
+            limit=options.limit,
+            include=options.include_path,
         )
         compared += [{"shots": plan.header["shots"], "plan_identity": plan.identity, **asdict(item)} for item in found]
     failed = [f"{item['task']}: {failure}" for item in compared for failure in item["failures"]]

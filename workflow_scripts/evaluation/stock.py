@@ -22,7 +22,14 @@ import torch
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.evaluation.engine.model_weights import check_tensor_names
-from workflow_scripts.evaluation.planning.tasks import TaskSource, compiled_templates, local_manager, offline
+from workflow_scripts.evaluation.planning.tasks import (
+    TaskSource,
+    add_include_path,
+    compiled_templates,
+    local_manager,
+    offline,
+    require_folders,
+)
 from workflow_scripts.evaluation.scoring.model_folder import read_config, weights_identity
 from workflow_scripts.evaluation.scoring.results import NOT_METRICS, check_results
 from workflow_scripts.json_values import JsonMapping, JsonObject
@@ -122,7 +129,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data-dir", type=Path, nargs="+", action="extend", required=True, help="folders laid out like the Hub's"
     )
-    parser.add_argument("--include-path", type=Path, nargs="*", default=[], help="folders with your own task YAMLs")
+    add_include_path(parser)
     parser.add_argument("--limit", type=int, default=None, help="only the first N documents of each task")
     parser.add_argument("--fewshot-seed", type=int, default=FEWSHOT_SEED, help="seed of the few-shot draws")
     parser.add_argument("--bootstrap-iters", type=int, default=BOOTSTRAP_ITERS, help="rounds for standard errors")
@@ -133,9 +140,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.shots < 0 or options.threads < 1 or (options.limit is not None and options.limit < 1):
         raise ConfigError("--shots must be 0 or more, --threads and --limit 1 or more")
-    for folder in options.include_path:
-        if not folder.is_dir():
-            raise ConfigError(f"--include-path {folder}: no such folder")
+    require_folders(options.include_path)
     return options
 
 

@@ -28,7 +28,7 @@ from workflow_scripts.published.frame_rows import rows_of
 from workflow_scripts.suite.arms import IDENTITY, Arm, chosen_arms, load_declaration, start_iteration
 from workflow_scripts.suite.experiment_files import arm_folder, models_of
 from workflow_scripts.suite.models import Model
-from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import suite_of
 
 POOLED = "pooled"
 COLUMNS = ("step", "benchmark", "item", "outcome", "score", "log_odds")
@@ -185,7 +185,7 @@ def collect(resolved: JsonMapping, root: Path) -> tuple[pd.DataFrame, pd.DataFra
     rows: list[JsonObject] = []
     patches: list[JsonObject] = []
     files: dict[str, Path] = {}
-    models = [model for model in models_of(load_suite(resolved["suite"]), resolved) if model.name in settings["models"]]
+    models = [model for model in models_of(suite_of(resolved), resolved) if model.name in settings["models"]]
     for model in models:
         base, _ = read_items(model, reference_arm(model, arms), root)
         for arm in arms:

@@ -29,7 +29,7 @@ from workflow_scripts.experiments.statistics.poisson import (
 from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.suite.experiment_files import memorization_steps, models_of, one_per_size
 from workflow_scripts.suite.models import Model
-from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import suite_of
 
 DECILES = 10
 LEVEL = 0.05
@@ -173,7 +173,7 @@ def verdict(table: pd.DataFrame, main: int) -> tuple[list[str], JsonObject]:
 
 def collect(resolved: JsonMapping, root: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Path]]:
     """Tables of all models and steps of a resolved run, and the files they were made from."""
-    suite, settings = load_suite(resolved["suite"]), resolved["settings"]["memorization"]
+    suite, settings = suite_of(resolved), resolved["settings"]["memorization"]
     parts: list[dict[str, pd.DataFrame]] = []
     files: dict[str, Path] = {}
     for model in one_per_size(models_of(suite, resolved)):

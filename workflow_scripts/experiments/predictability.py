@@ -25,6 +25,7 @@ from workflow_scripts.published.frame_rows import row_of_largest
 from workflow_scripts.suite.experiment_files import memorization_steps, models_of, one_per_size
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import suite_of
 
 FEWEST_EVENTS = 10  # memorized rows below which precision and recall say nothing
 CHEAP = 0.5  # share of the largest model's compute up to which a prediction is worth something
@@ -149,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--published", type=Path, default=PUBLISHED, help="published confusions, .csv")
     options = parser.parse_args(arguments)
     resolved = read_run(options.run)
-    models = one_per_size(models_of(load_suite(resolved["suite"]), resolved))
+    models = one_per_size(models_of(suite_of(resolved), resolved))
     settings = resolved["settings"]["memorization"]
     flags, files = read_flags(models, settings, options.results)
     table = pd.DataFrame([compare(flags, pair) for pair in comparisons(models, flags)])

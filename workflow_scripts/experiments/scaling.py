@@ -27,7 +27,7 @@ from workflow_scripts.published.frame_rows import rows_of
 from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.suite.experiment_files import models_of, one_per_size
 from workflow_scripts.suite.models import Model
-from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import suite_of
 from workflow_scripts.suite.steps import require_every_step
 
 AVERAGED = 0.1
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--scores", type=Path, help="table of scores (evaluation.collect)")
     options = parser.parse_args(arguments)
     resolved, logs = read_run(options.run), GivenFiles(options.logs)
-    models = {model.name: model for model in one_per_size(models_of(load_suite(resolved["suite"]), resolved))}
+    models = {model.name: model for model in one_per_size(models_of(suite_of(resolved), resolved))}
     rows: list[JsonObject] = []
     files: dict[str, Path] = {}
     for name, model in models.items() if options.logs else ():

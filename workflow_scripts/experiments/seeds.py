@@ -28,7 +28,7 @@ from workflow_scripts.experiments.statistics.training_map import TRAINING_MAP, m
 from workflow_scripts.json_values import JsonObject
 from workflow_scripts.suite.experiment_files import models_of
 from workflow_scripts.suite.models import Model
-from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import suite_of
 
 OUTLIER = 2.0  # standard deviations from the mean of the seeds, PolyPythias' rule
 FEWEST_FOR_OUTLIERS = 4
@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plans = [read_plan(path) for path in options.plans]
     found: list[tuple[pd.DataFrame, pd.DataFrame]] = []
     files: dict[str, Path] = {}
-    for group in seed_groups(models_of(load_suite(resolved["suite"]), resolved)).values():
+    for group in seed_groups(models_of(suite_of(resolved), resolved)).values():
         predictions, read = read_predictions(group, resolved["steps"], plans, options.results)
         rows = pd.DataFrame(list(per_model(group, predictions)))
         found.append((pd.DataFrame(list(over_seeds(group, rows, predictions))), rows))

@@ -33,7 +33,7 @@ from workflow_scripts.suite.experiment_files import (
     term_steps,
 )
 from workflow_scripts.suite.models import Model
-from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import suite_of
 
 EXTREMES = 10  # terms at either end of the gap, as in the paper's table 4; at most a third of all
 ANSWERS = ("step", "task", "shots", "item", "term", "control", "is_right")
@@ -160,9 +160,7 @@ def verdict(table: pd.DataFrame) -> list[str]:
 def collect(resolved: JsonMapping, root: Path) -> tuple[pd.DataFrame, dict[str, Path]]:
     """Accuracy and count of each term for all models of a resolved run, smallest model first, and the files read."""
     settings = resolved["settings"]["term_frequency"]
-    models = sorted(
-        one_per_size(models_of(load_suite(resolved["suite"]), resolved)), key=lambda model: model.parameters
-    )
+    models = sorted(one_per_size(models_of(suite_of(resolved), resolved)), key=lambda model: model.parameters)
     parts: list[pd.DataFrame] = []
     files: dict[str, Path] = {}
     for model in models:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from workflow_scripts.errors import DataError
+from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.report.drawing.curve_panels import select, with_band
 from workflow_scripts.suite.models import Task
 from workflow_scripts.suite.registry import load_suite
@@ -56,15 +57,15 @@ def shot_words(shots: int) -> str:
     return SHOT_WORDS.get(shots, f"{shots}-shot")
 
 
-def by_task(scores: pd.DataFrame) -> Iterator[TaskRows]:
-    """Scores of the suite's main models by task and shots; tasks that the suite does not list are left out.
+def by_task(scores: pd.DataFrame, run: JsonMapping) -> Iterator[TaskRows]:
+    """Scores of the suite's main models by task and shots, the suite's tasks first, then others that the run asks for.
 
     Arms and other versions (seeds, v0) are left out where there are main models: they would be second lines of a size.
     """
     for suite in sorted(set(scores["suite"].astype(str))):
         of_suite = select(scores, suite=suite, arm="baseline")
         main = select(of_suite, version=main_version(suite))
-        yield from task_rows(main if len(main) else of_suite, suite)
+        yield from task_rows(main if len(main) else of_suite, suite, run)
 
 
 def main_version(suite: str) -> str:
@@ -72,9 +73,13 @@ def main_version(suite: str) -> str:
     return next(iter(load_suite(suite).models.values())).version
 
 
-def task_rows(scores: pd.DataFrame, suite: str) -> Iterator[TaskRows]:
-    """Scores of any models of one suite by task and shots, in the suite's order."""
-    for name, task in load_suite(suite).tasks.items():
+def task_rows(scores: pd.DataFrame, suite: str, run: JsonMapping) -> Iterator[TaskRows]:
+    """Scores of any models of one suite by task and shots, in the suite's order, then in the run's."""
+    known = dict(load_suite(suite).tasks)
+    for task in run.get("tasks", []):
+        facts = Task(task["name"], task.get("repository", ""), task["metric"], task["title"], task["chance"])
+        known.setdefault(facts.name, facts)
+    for name, task in known.items():
         of_task = select(scores, task=name, metric=task.metric)
         for shots in sorted(of_task["shots"].dropna().unique()):
             rows = with_band(of_task[of_task["shots"] == shots]).assign(doubtful=False)

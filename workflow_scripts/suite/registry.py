@@ -36,6 +36,8 @@ OVERRIDABLE = frozenset(
     }
 )
 
+VARIANT = "variant"  # version of the models that a run adds
+
 
 def suite_names() -> list[str]:
     """Names of the suites in ``config/suites``."""
@@ -170,6 +172,30 @@ def grid_steps(facts: JsonMapping, steps: str) -> tuple[int, ...]:
     """Hub steps of a family: a named grid of the suite file or an expression of its own."""
     expression = facts.get("grids", {}).get(steps, steps)
     return tuple(sorted({step for part in split_parts(expression) for step in expand_part(part, ())}))
+
+
+def with_variants(suite: Suite, variants: Mapping[str, JsonMapping]) -> Suite:
+    """Suite and the models that a run adds: each ``of`` a model of the suite, with other numbers and its own name.
+
+    A variant is of version ``variant``, so ``all`` does not mean it. Raises ConfigError for a name that is taken.
+    """
+    models = dict(suite.models)
+    for name, numbers in variants.items():
+        if suite.knows(checked_name(name)):
+            raise ConfigError(f"variants.{name}: the suite has a model of this name; choose another")
+        changes = {key: value for key, value in numbers.items() if key != "of"}
+        base = override(suite, {str(numbers["of"]): changes}).model(str(numbers["of"]))
+        organisation = base.repository.rpartition("/")[0]
+        models[name] = replace(base, name=name, version=VARIANT, repository=f"{organisation}/{name}", aliases=())
+    return replace(suite, models=models)
+
+
+def with_tasks(suite: Suite, tasks: Mapping[str, JsonMapping]) -> Suite:
+    """Suite and the tasks that a run adds; raises ConfigError for a name that is taken."""
+    taken = [name for name in tasks if name in suite.tasks]
+    if taken:
+        raise ConfigError(f"own_tasks.{taken[0]}: the suite has a task of this name; choose another")
+    return replace(suite, tasks={**suite.tasks, **{name: build_task(name, facts) for name, facts in tasks.items()}})
 
 
 def override(suite: Suite, changes: Mapping[str, JsonMapping]) -> Suite:

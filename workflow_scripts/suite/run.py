@@ -13,7 +13,7 @@ from pathlib import Path
 from workflow_scripts.errors import ConfigError, MissingInputError, UnknownNameError
 from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.suite.models import Model, Suite, Task
-from workflow_scripts.suite.registry import load_suite, override, suite_names
+from workflow_scripts.suite.registry import load_suite, override, suite_names, with_tasks, with_variants
 from workflow_scripts.suite.safe_yaml import load_yaml, refuse_control_characters, refuse_what_no_run_may_hold
 from workflow_scripts.suite.schema import check_schema, coerce, load_schema
 from workflow_scripts.suite.task_facts import select_tasks
@@ -107,7 +107,7 @@ def load_run(config: JsonMapping, files: Sequence[str | Path] = ()) -> Run:
 
 def resolve(settings: JsonMapping) -> Run:
     """Look up every name of checked ``settings``."""
-    suite = override(load_suite(settings["suite"]), settings.get("overrides", {}))
+    suite = extended(load_suite(settings["suite"]), settings)
     models = select_models(suite, settings["models"])
     refuse_untrainable(suite, settings, models)
     tasks, renamed = select_tasks(suite, settings["tasks"])
@@ -121,6 +121,17 @@ def resolve(settings: JsonMapping) -> Run:
         settings=settings,
         renamed=renamed,
     )
+
+
+def extended(suite: Suite, settings: JsonMapping) -> Suite:
+    """Suite with what a run changes and adds: ``overrides``, ``variants``, ``own_tasks``."""
+    changed = override(suite, settings.get("overrides") or {})
+    return with_tasks(with_variants(changed, settings.get("variants") or {}), settings.get("own_tasks") or {})
+
+
+def suite_of(resolved: JsonMapping) -> Suite:
+    """Suite of a run that is written down (``run.json``), with what the run changes and adds."""
+    return extended(load_suite(str(resolved["suite"])), resolved.get("settings") or {})
 
 
 def select_models(suite: Suite, wanted: str | Sequence[str]) -> tuple[Model, ...]:

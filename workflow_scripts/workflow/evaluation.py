@@ -72,7 +72,7 @@ def data_folders(run: Run) -> list[str]:
 def task_files(run: Run, tasks: Iterable[Task | str]) -> list[str]:
     """Evaluation data of ``tasks``, or of lm-eval's tasks by name: made here, lying in a folder of the run, fetched.
 
-    Nothing for a task that neither the suite nor the table of lm-eval's tasks knows: its documents are the user's.
+    Of a task that only the run knows, all files of its data set that lie in the run's folders.
     """
     files: dict[str, None] = {}
     for task in tasks:
@@ -85,7 +85,11 @@ def files_of_task(run: Run, task: Task | str) -> Iterator[str]:
     if isinstance(task, Task) and task.splits:
         yield from (f"{layout.TASK_DATA}/{task.repository}/default/{split}.parquet" for split in task.splits)
         return
-    for facts in tasks_below(task if isinstance(task, str) else task.name):
+    found = tasks_below(task if isinstance(task, str) else task.name)
+    if not found and isinstance(task, Task):  # a task of the user's own
+        folders = (Path(folder, task.repository) for folder in own_folders(run))
+        yield from (str(path) for folder in folders for path in sorted(folder.rglob("*.parquet")))
+    for facts in found:
         places = [f"{folder}/{facts.dataset}/{facts.config}" for folder in own_folders(run)]
         own = next((place for place in places if Path(place, f"{facts.splits[0]}.parquet").is_file()), None)
         files = [f"{own or fetched_folder(facts)}/{split}.parquet" for split in facts.splits]
@@ -177,6 +181,12 @@ def definition_arguments(run: Run) -> list[str]:
     """Folders of the run's own task definitions."""
     folders = run.section("evaluation").get("include_path") or []
     return ["--include-path", *folders] if folders else []
+
+
+def definition_files(run: Run) -> list[str]:
+    """Files of the run's own task definitions, which plans are made from."""
+    folders = map(Path, run.section("evaluation").get("include_path") or [])
+    return [str(path) for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".yaml")]
 
 
 def longest_sequence(run: Run) -> int:

@@ -7,6 +7,7 @@ never write or alter a prompt.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 import logging
@@ -72,18 +73,20 @@ class LoadedTasks:
     unknown: dict[str, str] = field(default_factory=dict)
 
 
-def load_tasks(names: Sequence[str], data_folders: Sequence[Path], protocol: str = CURRENT) -> LoadedTasks:
+def load_tasks(
+    names: Sequence[str], data_folders: Sequence[Path], protocol: str = CURRENT, include: Sequence[Path] = ()
+) -> LoadedTasks:
     """Build the tasks and groups called ``names`` with their documents from ``data_folders``.
 
-    Names are lm-eval's present ones; what ``protocol`` does not have is listed under ``unknown``.
-    Raises :class:`UnknownNameError` for a name that neither lm-eval nor the pocket suite has,
-    :class:`MissingInputError` when the split that a task evaluates is not on disk, :class:`ConfigError` when a task is
-    asked for twice.
+    ``include``: folders with more task definitions. Names are lm-eval's present ones; what ``protocol`` does not have
+    is listed under ``unknown``. Raises :class:`UnknownNameError` for a name that neither lm-eval nor the pocket suite
+    has, :class:`MissingInputError` when the split that a task evaluates is not on disk, :class:`ConfigError` when a
+    task is asked for twice.
     """
     known, unknown = split_known(protocol, names)
     if not known:
         return LoadedTasks({}, {}, {}, protocol, unknown)
-    manager, sources = local_manager(known, data_folders, protocol)
+    manager, sources = local_manager(known, data_folders, protocol, include)
     with compiled_templates():
         try:
             loaded = manager.load(known)
@@ -92,6 +95,18 @@ def load_tasks(names: Sequence[str], data_folders: Sequence[Path], protocol: str
                 raise
             raise ConfigError(f"tasks {', '.join(names)}: {error}; name either the group or the task") from error
     return LoadedTasks(loaded["tasks"], loaded.get("groups", {}), sources, protocol, unknown)
+
+
+def add_include_path(parser: argparse.ArgumentParser) -> None:
+    """Option for folders with more task definitions; hold them to ``require_folders``."""
+    parser.add_argument("--include-path", type=Path, nargs="*", default=[], help="folders with your own task YAMLs")
+
+
+def require_folders(folders: Sequence[Path]) -> None:
+    """Raise ConfigError for one of --include-path that is not there."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"--include-path {folder}: no such folder")
 
 
 def add_validation_task(index: Any, name: str) -> None:

@@ -55,12 +55,12 @@ DATA_FAMILY = {"standard": "pythia", "deduped": "pythia-deduped"}
 
 def scores_over_training(tables: Tables) -> Drawing:
     """One panel per task and number of shots, a line per size, standard solid and deduplicated dashed."""
-    return over_training(list(by_task(tables.scores)), "Scores over training")
+    return over_training(list(by_task(tables.scores, tables.run)), "Scores over training")
 
 
 def agreement_over_training(tables: Tables) -> Drawing:
     """Number agreement alone: the first thing that a language model learns here."""
-    chosen = [part for part in by_task(tables.scores) if part.task.name == AGREEMENT]
+    chosen = [part for part in by_task(tables.scores, tables.run) if part.task.name == AGREEMENT]
     return over_training(chosen, "Number agreement over training")
 
 
@@ -85,7 +85,7 @@ def over_training(parts: Sequence[TaskRows], title: str) -> Drawing:
 def five_shot_minus_zero_shot(tables: Tables) -> Drawing:
     """What five examples in the prompt add, for each task that was scored both ways."""
     by_name: dict[str, dict[int, TaskRows]] = {}
-    for part in by_task(tables.scores):
+    for part in by_task(tables.scores, tables.run):
         by_name.setdefault(part.task.name, {})[part.shots] = part
     pairs = [(shots[0], shots[5]) for shots in by_name.values() if {0, 5} <= shots.keys()]
     parts = [TaskRows(zero.task, 5, shot_difference(zero.rows, five.rows)) for zero, five in pairs]
@@ -127,7 +127,7 @@ def difference_limits(rows: pd.DataFrame) -> tuple[float, float]:
 
 def scores_against_parameters(tables: Tables) -> Drawing:
     """Scores of the last checkpoint against the number of parameters."""
-    parts = [TaskRows(part.task, part.shots, at_last_step(part.rows)) for part in by_task(tables.scores)]
+    parts = [TaskRows(part.task, part.shots, at_last_step(part.rows)) for part in by_task(tables.scores, tables.run)]
     rows = joined(parts)
     figure, axes = panel_grid(len(parts), columns=3, height=1.5, gap=0.75)
     for ax, part in zip(axes, parts, strict=True):

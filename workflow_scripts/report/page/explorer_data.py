@@ -52,7 +52,7 @@ def own_source(inputs: ReportInputs, words: Words) -> JsonObject:
     """Scores of this run."""
     scores = inputs.scores[inputs.scores["step"].isin(shown_steps(inputs.scores["step"]))]
     suites = sorted(set(scores["suite"].astype(str)))
-    parts = [part for suite in suites for part in task_rows(select(scores, suite=suite), suite)]
+    parts = [part for suite in suites for part in task_rows(select(scores, suite=suite), suite, inputs.run)]
     panels = [panel(part.task, part.shots, part.rows, words) for part in parts]
     return source("this run", inputs.scores, panels)
 

@@ -57,7 +57,7 @@ def learning_table(inputs: ReportInputs) -> Table | None:
 
     ``halfway`` is the step at which half of the rise is passed, where there is a rise that noise does not explain.
     """
-    parts = list(by_task(inputs.scores)) if len(inputs.scores) else []
+    parts = list(by_task(inputs.scores, inputs.run)) if len(inputs.scores) else []
     if not parts:
         return None
     by_name = {(part.task.name, part.shots): part for part in parts}

@@ -12,10 +12,11 @@ import pandas as pd
 
 from workflow_scripts.errors import DataError
 from workflow_scripts.published.summary import final_scores, final_table
+from workflow_scripts.report.drawing.curve_panels import select
 from workflow_scripts.report.figures.final_tables import DATA_TITLES, OWN_REMARK, own_final, score_text, table_lines
 from workflow_scripts.report.page.report_inputs import ReportInputs, read_json, records_below
 from workflow_scripts.report.report_tables import Tables
-from workflow_scripts.report.score_rows import TaskRows, at_last_step, by_task, shot_words
+from workflow_scripts.report.score_rows import TaskRows, at_last_step, shot_words, task_rows
 from workflow_scripts.storage.records import record_path
 
 LARGEST_SVG = 600_000  # bytes
@@ -128,7 +129,8 @@ def own_final_table(inputs: ReportInputs) -> Table | None:
     """Scores of the last checkpoint of each model, with standard errors."""
     if inputs.scores.empty:
         return None
-    parts = list(by_task(inputs.scores))
+    suites = sorted(set(inputs.scores["suite"].astype(str)))
+    parts = [part for suite in suites for part in task_rows(select(inputs.scores, suite=suite), suite, inputs.run)]
     models = [model["name"] for model in inputs.run["models"]]
     rows = [[part.title, *model_scores(part, models)] for part in parts]
     return Table(

@@ -47,7 +47,7 @@ def by_kind(verdicts: Sequence[Verdict]) -> list[tuple[str, list[str]]]:
 
 def scored(inputs: ReportInputs) -> list[TaskRows]:
     """Scores by task and shots, none for a run without models."""
-    return list(by_task(inputs.scores)) if len(inputs.scores) else []
+    return list(by_task(inputs.scores, inputs.run)) if len(inputs.scores) else []
 
 
 def deduplication(inputs: ReportInputs) -> Iterator[Verdict]:
