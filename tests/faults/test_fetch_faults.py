@@ -185,13 +185,15 @@ def test_fault_07_zeroed_tail_of_the_part_is_found(hub: FaultHub, tmp_path: Path
     assert hub.bytes_sent("big.bin") == SIZE + SIZE - 1_000_096
 
 
-def test_fault_08_ignored_range_restarts(hub: FaultHub, tmp_path: Path) -> None:
-    """The server answers a range with the whole file: start over instead of appending."""
+def test_fault_08_ignored_range_restarts(hub: FaultHub, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The server answers a range with the whole file: start over instead of appending, and say so."""
+    caplog.set_level("INFO")
     (tmp_path / ".big.bin.part").write_bytes(BIG[:500_000])
     hub.faults["big.bin"] = Fault(no_range=True)
     get(hub, tmp_path)
     assert (tmp_path / "big.bin").read_bytes() == BIG
     assert hub.bytes_sent("big.bin") == SIZE
+    assert "the server ignores range requests; starting over after 500000 bytes" in caplog.text
 
 
 def test_fault_09_stall_is_cut_and_resumed(hub: FaultHub, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.storage.loopback_server import LoopbackServer, QuietHandler, Served
@@ -24,6 +25,11 @@ SHA1 = {"usedforsecurity": False}
 def git_blob(content: bytes) -> str:
     """Git's name of a content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, **SHA1).hexdigest()
+
+
+def sha256(content: bytes) -> str:
+    """The hash of a large file."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def commit_of(files: dict[str, bytes]) -> str:
@@ -70,6 +76,8 @@ class FaultHub(Served):
     def __init__(self) -> None:
         self.repositories: dict[str, dict[str, dict[str, bytes]]] = {}
         self.old: dict[str, dict[str, bytes]] = {}
+        # As a mirror site that names files only, takes no slash in a revision, and has so many files on a page of a tree.
+        self.names_only, self.tree_page = False, 0
         self.faults: dict[str, Fault] = {}
         self.requests: list[Request] = []
         self.guard = threading.Lock()
@@ -145,7 +153,7 @@ class Handler(QuietHandler):
         with hub.guard:
             host, token = self.headers.get("Host", ""), self.headers.get("Authorization")
             hub.requests.append(Request(self.command, self.path, host, self.headers.get("Range"), token))
-        if match := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/(revision|refs)(?:/(.+))?", path):
+        if match := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/(revision|refs|tree)(?:/(.+))?", path):
             self.api(f"{match[1]}/{match[2]}", match[3], match[4])
         elif match := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self.resolve(f"{match[1] or 'models/'}{match[2]}", match[3], match[4])
@@ -169,11 +177,30 @@ class Handler(QuietHandler):
                 for name, files in hub.repositories[key].items()
             ]
             self.json({"branches": branches, "tags": [], "converts": []})
-        elif (files := hub.find(key, revision or "main")) is None:
+        elif (what == "tree" and not hub.tree_page) or (hub.names_only and "/" in (revision or "")):
+            self.reply(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        elif (files := hub.find(key, revision or "main")) is None and hub.names_only:
+            self.reply(401, b"{}", {"X-Error-Code": "RepoNotFound"})
+        elif files is None:
             self.reply(404, b"{}", {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"})
+        elif what == "tree":
+            self.tree(files)
         else:
             siblings = [sibling(path, content) for path, content in files.items()]
+            if hub.names_only:
+                siblings = [{"rfilename": path} for path in files]
             self.json({"id": key.partition("/")[2], "sha": commit_of(files), "siblings": siblings, "tags": []})
+
+    def tree(self, files: dict[str, bytes]) -> None:
+        url, size = urlsplit(self.path), self.server.hub.tree_page
+        start = int(parse_qs(url.query).get("cursor", ["0"])[0])
+        items: list[dict[str, object]] = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": "folder"}]
+        for known in [sibling(path, content) for path, content in files.items()][start : start + size]:
+            items.append({"type": "file", "path": known["rfilename"], "size": known["size"], "oid": known["blobId"]})
+            if lfs := known.get("lfs"):
+                items[-1]["lfs"] = {"oid": lfs["sha256"], "size": lfs["size"]}
+        following = f'<http://elsewhere.invalid{url.path}?recursive=true&cursor={start + size}>; rel="next"'
+        self.json(items, {"Link": following} if start + size < len(files) else {})
 
     def resolve(self, key: str, revision: str, path: str) -> None:
         hub = self.server.hub
@@ -186,7 +213,8 @@ class Handler(QuietHandler):
             self.reply(302, b"", {"Location": fault.redirect})
         elif len(files[path]) >= LARGE:
             query = f"repository={key}&revision={revision}&X-Signature=secret"
-            self.reply(302, b"", {"Location": f"http://localhost:{hub.port}/cdn/{path}?{query}"})
+            told = {"X-Linked-Size": str(len(files[path])), "X-Linked-Etag": f'"{sha256(files[path])}"'}
+            self.reply(302, b"", {"Location": f"http://localhost:{hub.port}/cdn/{path}?{query}", **told})
         else:
             self.content(files[path], path, "hub")
 
@@ -202,7 +230,7 @@ class Handler(QuietHandler):
 
     def send_content(self, content: bytes, path: str, fault: Fault) -> None:
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        start, end, headers = 0, len(content), {"Accept-Ranges": "bytes"}
+        start, end, headers = 0, len(content), {"Accept-Ranges": "bytes", "ETag": f'"{git_blob(content)}"'}
         if wanted and not fault.no_range and not fault.no_length:
             start = int(wanted[1])
             if start >= len(content):
@@ -236,8 +264,8 @@ class Handler(QuietHandler):
             self.close_connection = True
             self.connection.close()
 
-    def json(self, value: object) -> None:
-        self.reply(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+    def json(self, value: object, headers: dict[str, str] | None = None) -> None:
+        self.reply(200, json.dumps(value).encode(), {"Content-Type": "application/json", **(headers or {})})
 
     def reply(self, code: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(code)
@@ -248,12 +276,11 @@ class Handler(QuietHandler):
             self.wfile.write(body)
 
 
-def sibling(path: str, content: bytes) -> dict[str, object]:
+def sibling(path: str, content: bytes) -> dict[str, Any]:
     """One file as the Hub's API tells of it."""
     entry: dict[str, object] = {"rfilename": path, "size": len(content), "blobId": git_blob(content)}
     if len(content) >= LARGE:
-        digest = hashlib.sha256(content).hexdigest()
-        entry["lfs"] = {"sha256": digest, "size": len(content), "pointerSize": 130}
+        entry["lfs"] = {"sha256": sha256(content), "size": len(content), "pointerSize": 130}
     return entry
 
 

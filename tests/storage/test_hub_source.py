@@ -45,6 +45,43 @@ def test_listing_has_all_that_the_hub_knows(hub: FaultHub) -> None:
     assert len(hub.requests) == 1
 
 
+@pytest.mark.parametrize(("page", "requests"), [(10, 2), (1, 3), (0, 4)])
+def test_hub_that_lists_names_is_asked_for_its_tree_or_for_each_file(hub: FaultHub, page: int, requests: int) -> None:
+    with open_source("hub", hub.endpoint, DATA, QUICK) as source:
+        known = source.files()
+    hub.names_only, hub.tree_page = True, page
+    hub.requests.clear()
+    with open_source("hub", hub.endpoint, DATA, QUICK) as source:
+        assert source.commit() == commit_of(FILES)
+        assert len(hub.requests) == 1
+        assert source.files() == source.files() == known
+    assert len(hub.requests) == requests
+    assert {request.host for request in hub.requests} == {f"127.0.0.1:{hub.port}"}
+
+
+def test_hub_that_knows_no_hash_is_refused_with_a_way_out(hub: FaultHub, tmp_path: Path) -> None:
+    hub.names_only = True
+    hub.faults["shard.bin"] = Fault(redirect="https://elsewhere.invalid/shard.bin")
+    with (
+        open_source("hub", hub.endpoint, DATA, QUICK) as source,
+        pytest.raises(IntegrityError, match=r"no known hash for 1 file\(s\), first 'shard.bin'.*a folder that holds"),
+    ):
+        fetch_all(source, known_files(source), tmp_path, 1, QUICK)
+
+
+def test_revision_is_looked_up_where_its_name_is_not_taken(hub: FaultHub) -> None:
+    hub.names_only = True
+    commit = hub.add("org/data", {"a": b"converted"}, "refs/convert/parquet", kind="datasets")
+    with open_source("hub", hub.endpoint, Repository("dataset", "org/data", "refs/convert/parquet"), QUICK) as source:
+        assert source.commit() == commit
+        assert source.read_range("a", 3, 4) == b"vert"
+    with (
+        open_source("hub", hub.endpoint, Repository("dataset", "org/data", "mian"), QUICK) as source,
+        pytest.raises(UnknownNameError, match="unknown revision 'mian'; did you mean 'main'"),
+    ):
+        source.commit()
+
+
 def test_commit_is_not_asked_for_when_it_is_given(hub: FaultHub) -> None:
     commit = commit_of(FILES)
     for repository in (Repository("dataset", "org/data", commit), Repository("dataset", "org/data", "main", commit)):
@@ -100,13 +137,18 @@ def test_range_read_survives_passing_faults(hub: FaultHub) -> None:
         assert source.read_range("shard.bin", 10, 4) == SHARD[10:14]
 
 
-def test_server_without_ranges_is_not_read_whole_for_a_few_bytes(hub: FaultHub) -> None:
+def test_server_without_ranges_is_read_from_the_start_of_a_small_file_only(
+    hub: FaultHub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     hub.faults["shard.bin"] = Fault(no_range=True)
-    with (
-        open_source("hub", hub.endpoint, DATA, QUICK) as source,
-        pytest.raises(TransferError, match="does not support range requests"),
-    ):
-        source.read_range("shard.bin", 4000, 10)
+    with open_source("hub", hub.endpoint, DATA, QUICK) as source:
+        assert source.read_range("shard.bin", 4000, 10) == SHARD[4000:4010]
+        assert source.read_range("shard.bin", 5100, 20) == SHARD[5100:]
+        assert "localhost ignores range requests" in caplog.text
+        monkeypatch.setattr("workflow_scripts.storage.http.http_reader.LARGEST_SKIP", 4009)
+        with pytest.raises(TransferError, match="does not support range requests; fetch the whole file"):
+            source.read_range("shard.bin", 4000, 10)
 
 
 def test_pinned_commit_is_served_after_the_branch_moved(hub: FaultHub, tmp_path: Path) -> None:

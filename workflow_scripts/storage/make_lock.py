@@ -55,7 +55,8 @@ def hashed(source: Source, entry: FileEntry) -> FileEntry:
     """Entry with the sha256 of a small file; raises IntegrityError for a large one."""
     if entry.size is None or entry.size > LARGEST_LIST:
         raise IntegrityError(
-            f"{describe(source)}: no sha256 reported for {entry.path}; fetch it and make the list from the folder"
+            f"{describe(source)}: no sha256 reported for {entry.path}; make the list from another source, or from a "
+            "folder that holds the file (--folder)"
         )
     return replace(entry, sha256=hashlib.sha256(read_small(source, entry)).hexdigest())
 

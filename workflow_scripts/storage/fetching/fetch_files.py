@@ -98,7 +98,8 @@ def refuse_unhashed(entries: Sequence[FileEntry], where: str) -> None:
     if unknown:
         raise IntegrityError(
             f"{where}: no known hash for {len(unknown)} file(s), first '{unknown[0]}'; nothing is "
-            "fetched unchecked: give a list with --lock (python -m workflow_scripts.storage.make_lock makes one)"
+            "fetched unchecked: take a source that reports hashes, or make a list of them with "
+            "workflow_scripts.storage.make_lock, from such a source or from a folder that holds the files"
         )
 
 
@@ -202,6 +203,7 @@ def check_answer(job: Job, part: Part, stream: ByteStream) -> None:
     if stream.start != part.length:
         if stream.start != 0:
             raise RetryableError(f"{job.label()}: requested byte {part.length}, got byte {stream.start}")
+        log.info("%s: the server ignores range requests; starting over after %d bytes", job.label(), part.length)
         part.restart()
     part.size = stream.total if part.size is None else part.size
 

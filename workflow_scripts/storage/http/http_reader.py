@@ -36,6 +36,8 @@ CONNECT_SECONDS = 15.0
 ANSWER_SILENCES = 4
 # 20,000 files with 300 bytes each are 6 MB.
 LARGEST_ANSWER = 32 << 20
+# Bytes that are read in vain at most, for a range of a server that ignores ranges.
+LARGEST_SKIP = 64 << 20
 # Request timeout, too early, too many requests, and what servers and proxies say while they are down.
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 # What a storage host says of a signed address that has run out; nothing that the owner of a file says is among them.
@@ -47,6 +49,7 @@ TOO_MANY = 429
 CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 # It logs every address it asks, with the signatures in their queries.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
+log = logging.getLogger(__name__)
 PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 # A name that is not resolved (negative numbers, of getaddrinfo), no network, no way to the host.
@@ -123,11 +126,14 @@ class HttpReader:
             raise failure(error, address, label) from error
 
     def follow(
-        self, address: Address, headers: Mapping[str, str], label: str, question: object = None
+        self, address: Address, headers: Mapping[str, str], label: str, question: object = None, method: str = ""
     ) -> httpx2.Response:
-        """Response after all redirects; a ``question`` is posted as JSON, and again where a redirect allows it."""
+        """Response after all redirects; a ``question`` is posted as JSON, and again where a redirect allows it.
+
+        ``method`` HEAD stays on its host: a Hub says what it knows of a file before it sends to another one.
+        """
         here, home = httpx2.URL(address.url), origin(httpx2.URL(address.url))
-        method = "GET" if question is None else "POST"
+        method = method or ("GET" if question is None else "POST")
         for _ in range(REDIRECTS):
             sent = {**headers, **address.secrets} if origin(here) == home else dict(headers)
             pauses.obey(here.host)
@@ -137,6 +143,8 @@ class HttpReader:
             if not response.has_redirect_location or (question is not None and response.status_code not in REPEATING):
                 return response
             target = here.join(response.headers["Location"])
+            if method == "HEAD" and origin(target) != home:
+                return response
             response.close()
             if target.scheme not in ("http", "https") or (here.scheme == "https" and target.scheme != "https"):
                 raise TransferError(
@@ -148,13 +156,29 @@ class HttpReader:
     def read_range(self, address: Address, offset: int, length: int, label: str) -> tuple[bytes, Address]:
         """Exactly ``length`` (>= 1) bytes from ``offset`` on, and an address that leads to them without a detour.
 
-        Raises TransferError when the server cannot give a part.
+        Where the server ignores ranges the file is read from its start, as far as LARGEST_SKIP; raises TransferError
+        beyond.
         """
         with self.stream(address, offset, label, length) as stream:
-            if stream.start != offset or (stream.total is None and offset):
+            skipped = offset - stream.start
+            if skipped and (stream.start or offset + length > LARGEST_SKIP):
                 host = host_of(address.url)
                 raise TransferError(f"{label}: {host} does not support range requests; fetch the whole file")
-            return exactly(stream, length, label), without_detour(address, stream.url)
+            if skipped:
+                log.info("%s: %s ignores range requests; reading the file from its start", label, host_of(address.url))
+            return exactly(stream, skipped + length, label)[skipped:], without_detour(address, stream.url)
+
+    def head(self, address: Address, label: str) -> httpx2.Response:
+        """What ``address`` says of itself, whatever its status; raises RetryableError for one that may pass."""
+        try:
+            with within(ANSWER_SILENCES * self.stall_seconds):
+                response = self.follow(address, {}, label, method="HEAD")
+                response.close()
+        except FAILURES as error:
+            raise failure(error, address, label) from error
+        if response.status_code in PASSING:
+            check_status(response, NEVER, label, self.denied)
+        return response
 
     def ask(self, address: Address, label: str, headers: Mapping[str, str], question: object = None) -> Any:
         """JSON that ``address`` answers, to a ``question`` where one is given; raises as :meth:`stream` does."""

@@ -1,14 +1,16 @@
 """The Hugging Face Hub, or a mirror site that speaks its protocol, as a source.
 
-Two questions to its API say what there is: commit, sizes and hashes of a revision, and the names of all revisions.
-They are asked by our own reader, as the files are: answers are bounded in time and size, files resume and are hashed
-on the way. huggingface_hub knows the token, the offline switch and the addresses of files. Everything is asked for at a
+Two questions to its API say what there is: commit, sizes and hashes of a revision, and the names of all revisions. Of a
+mirror site that lists names only, the tree of the revision or the files themselves are asked (hub_answers.py). All is
+asked by our own reader, as the files are: answers are bounded in time and size, files resume and are hashed on the way.
+huggingface_hub knows the token, the offline switch and the addresses of files. Everything is asked for at a
 commit, never at a branch that may move between two files. The token goes to the endpoint alone, over https or to this
 machine.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -21,20 +23,23 @@ import httpx2
 from huggingface_hub import constants, get_token, hf_hub_url
 
 from workflow_scripts.errors import ConfigError, TransferError, UnknownNameError
-from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.storage.credentials import is_private, public_url
 from workflow_scripts.storage.http import pauses
 from workflow_scripts.storage.http.http_reader import PASSING, TOO_MANY, Address, HttpReader, parse_json, retry_after
 from workflow_scripts.storage.http.retry import NoNetworkError, PausedError, RetryableError, RetryPolicy, retrying
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
+from workflow_scripts.storage.sources.hub_answers import headed_file, listed_file, tree_file
 from workflow_scripts.storage.sources.source import COMMIT, ByteStream, Repository
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 DENIED = "set HF_TOKEN or run `hf auth login`, and accept the terms on the repository's page if it has any"
-OK, UNAUTHORIZED, FORBIDDEN = 200, 401, 403
+OK, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 200, 401, 403, 404
 TOKEN_LETTERS = re.compile(r"[!-~]+")
 # Header in which the Hub says what was wrong, and its words.
 ERROR, NO_REVISION, NO_REPOSITORY = "X-Error-Code", "RevisionNotFound", ("RepoNotFound", "GatedRepo")
+# Of a tree; the Hub puts a thousand files on each.
+MOST_PAGES = 200
+log = logging.getLogger(__name__)
 
 
 def checked_endpoint(location: str) -> str:
@@ -65,6 +70,7 @@ class HubSource:
         self.trusted = is_private(endpoint)
         self.guard = threading.RLock()
         self.known: tuple[str, list[FileEntry]] | None = None
+        self.listed: list[FileEntry] | None = None
         self.direct: dict[str, Address] = {}
 
     def commit(self) -> str:
@@ -77,7 +83,47 @@ class HubSource:
 
     def files(self) -> list[FileEntry]:
         """All files with their sizes; large ones with their sha256, small ones with git's name of their content."""
-        return self.info()[1]
+        with self.guard:
+            if self.listed is None:
+                listed = self.info()[1]
+                self.listed = listed if all(entry.has_hash() for entry in listed) else self.detailed(listed)
+            return self.listed
+
+    def detailed(self, listed: list[FileEntry]) -> list[FileEntry]:
+        """``listed`` with sizes and hashes from the tree of the commit, else from each file itself."""
+        log.info("%s: the Hub lists files without hashes; asking for more", self.label())
+        known = {entry.path: entry for entry in retrying(self.policy, self.ask_tree) if entry.has_hash()}
+        return [
+            known.get(entry.path, entry) if entry.has_hash() or entry.path in known else self.headed(entry)
+            for entry in listed
+        ]
+
+    def ask_tree(self) -> list[FileEntry]:
+        """All files of the commit's tree; none where the Hub has no trees."""
+        found: list[FileEntry] = []
+        question = f"tree/{self.commit()}?recursive=true"
+        for _ in range(MOST_PAGES):
+            response = self.response(question)
+            if response.status_code != OK and response.status_code not in PASSING:
+                return []
+            try:
+                items = [item for item in self.content(response) if item["type"] == "file"]
+                found += [tree_file(item, self.label()) for item in items]
+            except (TypeError, KeyError, ValueError) as error:
+                raise self.not_a_hub() from error
+            # Of the next page only the cursor counts: the address in the header may name another host.
+            following = response.links.get("next", {}).get("url", "")
+            if not following:
+                return found
+            question = f"tree/{self.commit()}?{urlsplit(following).query}"
+        raise TransferError(f"{self.label()}: the Hub's list of files has more than {MOST_PAGES} pages")
+
+    def headed(self, entry: FileEntry) -> FileEntry:
+        """``entry`` with what a HEAD of the file says."""
+        address, label = self.address(entry.path), f"{self.label()}: {entry.path}"
+        response = retrying(self.policy, lambda: self.reader.head(address, label))
+        told = headed_file(entry.path, response.headers, redirected=response.has_redirect_location)
+        return told if response.is_success or response.has_redirect_location else entry
 
     @contextmanager
     def open(self, path: str, offset: int) -> Iterator[ByteStream]:
@@ -103,42 +149,51 @@ class HubSource:
             return self.known
 
     def ask_info(self) -> tuple[str, list[FileEntry]]:
-        """Ask for commit and files in one request."""
-        revision = quote(self.repository.commit or self.repository.revision, safe="")
-        response = self.response(f"revision/{revision}?blobs=true")
-        if response.headers.get(ERROR) == NO_REVISION:
-            raise UnknownNameError("revision", self.repository.revision, self.known_names(), self.label())
+        """Ask for commit and files in one request; in three where the Hub does not find the revision by its name."""
+        asked = self.repository.commit or self.repository.revision
+        response = self.revision_answer(asked)
+        # Some servers take no name with a slash in it, and call an unknown revision an unknown repository.
+        if response.status_code in (UNAUTHORIZED, NOT_FOUND):
+            names = self.known_revisions()
+            if asked in names:
+                response = self.revision_answer(names[asked])
+            elif names or response.headers.get(ERROR) == NO_REVISION:
+                raise UnknownNameError("revision", asked, names, self.label())
         answer = self.content(response)
         try:
-            commit, files = str(answer["sha"]), [self.entry(item) for item in answer.get("siblings") or []]
+            commit, siblings = str(answer["sha"]), answer.get("siblings") or []
+            files = [listed_file(item, self.label()) for item in siblings]
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise self.not_a_hub() from error
         if not COMMIT.fullmatch(commit):
             raise TransferError(f"{self.label()}: the Hub did not report the commit")
         return commit, sorted(files)
 
-    def entry(self, item: JsonMapping) -> FileEntry:
-        """One file of an answer: of a large one the sha256, of a small one git's name of its content."""
-        path, large = checked_path(str(item["rfilename"]), self.label()), item.get("lfs")
-        if large:
-            return FileEntry(path, int(large["size"]), str(large["sha256"]))
-        size, blob = item.get("size"), item.get("blobId")
-        return FileEntry(path, None if size is None else int(size), None, None if blob is None else str(blob))
+    def revision_answer(self, revision: str) -> httpx2.Response:
+        """What the API says of a branch, tag or commit."""
+        return self.response(f"revision/{quote(revision, safe='')}?blobs=true")
 
     def revisions(self, *kinds: str) -> dict[str, str]:
-        """Commit of each revision of the ``kinds`` (branches, tags), by one request."""
+        """Commit of each revision of the ``kinds`` (branches, tags, converts), by one request.
+
+        Converted ones go by their whole name, such as refs/convert/parquet.
+        """
         answer = self.content(self.response("refs"))
         try:
-            return {str(ref["name"]): str(ref["targetCommit"]) for kind in kinds for ref in answer[kind]}
-        except (TypeError, KeyError) as error:
+            return {
+                str(ref["ref" if kind == "converts" else "name"]): str(ref["targetCommit"])
+                for kind in kinds
+                for ref in answer.get(kind) or []
+            }
+        except (TypeError, KeyError, AttributeError) as error:
             raise self.not_a_hub() from error
 
-    def known_names(self) -> list[str]:
-        """Names of all revisions, for the hint in a message; empty when the Hub does not tell."""
+    def known_revisions(self) -> dict[str, str]:
+        """Commit of each revision; empty when the Hub does not tell."""
         try:
-            return list(self.revisions("branches", "tags"))
+            return self.revisions("branches", "tags", "converts")
         except TransferError:
-            return []
+            return {}
 
     def response(self, question: str) -> httpx2.Response:
         """What the API says to a question about the repository, whatever its status."""
