@@ -7,7 +7,7 @@ QUIET = --logger brief
 export PYTHONPATH := $(CURDIR):$(CURDIR)/workflow_scripts/snakemake_plugins$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help interpreter setup setup-slurm setup-kubernetes setup-cluster-tests setup-bench setup-dev demo books test test-all test-cluster crash-matrix fuzz check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock
+.PHONY: help interpreter setup setup-slurm setup-kubernetes setup-cluster-tests setup-hub-tests setup-bench setup-dev demo books test test-all test-cluster test-hub crash-matrix fuzz check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock
 
 help: ## show this list
 	@awk -F':[^#]*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:[^#]*## / {printf "  %-19s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,10 @@ setup-cluster-tests: setup-dev ## install the Slurm plugin into a separate folde
 	@[ -d .slurm-plugins/snakemake_executor_plugin_slurm ] || .venv/bin/python -m pip install --quiet --no-deps \
 		--require-hashes --target .slurm-plugins -r envs/slurm.lock
 
+setup-hub-tests: setup-dev ## install a Hub that others wrote into a separate folder, for tests/hub
+	@[ -d .hub-peer/olah ] || .venv/bin/python -m pip install --quiet --no-deps --require-hashes \
+		--target .hub-peer -r envs/hub.lock
+
 setup-bench: setup-dev ## install litgpt, a baseline of benchmarks/training.py, into a separate folder
 	@[ -d .bench-peers/litgpt ] || .venv/bin/python -m pip install --quiet --no-deps --require-hashes \
 		--target .bench-peers -r envs/bench.lock
@@ -69,13 +73,16 @@ setup-dev: interpreter
 
 ##@ Test
 test: setup-dev ## run the quick tests; tests that need what this machine lacks are skipped with a reason
-	@.venv/bin/python -m pytest -q -n 2 --ignore tests/cluster -m "not slow"
+	@.venv/bin/python -m pytest -q -n 2 --ignore tests/cluster --ignore tests/hub -m "not slow"
 
 test-all: setup-dev ## run the slow tests too: the commands of docs/, kills, fuzzers, compiled kernels
-	@.venv/bin/python -m pytest -q -n 2 --dist loadfile --ignore tests/cluster
+	@.venv/bin/python -m pytest -q -n 2 --dist loadfile --ignore tests/cluster --ignore tests/hub
 
 test-cluster: setup-cluster-tests ## run the tests on a temporary Slurm (needs root, slurm-wlm and munge; skipped without)
 	@.venv/bin/python -m pytest -q tests/cluster
+
+test-hub: setup-hub-tests ## run the tests against a Hub that others wrote (needs git-lfs; skipped without)
+	@.venv/bin/python -m pytest -q tests/hub
 
 crash-matrix: setup-dev ## kill a pocket run KILLS times (100) and compare with an uninterrupted one; about half an hour
 	@.venv/bin/python -m tests.faults.crash_matrix --kills $(or $(KILLS),100) --seed $(or $(SEED),0) --folder crash-matrix

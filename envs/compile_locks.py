@@ -168,8 +168,8 @@ def pins(name: str) -> list[str]:
     return [line.removesuffix("\\").strip() for line in lines if "==" in line and not line.startswith((" ", "#"))]
 
 
-def all_but_peers() -> list[str]:
-    """Options that leave out of bench.lock what the workflow's own locks hold, so that its folder shadows nothing."""
+def all_but_ours() -> list[str]:
+    """Options that leave out of a lock what the workflow's own locks hold, so that its folder shadows nothing."""
     held = ["torch", *(re.split("[=;]", line)[0].strip() for line in pins("base"))]
     return [word for name in dict.fromkeys(held) for word in ("--no-emit-package", name)]
 
@@ -233,7 +233,8 @@ def resolved_locks(keep: bool) -> Iterator[tuple[str, list[Package]]]:
         for name in ("build", "slurm", "dev", "kubernetes", "torch-cuda"):
             yield name, resolve(name, *kept(name))
         yield "torch-cpu", cpu_torch()
-        yield "bench", resolve("bench", "--override", "bench-overrides.txt", *all_but_peers(), *kept("bench"))
+        yield "bench", resolve("bench", "--override", "bench-overrides.txt", *all_but_ours(), *kept("bench"))
+        yield "hub", resolve("hub", "--override", "hub-overrides.txt", *all_but_ours(), *kept("hub"))
 
 
 def locked(name: str) -> bool:

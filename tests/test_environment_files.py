@@ -22,7 +22,7 @@ PLATFORMS = {
 }
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PAIRS = [(platform, python) for platform in PLATFORMS for python in PYTHONS]
-LOCKS = ("base", "bench", "build", "dev", "kubernetes", "slurm", "torch-cpu", "torch-cuda")
+LOCKS = ("base", "bench", "build", "dev", "hub", "kubernetes", "slurm", "torch-cpu", "torch-cuda")
 # Pure Python but published as source archives only; and one whose C module is optional.
 PURE_SOURCES = {"connection-pool", "rouge-score", "sqlitedict", "word2number"}
 OPTIONAL_EXTENSION = {("immutables", "3.14")}

@@ -76,7 +76,7 @@ class FaultHub(Served):
     def __init__(self) -> None:
         self.repositories: dict[str, dict[str, dict[str, bytes]]] = {}
         self.old: dict[str, dict[str, bytes]] = {}
-        # As a mirror site that names files only, takes no slash in a revision, and has so many files on a page of a tree.
+        # As a mirror site that names files only, takes no slash in a revision, and so many files a page of a tree.
         self.names_only, self.tree_page = False, 0
         self.faults: dict[str, Fault] = {}
         self.requests: list[Request] = []

@@ -145,7 +145,7 @@ def test_server_without_ranges_is_read_from_the_start_of_a_small_file_only(
     with open_source("hub", hub.endpoint, DATA, QUICK) as source:
         assert source.read_range("shard.bin", 4000, 10) == SHARD[4000:4010]
         assert source.read_range("shard.bin", 5100, 20) == SHARD[5100:]
-        assert "localhost ignores range requests" in caplog.text
+        assert caplog.text.count("127.0.0.1 ignores range requests") == 1
         monkeypatch.setattr("workflow_scripts.storage.http.http_reader.LARGEST_SKIP", 4009)
         with pytest.raises(TransferError, match="does not support range requests; fetch the whole file"):
             source.read_range("shard.bin", 4000, 10)

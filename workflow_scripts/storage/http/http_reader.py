@@ -77,6 +77,7 @@ class HttpReader:
         """``stall_seconds``: longest silence of a server; ``denied``: what to do about 401 and 403, for messages."""
         self.stall_seconds = stall_seconds
         self.denied = denied
+        self.skipping = False
         try:
             self.client = httpx2.Client(
                 follow_redirects=False,
@@ -164,8 +165,9 @@ class HttpReader:
             if skipped and (stream.start or offset + length > LARGEST_SKIP):
                 host = host_of(address.url)
                 raise TransferError(f"{label}: {host} does not support range requests; fetch the whole file")
-            if skipped:
-                log.info("%s: %s ignores range requests; reading the file from its start", label, host_of(address.url))
+            if skipped and not self.skipping:
+                log.info("%s: %s ignores range requests; reading files from their start", label, host_of(address.url))
+                self.skipping = True
             return exactly(stream, skipped + length, label)[skipped:], without_detour(address, stream.url)
 
     def head(self, address: Address, label: str) -> httpx2.Response:
