@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.checkpoints.checkpoint_mirror import weight_bytes, weights
-from tests.storage.fault_hub import FaultHub
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.workflow.evaluation import DataSet, data_sets
 
@@ -30,7 +30,15 @@ CONFIG = {
 TOKENS = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
 
 
-def add_models(hub: FaultHub, tokenizer: bytes) -> None:
+class Hub(Protocol):
+    """Whatever takes repositories to serve them."""
+
+    def add(self, name: str, files: dict[str, bytes], revision: str = "main", kind: str = "models") -> str:
+        """Publish files as a revision; returns the commit."""
+        ...
+
+
+def add_models(hub: Hub, tokenizer: bytes) -> None:
     """Branches with random weights, and the repository that the suite takes its tokenizer from."""
     companions = {
         "config.json": json.dumps(CONFIG).encode(),
@@ -46,11 +54,11 @@ def add_models(hub: FaultHub, tokenizer: bytes) -> None:
     hub.add("EleutherAI/pythia-70m", companions)
 
 
-def add_data(hub: FaultHub, folder: Path) -> None:
-    """Every data set of which ``folder`` (../shared/hub/datasets) has something."""
+def add_data(hub: Hub, folder: Path, names: Sequence[str] = ()) -> None:
+    """Every data set, or those of ``names``, of which ``folder`` (../shared/hub/datasets) has something."""
     repositories: dict[str, dict[str, bytes]] = {}
     for data in data_sets():
-        if (folder / data.repository / data.config).is_dir():
+        if (not names or data.repository in names) and (folder / data.repository / data.config).is_dir():
             repositories.setdefault(data.repository, {}).update(files_of(data, folder))
     for name, files in repositories.items():
         if name in SCRIPTED:

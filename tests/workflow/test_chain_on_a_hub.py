@@ -2,25 +2,19 @@
 the fetch rules; and the scores are those of stock lm-eval on the same files."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.storage.fault_hub import FaultHub
+from tests.workflow.bare_clone import FIGURES, NOWHERE, RUN, Clone
 from tests.workflow.evaluation_hub import MODEL, STEPS, add_data, add_models
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
-NOWHERE = "http://no-such-host.invalid"
-RUN = "one-pythia-model"
 GROUPS = {
     *("lambada_openai", "piqa", "winogrande", "wsc", "arc_easy", "arc_challenge", "sciq", "logiqa", "wikitext"),
     *("blimp", "mmlu"),
 }
-FIGURES = ("five_shot_minus_zero_shot", "published_piqa", "scores_over_training")
 # What stock lm-eval is asked too; one of each kind of request, and one whose train split came in two files.
 COMPARED = {
     0: ["lambada_openai", "wikitext", "winogrande", "blimp_passive_1"],
@@ -34,40 +28,6 @@ def hub(shared):
         add_models(served, (shared / "tokenizer" / "20B_tokenizer.json").read_bytes())
         add_data(served, shared / "hub" / "datasets")
         yield served
-
-
-class Clone:
-    """A bare clone of this project, an empty home, and nothing of this shell's environment."""
-
-    def __init__(self, root, folder):
-        self.folder, self.home = folder / "pythia", folder / "home"
-        self.home.mkdir()
-        subprocess.run(["git", "clone", "--quiet", str(root), str(self.folder)], check=True)
-
-    def snakemake(self, endpoint, *targets):
-        """Run the shipped configuration with two steps and one document of each task."""
-        code = [str(self.folder), str(self.folder / "workflow_scripts" / "snakemake_plugins")]
-        path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"])
-        environment = {"HOME": str(self.home), "PATH": path, "LANG": "C.UTF-8", "HF_ENDPOINT": endpoint}
-        settings = [
-            f"steps={list(STEPS)}",
-            "evaluation={limit: 1, crosscheck_documents: 1}",
-            f"figures={list(FIGURES)}",
-        ]
-        command = ["-m", "snakemake", "-c2", "--configfile", f"config/runs/{RUN}.yaml", "--config", *settings]
-        return subprocess.run(
-            [sys.executable, *command, "--", *targets],
-            cwd=self.folder,
-            env=environment | {"PYTHONPATH": os.pathsep.join(code)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=1200,
-        )
-
-    def scores(self, step, shots):
-        path = self.folder / "results" / "scores" / MODEL / f"step{step}" / f"{shots}-shot.json"
-        return json.loads(path.read_text())
 
 
 @pytest.fixture(scope="module")
