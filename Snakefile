@@ -150,7 +150,7 @@ onstart:
         (job.rule.name, job.wildcards_dict) for job in workflow.dag.needrun_jobs()
     ]
     try:
-        readiness.require_places(readiness.places_of_jobs(RUN, jobs))
+        readiness.require_places(places.places_of_jobs(RUN, jobs))
     except PipelineError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(USER_ERROR)

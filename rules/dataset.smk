@@ -89,8 +89,7 @@ if BOOKS:
             runtime=lasts(30),
             downloads=1,
         params:
-            location=RUN.section("corpus").get("location")
-            or "https://raw.githubusercontent.com",
+            location=dataset.book_location(RUN),
             repository=lambda wildcards: BOOKS[wildcards.text].repository,
             commit=lambda wildcards: BOOKS[wildcards.text].commit,
             size=lambda wildcards: BOOKS[wildcards.text].size,

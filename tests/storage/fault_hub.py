@@ -78,6 +78,8 @@ class FaultHub(Served):
         self.old: dict[str, dict[str, bytes]] = {}
         # As a mirror site that names files only, takes no slash in a revision, and so many files a page of a tree.
         self.names_only, self.tree_page = False, 0
+        # Repositories (models/org/name) whose lists are open and whose files are not, and the token that opens them.
+        self.gated: dict[str, str] = {}
         self.faults: dict[str, Fault] = {}
         self.requests: list[Request] = []
         self.guard = threading.Lock()
@@ -153,7 +155,9 @@ class Handler(QuietHandler):
         with hub.guard:
             host, token = self.headers.get("Host", ""), self.headers.get("Authorization")
             hub.requests.append(Request(self.command, self.path, host, self.headers.get("Range"), token))
-        if match := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/(revision|refs|tree)(?:/(.+))?", path):
+        if match := re.fullmatch(
+            r"/api/(models|datasets)/([^/]+/[^/]+)/(revision|refs|tree|auth-check)(?:/(.+))?", path
+        ):
             self.api(f"{match[1]}/{match[2]}", match[3], match[4])
         elif match := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self.resolve(f"{match[1] or 'models/'}{match[2]}", match[3], match[4])
@@ -183,13 +187,18 @@ class Handler(QuietHandler):
             self.reply(401, b"{}", {"X-Error-Code": "RepoNotFound"})
         elif files is None:
             self.reply(404, b"{}", {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"})
+        elif what == "auth-check":
+            allowed = self.headers.get("Authorization") == f"Bearer {hub.gated.get(key)}"
+            self.reply(200 if allowed else 403, b"{}", {} if allowed else {"X-Error-Code": "GatedRepo"})
         elif what == "tree":
             self.tree(files)
         else:
             siblings = [sibling(path, content) for path, content in files.items()]
             if hub.names_only:
                 siblings = [{"rfilename": path} for path in files]
-            self.json({"id": key.partition("/")[2], "sha": commit_of(files), "siblings": siblings, "tags": []})
+            self.json(
+                {"id": key.partition("/")[2], "sha": commit_of(files), "siblings": siblings, "gated": key in hub.gated}
+            )
 
     def tree(self, files: dict[str, bytes]) -> None:
         url, size = urlsplit(self.path), self.server.hub.tree_page

@@ -1,6 +1,8 @@
 """What is missing is said before the first job, with the way out, in seconds."""
 
+import contextlib
 import re
+import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +14,12 @@ from tests.faults.running import make_place, snakemake
 from tests.storage.fault_hub import Fault
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, MissingInputError, TransferError, UnknownNameError
+from workflow_scripts.suite import layout
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.workflow import readiness
-from workflow_scripts.workflow.readiness import Place, check_targets, places_of_jobs, places_of_run, require_places
+from workflow_scripts.workflow.places import Place, places_of_jobs, places_of_run
+from workflow_scripts.workflow.readiness import check_targets, require_places
 from workflow_scripts.workflow.tools import check
 
 NOWHERE = "http://no-such-host.invalid"
@@ -60,7 +64,7 @@ def test_what_is_there_is_not_asked_for(run_of):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()
     assert [place.kind for place in places_of_run(run)] == ["model"]
-    for path in readiness.layout.score_files(run):
+    for path in layout.score_files(run):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).touch()
     assert places_of_run(run) == []
@@ -90,6 +94,71 @@ def test_a_gated_set_without_a_token_and_one_that_is_gone_are_said(run_of, fault
     fault_hub.faults["*"] = Fault(status=403, headers={"X-Error-Code": "GatedRepo"})
     with pytest.raises(TransferError, match="set HF_TOKEN or run `hf auth login`, and accept the terms"):
         require_places(places_of_run(run))
+
+
+def test_a_gated_set_whose_list_is_open_asks_for_a_token_that_opens_it(fault_hub, monkeypatch):
+    fault_hub.add("org/gated", {"a": b"1"}, kind="datasets")
+    fault_hub.gated["datasets/org/gated"] = "hf_right"
+    place = Place("hub", fault_hub.endpoint, "dataset", "org/gated")
+    for token in ("", "hf_wrong"):
+        monkeypatch.setenv("HF_TOKEN", token)
+        with pytest.raises(TransferError, match=r"hub org/gated at main: a gated repository; set HF_TOKEN or run"):
+            require_places([place])
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    require_places([place])
+
+
+@contextlib.contextmanager
+def black_hole():
+    """A port that takes no connection and refuses none: its queue is full."""
+    with socket.socket() as server, contextlib.ExitStack() as waiting:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("source", ["hub", "git-lfs", "raw"])
+def test_a_place_that_refuses_or_swallows_connections_is_said_with_the_ways_out(source, fault_hub, monkeypatch):
+    monkeypatch.setattr(readiness, "SILENCE", 0.3)
+    with black_hole() as swallowing:
+        for location, words in ((swallowing, "timed out"), ("http://127.0.0.1:9", "Connection refused")):
+            with pytest.raises(
+                TransferError, match=f"no connection, .*{words}.*source: mirror.*offline-cluster"
+            ) as caught:
+                require_places([Place(source, location, "dataset", "org/name")])
+            assert str(caught.value).count("offline-cluster") == 1
+
+
+def test_a_place_that_answers_anything_is_there_and_a_silent_one_is_asked_once(fault_hub, monkeypatch):
+    monkeypatch.setattr(readiness, "SILENCE", 0.3)
+    require_places(
+        [Place("git-lfs", fault_hub.endpoint, "dataset", "org/name"), Place("git-lfs", "/a/clone", "dataset", "")]
+    )
+    assert [request.method for request in fault_hub.requests] == ["HEAD"]
+    fault_hub.faults["*"] = Fault(status=503)
+    require_places([Place("hub", fault_hub.endpoint, "dataset", name) for name in ("org/a", "org/b")])
+    assert len(fault_hub.requests) == 2
+
+
+def test_jobs_of_texts_of_bias_and_of_the_corpus_are_asked_for_too(root, tmp_path, monkeypatch):
+    books = check.load_run_file(root / "config/runs/books.yaml")
+    texts = Place("raw", "https://raw.githubusercontent.com", "dataset", "")
+    assert places_of_jobs(books, [("fetch_book", {"text": "a.txt"}), ("fetch_book", {"text": "b.txt"})]) == [texts]
+    winobias = Place("git-lfs", "https://github.com/uclanlp/corefBias", "dataset", "uclanlp/corefBias")
+    assert places_of_jobs(books, [("fetch_winobias", {})]) == [winobias]
+    suite = check.load_run_file(root / "config/runs/suite.yaml")
+    corpus = Place("hub", "", "dataset", suite.suite.dataset("deduped").repository)
+    assert places_of_jobs(suite, [("list_dataset_files", {"dataset": "deduped"})]) == [corpus]
+    original = replace(books, settings={**books.settings, "published": {"repository": "https://git.example/p"}})
+    published = Place("git-lfs", "https://git.example/p", "dataset", "EleutherAI/pythia")
+    assert places_of_jobs(original, [("download_published", {})]) == [published]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").symlink_to(root / "config")
+    assert texts in places_of_run(books)
 
 
 def test_a_hub_that_is_busy_is_left_to_the_patience_of_the_jobs(run_of, fault_hub):

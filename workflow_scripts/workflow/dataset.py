@@ -137,6 +137,11 @@ def books_of(run: Run) -> dict[str, Book]:
     return {book.path: book for book in read_books(Path(corpus["texts"]))}
 
 
+def book_location(run: Run) -> str:
+    """Address under which the texts of books lie as ORG/NAME/COMMIT/PATH."""
+    return str(run.section("corpus").get("location") or "https://raw.githubusercontent.com")
+
+
 def corpus_of(run: Run) -> str:
     """The file of text that is imported: what the run or the suite brings, else what is cut from the suite's texts."""
     given = given_corpus(run.suite, run.settings)

@@ -1,27 +1,26 @@
 """What is missing is said before the first job: places that do not answer, sets that are gated, targets of no run.
 
-``snakemake`` asks when the graph is planned and before the first job, about exactly what its jobs will fetch; ``check``
-and ``plan`` ask about everything the run would fetch that is not there yet. Each repository of evaluation data is asked
-for once, of checkpoints one; a place that is busy is left to the patience of the jobs.
+``snakemake`` asks before the first job, about exactly what its jobs will fetch; ``check`` and ``plan`` ask about
+everything the run would fetch that is not there yet. Each repository of data is asked for once, of checkpoints one; a
+place that answers and is busy is left to the patience of the jobs.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, MissingInputError, PipelineError, TransferError, UnknownNameError
-from workflow_scripts.storage.http.retry import NoNetworkError, RetryableError, RetryPolicy
+from workflow_scripts.storage.http.retry import WITHOUT_NETWORK, NoConnectionError, RetryableError, RetryPolicy
 from workflow_scripts.storage.sources.catalog import open_source
-from workflow_scripts.storage.sources.source import Repository
-from workflow_scripts.suite import layout
+from workflow_scripts.storage.sources.source import Repository, Source
 from workflow_scripts.suite.experiment_files import experiments_of
 from workflow_scripts.suite.run import Run
-from workflow_scripts.workflow import checkpoints, evaluation, experiments
+from workflow_scripts.workflow import evaluation, experiments
+from workflow_scripts.workflow.places import GIT, RAW, Place, places_of_run
 
 # Longest silence of a place that is only asked whether it is there, in seconds.
 SILENCE = 5.0
@@ -34,78 +33,58 @@ OF_CHECKPOINTS = re.compile(
 MORE_RULES = re.compile(r"^(?:rule|checkpoint|use rule|module|include)\b", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Place:
-    """A repository at a source, as jobs will ask for it."""
-
-    source: str
-    location: str
-    kind: str
-    repository: str
-
-
-def places_of_jobs(run: Run, jobs: Iterable[tuple[str, Mapping[str, str]]]) -> list[Place]:
-    """What ``jobs`` (names of rules, and wildcards) will ask for; one repository stands for all checkpoints.
-
-    The mirror that the run itself publishes to is filled by other jobs and is no such place.
-    """
-    places: dict[Place, None] = {}
-    for rule, wildcards in jobs:
-        if rule.startswith("fetch_data"):
-            places[data_place(run, wildcards["repository"])] = None
-        elif rule.startswith(("fetch_checkpoint", "observe_model")):
-            places[model_place(run, f"{run.suite.organisation}/{wildcards['model']}")] = None
-        elif rule == "fetch_tokenizer":
-            places[model_place(run, str(run.suite.tokenizer["repository"]))] = None
-    models = [place for place in places if place.kind == "model" and place.location != layout.MIRROR]
-    return [*models[:1], *(place for place in places if place.kind == "dataset")]
-
-
-def data_place(run: Run, repository: str) -> Place:
-    """Where a repository of evaluation data is asked for."""
-    return Place(evaluation.data_source(run), evaluation.data_location(run), "dataset", repository)
-
-
-def model_place(run: Run, repository: str) -> Place:
-    """Where a repository of checkpoints is asked for."""
-    return Place(checkpoints.source_of(run), checkpoints.location_of(run), "model", repository)
-
-
-def places_of_run(run: Run) -> list[Place]:
-    """What the whole run would still ask for."""
-    jobs: list[tuple[str, Mapping[str, str]]] = []
-    if checkpoints.source_of(run) == "hub":
-        scored = (Path(path).is_file() for path in layout.score_files(run))
-        jobs += [("fetch_checkpoint", {"model": model.name}) for model in run.models[:1] if not all(scored)]
-    absent = {path for path in evaluation.fetched_data(run, [*run.tasks, *run.stock_tasks]) if not Path(path).is_file()}
-    jobs += [
-        ("fetch_data", {"repository": data.repository}) for data in evaluation.data_sets() if absent & set(data.files)
-    ]
-    return places_of_jobs(run, jobs)
-
-
 def require_places(places: Iterable[Place]) -> None:
     """Raise MissingInputError or TransferError, in one line, for the first of ``places`` that cannot serve."""
+    busy = set()
     for place in places:
+        if (place.source, place.location) in busy:
+            continue
         try:
-            with open_source(
-                place.source, place.location, Repository(place.kind, place.repository, "main"), ONCE, SILENCE
-            ) as source:
-                if place.source != "mirror":
-                    source.commit()
+            require_place(place)
         except UnknownNameError:
             continue  # a model without a branch main: the repository is there
         except TransferError as error:
             refuse_silence(error)
+            busy.add((place.source, place.location))
+
+
+def require_place(place: Place) -> None:
+    """Ask ``place`` once; of a host of git or of texts only whether it answers. Raises as :func:`require_places`."""
+    if place.source in (GIT, RAW):
+        if place.location.startswith(("http://", "https://")):
+            require_answer(place)
+        return
+    with open_source(
+        place.source, place.location, Repository(place.kind, place.repository, "main"), ONCE, SILENCE
+    ) as source:
+        if place.source == "hub":
+            require_access(source)
+
+
+def require_answer(place: Place) -> None:
+    """Raise RetryableError when nobody answers at the address of ``place``, whatever the answer."""
+    from workflow_scripts.storage.http.http_reader import Address, HttpReader
+
+    with HttpReader(SILENCE, "") as reader:
+        reader.head(Address(place.location), f"{place.source} {place.repository}".strip())
+
+
+def require_access(source: Source) -> None:
+    """Raise TransferError for a repository of a Hub that is not there, or gated for this user."""
+    from workflow_scripts.storage.sources.hub import HubSource
+
+    if isinstance(source, HubSource):
+        source.require_access()
 
 
 def refuse_silence(error: TransferError) -> None:
     """Raise ``error`` unless it may pass; a place that cannot be reached at all will most likely not answer jobs."""
-    cause = error.__cause__
+    cause = error if isinstance(error, RetryableError) else error.__cause__
     if not isinstance(cause, RetryableError):
         raise error
-    if isinstance(cause, NoNetworkError):
-        raise TransferError(str(cause)) from error
+    if isinstance(cause, NoConnectionError):
+        ways_out = "" if WITHOUT_NETWORK in str(cause) else f"; {WITHOUT_NETWORK}"
+        raise TransferError(f"{cause}{ways_out}") from error
 
 
 def require_folders(run: Run) -> None:

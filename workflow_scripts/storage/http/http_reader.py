@@ -24,7 +24,7 @@ import httpx2
 from workflow_scripts.errors import ConfigError, TransferError
 from workflow_scripts.storage.credentials import public_url
 from workflow_scripts.storage.http import pauses
-from workflow_scripts.storage.http.retry import NoNetworkError, RetryableError
+from workflow_scripts.storage.http.retry import WITHOUT_NETWORK, NoConnectionError, NoNetworkError, RetryableError
 from workflow_scripts.storage.sources.source import ByteStream, exactly
 from workflow_scripts.storage.time_limits import limit_reads, paced, within
 
@@ -54,10 +54,7 @@ PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 # A name that is not resolved (negative numbers, of getaddrinfo), no network, no way to the host.
 NO_NETWORK = re.compile(rf"\[Errno (-\d+|{errno.ENETUNREACH}|{errno.EHOSTUNREACH}|{errno.ENETDOWN})\]")
-WITHOUT_NETWORK = (
-    "without a network take a mirror (source: mirror) or fetch on another machine first, see "
-    "docs/how-to/offline-cluster.md"
-)
+UNCONNECTED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError)
 FAILURES = (httpx2.TransportError, httpx2.StreamError, httpx2.DecodingError, httpx2.InvalidURL)
 
 
@@ -317,7 +314,7 @@ def failure(error: Exception, address: Address, label: str) -> RetryableError:
     text = f"{label}: {failure_text(error)} ({host_of(address.url)})"
     if isinstance(error, httpx2.ConnectError) and NO_NETWORK.search(str(error)):
         return NoNetworkError(f"{text}; {WITHOUT_NETWORK}")
-    return RetryableError(text)
+    return NoConnectionError(text) if isinstance(error, UNCONNECTED) else RetryableError(text)
 
 
 def failure_text(error: Exception) -> str:

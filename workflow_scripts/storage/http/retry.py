@@ -12,6 +12,10 @@ from typing import TypeVar
 from workflow_scripts.errors import TransferError
 
 Result = TypeVar("Result")
+WITHOUT_NETWORK = (
+    "without a network take a mirror (source: mirror) or fetch on another machine first, see "
+    "docs/how-to/offline-cluster.md"
+)
 # Bytes per second below which a source counts as silent.
 SLOWEST = 1000
 log = logging.getLogger(__name__)
@@ -36,7 +40,11 @@ class PausedError(RetryableError):
     counts = 0
 
 
-class NoNetworkError(RetryableError):
+class NoConnectionError(RetryableError):
+    """No connection could be made: refused, or no answer at all."""
+
+
+class NoNetworkError(NoConnectionError):
     """The name of a server cannot be resolved, or there is no way to it: most likely a machine without a network.
 
     Three attempts are enough: seconds instead of minutes for each file, on a node that cannot reach the Hub.

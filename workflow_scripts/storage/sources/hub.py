@@ -26,7 +26,14 @@ from workflow_scripts.errors import ConfigError, TransferError, UnknownNameError
 from workflow_scripts.storage.credentials import is_private, public_url
 from workflow_scripts.storage.http import pauses
 from workflow_scripts.storage.http.http_reader import PASSING, TOO_MANY, Address, HttpReader, parse_json, retry_after
-from workflow_scripts.storage.http.retry import NoNetworkError, PausedError, RetryableError, RetryPolicy, retrying
+from workflow_scripts.storage.http.retry import (
+    NoConnectionError,
+    NoNetworkError,
+    PausedError,
+    RetryableError,
+    RetryPolicy,
+    retrying,
+)
 from workflow_scripts.storage.lockfile import FileEntry, checked_path
 from workflow_scripts.storage.sources.hub_answers import headed_file, listed_file, tree_file
 from workflow_scripts.storage.sources.source import COMMIT, ByteStream, Repository
@@ -71,6 +78,7 @@ class HubSource:
         self.guard = threading.RLock()
         self.known: tuple[str, list[FileEntry]] | None = None
         self.listed: list[FileEntry] | None = None
+        self.gated = False
         self.direct: dict[str, Address] = {}
 
     def commit(self) -> str:
@@ -161,6 +169,7 @@ class HubSource:
                 raise UnknownNameError("revision", asked, names, self.label())
         answer = self.content(response)
         try:
+            self.gated = bool(answer.get("gated"))
             commit, siblings = str(answer["sha"]), answer.get("siblings") or []
             files = [listed_file(item, self.label()) for item in siblings]
         except (TypeError, KeyError, AttributeError, ValueError) as error:
@@ -168,6 +177,15 @@ class HubSource:
         if not COMMIT.fullmatch(commit):
             raise TransferError(f"{self.label()}: the Hub did not report the commit")
         return commit, sorted(files)
+
+    def require_access(self) -> None:
+        """Raise TransferError for a gated repository whose files this user may not read; its list is open to all."""
+        self.info()
+        denied = self.gated and (
+            not self.secrets() or self.response("auth-check").status_code in (UNAUTHORIZED, FORBIDDEN)
+        )
+        if denied:
+            raise TransferError(f"{self.label()}: a gated repository; {DENIED}")
 
     def revision_answer(self, revision: str) -> httpx2.Response:
         """What the API says of a branch, tag or commit."""
@@ -204,6 +222,8 @@ class HubSource:
             return self.reader.answer(Address(url, self.secrets()), self.label(), {})
         except (PausedError, NoNetworkError):
             raise
+        except NoConnectionError as error:
+            raise NoConnectionError(f"{error}; the Hub may be down") from error
         except RetryableError as error:
             raise RetryableError(f"{error}; the Hub may be down") from error
 
