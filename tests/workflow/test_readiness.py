@@ -146,7 +146,7 @@ def test_a_place_that_answers_anything_is_there_and_a_silent_one_is_asked_once(f
 
 def test_jobs_of_texts_of_bias_and_of_the_corpus_are_asked_for_too(root, tmp_path, monkeypatch):
     books = check.load_run_file(root / "config/runs/books.yaml")
-    texts = Place("raw", "https://raw.githubusercontent.com", "dataset", "")
+    texts = Place("raw", "https://raw.githubusercontent.com", "dataset", "texts")
     assert places_of_jobs(books, [("fetch_book", {"text": "a.txt"}), ("fetch_book", {"text": "b.txt"})]) == [texts]
     winobias = Place("git-lfs", "https://github.com/uclanlp/corefBias", "dataset", "uclanlp/corefBias")
     assert places_of_jobs(books, [("fetch_winobias", {})]) == [winobias]
@@ -159,6 +159,13 @@ def test_jobs_of_texts_of_bias_and_of_the_corpus_are_asked_for_too(root, tmp_pat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config").symlink_to(root / "config")
     assert texts in places_of_run(books)
+
+
+def test_an_offline_switch_is_said_with_the_ways_out(fault_hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(TransferError, match=r"offline \(HF_HUB_OFFLINE is set\).*source: mirror.*offline-cluster"):
+        require_places([Place("hub", fault_hub.endpoint, "dataset", "org/name")])
+    assert fault_hub.requests == []
 
 
 def test_a_hub_that_is_busy_is_left_to_the_patience_of_the_jobs(run_of, fault_hub):

@@ -70,7 +70,7 @@ def winobias_place(run: Run, wildcards: Mapping[str, str]) -> Place:
 def book_place(run: Run, wildcards: Mapping[str, str]) -> Place:
     """The host of the texts."""
     del wildcards
-    return Place(RAW, dataset.book_location(run), "dataset", "")
+    return Place(RAW, dataset.book_location(run), "dataset", "texts")
 
 
 def published_place(run: Run, wildcards: Mapping[str, str]) -> Place:

@@ -66,7 +66,7 @@ def require_answer(place: Place) -> None:
     from workflow_scripts.storage.http.http_reader import Address, HttpReader
 
     with HttpReader(SILENCE, "") as reader:
-        reader.head(Address(place.location), f"{place.source} {place.repository}".strip())
+        reader.head(Address(place.location), f"{place.source} {place.repository}")
 
 
 def require_access(source: Source) -> None:

@@ -27,6 +27,7 @@ from workflow_scripts.storage.credentials import is_private, public_url
 from workflow_scripts.storage.http import pauses
 from workflow_scripts.storage.http.http_reader import PASSING, TOO_MANY, Address, HttpReader, parse_json, retry_after
 from workflow_scripts.storage.http.retry import (
+    WITHOUT_NETWORK,
     NoConnectionError,
     NoNetworkError,
     PausedError,
@@ -216,7 +217,9 @@ class HubSource:
     def response(self, question: str) -> httpx2.Response:
         """What the API says to a question about the repository, whatever its status."""
         if constants.is_offline_mode():
-            raise TransferError(f"{self.label()}: offline (HF_HUB_OFFLINE is set), the Hub is not contacted")
+            raise TransferError(
+                f"{self.label()}: offline (HF_HUB_OFFLINE is set), the Hub is not contacted; {WITHOUT_NETWORK}"
+            )
         url = f"{self.location}/api/{self.repository.kind}s/{self.repository.name}/{question}"
         try:
             return self.reader.answer(Address(url, self.secrets()), self.label(), {})
