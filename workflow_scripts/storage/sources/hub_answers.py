@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 
 from workflow_scripts.json_values import JsonMapping
+from workflow_scripts.storage.http.http_reader import is_number
 from workflow_scripts.storage.lockfile import SHA256, FileEntry, checked_path
 
 GIT_BLOB = re.compile(r"[0-9a-f]{40}")
@@ -43,7 +44,7 @@ def headed_file(path: str, headers: Mapping[str, str], redirected: bool) -> File
     etag = (headers.get(LINKED_ETAG) or headers.get("ETag", "")).removeprefix("W/").strip('"')
     return FileEntry(
         path,
-        int(size) if size.isascii() and size.isdigit() else None,
+        int(size) if is_number(size) else None,
         etag if SHA256.fullmatch(etag) else None,
         etag if GIT_BLOB.fullmatch(etag) else None,
     )
