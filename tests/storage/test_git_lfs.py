@@ -298,6 +298,15 @@ def test_password_from_a_credential_helper(server: GitServer, tmp_path: Path, mo
     assert_all_there(tmp_path / "out")
 
 
+def test_a_machine_without_network_is_told_after_three_attempts(server: GitServer) -> None:
+    patient = RetryPolicy(attempts=8, first_wait=0.005, longest_wait=0.01)
+    with (
+        open_source("git-lfs", "http://no-such-host.invalid/x", DATA, patient, 5.0) as source,
+        pytest.raises(TransferError, match=r"Could not resolve host.*source: mirror.*given up after 3 attempt"),
+    ):
+        source.commit()
+
+
 def test_no_password_is_asked_for(server: GitServer, tmp_path: Path) -> None:
     server.password = "me:s3cret"
     with pytest.raises(TransferError, match="could not read Username"):

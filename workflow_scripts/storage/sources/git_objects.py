@@ -25,7 +25,13 @@ from urllib.parse import unquote, urlsplit
 from workflow_scripts.errors import ConfigError, MissingInputError, TransferError, UnknownNameError
 from workflow_scripts.git_process import run_git
 from workflow_scripts.storage.credentials import hide_secrets, is_private, public_url, refuse_secrets
-from workflow_scripts.storage.http.retry import RetryableError, RetryPolicy, retrying
+from workflow_scripts.storage.http.retry import (
+    WITHOUT_NETWORK,
+    NoNetworkError,
+    RetryableError,
+    RetryPolicy,
+    retrying,
+)
 from workflow_scripts.storage.lfs_pointer import LARGEST_POINTER, parse_pointer
 from workflow_scripts.storage.lockfile import checked_path
 from workflow_scripts.storage.sources.source import COMMIT, Repository
@@ -40,6 +46,7 @@ EXTENDED = "is a git LFS pointer with extensions, which only git-lfs with the sa
 USER, PASSWORD = "PYTHIA_GIT_USER", "PYTHIA_GIT_PASSWORD"
 # Run by git's shell, which reads the variables itself: nothing of a user's goes into a command line.
 HELPER = f"""!f() {{ test "$1" = get && printf 'username=%s\\npassword=%s\\n' "${USER}" "${PASSWORD}"; }}; f"""
+NO_NETWORK = ("could not resolve host", "network is unreachable", "no route to host")
 FOR_GOOD = ("not found", "does not exist", "does not appear to be", "authentication failed", "could not read username")
 
 
@@ -207,8 +214,10 @@ class GitObjects:
         said = hide_secrets(next((line for line in lines if line.startswith("fatal:")), " ".join(lines[-1:])))
         if "couldn't find remote ref" in said or "not our ref" in said:
             return UnknownNameError("revision", self.repository.revision, self.revisions(), self.label())
-        kind = TransferError if any(words in text.lower() for words in FOR_GOOD) else RetryableError
-        return kind(f"{self.label()}: git {command} failed: {said[:300]}")
+        message, heard = f"{self.label()}: git {command} failed: {said[:300]}", text.lower()
+        if any(words in heard for words in NO_NETWORK):
+            return NoNetworkError(f"{message}; {WITHOUT_NETWORK}")
+        return (TransferError if any(words in heard for words in FOR_GOOD) else RetryableError)(message)
 
     def revisions(self) -> list[str]:
         """Branches and tags of the remote, for the hint in a message; empty when it does not tell."""
