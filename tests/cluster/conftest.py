@@ -52,13 +52,26 @@ def place(root, tmp_path):
 
 
 @pytest.fixture
+def snakefile(place):
+    """Function that writes the Snakefile of a drill."""
+
+    def write(text):
+        (place / "Snakefile").unlink()
+        (place / "Snakefile").write_text(text)
+
+    return write
+
+
+@pytest.fixture
 def start_snakemake(root, place, slurm, plugin_folder):
     """Function that starts ``snakemake --profile slurm`` with more arguments in ``place``, and returns the process."""
     started = []
     environment = {
         **slurm.environment,
         "XDG_CONFIG_HOME": str(place / "configuration"),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(root), plugin_folder])),
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(root), str(root / "workflow_scripts" / "snakemake_plugins"), plugin_folder])
+        ),
     }
     subprocess.run(
         [sys.executable, "-m", "workflow_scripts.workflow.tools.link_profiles"], check=True, env=environment, cwd=place

@@ -38,7 +38,7 @@ RESTART = re.compile(r"Trying to restart job (\d+)\.")
 # How Python writes an error of the operating system, which Snakemake wraps into its own or lets through: the number
 # and, for most, the file.
 OS_ERROR = re.compile(r"\[Errno (\d+)\][^:\n]*(?:: '([^'\n]+)')?")
-LOG_LINES = 12
+BLOCK_LINES = 10  # of what is printed about a failed job
 # Messages without an event that say nothing a person needs.
 CHATTER = (
     "Using workflow specific profile", "Config file", "Assuming unrestricted", "Building DAG", "Using shell",
@@ -128,6 +128,7 @@ class LogHandler(LogHandlerBase):
         done, total = float(getattr(record, "done", 0)), float(getattr(record, "total", 1))
         if self.progress is None:
             self.progress = job_bar(total)
+        self.progress.total = total  # not known to a line that was printed before
         self.progress.advance(done - self.progress.done, note=newest(self.labels))
 
     def report(self, record: logging.LogRecord) -> None:
@@ -137,11 +138,14 @@ class LogHandler(LogHandlerBase):
         if title in self.failed:
             return
         self.failed.add(title)
+        # What a cluster says about it: the executor of Slurm knows state, attempt and next request.
+        said = list((getattr(record, "aux", None) or {}).get("reason") or [])
         # On a cluster the rule's own log comes first, and that of Slurm, which repeats it among much else, after it.
-        tails = [tail(path) for path in logs]
+        tails = [tail(path) for path in (logs[:-1] if said else logs)]
         shown = next((lines for lines in tails if not lines[0].startswith("(")), tails[0] if tails else [])
-        lines = [f"FAILED {title}", *(f"  {line}" for line in shown), *(f"  full log: {path}" for path in logs)]
-        self.print(lines)
+        room = BLOCK_LINES - 1 - len(said) - len(logs)
+        body = [*said, *shown[-room:], *(f"full log: {path}" for path in logs)]
+        self.print([f"FAILED {title}", *(f"  {line}" for line in body)])
 
     def message(self, record: logging.LogRecord) -> None:
         """Print a warning or an error that belongs to no job, unless it only repeats that a job failed."""
@@ -254,4 +258,4 @@ def tail(path: Path) -> list[str]:
     except OSError as error:
         return [f"(no log: {error.strerror})"]
     empty = f"error: {path.parent}: {cli.REMEDIES[errno.ENOSPC]}" if is_full else "(the log is empty)"
-    return text.rstrip().splitlines()[-LOG_LINES:] or [empty]
+    return text.rstrip().splitlines()[-BLOCK_LINES:] or [empty]
