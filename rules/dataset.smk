@@ -161,6 +161,7 @@ if SUITE.tokenizer["source"] == "released":
             "results/logs/fetch_tokenizer/{suite}.log",
         benchmark:
             "results/timings/fetch_tokenizer/{suite}.tsv"
+        priority: 50  # before the checkpoints: without it none of them can be scored
         conda:
             "../envs/conda.yaml"
         resources:

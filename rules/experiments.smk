@@ -189,6 +189,7 @@ if experiments.WINOBIAS in experiments.benchmarks(RUN):
         benchmark:
             "results/timings/fetch_winobias.tsv"
         localrule: DOWNLOADS_HERE
+        priority: 50
         conda:
             "../envs/conda.yaml"
         resources:

@@ -122,7 +122,7 @@ def test_memory_time_cancelling_and_failure_are_retried_and_reported(place, slur
         assert "  error: what went wrong\n" in block
         assert "  full log: fails.log\n" in block
         assert len(block.splitlines()) < 12
-    for rule, state in (("cancelled", "CANCELLED"), ("late", "TIMEOUT")):
+    for rule, state in (("cancelled", "CANCELLED"), ("late", "TIMEOUT"), ("memory", "OUT_OF_MEMORY")):
         (block,) = blocks(output, rule)
         assert f"  {state}, Slurm job " in block
         assert "; attempt 1 of 2\n  attempt 2 of 2 will request " in block

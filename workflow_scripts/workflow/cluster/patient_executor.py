@@ -239,8 +239,10 @@ class PatientExecutor(RemoteExecutor):
             self._failed_nodes.add(job.nodes)
         if job is None or job.state in PERHAPS_REQUEUED:
             await asyncio.to_thread(slurm_answers.ask, ["scancel", number])  # no second writer
-        place = f" on {job.nodes}" if job and job.nodes else ""
-        self.report_job_error(info, msg=f"{job.state if job else 'unknown to Slurm'}, Slurm job {number}{place}")
+        state, place = (job.state, f" on {job.nodes}" if job.nodes else "") if job else ("unknown to Slurm", "")
+        if state == "FAILED" and submitted_jobs.ran_out_of_memory(aux["slurm_logfile"]):
+            state = "OUT_OF_MEMORY"
+        self.report_job_error(info, msg=f"{state}, Slurm job {number}{place}")
         return True
 
     async def is_complete(self, job: Any) -> bool:

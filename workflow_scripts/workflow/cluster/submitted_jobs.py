@@ -20,6 +20,10 @@ from typing import Any
 FOLDER = Path(".snakemake") / "slurm_jobs"
 LONGEST_NAME = 120  # of the readable part; Slurm allows 1024
 CLOCK_SECONDS = 5.0  # by which the clocks of two machines may differ
+# Lines of slurmstepd, with and without control groups, and of srun.
+OUT_OF_MEMORY = re.compile(
+    r"slurmstepd.*(exceeded (job )?memory limit|oom.?kill)|srun: error: .*Out Of Memory", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,14 @@ def is_new(paths: Iterable[str], since: float) -> bool:
     """True when all files exist and were written after the time ``since``."""
     try:
         return all(Path(path).stat().st_mtime >= since - CLOCK_SECONDS for path in paths)
+    except OSError:
+        return False
+
+
+def ran_out_of_memory(log: Path) -> bool:
+    """True when a job's Slurm log says so; Slurm may call the job FAILED because the program in it was killed."""
+    try:
+        return OUT_OF_MEMORY.search(log.read_text(encoding="utf-8", errors="replace")) is not None
     except OSError:
         return False
 
