@@ -188,8 +188,8 @@ if experiments.WINOBIAS in experiments.benchmarks(RUN):
             "results/logs/fetch_winobias.log",
         benchmark:
             "results/timings/fetch_winobias.tsv"
-        localrule: DOWNLOADS_HERE
         priority: 50
+        localrule: DOWNLOADS_HERE
         conda:
             "../envs/conda.yaml"
         resources:

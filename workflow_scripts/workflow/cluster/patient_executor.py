@@ -21,7 +21,8 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -81,13 +82,15 @@ class PatientExecutor(RemoteExecutor):
             self._fallback_account_arg = ""
         super().run_jobs(jobs)
 
-    def run_job(self, job: Any) -> None:
-        """Submit a job, or adopt the one that an earlier run submitted."""
-        try:
-            self.submit(job)
-        except Leaving:
-            return
-        except Exception as error:  # it would end the thread and leave the job without an outcome
+    def _submit_job(self, job: Any) -> None:
+        """Let one of the plugin's threads submit a job, or adopt the one that an earlier run submitted."""
+        self.run_job_pre(job)
+        self._job_submission_executor.submit(self.submit, job).add_done_callback(partial(self.look_at_submission, job))
+
+    def look_at_submission(self, job: Any, submission: Future[None]) -> None:
+        """Report a job that could not be submitted; one that waits while the run ends is left alone."""
+        error = None if submission.cancelled() else submission.exception()
+        if error and not isinstance(error, Leaving):
             self.report_job_error(SubmittedJobInfo(job), msg=f"not submitted: {' '.join(str(error).split())}")
 
     def submit(self, job: Any) -> None:
@@ -200,7 +203,12 @@ class PatientExecutor(RemoteExecutor):
             return
         jobs = await asyncio.to_thread(self.states, [str(info.external_jobid) for info in active_jobs])
         for info in active_jobs:
-            if jobs is None or not await self.has_ended(info, jobs.get(str(info.external_jobid))):
+            # Of jobs that were cancelled because the run ends nothing is reported.
+            if (
+                jobs is None
+                or self.leaving.is_set()
+                or not await self.has_ended(info, jobs.get(str(info.external_jobid)))
+            ):
                 yield info
 
     def states(self, numbers: list[str]) -> dict[str, QueuedJob] | None:

@@ -44,15 +44,16 @@ class QueuedJob:
         return self.state in LIVE
 
 
-def ask(command: Sequence[str], script: str | None = None, seconds: float = LONGEST_ANSWER) -> tuple[str, str]:
-    """What a program of Slurm prints, and why it failed; the reason is empty when it did not."""
+def ask(command: Sequence[str], script: str | None = None, seconds: float = 0) -> tuple[str, str]:
+    """What a program of Slurm prints within some seconds, and why it failed; the reason is empty when it did not."""
+    seconds = seconds or LONGEST_ANSWER
     try:
         answer = subprocess.run(command, input=script, capture_output=True, text=True, check=False, timeout=seconds)
     except subprocess.TimeoutExpired:
-        return "", f"{command[0]}: no answer within {seconds:g} s"
+        return "", f"no answer within {seconds:g} s"
     except OSError as error:
         return "", f"{command[0]}: {error.strerror}"
-    said = " ".join(answer.stderr.split())[:300] or f"{command[0]}: exit code {answer.returncode}"
+    said = " ".join(answer.stderr.split())[:300] or f"exit code {answer.returncode}"
     return answer.stdout, said if answer.returncode else ""
 
 
