@@ -36,7 +36,7 @@ def test_a_head_that_reaches_its_limit_goes_on_in_its_next_turn(root, place, slu
     wait_for(lambda: len(events(place)) == 2)
     wait_for(lambda: log.read_text().count("head: start of job") == 2, 600)
     assert events(place) == {"work-0": 1, "work-1": 1}
-    wait_for(lambda: log.read_text().count("adopted Slurm job") == 2, 120)
+    wait_for(lambda: "\n2 Slurm jobs of an earlier run are live" in log.read_text(), 120)
     (place / "go.txt").write_text("")
     wait_for(lambda: slurm.ask("squeue", "--states=all", "-h", "-j", number, "-o", "%T").strip() == "COMPLETED", 170)
     said = log.read_text()

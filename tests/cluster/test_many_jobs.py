@@ -58,6 +58,8 @@ def test_a_thousand_queued_jobs_are_left_adopted_and_cancelled(place, slurm, sta
     print(f"ended {time.monotonic() - asked:.1f} s after Ctrl-C; {len(output.splitlines())} lines")
     print(output[-600:])
     assert submitted(slurm, place) == before, "nothing is submitted twice"
+    assert f"{JOBS} Slurm jobs of an earlier run are live" in output
     assert f"cancelling {JOBS} Slurm jobs" in output
+    assert len(output.splitlines()) < 20, output
     wait_for(lambda: not slurm.ask("squeue", "-h", "-o", "%i").split(), 120)
     assert len(list(notes.iterdir())) == JOBS, "the next start looks whether they are gone"

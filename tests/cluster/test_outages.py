@@ -144,7 +144,7 @@ def test_after_a_signal_the_jobs_continue_and_the_next_run_adopts_them(
     output, _ = again.communicate(timeout=300)
     print(output)
     assert again.returncode == 0, output[-4000:]
-    assert "adopted Slurm job " in output
+    assert "\n1 Slurm jobs of an earlier run are live" in output
     assert events(place) == {**{f"work-{number}": 1 for number in range(4)}, "more": 1}
     assert len(names(slurm, place)) == 2
     assert any("_work_0+1+2+3_" in name for name in names(slurm, place)), names(slurm, place)

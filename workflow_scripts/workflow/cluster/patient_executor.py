@@ -102,7 +102,7 @@ class PatientExecutor(RemoteExecutor):
             for number, note in self.earlier.items():
                 if note.key == key:
                     del self.earlier[number]
-                    self.logger.warning(f"adopted Slurm job {number} of an earlier run ({note.name})")
+                    self.logger.info(f"Adopted Slurm job {number} of an earlier run ({note.name}).")
                     self.register(job, number, note)
                     return
             rivals = [number for number, note in self.earlier.items() if set(outputs) & set(note.outputs)]
@@ -192,6 +192,8 @@ class PatientExecutor(RemoteExecutor):
         live = {job.number: notes.pop(job.name) for job in jobs.values() if job.is_live and job.name in notes}
         for note in notes.values():
             note.remove()
+        if live:
+            self.logger.warning(f"{len(live)} Slurm jobs of an earlier run are live: they are adopted or waited for")
         return live
 
     # Watching
