@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.cluster import slurm_accounting
 from tests.cluster.test_drills import QUICK, START, running, wait_for
 
 AWAY = (
@@ -67,16 +68,33 @@ def names(slurm, place):
     return [line.split("|")[0] for line in lines if line.endswith(str(place))]
 
 
-def away_for(seconds, place, slurm, start_snakemake):
-    """A run during which the controller is away for some seconds; what it printed."""
+@pytest.fixture
+def accounting(slurm):
+    """A database and slurmdbd, which the controller uses."""
+    if reason := slurm_accounting.reason_to_skip():
+        pytest.skip(reason)
+    accounting = slurm_accounting.Accounting(slurm)
+    try:
+        accounting.start()
+        yield accounting
+    finally:
+        accounting.stop()
+
+
+def away_for(seconds, place, slurm, start_snakemake, accounting=None):
+    """A run during which the controller, and accounting if there is one, is away for some seconds."""
     (place / "seconds.txt").write_text(str(max(seconds / 2, 5)))
     process = start_snakemake(*QUICK)
     wait_for(lambda: set(events(place)) == {"work-0", "work-1", "work-2", "cancelled"})
     time.sleep(5)
     slurm.stop_controller()
+    if accounting:
+        accounting.stop_daemon()
     (place / "away.txt").write_text("")
     time.sleep(seconds)
     assert process.poll() is None
+    if accounting:
+        accounting.start_daemon()
     slurm.start_controller()
     cancelled = running(slurm, place, "cancelled")
     slurm.ask("scancel", *cancelled)
@@ -94,7 +112,6 @@ def away_for(seconds, place, slurm, start_snakemake):
     assert output.count("FAILED") == 1, output
     assert "FAILED cancelled\n  CANCELLED, Slurm job " in output
     assert "attempt 1 of 3\n  attempt 2 of 3 will request " in output
-    return output
 
 
 @pytest.mark.slow
@@ -106,7 +123,18 @@ def test_a_short_outage_is_outlived(place, slurm, start_snakemake, snakefile):
 @pytest.mark.drill
 def test_three_minutes_without_a_controller_are_outlived(place, slurm, start_snakemake, snakefile):
     snakefile(AWAY)
-    print(away_for(180, place, slurm, start_snakemake))
+    away_for(180, place, slurm, start_snakemake)
+
+
+@pytest.mark.drill
+def test_three_minutes_without_controller_and_accounting_are_outlived(
+    place, slurm, accounting, start_snakemake, snakefile
+):
+    snakefile(AWAY)
+    away_for(180, place, slurm, start_snakemake, accounting)
+    states = slurm.ask("sacct", "-X", "-n", "-o", "State%20").split()
+    assert "CANCELLED" in states, states
+    assert states.count("COMPLETED") == 5, states
 
 
 @pytest.mark.slow
