@@ -122,6 +122,24 @@ def test_what_a_cluster_says_of_a_failed_job_stands_above_its_log_in_ten_lines(h
     assert said[8:] == ["  full log: own.log", "  full log: slurm.log"]
 
 
+def test_a_run_that_is_asked_to_end_names_what_it_waits_for(handler, capsys):
+    for number in range(5):
+        started = {"event": LogEvent.JOB_INFO, "jobid": number, "rule_name": "train", "wildcards": {"model": number}}
+        handler.emit(record(**started))
+    handler.emit(record(logging.INFO, "Finished", event=LogEvent.JOB_FINISHED, job_id=1))
+    for _ in range(2):
+        handler.emit(record(logging.INFO, "Will exit after finishing currently running jobs (scheduler)."))
+    handler.emit(record(logging.INFO, "Terminating processes on user request, this might take some time."))
+    assert capsys.readouterr().err.splitlines() == [
+        "ending: waiting for 4 running jobs: train model=0, train model=2, train model=3 and 1 more",
+        "interrupted: stopping 4 running jobs: train model=0, train model=2, train model=3 and 1 more",
+    ]
+    for number in (0, 2, 3, 4):
+        handler.emit(record(logging.INFO, "Finished", event=LogEvent.JOB_FINISHED, job_id=number))
+    handler.emit(record(logging.INFO, "Will exit after finishing currently running jobs (scheduler)."))
+    assert capsys.readouterr().err == ""
+
+
 def test_another_attempt_is_told_and_its_failure_is_a_block_of_its_own(handler, capsys):
     started = {"event": LogEvent.JOB_INFO, "jobid": 7, "rule_name": "train_model", "wildcards": {"model": "a"}}
     failed = {"event": LogEvent.JOB_ERROR, "jobid": 7, "rule_name": "train_model", "log": []}

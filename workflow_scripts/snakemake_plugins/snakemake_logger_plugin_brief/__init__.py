@@ -38,6 +38,7 @@ RESTART = re.compile(r"Trying to restart job (\d+)\.")
 # How Python writes an error of the operating system, which Snakemake wraps into its own or lets through: the number
 # and, for most, the file.
 OS_ERROR = re.compile(r"\[Errno (\d+)\][^:\n]*(?:: '([^'\n]+)')?")
+SHOWN = 3  # running jobs that are named when the run ends
 BLOCK_LINES = 10  # of what is printed about a failed job
 # Messages without an event that say nothing a person needs.
 CHATTER = (
@@ -48,6 +49,11 @@ CHATTER = (
 
 # Messages below a warning that a person waits for.
 NEWS = ("Nothing to be done",)
+# What Snakemake says when it is asked to end, and what that means; the jobs that it waits for are named behind it.
+ENDINGS = {
+    "Will exit after finishing": "ending: waiting for",
+    "Terminating processes on user request": "interrupted: stopping",
+}
 # Snakemake's advice on these is dangerous while another run is alive; `make unlock` looks before it leaps.
 LEFT_BEHIND = {
     "LockException": "this folder is locked by a killed run or by a run on another machine; `make unlock` "
@@ -79,6 +85,8 @@ class LogHandler(LogHandlerBase):
         self.progress: Progress | None = None
         self.labels: dict[int, str] = {}
         self.failed: set[str] = set()
+        self.running: dict[int, str] = {}
+        self.ending = ""
 
     @property
     def writes_to_stream(self) -> bool:
@@ -115,8 +123,12 @@ class LogHandler(LogHandlerBase):
             self.usual.handle(record)
         if event == LogEvent.JOB_INFO:
             self.labels[int(getattr(record, "jobid", -1))] = title = label(record)
+            self.running[int(getattr(record, "jobid", -1))] = title
             self.failed.discard(title)  # another attempt, which may fail for another reason
+        elif event == LogEvent.JOB_FINISHED:
+            self.running.pop(int(getattr(record, "job_id", -1)), None)
         elif event == LogEvent.JOB_ERROR:
+            self.running.pop(int(getattr(record, "jobid", -1)), None)
             self.report(record)
         elif self.usual is None and event == LogEvent.PROGRESS and not self.quiet:
             self.advance(record)
@@ -153,12 +165,24 @@ class LogHandler(LogHandlerBase):
         if again := RESTART.fullmatch(text):
             self.print([f"retrying: {self.labels.get(int(again[1]), text)}"])
             return
+        if ending := next((said for start, said in ENDINGS.items() if text.startswith(start)), ""):
+            self.end(ending)
+            return
         repeats = text.startswith("RuleException") or "At least one job did not complete" in text
         # A program's exit code comes before the job's own record, which says more.
         is_early = text.startswith("RuleException:\nCalledProcessError")
         wanted = record.levelno >= logging.WARNING or text.startswith(NEWS)
         if wanted and text and not text.startswith(CHATTER) and not is_early and not (repeats and self.failed):
             self.print([text])
+
+    def end(self, ending: str) -> None:
+        """Say what the end of the run waits for, whenever it has changed."""
+        titles = list(dict.fromkeys(self.running.values()))
+        more = f" and {len(titles) - SHOWN} more" if len(titles) > SHOWN else ""
+        line = f"{ending} {len(titles)} running jobs: {', '.join(titles[:SHOWN])}{more}"
+        if titles and line != self.ending:
+            self.ending = line
+            self.print([line])
 
     def print(self, lines: list[str]) -> None:
         """Write lines below the bar."""
