@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import itertools
 import os
 import shlex
 import signal
@@ -110,7 +111,8 @@ class PatientExecutor(RemoteExecutor):
         try:
             command = self.patiently(lambda: (self.command(job, note, rivals), ""))
             script = f"#!/bin/sh\n{self.format_job_exec(job)}\n"
-            number = self.patiently(lambda: self.sbatch(command, script, note.name))
+            tries = itertools.count()
+            number = self.patiently(lambda: self.sbatch(command, script, note.name, again=next(tries) > 0))
         except WorkflowError:
             note.remove()
             raise
@@ -144,12 +146,12 @@ class PatientExecutor(RemoteExecutor):
         command = shlex.split(text + self.plugin.set_gres_string(job))
         return [*command, f"--dependency=afterany:{':'.join(rivals)}"] if rivals else command
 
-    def sbatch(self, command: list[str], script: str, name: str) -> tuple[str, str]:
+    def sbatch(self, command: list[str], script: str, name: str, *, again: bool) -> tuple[str, str]:
         """Number of the submitted job, and why there is none.
 
-        Where an answer was lost, the controller may have the job: it is looked for before it is submitted again.
+        Where an answer was lost, the controller may have the job: it is looked for before it is submitted ``again``.
         """
-        if self.outage.since is not None:
+        if again:
             found, reason = slurm_answers.queue(os.getuid(), name=name)
             if reason or found:
                 return next(iter(found), ""), reason
