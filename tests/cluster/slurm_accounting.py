@@ -34,8 +34,9 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={port}
 AccountingStoragePass={folder}/munge.sock
 """
+# One statement a line, as mariadbd wants it; it calls 127.0.0.1 localhost where that can be looked up.
 USER = "".join(
-    f"CREATE USER 'slurm'@'{host}' IDENTIFIED BY 'loopback-only'; GRANT ALL ON slurm_acct_db.* TO 'slurm'@'{host}';\n"
+    f"CREATE USER 'slurm'@'{host}' IDENTIFIED BY 'loopback-only';\nGRANT ALL ON slurm_acct_db.* TO 'slurm'@'{host}';\n"
     for host in ("127.0.0.1", "localhost")
 )
 
