@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,7 +49,7 @@ def by_scanning(order, grams, shortest, stop_row, jobs=1):
     table = gram_table([np.asarray(gram, np.int32) for gram in grams], shortest)
     total = stored_tokens(data_of(order))
     borders = [total * job // jobs for job in range(jobs + 1)]
-    parts = [scan_tokens(data_of(order), table, first, stop) for first, stop in zip(borders, borders[1:], strict=False)]
+    parts = [scan_tokens(data_of(order), table, first, stop) for first, stop in pairwise(borders)]
     matches = find_matches(order, table, joined(parts), 0, stop_row)
     begins = np.cumsum([0, *(len(gram) for gram in grams)])
     whole = {

@@ -67,9 +67,12 @@ def scan_tokens(
     """
     if not 0 <= first <= stop <= stored_tokens(stored):
         raise ConfigError(f"tokens {first} to {stop} requested, but there are {stored_tokens(stored)}")
-    scanned = rows_scanned if isinstance(stored, PreshuffledRows) else documents_scanned
+    if isinstance(stored, PreshuffledRows):
+        parts = rows_scanned(stored, table, first, stop)
+    else:
+        parts = documents_scanned(stored, table, first, stop)
     spans, documents, flags = [np.empty((0, 2), np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.uint8)]
-    for part, tokens in scanned(stored, table, first, stop):
+    for part, tokens in parts:
         spans.append(part.spans)
         documents.append(part.documents)
         flags.append(part.flags)

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
 from workflow_scripts.experiments.outputs import read_frame
 from workflow_scripts.experiments.traces.gram_table import GRAM
+from workflow_scripts.suite.traces import TraceDeclaration
 
 GIVEN, TOGGLED = "as given", "leading space toggled"
 NEIGHBOURS = ("a", "1", " a", "\n", ".")
@@ -134,3 +135,15 @@ def shared(first: NDArray[np.int32], second: NDArray[np.int32]) -> int:
     length = min(len(first), len(second))
     different = np.flatnonzero(first[:length] != second[:length])
     return int(different[0]) if len(different) else length
+
+
+def declared_texts(declaration: TraceDeclaration) -> list[TracedText]:
+    """Texts of a declaration, in its order; raises ConfigError, MissingInputError or DataError."""
+    texts: list[TracedText] = []
+    for source in declaration.sources:
+        if "file" in source:
+            texts += read_texts(Path(source["file"]), str(source.get("column", "text")))
+        else:
+            texts.append(TracedText(str(source["id"]), str(source["text"]), str(source.get("domain", NO_DOMAIN))))
+    check_texts(texts)
+    return texts
