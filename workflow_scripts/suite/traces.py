@@ -30,11 +30,15 @@ class TraceDeclaration:
         return [str(source["file"]) for source in self.sources if "file" in source]
 
 
+def traces_names() -> list[str]:
+    """Names of all declarations."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
 def load_traces(name: str) -> TraceDeclaration:
     """The declaration called ``name``; raises UnknownNameError or ConfigError."""
-    known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-    if name not in known:
-        raise UnknownNameError("declaration of traces", name, known)
+    if name not in traces_names():
+        raise UnknownNameError("declaration of traces", name, traces_names())
     return read_traces(FOLDER / f"{name}.yaml")
 
 

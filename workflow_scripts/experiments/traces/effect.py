@@ -74,9 +74,9 @@ def exposure_counts(rows: dict[str, Integers], texts: list[str], seen: Integers)
 def events(histories: Histories, lags: int) -> Events:
     """All comparisons up to ``lags`` windows behind the exposure."""
     found = [event for window in range(histories.exposed.shape[1]) for event in window_events(histories, window, lags)]
-    columns = list(zip(*found, strict=True)) if found else [[]] * 5
-    whole = [np.array(column, np.int64) for column in columns[:4]]
-    return Events(*whole, np.array(columns[4], np.float64))
+    whole = np.array([event[:4] for event in found], np.int64).reshape(len(found), 4)
+    difference = np.array([event[4] for event in found], np.float64)
+    return Events(whole[:, 0], whole[:, 1], whole[:, 2], whole[:, 3], difference)
 
 
 def window_events(histories: Histories, window: int, lags: int) -> Iterator[tuple[int, int, int, int, float]]:
@@ -104,7 +104,7 @@ def matched(histories: Histories, text: int, pool: Integers, start: Floats) -> I
         & (np.abs(start[pool] - start[text]) <= CALIPER)
     )
     near = pool[alike]
-    return near[np.argsort(np.abs(start[near] - start[text]), kind="stable")[:CONTROLS]]
+    return np.asarray(near[np.argsort(np.abs(start[near] - start[text]), kind="stable")[:CONTROLS]])
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,7 @@ def placebo(histories: Histories, effect: float, seed: int, shuffles: int = SHUF
         for domain in sorted(set(histories.domain.tolist())):
             mine = np.flatnonzero(histories.domain == domain)
             order[mine] = random.permutation(mine)
-        dealt = Histories(
-            histories.loss, histories.steps, histories.exposed[order], histories.length, histories.domain
-        )
+        dealt = Histories(histories.loss, histories.steps, histories.exposed[order], histories.length, histories.domain)
         drawn = events(dealt, 0)
         if len(drawn.text):
             texts, place = np.unique(drawn.text, return_inverse=True)
