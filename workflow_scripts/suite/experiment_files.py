@@ -22,7 +22,14 @@ TABLES = {
     "interventions": ("interventions", "interventions_patches", "interventions_published"),
     "seeds": ("seeds", "seeds_models", "seeds_training_map"),
     "scaling": ("scaling", "scaling_fits"),
-    "traces": ("traces", "traces_forgetting", "traces_events", "traces_losses", "traces_exposures"),
+    "traces": (
+        "traces",
+        "traces_forgetting",
+        "traces_events",
+        "traces_texts",
+        "traces_losses",
+        "traces_exposures",
+    ),
 }
 EXPERIMENTS = tuple(TABLES)
 # Experiments whose tables are made from another experiment's scores.

@@ -103,7 +103,7 @@ class TracedForest:
         )
 
     def text_losses(self, tokens: pd.DataFrame) -> pd.DataFrame:
-        """A row per step and text: domain, tokens, loglikelihood, loss in nats per token, greedy share, median rank."""
+        """A row per step and text: domain, tokens, loglikelihood, loss in nats per token, greedy share and so on."""
         groups = tokens.assign(loglikelihood=tokens["loglikelihood"].astype(float)).groupby(
             ["step", "text"], sort=False
         )
@@ -115,4 +115,5 @@ class TracedForest:
         ).reset_index()
         domains = {text.name: text.domain for text in self.texts}
         frame.insert(2, "domain", frame["text"].map(domains))
-        return frame.assign(loss=-frame["loglikelihood"] / frame["tokens"])
+        contents = {text.name: text.text for text in self.texts}
+        return frame.assign(loss=-frame["loglikelihood"] / frame["tokens"], content=frame["text"].map(contents))

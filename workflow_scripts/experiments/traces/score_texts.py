@@ -5,8 +5,8 @@ r"""Losses of traced texts at the checkpoints of a model: of each text, and of e
         --output losses.parquet --tokens tokens.parquet
 
 --output has a row per step and text: step, text, domain, tokens, loglikelihood, greedy_share (of tokens that are the
-most likely one), median_rank, loss (nats per token). --tokens has a row per step, text and token: loglikelihood,
-is_greedy and rank. A text is scored from the end-of-text token on, as a document of lm-eval is.
+most likely one), median_rank, loss (nats per token), content (the text itself). --tokens has a row per step, text and
+token: loglikelihood, is_greedy and rank. A text is scored from the end-of-text token on, as a document of lm-eval is.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ r"""What an exposure does to the loss on a text: against matched controls, over 
         --results results --tables-dir results/runs/pocket/tables
 
 writes traces.parquet (the pooled effect of each model with its interval and its placebo), traces_forgetting.parquet
-(the effect at later checkpoints), traces_events.parquet (every comparison), traces_losses.parquet and
-traces_exposures.parquet (what they were made from) and verdict_traces.json.
+(the effect at later checkpoints), traces_events.parquet (every comparison), traces_texts.parquet (the texts),
+traces_losses.parquet and traces_exposures.parquet (what they were made from) and verdict_traces.json.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.registry import load_suite
 
 EXPOSURES = ("text", "domain", "step", "row", "length", "whole", "repeat")
-LOSSES = ("step", "text", "domain", "tokens", "loss")
+LOSSES = ("step", "text", "domain", "tokens", "loss", "content")
 LAGS = 4  # windows that an effect is followed
 SEED = 0
 FEWEST_TEXTS = 5  # of which a later effect is told
@@ -136,6 +136,16 @@ def sentence(row: pd.Series) -> str:
     )
 
 
+def texts_of(trace: ModelTrace) -> pd.DataFrame:
+    """Each text with its domain, tokens, exposures and whole ones, and its content."""
+    texts = trace.losses.drop_duplicates("text")[["text", "domain", "tokens", "content"]]
+    whole = trace.exposures[trace.exposures["whole"]]["text"].value_counts()
+    partly = trace.exposures["text"].value_counts()
+    counts = {name: texts["text"].map(found).fillna(0).astype(int) for name, found in
+              (("exposures", partly), ("whole", whole))}  # fmt: skip
+    return texts.assign(**counts)
+
+
 def with_names(trace: ModelTrace, frame: pd.DataFrame) -> pd.DataFrame:
     """``frame`` with the model's name, size and data in front."""
     for place, (name, value) in enumerate(trace.named.items()):
@@ -147,14 +157,16 @@ def outcome(traces: Sequence[ModelTrace]) -> Outcome:
     """All tables and sentences."""
     made = [[with_names(trace, frame) for frame in tables_of_model(trace)] for trace in traces]
     effect, course, events = (pd.concat(parts, ignore_index=True) for parts in zip(*made, strict=True))
-    losses = pd.concat([with_names(trace, trace.losses.copy()) for trace in traces], ignore_index=True)
+    losses = pd.concat([with_names(trace, trace.losses.drop(columns="content")) for trace in traces], ignore_index=True)
     by_data = {trace.model.dataset: trace for trace in traces}
     seen = [trace.exposures.assign(data=data) for data, trace in by_data.items()]
+    texts = [texts_of(trace).assign(data=data) for data, trace in by_data.items()]
     files = {name: path for trace in traces for name, path in trace.files.items()}
     frames = {
         "traces": effect,
         "traces_forgetting": course,
         "traces_events": events,
+        "traces_texts": pd.concat(texts, ignore_index=True),
         "traces_losses": losses,
         "traces_exposures": pd.concat(seen, ignore_index=True),
     }
