@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const data = JSON.parse(document.getElementById("trace-data").textContent);
-  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const colour_of = (model) => (dark.matches ? model.dark : model.colour);
   const part = (name) => document.getElementById("trace-" + name);
   const SPACE = { width: 860, height: 380, left: 46, right: 110, top: 14, bottom: 42, mark: 12 };
