@@ -17,6 +17,7 @@ from workflow_scripts.report.report_tables import Tables
 
 # From many exposures to none; the colours are told apart with any colour vision.
 EXAMPLE_COLOURS = (ARM_COLOURS["intervention-long"], ARM_COLOURS["intervention"], "#444444")
+SELDOM = 4  # exposures
 MARKS = 0.07  # height of a row of marks, as a share of the panel
 
 
@@ -60,8 +61,9 @@ def examples_of(texts: pd.DataFrame) -> list[tuple[str, int]]:
     domain = first.groupby("domain", sort=False)["whole"].sum().idxmax()
     ordered = first[first["domain"] == domain].sort_values(["whole", "text"], ascending=[False, True])
     seen, never = ordered[ordered["whole"] > 0], ordered[ordered["whole"] == 0]
-    seldom = seen[seen["whole"] <= max(4, int(seen["whole"].min()))] if len(seen) else seen
-    chosen = pd.concat([seen.head(1), seldom.head(1), never.head(1)]).drop_duplicates("text")
+    others = seen.iloc[1:]
+    seldom = others[others["whole"] <= max(SELDOM, int(others["whole"].min()))] if len(others) else others
+    chosen = pd.concat([seen.head(1), seldom.head(1), never.head(1)])
     return [(str(row.text), int(row.whole)) for row in rows_of(chosen)]
 
 
