@@ -118,7 +118,9 @@ def term_steps(model: Model, settings: JsonMapping) -> tuple[int, ...]:
 
 
 def traces_name(run: Run) -> str | None:
-    """Name of the declaration of traced texts: the run's, or the suite's own; None for a suite without one."""
+    """Name of the declaration of traced texts: the run's, or the suite's own; None where texts or models are missing."""
+    if not run.models:
+        return None
     named = run.section("traces").get("declaration")
     return str(named) if named is not None else (run.suite.name if run.suite.name in traces_names() else None)
 
