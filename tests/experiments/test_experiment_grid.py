@@ -25,7 +25,6 @@ from workflow_scripts.workflow.experiments import (
     arm_jobs,
     certificates,
     chosen_arms,
-    experiment_files,
     row_jobs,
     term_tables,
     verdicts,
@@ -61,7 +60,8 @@ def test_the_default_run_has_only_traces(grid):
 
 
 def test_a_suite_or_a_run_without_texts_traces_nothing(grid):
-    assert experiments_of(grid(suite="books", models="all", tasks="all", experiments=["traces"])) == ()
+    books = {"suite": "books", "models": "all", "steps": "all", "tasks": "all"}
+    assert experiments_of(grid(**books, experiments=["traces"])) == ()
     assert experiments_of(grid(models=[], experiments=["traces"], checkpoints={"source": "hub"})) == ()
 
 

@@ -118,7 +118,7 @@ def term_steps(model: Model, settings: JsonMapping) -> tuple[int, ...]:
 
 
 def traces_name(run: Run) -> str | None:
-    """Name of the declaration of traced texts: the run's, or the suite's own; None where texts or models are missing."""
+    """Name of the declaration of traced texts: the run's, or the suite's own; None without texts or models."""
     if not run.models:
         return None
     named = run.section("traces").get("declaration")
