@@ -105,6 +105,7 @@ def draw_effect(ax: Axes, effect: pd.DataFrame) -> None:
         bars = [[row.effect - row.lower], [row.upper - row.effect]]
         ax.errorbar([place], [row.effect], yerr=bars, color=colours[str(row.size)], marker="o", markersize=4)
     ax.set_xticks(range(len(effect)), [str(size) for size in effect["size"]])
+    ax.set_ylabel("change of loss, nats per token")
     ax.set_title("effect of being seen")
 
 
