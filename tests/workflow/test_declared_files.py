@@ -15,7 +15,7 @@ RUN = {
     "models": ["pocket-90k", "pocket-90k-weight-seed1"],
     "steps": [0, 256, 384, 600],
     "shots": [0, 5],
-    "experiments": ["memorization", "predictability", "term_frequency", "interventions", "seeds", "scaling"],
+    "experiments": ["memorization", "predictability", "term_frequency", "interventions", "seeds", "scaling", "traces"],
     "interventions": {"models": ["pocket-90k"], "arms": ["identity-7", "feminine-7"]},
     "memorization": {"steps": "256, last", "rows_per_job": 2400},
     "checkpoints": {"audit": True},

@@ -154,6 +154,12 @@ def traced_models(models: Iterable[Model], settings: JsonMapping) -> list[Model]
     return listed if wanted == "all" else [model for model in listed if model.name in wanted]
 
 
+def trace_steps(model: Model, settings: JsonMapping, run_steps: Iterable[int]) -> tuple[int, ...]:
+    """Hub steps at which the loss on traced texts is measured; by default those of the run, ``run_steps``."""
+    wanted = settings.get("steps")
+    return tuple(run_steps) if wanted is None else model.select_steps(wanted)
+
+
 def arm_folder(model: str, arm: str) -> str:
     """Everything about one arm of a model: its patch, training, published checkpoints and items."""
     return f"{ROOT}/interventions/{model}/{arm}"

@@ -30,6 +30,7 @@ from workflow_scripts.suite.experiment_files import (
     trace_exposures_file,
     trace_losses_file,
     trace_scan_files,
+    trace_steps,
     traced_models,
     traces_name,
 )
@@ -286,8 +287,8 @@ def scan_parts(run: Run) -> Callable[[Wildcards], list[str]]:
 
 
 def traced_checkpoints(run: Run) -> Callable[[str], InputFunction]:
-    """A function that turns a pattern into an input function: each checkpoint (and file) of the job's model."""
-    models = {model.name: model for model in run.models}
+    """A function that turns a pattern into an input function: each checkpoint (and file) that is traced."""
+    models, settings = {model.name: model for model in run.models}, run.section("traces")
 
     def of_traced(pattern: str) -> InputFunction:
         def look_up(wildcards: Wildcards) -> list[str]:
@@ -295,7 +296,7 @@ def traced_checkpoints(run: Run) -> Callable[[str], InputFunction]:
             return list(
                 dict.fromkeys(
                     pattern.format(model=model.name, step=step, file=file)
-                    for step in run.steps[model.name]
+                    for step in trace_steps(model, settings, run.steps[model.name])
                     for file in model.files
                 )
             )

@@ -23,10 +23,10 @@ from workflow_scripts.errors import ConfigError
 WORD = 4  # tokens of 16 bits in a 64-bit number
 SIX = 6
 GRAM = 8  # tokens of the windows in the hash table
-SPARSE = 32  # bits of the bitmap for each six in it, at least: the smallest that rarely says yes for nothing
+SPARSE = 16  # bits of the bitmap for each six in it, at least: the smallest that rarely says yes for nothing
 FEWEST_BITS, MOST_BITS = 1 << 12, 1 << 27
 FIRST, SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)  # odd, half of their bits set
-FINER = np.uint64(3)  # the bitmap of eights has four times as many bits as that of sixes
+FINER = np.uint64(3)  # the bitmap of eights has eight times as many bits as that of sixes
 SIXTEEN = np.uint64(16)
 
 

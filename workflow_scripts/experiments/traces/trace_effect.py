@@ -33,6 +33,7 @@ from workflow_scripts.suite.experiment_files import (
     models_of,
     trace_exposures_file,
     trace_losses_file,
+    trace_steps,
     traced_models,
 )
 from workflow_scripts.suite.models import Model
@@ -84,13 +85,14 @@ class ModelTrace:
 def read_traces(resolved: JsonMapping, traces: str, root: Path) -> Iterator[ModelTrace]:
     """What was traced for each model of a resolved run, smallest first."""
     suite = load_suite(resolved["suite"])
-    models = traced_models(models_of(suite, resolved), resolved["settings"].get("traces", {}))
+    settings = resolved["settings"].get("traces", {})
+    models = traced_models(models_of(suite, resolved), settings)
     for model in sorted(models, key=lambda each: each.parameters):
         losses = placed(trace_losses_file(traces, model.name), root)
         exposures = placed(trace_exposures_file(traces, suite.name, model.dataset), root)
         files = {f"losses of {model.name}": losses, f"exposures in {model.dataset}": exposures}
         wanted = read_frame(losses, LOSSES)
-        wanted = wanted[wanted["step"].isin(resolved["steps"][model.name])]
+        wanted = wanted[wanted["step"].isin(trace_steps(model, settings, resolved["steps"][model.name]))]
         yield ModelTrace(model, wanted, read_frame(exposures, EXPOSURES), files)
 
 
