@@ -12,7 +12,7 @@ from workflow_scripts.published.frame_rows import rows_of
 from workflow_scripts.report.drawing.axes import amount_label
 from workflow_scripts.report.drawing.figure import Drawing
 from workflow_scripts.report.drawing.panel_grid import panel_grid
-from workflow_scripts.report.drawing.style import ARM_COLOURS, FAINT, INK, size_colours
+from workflow_scripts.report.drawing.style import ARM_COLOURS, FAINT, size_colours
 from workflow_scripts.report.report_tables import Tables
 
 # From many exposures to none; the colours are told apart with any colour vision.
@@ -117,6 +117,7 @@ def draw_course(ax: Axes, course: pd.DataFrame) -> None:
         bars = [line["effect"] - line["lower"], line["upper"] - line["effect"]]
         ax.errorbar(line["steps_later"], line["effect"], yerr=bars, color=colours[str(size)], marker="o",
                     markersize=2.5, elinewidth=0.6, label=str(size))  # fmt: skip
-    ax.set_xlabel("steps after the interval", color=INK)
+    ax.set_xlabel("steps after the interval")
+    ax.set_ylabel("change of loss, nats per token")
     ax.set_title("effect later on")
     ax.legend()
