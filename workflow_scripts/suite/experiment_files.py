@@ -118,10 +118,13 @@ def term_steps(model: Model, settings: JsonMapping) -> tuple[int, ...]:
 
 
 def traces_name(run: Run) -> str | None:
-    """Name of the declaration of traced texts: the run's, or the suite's own; None without texts or models."""
-    if not run.models:
-        return None
+    """Name of the declaration of traced texts: the run's, or the suite's own; None without texts or models.
+
+    Under a disk budget only what the run names is traced, since its checkpoints have to be kept for it.
+    """
     named = run.section("traces").get("declaration")
+    if not run.models or (named is None and run.section("checkpoints").get("disk_budget_gb") is not None):
+        return None
     return str(named) if named is not None else (run.suite.name if run.suite.name in traces_names() else None)
 
 
