@@ -3,9 +3,9 @@
 Two stages, neither of which can miss a window. The data are read in *words* of four tokens, a 64-bit number each; any
 window of 4 m + 3 tokens holds one of every m aligned words whole, so only every m-th word is looked at. If the window
 has eight tokens or more, it also holds the two tokens before that word or the two behind it: both *sixes* are tested
-against a bitmap. Where it says yes, so are the five windows of eight tokens around the word; what passes is looked up
-in a hash table, and what is found there is compared token by token. Tokens wider than 16 bits are folded to 16 for all
-but the exact search.
+against a bitmap. Where it says yes, so are the word and the five windows of eight tokens around it; what passes is
+looked up in a hash table, and what is found there is compared token by token. Tokens wider than 16 bits are folded to
+16 for all but the exact search.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def flag_words(  # noqa: PLR0917 - a compiled function takes no keywords
 
     Word w is token ``lead`` + 4 w and three more. Returns how many runs there are and the word to go on with.
     """
-    sixes, grams, shift = table.sixes, table.grams, table.shift
+    quads, sixes, grams, shift = table.quads, table.sixes, table.grams, table.shift
     stride = (table.min_tokens - WORD + 1) // WORD
     likely = np.empty(CHUNK, np.int64)
     count = 0
@@ -74,8 +74,13 @@ def flag_words(  # noqa: PLR0917 - a compiled function takes no keywords
             left = six_hash((before >> HALF) | (here << HALF), here >> HALF) >> shift
             right = six_hash(here, behind & LOWER) >> shift
             number += int(bit_at(sixes, left) | bit_at(sixes, right))
-        likelier = 0
+        words_known = 0
         for index in range(number):
+            place = likely[index]
+            likely[words_known] = place
+            words_known += int(bit_at(quads, (words[place] * FIRST) >> shift))
+        likelier = 0
+        for index in range(words_known):
             place = likely[index]
             likely[likelier] = place
             if place == 0 or place == len(words) - 1:
