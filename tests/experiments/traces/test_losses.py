@@ -65,7 +65,9 @@ def test_losses_and_ranks_are_those_of_transformers(checkpoint, monkeypatch, ran
         assert mine["token_id"].tolist() == encoder.texts([text.text])[0]
         np.testing.assert_allclose(mine["loglikelihood"], [each[0] for each in expected], rtol=1e-4, atol=1e-4)
         assert mine["is_greedy"].tolist() == [each[1] for each in expected]
-        assert np.abs(mine["rank"].to_numpy() - [each[2] for each in expected]).max() <= 1  # ties within rounding
+        apart = np.abs(mine["rank"].to_numpy() - [each[2] for each in expected])
+        assert apart.max() <= 1  # logits that are equal but for rounding
+        assert (apart == 0).mean() > 0.9
     assert (tokens["rank"] == 1).any() or tokens["is_greedy"].sum() == 0
     whole = forest.text_losses(tokens).set_index("text")
     expected = by_transformers(checkpoint, encoder, TEXTS[0].text, 48)

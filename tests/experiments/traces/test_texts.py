@@ -40,6 +40,14 @@ def test_the_core_of_one_form_is_found_whatever_stands_around(tokenizer, text, a
     assert all(form.stop - form.first > len(form.tokens) / 2 for form in forms)
 
 
+def test_a_text_that_begins_and_ends_within_words_is_found_by_its_core_alone(tokenizer):
+    """Whole words have other tokens than their parts, so neither form as a whole is in the sentence."""
+    forms = forms_of(tokenizer, [TracedText("a", SENTENCE[2:-4])])
+    whole = np.array(tokenizer.encode(SENTENCE).ids)
+    assert not any(contains(whole, form.tokens) for form in forms)
+    assert any(contains(whole, form.tokens[form.first : form.stop]) for form in forms)
+
+
 def test_forms_are_the_text_and_the_text_with_its_space_toggled(tokenizer):
     given, toggled = forms_of(tokenizer, [TracedText("a", SENTENCE)])
     assert (given.kind, toggled.kind) == (GIVEN, TOGGLED)

@@ -2,13 +2,15 @@
 
 A text has two *forms*: as it is given, and with its leading space toggled, since the first word of a sentence is
 another token at the start of a line than after a space. What stands around a text changes the tokens at its ends too
-(byte pairs merge across them); the *core* of a form are the tokens that stay the same next to a letter, a digit, a
-space, a line break and a full stop. An exposure is whole when it covers the core.
+(byte pairs merge across them, and a last word may go on); the *core* of a form are its tokens without those of the
+first and the last word or run of punctuation, and without what changes next to a letter, a digit, a space, a line
+break or a full stop. An exposure is whole when it covers the core.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from workflow_scripts.suite.traces import TraceDeclaration
 
 GIVEN, TOGGLED = "as given", "leading space toggled"
 NEIGHBOURS = ("a", "1", " a", "\n", ".")
+FIRST_WORD, LAST_WORD = re.compile(r"\s*(\w+|[^\w\s]+)"), re.compile(r"(\w+|[^\w\s]+)\s*$")
 NO_DOMAIN = "text"
 SHOWN = 40  # characters of a text in a message
 
@@ -119,10 +122,16 @@ def toggled(text: str) -> str:
 
 def make_form(tokenizer: Tokenizer, number: int, kind: str, text: str) -> Form:
     """Tokens of ``text`` and its core."""
-    tokens = encoded(tokenizer, text)
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    tokens = np.array(encoding.ids, np.int32)
+    begins, ends = (np.array([offset[side] for offset in encoding.offsets], np.int64) for side in (0, 1))
+    first_word, last_word = FIRST_WORD.match(text), LAST_WORD.search(text)
+    inner_first = int((begins < first_word.end()).sum()) if first_word else 0
+    inner_stop = int((ends <= last_word.start()).sum()) if last_word else len(tokens)
     before = max(len(tokens) - shared(tokens[::-1], encoded(tokenizer, near + text)[::-1]) for near in NEIGHBOURS)
     after = min(shared(tokens, encoded(tokenizer, text + near)) for near in NEIGHBOURS)
-    return Form(number, kind, tokens, min(before, after), after)
+    stop = min(after, inner_stop)
+    return Form(number, kind, tokens, min(max(before, inner_first), stop), stop)
 
 
 def encoded(tokenizer: Tokenizer, text: str) -> NDArray[np.int32]:
