@@ -1,8 +1,8 @@
 """Gradient norm and gradient noise scale on a recorded batch (McCandlish et al. 2018, appendix A.1).
 
 With g_i the gradient of row i and G their mean over B rows, |G|^2 and the mean of |g_i|^2 are the squared norms at
-batch sizes B and 1. Without bias, |true gradient|^2 = (B |G|^2 - mean |g_i|^2) / (B - 1) and the trace of the covariance of
-g_i = (mean |g_i|^2 - |G|^2) / (1 - 1 / B). Their ratio is the noise scale, in rows.
+batch sizes B and 1. Without bias, |true gradient|^2 = (B |G|^2 - mean |g_i|^2) / (B - 1), and the trace of the
+covariance of g_i = (mean |g_i|^2 - |G|^2) / (1 - 1 / B). Their ratio is the noise scale, in rows.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ class BatchGradients:
 
     def norm(self) -> Bounded:
         """Norm of the mean gradient."""
-        value = math.sqrt(self.mean_square)
-        return Bounded(value, value, value)
+        return Bounded.exact(math.sqrt(self.mean_square))
 
     def noise_scale(self) -> Bounded:
         """Noise scale in rows with a 95 % interval: the jackknife over rows, on a logarithmic scale.

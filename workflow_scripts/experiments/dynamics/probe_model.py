@@ -132,11 +132,13 @@ class ProbeModel:
         return torch.cat(found).view(len(place.tokens), -1).mean(1)
 
 
-def bytes_per_row(model: ProbeModel, length: int) -> int:
-    """Most bytes that one row of ``length`` tokens takes beside the weights, in a pass without gradients.
+def rows_at_once(model: ProbeModel, length: int, memory_mb: int) -> int:
+    """Rows of ``length`` tokens that fit into ``memory_mb`` (1e6 bytes) in a pass without gradients, at least one.
 
-    Scores, attention and their logarithms; eight widths of the stream, the MLP's inner states twice.
+    Counted are three [tokens, vocabulary] of logits at a time; per row the scores, attention and what a metric makes of
+    it, eight widths of the stream and the inner states of the MLP twice.
     """
     config = model.config
-    squares = 4 * config.heads * length**2
-    return 4 * (squares + length * (8 * config.hidden_size + 2 * config.intermediate_size))
+    logits = 3 * 4 * TOKENS_AT_ONCE * config.vocabulary
+    per_row = 4 * (4 * config.heads * length**2 + length * (8 * config.hidden_size + 2 * config.intermediate_size))
+    return max(1, int((memory_mb * 1e6 - logits) // per_row))

@@ -63,7 +63,7 @@ def cosine(squared: float, error: float, norms: tuple[float, float]) -> Bounded:
     """
     one, other = norms
     if one == 0 or other == 0:
-        return Bounded(math.nan, math.nan, math.nan)
+        return Bounded.exact(math.nan)
     low, middle, high = (
         (one**2 + other**2 - each) / (2 * one * other)
         for each in (squared + Z95 * error, squared, squared - Z95 * error)

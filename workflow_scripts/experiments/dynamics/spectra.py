@@ -30,6 +30,11 @@ class Bounded:
     lower: float
     upper: float
 
+    @classmethod
+    def exact(cls, value: float) -> Bounded:
+        """A number without an error."""
+        return cls(value, value, value)
+
 
 @dataclass(frozen=True)
 class Spectrum:
@@ -59,7 +64,7 @@ class Spectrum:
         """|A|_F^2 / |A|_2^2 (Rudelson and Vershynin 2007), between 1 and the rank; NaN for a matrix of zeros."""
         norm = self.norm()
         if norm.value == 0:
-            return Bounded(math.nan, math.nan, math.nan)
+            return Bounded.exact(math.nan)
         return Bounded(self.squares / norm.value**2, self.squares / norm.upper**2, self.squares / norm.lower**2)
 
     def effective_rank(self) -> Bounded:
@@ -70,10 +75,9 @@ class Spectrum:
         """
         missing, rest = self.tail
         if self.squares == 0:
-            return Bounded(math.nan, math.nan, math.nan)
+            return Bounded.exact(math.nan)
         if missing == 0 or rest == 0:
-            rank = entropy_rank(self.values)
-            return Bounded(rank, rank, rank)
+            return Bounded.exact(entropy_rank(self.values))
         flat = np.full(missing, math.sqrt(rest / missing))
         largest = max(float(self.values[-1]), float(flat[0]))
         full, part = divmod(rest, largest**2)

@@ -100,7 +100,7 @@ def measure(weight: Weight, wanted: Collection[str]) -> Mapping[str, Bounded]:
     for name, metric in WEIGHT_METRICS.items():
         if name in wanted and (metric.parts is None or weight.part in metric.parts):
             value = metric.measure(weight)
-            found[name] = value if isinstance(value, Bounded) else Bounded(value, value, value)
+            found[name] = value if isinstance(value, Bounded) else Bounded.exact(value)
     return found
 
 
