@@ -1,7 +1,7 @@
 """Which experiments a run asks for, and the grid of their jobs: as static as everything else in the graph.
 
-The settings live in the run's sections ``memorization``, ``interventions`` and ``term_frequency``; what is not said
-there has the value of ``config/config.yaml``. Paths are relative to the working directory.
+The settings live in the run's sections ``memorization``, ``interventions``, ``term_frequency`` and ``dynamics``; what is
+not said there has the value of ``config/config.yaml``. Paths are relative to the working directory.
 """
 
 from collections.abc import Iterable
@@ -21,6 +21,7 @@ TABLES = {
     "interventions": ("interventions", "interventions_patches", "interventions_published"),
     "seeds": ("seeds", "seeds_models", "seeds_training_map"),
     "scaling": ("scaling", "scaling_fits"),
+    "dynamics": ("dynamics", "dynamics_cka"),
 }
 EXPERIMENTS = tuple(TABLES)
 # Experiments whose tables are made from another experiment's scores.

@@ -31,6 +31,7 @@ from workflow_scripts.suite.experiment_files import (
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
 from workflow_scripts.workflow import evaluation
+from workflow_scripts.workflow.dynamics import dynamics_files
 from workflow_scripts.workflow.snakemake_types import Wildcards
 from workflow_scripts.workflow.training import PUBLISHED_FILES, SAVED_FILES
 
@@ -263,7 +264,7 @@ def experiment_files(run: Run) -> list[str]:
         jobs += [
             path for model in intervened(run) for arm in chosen_arms(run) for path in files_of_arm(run, model, arm)
         ]
-    return [*jobs, *all_tables(run), *verdicts(run)]
+    return [*jobs, *dynamics_files(run), *all_tables(run), *verdicts(run)]
 
 
 def files_of_arm(run: Run, model: Model, arm: Arm) -> list[str]:

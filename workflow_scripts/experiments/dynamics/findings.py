@@ -132,8 +132,8 @@ def lens_sentence(model: Model, table: pd.DataFrame) -> str | None:
         return None
     words = [f"{row.layer}: {row.value:.2f} ({row.lower:.2f} to {row.upper:.2f})" for row in last.itertuples()]
     return (
-        f"{model.name}: loss at the last step on {str(kind).replace('_', '-')} rows, in nats per token, when the output "
-        f"head reads the stream behind so many layers: {', '.join(words)}."
+        f"{model.name}: loss at the last step on {str(kind).replace('_', '-')} rows, in nats per token, when the head "
+        f"reads the stream behind so many layers: {', '.join(words)}."
     )
 
 
