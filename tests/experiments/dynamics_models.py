@@ -18,12 +18,12 @@ SHAPES = {
 VOCABULARY, CONTEXT = 211, 64
 
 
-def save_random(folder: Path, shape: str, seed: int = 0, scale: float = 4.0) -> Any:
+def save_random(folder: Path, shape: str, seed: int = 0, scale: float = 4.0, vocabulary: int = VOCABULARY) -> Any:
     """Checkpoint of ``shape`` in ``folder``, scaled up so that attention is not flat; returns transformers' model."""
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
     torch.manual_seed(seed)
-    settings = {"vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, "rotary_pct": 0.5} | SHAPES[shape]
+    settings = {"vocab_size": vocabulary, "max_position_embeddings": CONTEXT, "rotary_pct": 0.5} | SHAPES[shape]
     model = GPTNeoXForCausalLM(GPTNeoXConfig(attn_implementation="eager", **settings)).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():

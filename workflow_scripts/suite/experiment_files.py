@@ -1,7 +1,7 @@
 """Which experiments a run asks for, and the grid of their jobs: as static as everything else in the graph.
 
-The settings live in the run's sections ``memorization``, ``interventions``, ``term_frequency`` and ``dynamics``; what is
-not said there has the value of ``config/config.yaml``. Paths are relative to the working directory.
+The settings live in the run's sections ``memorization``, ``interventions``, ``term_frequency`` and ``dynamics``; what
+is not said there has the value of ``config/config.yaml``. Paths are relative to the working directory.
 """
 
 from collections.abc import Iterable

@@ -27,7 +27,7 @@ def induction_heads(table: pd.DataFrame) -> pd.DataFrame:
     one, other = (
         rows[rows["part"] == part].set_index(key)[["value", "upper"]].astype(float) for part in (REPEATED, UNREPEATED)
     )
-    joined = one.join(other, lsuffix="_repeated", rsuffix="_unrepeated").reset_index()
+    joined = one.add_suffix("_repeated").join(other.add_suffix("_unrepeated")).reset_index()
     if joined.empty:
         return joined
     heads = int(joined.groupby("step").size().max())

@@ -42,12 +42,13 @@ from workflow_scripts.suite.dynamics_settings import OF_BATCH, PROBE, chosen_lay
 
 LOG = logging.getLogger(__name__)
 CKA = "cka"
+KNOWN = (*PROBE_METRICS, CKA, *OF_BATCH)
 Values = dict[tuple[str, str, int], list[Tensor]]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line of this program."""
-    parser = cli.parser(__doc__, epilog=f"metrics: {', '.join([*PROBE_METRICS, CKA, *OF_BATCH])}")
+    parser = cli.parser(__doc__, epilog=f"metrics: {', '.join(KNOWN)}")
     parser.add_argument("--checkpoint", type=Path, required=True, help="Hugging Face folder of the checkpoint")
     parser.add_argument("--probe", type=Path, required=True, help="file of collect_probe")
     parser.add_argument("--metrics", nargs="+", required=True, help="metrics to take, see below")
@@ -59,7 +60,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="table to write, .parquet")
     parser.add_argument("--fingerprints", type=Path, required=True, help="what CKA is computed from, .safetensors")
     options = parser.parse_args(arguments)
-    check_metrics(options.metrics, [*PROBE_METRICS, CKA, *OF_BATCH])
+    check_metrics(options.metrics, KNOWN)
     if options.cka_tokens < FEWEST_TOKENS:
         raise ConfigError(f"--cka-tokens {options.cka_tokens}: give at least {FEWEST_TOKENS}")
     return options
