@@ -26,13 +26,8 @@ def models_shown(tables: Tables) -> dict[str, Model]:
     names = list(dict.fromkeys(tables.experiments["dynamics"]["model"].astype(str)))
     known = [suite.model(name) for name in names]
     shown = [model for model in known if model.dataset == known[0].dataset]
-    said = {facts["name"]: facts for facts in tables.run["models"]}
-    changed = [
-        dataclasses.replace(model, **{key: said[model.name][key] for key in OVERRIDDEN})
-        if model.name in said
-        else model
-        for model in shown
-    ]
+    given = {facts["name"]: {key: facts[key] for key in OVERRIDDEN if key in facts} for facts in tables.run["models"]}
+    changed = [dataclasses.replace(model, **given.get(model.name, {})) for model in shown]
     return {model.name: model for model in sorted(changed, key=lambda model: parameters_of_size(model.size))}
 
 
