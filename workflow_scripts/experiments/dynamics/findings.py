@@ -113,7 +113,7 @@ def state_sentence(model: Model, table: pd.DataFrame) -> str | None:
     if rows.empty:
         return None
     words = []
-    for layer, part in rows.groupby("layer"):
+    for layer, part in rows.astype({"layer": int}).groupby("layer"):
         ordered = part.sort_values("step")
         first, _ = settled_from(list(ordered["step"]), list(ordered["value"] >= ALIKE))
         words.append(f"{layer}: {first}")
@@ -130,7 +130,10 @@ def lens_sentence(model: Model, table: pd.DataFrame) -> str | None:
     last = rows[(rows["part"] == kind) & (rows["step"] == rows["step"].max())].sort_values("layer")
     if last.empty:
         return None
-    words = [f"{row.layer}: {row.value:.2f} ({row.lower:.2f} to {row.upper:.2f})" for row in last.itertuples()]
+    words = [
+        f"{row.layer}: {row.value:.2f} ({row.lower:.2f} to {row.upper:.2f})"
+        for row in last.astype({"layer": int}).itertuples()
+    ]
     return (
         f"{model.name}: loss at the last step on {str(kind).replace('_', '-')} rows, in nats per token, when the head "
         f"reads the stream behind so many layers: {', '.join(words)}."
@@ -142,11 +145,14 @@ def noise_sentence(model: Model, table: pd.DataFrame) -> str | None:
     rows = table[table["metric"] == "noise_scale"].sort_values("step").dropna(subset=["value"])
     if rows.empty:
         return None
-    words = " to ".join(
+    words = [
         f"{row.value:.3g} rows at step {row.step} ({row.lower:.3g} to {row.upper:.3g})"
         for row in rows.iloc[[0, -1]].itertuples()
+    ]
+    said = (
+        f"goes from {' to '.join(words)}" if len(rows) > 1 else f"is {words[0]}, the only step at which it is defined"
     )
-    return f"{model.name}: the gradient noise scale goes from {words}; its batch has {model.batch_rows} rows."
+    return f"{model.name}: the gradient noise scale {said}; its batch has {model.batch_rows} rows."
 
 
 def findings(models: Sequence[Model], tables: Mapping[str, pd.DataFrame]) -> tuple[list[str], JsonObject]:
