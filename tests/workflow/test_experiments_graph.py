@@ -12,7 +12,7 @@ from workflow_scripts.workflow.tools import check
 
 
 def test_the_default_run_makes_no_experiment(plan):
-    assert not {"score_memorization", "train_arm", "count_terms"} & set(plan())
+    assert not {"score_memorization", "train_arm", "count_terms", "measure_weights", "collect_probe"} & set(plan())
 
 
 def test_all_experiments_of_the_pocket_suite(plan):
@@ -25,7 +25,7 @@ def test_all_experiments_of_the_pocket_suite(plan):
     assert jobs["count_terms"] == jobs["find_exposures"] == 2
     assert jobs["score_terms"] == 6
     assert jobs["train_model"] + jobs["train_model_2"] == 9  # two grids of checkpoints
-    for name in ("memorization", "predictability", "term_frequency", "interventions", "seeds", "scaling"):
+    for name in ("memorization", "predictability", "term_frequency", "interventions", "seeds", "scaling", "dynamics"):
         assert jobs[name] == 1
 
 

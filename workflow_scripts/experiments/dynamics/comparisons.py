@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.experiments.dynamics.measurements import Row, Sketches, read_arrays
+from workflow_scripts.experiments.dynamics.measured_files import Row, Sketches, read_arrays
 from workflow_scripts.experiments.dynamics.similarity import cka
 from workflow_scripts.experiments.dynamics.sketches import cosine, distance, relative_error, squared_distance
 from workflow_scripts.experiments.dynamics.weight_stream import place_of

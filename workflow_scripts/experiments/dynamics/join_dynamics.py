@@ -28,8 +28,8 @@ from workflow_scripts.experiments.dynamics.comparisons import (
     references,
     similarities,
 )
-from workflow_scripts.experiments.dynamics.findings import findings
-from workflow_scripts.experiments.dynamics.measurements import COLUMNS, Row, frame_of
+from workflow_scripts.experiments.dynamics.dynamics_findings import findings
+from workflow_scripts.experiments.dynamics.measured_files import COLUMNS, Row, frame_of
 from workflow_scripts.experiments.dynamics.spectra import Bounded
 from workflow_scripts.experiments.outputs import Outcome, analysis_parser, read_frame
 from workflow_scripts.progress import Progress

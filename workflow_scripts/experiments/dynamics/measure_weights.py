@@ -17,7 +17,7 @@ from pathlib import Path
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, UnknownNameError
 from workflow_scripts.evaluation.scoring.model_folder import Shapes, read_config, weights_identity
-from workflow_scripts.experiments.dynamics.measurements import Row, Sketches, write_rows
+from workflow_scripts.experiments.dynamics.measured_files import Row, Sketches, write_rows
 from workflow_scripts.experiments.dynamics.sketches import sketch
 from workflow_scripts.experiments.dynamics.weight_metrics import WEIGHT_METRICS, Accuracy, Weight, measure
 from workflow_scripts.experiments.dynamics.weight_stream import place_of, read_weights

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from workflow_scripts.experiments.dynamics.findings import induction_heads, strongest_heads
+from workflow_scripts.experiments.dynamics.dynamics_findings import induction_heads, strongest_heads
 from workflow_scripts.report.drawing.axes import amount_label
 from workflow_scripts.report.drawing.figure import Drawing
 from workflow_scripts.report.drawing.panel_grid import panel_grid

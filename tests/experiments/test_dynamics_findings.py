@@ -7,7 +7,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from workflow_scripts.experiments.dynamics.findings import findings, induction_heads, settled_from, strongest_heads
+from workflow_scripts.experiments.dynamics.dynamics_findings import (
+    findings,
+    induction_heads,
+    settled_from,
+    strongest_heads,
+)
 from workflow_scripts.suite.registry import load_suite
 
 SMALL, LARGE = (load_suite("pocket").model(name) for name in ("pocket-90k", "pocket-1m"))
