@@ -65,7 +65,7 @@ def test_it_is_said_when_a_head_forms_and_when_none_does():
     sentences, numbers = findings([LARGE, SMALL], tables)
     small, large = sentences
     assert small.startswith("pocket-90k: at step 600")
-    assert small.endswith("some head is above zero at no measured step that lasts to the end.")
+    assert small.endswith("heads together); at this step no head is told from chance.")
     assert "(layer 1, head 2) gives 0.500 of its attention" in large
     assert "0.480 (0." in large
     assert large.endswith("some head is above zero from step 600 on, not yet at step 64.")

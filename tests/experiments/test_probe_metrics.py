@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.experiments.dynamics_models import save_random
+from tests.experiments.experiment_models import write_folder
 from workflow_scripts.experiments.dynamics.probe_metrics import (
     PROBE_METRICS,
     attention_entropy,
@@ -82,3 +83,55 @@ def test_every_metric_gives_a_value_per_row_and_head(tmp_path):
             assert torch.isfinite(found).all()
     with pytest.raises(TypeError):
         attention_entropy(places[-1])
+
+
+WORDS, WIDTH, HEAD = 16, 64, 32
+
+
+def copying_model(folder):
+    """Two layers of two heads that copy by construction: (0, 0) looks one token back, (1, 0) for the same token there.
+
+    Tokens are unit vectors in the first 16 dims of the stream; head (0, 0) writes the previous token into the next 16.
+    Half of a head is rotated, with 8 frequencies f; a query turned back by f meets the key one place before it.
+    """
+    weights = {"gpt_neox.embed_in.weight": torch.eye(WORDS, WIDTH), "embed_out.weight": torch.eye(WORDS, WIDTH)}
+    shapes = {"attention.query_key_value": (3 * WIDTH, WIDTH), "attention.dense": (WIDTH, WIDTH)}
+    shapes |= {"mlp.dense_h_to_4h": (4 * WIDTH, WIDTH), "mlp.dense_4h_to_h": (WIDTH, 4 * WIDTH)}
+    norms = ["gpt_neox.final_layer_norm"]
+    for layer in range(2):
+        prefix = f"gpt_neox.layers.{layer}"
+        norms += [f"{prefix}.input_layernorm", f"{prefix}.post_attention_layernorm"]
+        for name, shape in shapes.items():
+            weights[f"{prefix}.{name}.weight"] = torch.zeros(shape)
+            weights[f"{prefix}.{name}.bias"] = torch.zeros(shape[0])
+    for name in norms:
+        weights |= {f"{name}.weight": torch.ones(WIDTH), f"{name}.bias": torch.zeros(WIDTH)}
+    frequencies = 10000.0 ** -(torch.arange(0, 16, 2) / 16)
+    query, key, value = (slice(HEAD * part, HEAD * (part + 1)) for part in range(3))  # rows of head 0
+    bias = weights["gpt_neox.layers.0.attention.query_key_value.bias"]
+    bias[query][:8], bias[query][8:16] = 200 * frequencies.cos(), -200 * frequencies.sin()
+    bias[key][:8] = 1.0
+    weights["gpt_neox.layers.0.attention.query_key_value.weight"][value][:WORDS, :WORDS] = torch.eye(WORDS)
+    weights["gpt_neox.layers.0.attention.dense.weight"][WORDS : 2 * WORDS, :WORDS] = torch.eye(WORDS) / 8
+    joint = weights["gpt_neox.layers.1.attention.query_key_value.weight"]
+    joint[query][16:, :WORDS] = 5 * torch.eye(WORDS)
+    joint[key][16:, WORDS : 2 * WORDS] = torch.eye(WORDS)
+    return ProbeModel(write_folder(folder, weights, 2, 2 * WORDS, rotary_pct=0.5))
+
+
+def test_the_head_that_copies_by_construction_is_found(tmp_path):
+    """It does so where tokens repeat and not where they do not; the one before it looks back whatever the tokens."""
+    model = copying_model(tmp_path)
+    first, second = (torch.stack([torch.randperm(WORDS) for _ in range(8)]) for _ in range(2))
+    found = {}
+    with torch.inference_mode():
+        for name, half in (("repeated", first), ("unrepeated", second)):
+            tokens = torch.cat([first, half, first[:, :1]], dim=1)
+            places = [each for each in model.places(tokens) if each.attention is not None]
+            found[name] = torch.stack([induction(each).mean(0) for each in places])
+            back = places[0].attention[:, 0].diagonal(-1, dim1=-2, dim2=-1)
+            assert back.min() > 0.99
+    assert found["repeated"][1, 0] > 0.95
+    assert found["unrepeated"][1, 0] < 0.2
+    others = torch.tensor([[True, True], [False, True]])
+    assert (found["repeated"] - found["unrepeated"])[others].abs().max() < 0.01

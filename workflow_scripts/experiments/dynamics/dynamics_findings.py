@@ -66,14 +66,17 @@ def settled_from(steps: Sequence[int], holds: Sequence[bool]) -> tuple[int | Non
 
 
 def when(first: int | None, before: int | None) -> str:
-    """Time of an event in words, with the step at which it had not happened.
+    """Since when some head is told from chance, in words.
 
-    >>> when(64, 16), when(0, None), when(None, 600)
-    ('from step 64 on, not yet at step 16', 'at every measured step', 'at no measured step that lasts to the end')
+    >>> when(64, 16)
+    'some head is above zero from step 64 on, not yet at step 16'
+    >>> when(0, None), when(None, 600)
+    ('some head is above zero at every measured step', 'at this step no head is told from chance')
     """
     if first is None:
-        return "at no measured step that lasts to the end"
-    return "at every measured step" if before is None else f"from step {first} on, not yet at step {before}"
+        return "at this step no head is told from chance"
+    since = "at every measured step" if before is None else f"from step {first} on, not yet at step {before}"
+    return f"some head is above zero {since}"
 
 
 def induction_sentence(model: Model, table: pd.DataFrame) -> tuple[str, JsonObject] | None:
@@ -89,7 +92,7 @@ def induction_sentence(model: Model, table: pd.DataFrame) -> tuple[str, JsonObje
         f"{model.name}: at step {last['step']:.0f} its strongest induction head (layer {last['layer']:.0f}, head "
         f"{last['head']:.0f}) gives {last['repeated']:.3f} of its attention to the token behind the first occurrence "
         f"and {last['unrepeated']:.3f} where nothing repeats. The difference is {last['difference']:.3f} "
-        f"({last['lower']:.3f} to {last['upper']:.3f}, 95 % for all {number} heads together); some head is above zero "
+        f"({last['lower']:.3f} to {last['upper']:.3f}, 95 % for all {number} heads together); "
         f"{when(first, before)}."
     )
     return text, {"model": model.name, "from_step": first, "not_at_step": before, **last}

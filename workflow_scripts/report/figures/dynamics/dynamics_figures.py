@@ -60,6 +60,8 @@ def dynamics_heads(tables: Tables) -> Drawing:
         value=strongest["share_above"], lower=strongest["share_above"], upper=strongest["share_above"]
     )
     draw_lines(right, level, colours, scale)
+    left.set_ylim(bottom=0)
+    right.set_ylim(0, 1.02)
     left.set_title("Attention of the strongest head", pad=14)
     right.set_title("Share of heads above their control", pad=14)
     add_sizes(left, colours)
@@ -203,7 +205,7 @@ def dynamics_logit_lens(tables: Tables) -> Drawing:
         draw_lines(ax, part, colours, scale, by="passed")
         ax.set_ylim(0, 1.1 * top)
         ax.set_title(f"{model.size}: loss, nats per token", pad=14, fontsize=7.5)
-        for place in {places[0], places[-1]}:
+        for place in dict.fromkeys([places[0], places[-1]]):
             ax.plot([], [], color=colours[place], label=f"behind {place} layers")
         ax.legend(loc="lower left", fontsize=6)
     last = rows[rows["step"] == rows["step"].max()]
