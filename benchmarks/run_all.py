@@ -75,6 +75,11 @@ BENCHMARKS = {
         "Rates behind the plan: tokens per CPU-second of counting, rewriting and scoring memorization.",
         ("benchmarks/experiments.py",),
     ),
+    "dynamics": Benchmark(
+        "Dynamics",
+        "Measuring inside a stand-in of 70m: CPU-seconds with the start of Python, bytes read, minutes for 154 steps.",
+        ("benchmarks/dynamics.py", "--repeat", "1"),
+    ),
     "planning": Benchmark(
         "Planning",
         "`snakemake -n` of the real suite: jobs, clock, CPU-seconds, memory.",

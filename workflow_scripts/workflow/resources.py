@@ -45,7 +45,7 @@ FORWARD_WIDTHS = 16
 MICRO_BATCH_TOKENS = 4096
 TRAINING_BYTES = 16
 GPUS_PER_NODE = 8
-# Weights per second that one core reads, hashes, sums up and sketches (benchmarks/dynamics.py: 4e7).
+# Weights per second that one core reads, hashes, sums up and sketches; 3e7 were measured (benchmarks/dynamics.py).
 MEASURED_WEIGHTS = 2e7
 # Bytes per second that one download reaches on a shared line, and what a job takes before and after its work.
 DOWNLOAD_RATE = 50e6
