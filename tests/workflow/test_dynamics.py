@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from workflow_scripts.workflow import readiness, resources
 from workflow_scripts.workflow.dynamics import (
     dynamics_files,
     measured,
+    of_checkpoint,
     probe_arguments,
     row_arguments,
     weight_arguments,
@@ -58,6 +60,14 @@ def test_files_are_those_that_the_declaration_asks_for(run):
     assert len(dynamics_files(run)) == 2 + 2 * len(files)
     without = dataclasses.replace(run, settings={**run.settings, "experiments": ["seeds"]})
     assert dynamics_files(without) == []
+
+
+def test_a_checkpoint_is_kept_until_it_is_measured(run):
+    look_up = of_checkpoint(run)
+    folder = "results/experiments/dynamics/pocket/pocket-1m/step64"
+    names = ("weights.parquet", "sketches.safetensors", "probe.parquet", "fingerprints.safetensors")
+    assert look_up(SimpleNamespace(model="pocket-1m", step="64")) == [f"{folder}/{name}" for name in names]
+    assert look_up(SimpleNamespace(model="pocket-1m", step="1")) == []
 
 
 def test_arguments_are_those_of_the_programs(tmp_path):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.suite.dynamics_settings import DEFAULT, EVERY_LAYER, Dynamics, dynamics_steps, load_dynamics
 from workflow_scripts.suite.experiment_files import experiments_of, one_per_size
 from workflow_scripts.suite.run import Run
+from workflow_scripts.workflow.snakemake_types import Wildcards
 
 # Files of one checkpoint, by the part of the declaration that asks for them.
 FILES = {"weights": ("weights.parquet", "sketches.safetensors"), "probe": ("probe.parquet", "fingerprints.safetensors")}
@@ -69,6 +70,15 @@ def measured(run: Run, kind: str) -> list[str]:
         for step in dynamics_steps(model, settings)
         for file in FILES[kind]
     ]
+
+
+def of_checkpoint(run: Run) -> Callable[[Wildcards], list[str]]:
+    """Input function: what is measured of a job's checkpoint, so that it is not deleted before."""
+    folders: dict[tuple[str, str], list[str]] = {}
+    for path in (*measured(run, "weights"), *measured(run, "probe")):
+        model, step = path.split("/")[-3:-1]
+        folders.setdefault((model, step), []).append(path)
+    return lambda wildcards: folders.get((wildcards.model, f"step{wildcards.step}"), [])
 
 
 def dynamics_files(run: Run) -> list[str]:

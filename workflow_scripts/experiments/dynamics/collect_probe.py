@@ -42,13 +42,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--length", type=int, required=True, help="tokens of a row that a model reads")
     parser.add_argument("--iterations", type=int, nargs="*", default=[], help="iterations whose first rows are taken")
     parser.add_argument("--rows", type=int, default=4, help="rows of each iteration")
-    parser.add_argument("--gradient", type=int, nargs=2, metavar=("ITERATION", "ROWS"), help="rows for gradients")
+    parser.add_argument("--gradient", type=int, nargs=2, metavar="N", help="iteration and number of rows for gradients")
     parser.add_argument("--recipe", help="recipe of the training: a file or the JSON object itself")
     parser.add_argument("--view", type=Path, help="view.json of the data set")
     parser.add_argument("--index-maps", type=Path, help="folder of GPT-NeoX index maps; computed when left out")
     parser.add_argument("--text", type=Path, help="held-out text, .jsonl or .txt")
     parser.add_argument("--text-rows", type=int, default=8, help="rows of the text")
-    parser.add_argument("--repeated", type=int, nargs=2, metavar=("LENGTH", "SEQUENCES"), help="random tokens, twice")
+    parser.add_argument(
+        "--repeated", type=int, nargs=2, metavar="N", help="random tokens that repeat: how many, sequences"
+    )
     parser.add_argument("--output", type=Path, required=True, help="probe to write, .safetensors")
     options = parser.parse_args(arguments)
     if (options.iterations or options.gradient) and not (options.view and options.recipe):
