@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.report.figure_faults import faults
 from workflow_scripts.report.drawing.figure import save_drawing
 from workflow_scripts.report.drawing.style import house_style
 from workflow_scripts.report.figures.all_figures import FIGURES
@@ -89,6 +90,7 @@ def test_each_is_drawn_twice_to_the_same_bytes(tables, tmp_path, name):
         with house_style(name):
             drawing = FIGURES[name].draw(tables)
             save_drawing(drawing, tmp_path / folder / name, {}, {})
+            assert faults(drawing.figure) == []
             plt.close(drawing.figure)
     for kind in ("svg", "pdf", "png", "csv"):
         assert (tmp_path / "one" / f"{name}.{kind}").read_bytes() == (tmp_path / "two" / f"{name}.{kind}").read_bytes()
@@ -120,10 +122,10 @@ def test_the_head_that_copies_is_found_with_its_share(tables):
 def test_weights_are_shown_relative_to_their_start(tables):
     data = draw("dynamics_weights", tables).data
     by = data.set_index(["panel", "model", "step"])["value"]
-    assert by["Norm, relative to the start", "pocket-1m", 600] == pytest.approx(1.5)
-    assert by["Distance from the start, share", "pocket-1m", 600] == pytest.approx(2 / np.sqrt(8))
-    assert by["Effective rank, % of the width", "pocket-1m", 0] == pytest.approx(100 * 24.5 / 128)
-    assert by["Stable rank, % of the width", "pocket-90k", 0] == pytest.approx(25)
+    assert by["Norm", "pocket-1m", 600] == pytest.approx(1.5)
+    assert by["Distance from the start", "pocket-1m", 600] == pytest.approx(2 / np.sqrt(8))
+    assert by["Effective rank", "pocket-1m", 0] == pytest.approx(100 * 24.5 / 128)
+    assert by["Stable rank", "pocket-90k", 0] == pytest.approx(25)
 
 
 def test_the_learning_rate_beside_the_noise_is_that_of_the_schedule(tables):

@@ -10,14 +10,15 @@ from matplotlib.axes import Axes
 from workflow_scripts.experiments.dynamics.dynamics_findings import induction_heads, strongest_heads
 from workflow_scripts.report.drawing.axes import amount_label
 from workflow_scripts.report.drawing.figure import Drawing
-from workflow_scripts.report.drawing.panel_grid import panel_grid
-from workflow_scripts.report.drawing.style import FAINT, size_colours
+from workflow_scripts.report.drawing.panel_grid import legend_of_sizes, name_y, panel_grid
+from workflow_scripts.report.drawing.style import FAINT, LIGHT_END, size_colours
 from workflow_scripts.report.figures.dynamics.dynamics_rows import (
     draw_lines,
     metric_rows,
     models_shown,
     not_measured,
     scale_of,
+    token_panel,
 )
 from workflow_scripts.report.report_tables import Tables
 from workflow_scripts.training.recipe import recipe_of
@@ -62,9 +63,9 @@ def dynamics_heads(tables: Tables) -> Drawing:
     draw_lines(right, level, colours, scale)
     left.set_ylim(bottom=0)
     right.set_ylim(0, 1.02)
-    left.set_title("Attention of the strongest head", pad=14)
-    right.set_title("Share of heads above their control", pad=14)
-    add_sizes(left, colours)
+    token_panel(left, scale, "Attention of the strongest head", "share of attention")
+    token_panel(right, scale, "Heads above their control", "share of heads")
+    legend_of_sizes(figure, colours)
     last = strongest[strongest["step"] == strongest.groupby("model")["step"].transform("max")]
     words = "; ".join(f"{row.model} {row.repeated:.2f} against {row.unrepeated:.2f}" for row in last.itertuples())
     return Drawing(figure, strongest, title, caption, f"Strongest head at the last step: {words}.")
@@ -84,23 +85,25 @@ def dynamics_weights(tables: Tables) -> Drawing:
     shown = {name: model.hidden_size for name, model in models_shown(tables).items()}
     inner = rows[rows["layer"].notna() & rows["part"].str.endswith(".weight") & ~rows["part"].str.contains("norm")]
     width = 100 / inner["model"].map(shown)
+    percent = "% of the width"
     panels = {
-        "Distance from the start, share": moved(rows),
-        "Norm, relative to the start": over_matrices(relative_norms(inner)),
-        "Stable rank, % of the width": over_matrices(inner[inner["metric"] == "stable_rank"], width),
-        "Effective rank, % of the width": over_matrices(inner[inner["metric"] == "effective_rank"], width),
+        ("Distance from the start", "share of the norm"): moved(rows),
+        ("Norm", "relative to the start"): over_matrices(relative_norms(inner)),
+        ("Stable rank", percent): over_matrices(inner[inner["metric"] == "stable_rank"], width),
+        ("Effective rank", percent): over_matrices(inner[inner["metric"] == "effective_rank"], width),
     }
     panels = {name: part for name, part in panels.items() if len(part)}
     colours, scale = size_colours(list(rows["size"])), scale_of(rows)
     figure, axes = panel_grid(len(panels), height=HEIGHT, gap=GAP)
-    for ax, (name, part) in zip(axes, panels.items(), strict=True):
+    for ax, (words, part) in zip(axes, panels.items(), strict=True):
         draw_lines(ax, part, colours, scale)
-        ax.set_title(name, pad=14)
-    add_sizes(axes[0], colours)
-    data = pd.concat([part.assign(panel=name) for name, part in panels.items()], ignore_index=True)
-    last = data[(data["panel"] == list(panels)[-1]) & (data["step"] == data["step"].max())]
-    words = "; ".join(f"{row.model} {row.value:.3g}" for row in last.itertuples())
-    return Drawing(figure, data, title, caption, f"{list(panels)[-1]} at the last step: {words}.")
+        token_panel(ax, scale, *words)
+    legend_of_sizes(figure, colours)
+    data = pd.concat([part.assign(panel=name) for (name, _), part in panels.items()], ignore_index=True)
+    shown_last = data["panel"].iloc[-1]
+    last = data[(data["panel"] == shown_last) & (data["step"] == data["step"].max())]
+    values = "; ".join(f"{row.model} {row.value:.3g}" for row in last.itertuples())
+    return Drawing(figure, data, title, caption, f"{shown_last} at the last step: {values}.")
 
 
 def moved(rows: pd.DataFrame) -> pd.DataFrame:
@@ -179,6 +182,7 @@ def draw_map(ax: Axes, part: pd.DataFrame) -> None:
     ax.set_xticks(ticks + 0.5, labels)
     ax.set_yticks(ticks + 0.5, labels)
     ax.set_xlabel("step")
+    name_y(ax, "step")
 
 
 def dynamics_logit_lens(tables: Tables) -> Drawing:
@@ -200,11 +204,11 @@ def dynamics_logit_lens(tables: Tables) -> Drawing:
     for ax, model in zip(axes, shown.values(), strict=True):
         part = rows[rows["model"] == model.name]
         places = sorted(set(part["passed"]), key=int)
-        ramp = mpl.colormaps["viridis"](np.linspace(0.88, 0.0, len(places)))
+        ramp = mpl.colormaps["plasma"](np.linspace(LIGHT_END, 0.0, len(places)))
         colours = {place: mpl.colors.to_hex(colour) for place, colour in zip(places, ramp, strict=True)}
         draw_lines(ax, part, colours, scale, by="passed")
         ax.set_ylim(0, 1.1 * top)
-        ax.set_title(f"{model.size}: loss, nats per token", pad=14, fontsize=7.5)
+        token_panel(ax, scale, model.size, "nats per token")
         for place in dict.fromkeys([places[0], places[-1]]):
             ax.plot([], [], color=colours[place], label=f"behind {place} layers")
         ax.legend(loc="lower left", fontsize=6)
@@ -240,18 +244,11 @@ def dynamics_noise_scale(tables: Tables) -> Drawing:
     draw_lines(left, rows, colours, scale)
     left.axhline(next(iter(shown.values())).batch_rows, color=FAINT, linewidth=0.8, linestyle=DOTTED)
     left.set_yscale("log")
-    left.set_title("Noise scale, rows", pad=14)
+    token_panel(left, scale, "Gradient noise scale", "rows")
     draw_lines(right, rows.assign(value=rows["learning_rate"], lower=np.nan, upper=np.nan), colours, scale)
-    right.set_title("Learning rate", pad=14)
-    add_sizes(left, colours)
+    token_panel(right, scale, "Learning rate of the next step", "learning rate")
+    legend_of_sizes(figure, colours)
     last = rows[rows["step"] == rows["step"].max()]
     words = "; ".join(f"{row.model} {row.value:.3g}" for row in last.itertuples())
     data = rows[["model", "size", "step", "tokens", "value", "lower", "upper", "learning_rate"]]
     return Drawing(figure, data, title, caption, f"Noise scale at the last step in rows: {words}.")
-
-
-def add_sizes(ax: Axes, colours: dict[str, str]) -> None:
-    """Legend of the sizes."""
-    for size, colour in colours.items():
-        ax.plot([], [], color=colour, label=size)
-    ax.legend(fontsize=6)

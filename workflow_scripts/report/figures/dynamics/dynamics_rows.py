@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from workflow_scripts.report.drawing.axes import TokenScale, set_token_axis
 from workflow_scripts.report.drawing.figure import Drawing
-from workflow_scripts.report.drawing.panel_grid import single_panel
+from workflow_scripts.report.drawing.panel_grid import name_y, single_panel
 from workflow_scripts.report.drawing.style import INK, parameters_of_size
 from workflow_scripts.report.report_tables import Tables
 from workflow_scripts.suite.models import Model
@@ -45,11 +45,17 @@ def scale_of(rows: pd.DataFrame) -> TokenScale:
     return TokenScale.of(rows["tokens"], rows["step"])
 
 
+def token_panel(ax: Axes, scale: TokenScale, title: str, label: str) -> None:
+    """Give ``ax`` the token axis, a title and a name for what it counts."""
+    set_token_axis(ax, scale)
+    ax.set_title(title, pad=14, y=1.0, fontsize=7.5)
+    name_y(ax, label)
+
+
 def draw_lines(
     ax: Axes, rows: pd.DataFrame, colours: Mapping[str, str], scale: TokenScale, *, style: str = "-", by: str = "size"
 ) -> None:
     """One line for each value of ``by`` with its band from lower to upper; step 0 has its own place."""
-    set_token_axis(ax, scale)
     for name, line in rows.groupby(by, sort=False):
         ordered = line.sort_values("tokens")
         place, colour = scale.place(ordered["tokens"].to_numpy(dtype=float)), colours[str(name)]
