@@ -11,8 +11,7 @@ from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError
 from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.suite.models import Model
-from workflow_scripts.suite.safe_yaml import load_yaml
-from workflow_scripts.suite.schema import check_schema
+from workflow_scripts.suite.schema import load_named
 
 FOLDER = ROOT / "config" / "dynamics"
 RESULTS = "results/experiments/dynamics"
@@ -54,13 +53,8 @@ class Dynamics:
 @functools.cache
 def load_dynamics(name: str) -> Dynamics:
     """The declaration called ``name``; raises UnknownNameError or ConfigError."""
-    known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-    if name not in known:
-        raise UnknownNameError("declaration of dynamics", name, known)
-    path = FOLDER / f"{name}.yaml"
-    content = load_yaml(path)
-    check_schema(content, "dynamics", str(path))
-    return build_dynamics(content, str(path))
+    content = load_named(FOLDER, name, "declaration of dynamics", "dynamics")
+    return build_dynamics(content, f"config/dynamics/{name}.yaml")
 
 
 def build_dynamics(content: JsonMapping, where: str) -> Dynamics:
