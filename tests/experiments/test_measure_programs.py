@@ -190,7 +190,7 @@ def test_layers_and_metrics_of_weights_can_be_chosen(world, tmp_path):
 
 @pytest.fixture(scope="module")
 def joined(world, tmp_path_factory, root):
-    """Two sizes at three steps each, measured and joined; random models, a little noise from step to step."""
+    """Two sizes at three steps each, measured and joined; random models whose weights grow."""
     folder, _ = world
     results = tmp_path_factory.mktemp("results")
     settings = load_yaml(root / "config" / "config.yaml")
@@ -201,7 +201,7 @@ def joined(world, tmp_path_factory, root):
         for seed, step in enumerate((0, 64, 600)):
             place = results / "experiments" / "dynamics" / "pocket" / model.name / f"step{step}"
             checkpoint = results / model.name / f"step{step}"
-            models[model.name, step] = save_random(checkpoint, shape, seed, vocabulary=320)
+            models[model.name, step] = save_random(checkpoint, shape, seed, 2.0 + 2 * seed, vocabulary=320)
             measure(checkpoint, place, "--sketch", "1024")
             measure_probe.main([
                 *("--checkpoint", str(checkpoint), "--probe", str(folder / "probe.safetensors"), "--metrics", *ASKED),

@@ -84,6 +84,13 @@ def test_sampled_values_of_a_falling_spectrum_are_nearly_exact():
     assert found.norm().upper == pytest.approx(1, rel=1e-3)
 
 
+def test_without_any_decay_the_norm_is_between_its_bounds():
+    matrix = np.random.default_rng(4).standard_normal((300, 200)).astype(np.float32)
+    found = sampled_spectrum(matrix, 8, 1.0).norm()
+    exact = float(scipy.linalg.svdvals(matrix)[0])
+    assert found.value == found.lower < exact < found.upper < 1.1 * exact
+
+
 def test_what_is_sampled_is_the_same_every_time():
     matrix = np.random.default_rng(3).standard_normal((90, 70)).astype(np.float32)
     one, other = (sampled_spectrum(matrix, 8, 1.0) for _ in range(2))
