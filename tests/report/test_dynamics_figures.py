@@ -133,8 +133,8 @@ def test_the_learning_rate_beside_the_noise_is_that_of_the_schedule(tables):
     data = draw("dynamics_noise_scale", tables).data
     found = data[data["model"] == "pocket-1m"].set_index("step")["learning_rate"]
     assert found.to_dict() == {step: learning_rate(recipe, step) for step in STEPS}
-    changed = {"name": "pocket-1m", "learning_rate": 1.0, "min_learning_rate": 0.1, "warmup_fraction": 0.01}
-    said = Tables({**tables.run, "models": [{**changed, "lr_schedule": "neox_v1"}]}, experiments=tables.experiments)
+    settings = {"overrides": {"pocket-1m": {"learning_rate": 1.0}}}
+    said = Tables({**tables.run, "settings": settings}, experiments=tables.experiments)
     data = draw("dynamics_noise_scale", said).data
     assert data[(data["model"] == "pocket-1m") & (data["step"] == 64)]["learning_rate"].iloc[0] > 0.9
 

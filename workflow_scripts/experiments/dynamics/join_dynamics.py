@@ -36,7 +36,7 @@ from workflow_scripts.progress import Progress
 from workflow_scripts.suite.dynamics_settings import Dynamics, chosen_layers, dynamics_steps, load_dynamics
 from workflow_scripts.suite.experiment_files import models_of, one_per_size
 from workflow_scripts.suite.models import Model
-from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import suite_of
 
 KEY = ["suite", "model", "step"]
 CKA_COLUMNS = ["model", "step", "layer", "other_model", "other_step", "other_layer", "value"]
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     resolved = read_run(options.run)
     settings = resolved["settings"]["dynamics"]
     declaration = load_dynamics(settings["declaration"])
-    models = one_per_size(models_of(load_suite(resolved["suite"]), resolved))
+    models = one_per_size(models_of(suite_of(resolved), resolved))
     everything = [
         Measured(
             model,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 import pandas as pd
@@ -14,21 +13,16 @@ from workflow_scripts.report.drawing.panel_grid import name_y, single_panel
 from workflow_scripts.report.drawing.style import INK, parameters_of_size
 from workflow_scripts.report.report_tables import Tables
 from workflow_scripts.suite.models import Model
-from workflow_scripts.suite.registry import load_suite
-
-# What a run may set for a model in place of the suite's fact.
-OVERRIDDEN = ("learning_rate", "min_learning_rate", "warmup_fraction", "lr_schedule")
+from workflow_scripts.suite.run import suite_of
 
 
 def models_shown(tables: Tables) -> dict[str, Model]:
     """Measured models by name, small to large, of the data set of the first: all have much the same figures."""
-    suite = load_suite(str(tables.run["suite"]))
+    suite = suite_of(tables.run)
     names = list(dict.fromkeys(tables.experiments["dynamics"]["model"].astype(str)))
     known = [suite.model(name) for name in names]
     shown = [model for model in known if model.dataset == known[0].dataset]
-    given = {facts["name"]: {key: facts[key] for key in OVERRIDDEN if key in facts} for facts in tables.run["models"]}
-    changed = [dataclasses.replace(model, **given.get(model.name, {})) for model in shown]
-    return {model.name: model for model in sorted(changed, key=lambda model: parameters_of_size(model.size))}
+    return {model.name: model for model in sorted(shown, key=lambda model: parameters_of_size(model.size))}
 
 
 def metric_rows(tables: Tables, *metrics: str) -> pd.DataFrame:
