@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from workflow_scripts.suite.dynamics_settings import DEFAULT, Dynamics, load_dynamics
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
-from workflow_scripts.workflow.measured_requests import Key, Measured, read_table
+from workflow_scripts.workflow.requests.measured_requests import Key, Measured, read_table
 from workflow_scripts.workflow.snakemake_types import Wildcards
 from workflow_scripts.workflow.sweep import checkpoint_bytes
 from workflow_scripts.workflow.training_segments import Segments
