@@ -81,6 +81,11 @@ BENCHMARKS = {
         ("benchmarks/traces.py", "--corpus", str(SHARED / "corpora/gutenberg31_pd.jsonl"), *DATA[2:]),
         needs_shared=True,
     ),
+    "dynamics": Benchmark(
+        "Dynamics",
+        "Measuring inside a stand-in of 70m: CPU-seconds with the start of Python, bytes read, minutes for 154 steps.",
+        ("benchmarks/dynamics.py", "--repeat", "1"),
+    ),
     "planning": Benchmark(
         "Planning",
         "`snakemake -n` of the real suite: jobs, clock, CPU-seconds, memory.",

@@ -49,7 +49,13 @@ def test_every_experiment_has_a_line(suite_run):
     costs = experiment_costs(suite_run, EXPERIMENTS)
     assert [cost.name for cost in costs] == list(EXPERIMENTS)
     assert all("GPU-hours" in line(cost) or "seconds" in line(cost) for cost in costs)
-    assert {cost.name for cost in costs if cost.tokens} == {"memorization", "term_frequency", "interventions", "traces"}
+    assert {cost.name for cost in costs if cost.tokens} == {
+        "memorization",
+        "term_frequency",
+        "interventions",
+        "traces",
+        "dynamics",
+    }
 
 
 def test_the_plan_of_the_real_suite_has_a_line_per_experiment(suite_run):

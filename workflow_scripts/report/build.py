@@ -32,6 +32,8 @@ from workflow_scripts.storage.records import write_record
 logger = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).parent / "templates"
 SCORE_DEFECTS = "score_defects.tsv"
+DYNAMICS = "dynamics_"
+SECTIONS = ("published_", DYNAMICS)  # figures with a section of their own, by the beginning of their names
 LARGEST_PAGE = 6_000_000  # bytes; a page that a phone still opens
 
 
@@ -68,7 +70,8 @@ def page_content(inputs: ReportInputs) -> JsonObject:
         "learning": overview.learning_table(inputs),
         "terms": overview.TERMS,
         "verdicts": by_kind(find_verdicts(inputs)),
-        "own_figures": [block for block in blocks if not block.name.startswith("published_")],
+        "own_figures": [block for block in blocks if not block.name.startswith(SECTIONS)],
+        "dynamics_figures": [block for block in blocks if block.name.startswith(DYNAMICS)],
         "published_figures": [block for block in blocks if block.name.startswith("published_")],
         "models": sections.model_table(inputs),
         "own_table": sections.own_final_table(inputs),

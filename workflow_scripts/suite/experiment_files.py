@@ -30,6 +30,7 @@ TABLES = {
         "traces_losses",
         "traces_exposures",
     ),
+    "dynamics": ("dynamics", "dynamics_cka"),
 }
 EXPERIMENTS = tuple(TABLES)
 # Experiments whose tables are made from another experiment's scores.

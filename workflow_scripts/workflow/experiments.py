@@ -38,6 +38,7 @@ from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
 from workflow_scripts.suite.traces import TraceDeclaration, load_traces
 from workflow_scripts.workflow import evaluation
+from workflow_scripts.workflow.dynamics import dynamics_files
 from workflow_scripts.workflow.snakemake_types import Wildcards
 from workflow_scripts.workflow.training import PUBLISHED_FILES, SAVED_FILES
 
@@ -345,7 +346,7 @@ def experiment_files(run: Run) -> list[str]:
         jobs += [
             path for model in intervened(run) for arm in chosen_arms(run) for path in files_of_arm(run, model, arm)
         ]
-    return [*jobs, *trace_files(run), *all_tables(run), *verdicts(run)]
+    return [*jobs, *trace_files(run), *dynamics_files(run), *all_tables(run), *verdicts(run)]
 
 
 def files_of_arm(run: Run, model: Model, arm: Arm) -> list[str]:
