@@ -20,6 +20,7 @@ include: "rules/checkpoints.smk"
 include: "rules/evaluation.smk"
 include: "rules/published.smk"
 include: "rules/experiments.smk"
+include: "rules/dynamics.smk"
 include: "rules/report.smk"
 
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 from workflow_scripts.workflow import checkpoints, training
+from workflow_scripts.workflow.dynamics import of_checkpoint as measured_inside
 from workflow_scripts.workflow.evaluation import score_names
 
 # A pattern with {file} for all files of the checkpoint of a job's model.
@@ -78,6 +79,7 @@ if SWEEP.waits:
                 "results/scores/{{model}}/step{{step}}/{scores}.json",
                 scores=score_names(RUN),
             ),
+            measured=measured_inside(RUN),
         output:
             marker="results/checkpoints/{model}/released/step{step}.json",
         log:

@@ -27,8 +27,8 @@ CONFIG = {
 }
 
 
-def write_folder(folder: Path, weights: dict[str, torch.Tensor], heads: int, context: int) -> Path:
-    """Hugging Face folder with ``weights``; shapes are read from them."""
+def write_folder(folder: Path, weights: dict[str, torch.Tensor], heads: int, context: int, **settings: float) -> Path:
+    """Hugging Face folder with ``weights``; shapes are read from them, ``settings`` go into config.json."""
     vocabulary, width = weights["gpt_neox.embed_in.weight"].shape
     layers = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("gpt_neox.layers."))
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,6 +40,7 @@ def write_folder(folder: Path, weights: dict[str, torch.Tensor], heads: int, con
         "intermediate_size": 4 * width,
         "vocab_size": vocabulary,
         "max_position_embeddings": context,
+        **settings,
     }
     (folder / "config.json").write_text(json.dumps(config))
     save_file({name: tensor.detach().contiguous() for name, tensor in weights.items()}, folder / "model.safetensors")

@@ -164,6 +164,22 @@ def test_run_without_models_shows_only_published_results(run_on_disk, drawn, tmp
     assert 'id="coverage"' not in text
 
 
+def test_what_happens_inside_the_models_has_a_section_where_it_is_drawn(page, drawn, tmp_path):
+    assert 'id="dynamics"' not in page
+    run = {"run": "inside", "suite": "pythia", "models": [], "steps": {}, "shots": [], "tasks": []}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    (tmp_path / "figures").mkdir()
+    for path in drawn.glob("published_lambada.*"):
+        shutil.copy(path, tmp_path / "figures" / path.name.replace("published_lambada", "dynamics_heads"))
+    paths = {"run": tmp_path / "run.json", "run_dir": tmp_path, "root": tmp_path}
+    build(build_arguments(paths, ["dynamics_heads"], tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text()
+    section = text.partition('<section id="dynamics"')[2].partition("</section>")[0]
+    assert section.count("<img") == text.count("<img") == 1
+    assert 'href="#dynamics"' in text
+    assert 'id="this-run"' not in text
+
+
 def test_missing_parts_are_named(run_on_disk, tmp_path):
     output = tmp_path / "report.html"
     with pytest.raises(MissingInputError, match="figure nothing_drawn is not drawn yet"):

@@ -7,7 +7,7 @@ import pytest
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError
 from workflow_scripts.workflow import plan
-from workflow_scripts.workflow.measured_requests import SNAKEMAKE_MB, read_table, write_text
+from workflow_scripts.workflow.requests.measured_requests import SNAKEMAKE_MB, read_table, write_text
 from workflow_scripts.workflow.resources import JobResources
 from workflow_scripts.workflow.tools import refine_requests
 from workflow_scripts.workflow.tools.check import load_run_file

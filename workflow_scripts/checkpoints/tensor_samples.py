@@ -109,8 +109,13 @@ def summary(content: bytes, dtype: str) -> Sample:
 
 
 def values(content: bytes, dtype: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Values of ``content`` as float64; bfloat16 is the upper half of a float32."""
+    """Values of ``content`` as float64."""
+    return stored_values(content, dtype).astype(np.float64)
+
+
+def stored_values(content: bytes, dtype: str) -> np.ndarray[Any, np.dtype[Any]]:
+    """Values of ``content`` in their own type; bfloat16, the upper half of a float32, as float32."""
     if dtype == "BF16":
-        return (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4").astype(np.float64)
+        return (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4")
     kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1"}
-    return np.frombuffer(content, kinds.get(dtype, "u1")).astype(np.float64)
+    return np.frombuffer(content, kinds.get(dtype, "u1"))

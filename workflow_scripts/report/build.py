@@ -24,6 +24,7 @@ from workflow_scripts.report.page.comparison_section import comparison_tables
 from workflow_scripts.report.page.explorer_data import explore_data
 from workflow_scripts.report.page.report_inputs import AUDIT, ReportInputs, read_inputs
 from workflow_scripts.report.page.verdicts import by_kind, find_verdicts
+from workflow_scripts.report.traces.trace_box import box_data
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.storage.records import write_record
@@ -31,6 +32,8 @@ from workflow_scripts.storage.records import write_record
 logger = logging.getLogger(__name__)
 TEMPLATES = Path(__file__).parent / "templates"
 SCORE_DEFECTS = "score_defects.tsv"
+DYNAMICS = "dynamics_"
+SECTIONS = ("published_", DYNAMICS)  # figures with a section of their own, by the beginning of their names
 LARGEST_PAGE = 6_000_000  # bytes; a page that a phone still opens
 
 
@@ -67,7 +70,8 @@ def page_content(inputs: ReportInputs) -> JsonObject:
         "learning": overview.learning_table(inputs),
         "terms": overview.TERMS,
         "verdicts": by_kind(find_verdicts(inputs)),
-        "own_figures": [block for block in blocks if not block.name.startswith("published_")],
+        "own_figures": [block for block in blocks if not block.name.startswith(SECTIONS)],
+        "dynamics_figures": [block for block in blocks if block.name.startswith(DYNAMICS)],
         "published_figures": [block for block in blocks if block.name.startswith("published_")],
         "models": sections.model_table(inputs),
         "own_table": sections.own_final_table(inputs),
@@ -75,6 +79,7 @@ def page_content(inputs: ReportInputs) -> JsonObject:
         "comparison_tables": comparison_tables(inputs.comparison),
         "coverage": data_sections.coverage(inputs),
         "explore": explore_data(inputs),
+        "traces": box_data(inputs.traces),
         "data": data_sections.data_blocks(inputs),
         "defects": sections.defect_groups(inputs),
         "checkpoint_notes": checkpoint_notes(

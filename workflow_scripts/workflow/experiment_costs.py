@@ -17,26 +17,41 @@ from typing import Any
 
 from workflow_scripts import cli
 from workflow_scripts.suite.arms import chosen_arms, load_declaration, saved_iterations, start_iteration
+from workflow_scripts.suite.dynamics_settings import dynamics_steps
 from workflow_scripts.suite.experiment_files import (
     EXPERIMENTS,
     experiments_of,
     memorization_steps,
     one_per_size,
     term_steps,
+    trace_steps,
+    traced_models,
 )
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
-from workflow_scripts.workflow.resources import CPU_RATE, GPU_RATES, HOUR, forward_flops_per_token, memorization_dtype
+from workflow_scripts.workflow.dynamics import declaration_of
+from workflow_scripts.workflow.resources import (
+    CPU_RATE,
+    GPU_RATES,
+    HOUR,
+    forward_flops_per_token,
+    measured_seconds,
+    memorization_dtype,
+    probe_tokens,
+)
 from workflow_scripts.workflow.tools.check import DEFAULT, load_run_file
 
 # Tokens per second and core, from benchmarks/experiments.py: both ways of counting with decoding; exchanging words.
 COUNT_RATE = 1.0e6
 REWRITE_RATE = 5.0e7
+SCAN_RATE = 5.0e8  # from benchmarks/traces.py, for a thousand texts at once on a busy machine
+TRACED_TOKENS = 1.0e5  # a thousand texts of 100 tokens: what files hold is not known before they are read
 SCORE_BYTES = 12  # row, batch, first miss and flag in a compressed table
 BIAS_TOKENS = {"pocket": 1.2e4, "pythia": 6.0e5}  # CrowS-Pairs (gender), WinoBias and LAMBADA, prefixes shared
 QUESTION_TOKENS = {"pocket": 1.5e4, "pythia": 3.0e5}  # one number of shots: 10,000 questions of about 30 tokens
+TOKEN_BYTES = 2
 OPTIMIZER_STATE_BYTES = 12  # float32 weights and two moments per parameter
-EXPENSIVE = ("memorization", "term_frequency", "interventions")
+EXPENSIVE = ("memorization", "term_frequency", "interventions", "traces", "dynamics")
 TRAIN_FACTOR = 3  # forward and backward pass against a forward pass alone
 
 
@@ -138,6 +153,43 @@ def intervention_cost(run: Run) -> ExperimentCost:
     return total
 
 
+def trace_cost(run: Run, models: Sequence[Model]) -> ExperimentCost:
+    """One scan of the data of the traced models, and a thousand texts at each of their checkpoints in the run."""
+    chosen = traced_models(models, run.section("traces"))
+    stored = {model.dataset: run.suite.dataset(model.dataset).bin_bytes for model in chosen}
+    trained = {model.dataset: float(model.step(model.steps[-1]).tokens) for model in chosen}
+    scanned = sum(bytes_ / TOKEN_BYTES if bytes_ else trained[key] for key, bytes_ in stored.items())
+    steps = {model.name: trace_steps(model, run.section("traces"), run.steps[model.name]) for model in chosen}
+    tokens = {model.name: TRACED_TOKENS * len(steps[model.name]) for model in chosen}
+    return ExperimentCost(
+        "traces",
+        sum(tokens.values()),
+        sum(tokens[model.name] * forward_flops_per_token(model) for model in chosen),
+        str(run.section("evaluation").get("dtype", "float32")),
+        core_seconds=scanned / SCAN_RATE,
+        read_bytes=token_bytes(run, chosen),
+    )
+
+
+def dynamics_cost(run: Run, models: Sequence[Model]) -> ExperimentCost:
+    """The probe of every measured checkpoint, and the arithmetic on its weights on cores."""
+    declaration, total = declaration_of(run), ExperimentCost("dynamics")
+    for model in models:
+        steps = len(dynamics_steps(model, run.section("dynamics")))
+        tokens = steps * probe_tokens(model, declaration)
+        weights = measured_seconds(model) if declaration.weights else 0.0
+        prints = (model.layers + 1) * 2.0 * int(declaration.probe.get("cka_tokens", 0)) ** 2
+        sketches = 4.0 * int(declaration.weights.get("sketch", 0)) * (4 * model.layers + 2)
+        total = replace(
+            total,
+            tokens=total.tokens + tokens,
+            flops=total.flops + tokens * forward_flops_per_token(model),
+            core_seconds=total.core_seconds + steps * weights,
+            kept_bytes=total.kept_bytes + steps * (prints + sketches),
+        )
+    return replace(total, read_bytes=token_bytes(run, models) if declaration.reads_training_rows else 0.0)
+
+
 def of_suite(run: Run, numbers: dict[str, float]) -> float:
     """The number of the run's suite, or that of the real one."""
     return numbers.get(run.suite.name, numbers["pythia"])
@@ -150,6 +202,8 @@ def experiment_costs(run: Run, names: Iterable[str]) -> list[ExperimentCost]:
         "memorization": lambda: memorization_cost(run, models),
         "term_frequency": lambda: term_cost(run, models),
         "interventions": lambda: intervention_cost(run),
+        "traces": lambda: trace_cost(run, models),
+        "dynamics": lambda: dynamics_cost(run, models),
     }
     return [makers[name]() if name in makers else ExperimentCost(name) for name in names]
 

@@ -24,8 +24,8 @@ from workflow_scripts.suite.experiment_files import EXPERIMENTS, experiments_of,
 from workflow_scripts.suite.models import CHECKPOINT_FILES, Model
 from workflow_scripts.suite.run import Run
 from workflow_scripts.workflow.experiment_costs import ExperimentCost, experiment_costs
-from workflow_scripts.workflow.measured_requests import TABLE, read_table
 from workflow_scripts.workflow.readiness import report_of
+from workflow_scripts.workflow.requests.measured_requests import TABLE, read_table
 from workflow_scripts.workflow.resources import (
     CPU_RATE,
     DOWNLOAD_RATE,

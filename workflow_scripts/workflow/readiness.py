@@ -19,7 +19,7 @@ from workflow_scripts.storage.sources.catalog import open_source
 from workflow_scripts.storage.sources.source import Repository, Source
 from workflow_scripts.suite.experiment_files import experiments_of
 from workflow_scripts.suite.run import Run
-from workflow_scripts.workflow import evaluation, experiments
+from workflow_scripts.workflow import dynamics, evaluation, experiments
 from workflow_scripts.workflow.places import GIT, RAW, Place, places_of_run
 
 # Longest silence of a place that is only asked whether it is there, in seconds.
@@ -98,12 +98,14 @@ def require_folders(run: Run) -> None:
 
 
 def require_experiment_names(run: Run) -> None:
-    """Refuse a declaration, an arm, a list of terms or models of an experiment that do not exist.
+    """Refuse declarations, an arm, a list of terms or models of an experiment that do not exist.
 
     Raises UnknownNameError for names, ConfigError for interventions in none of the run's models.
     """
     experiments.declaration_of(run)
+    dynamics.declaration_of(run)
     experiments.chosen_arms(run)
+    experiments.traces_of(run)
     known = sorted(path.stem for path in TERM_FOLDER.glob("*.yaml"))
     if experiments.terms_of(run) not in known:
         raise UnknownNameError("list of terms", experiments.terms_of(run), known, "term_frequency.terms")

@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from workflow_scripts.suite.dynamics_settings import DEFAULT, Dynamics, load_dynamics
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
-from workflow_scripts.workflow.measured_requests import Key, Measured, read_table
+from workflow_scripts.workflow.requests.measured_requests import Key, Measured, read_table
 from workflow_scripts.workflow.snakemake_types import Wildcards
 from workflow_scripts.workflow.sweep import checkpoint_bytes
 from workflow_scripts.workflow.training_segments import Segments
@@ -44,6 +45,8 @@ FORWARD_WIDTHS = 16
 MICRO_BATCH_TOKENS = 4096
 TRAINING_BYTES = 16
 GPUS_PER_NODE = 8
+# Weights per second that one core reads, hashes, sums up and sketches; 3e7 were measured (benchmarks/dynamics.py).
+MEASURED_WEIGHTS = 2e7
 # Bytes per second that one download reaches on a shared line, and what a job takes before and after its work.
 DOWNLOAD_RATE = 50e6
 FEWEST_MINUTES = 10
@@ -115,6 +118,49 @@ def evaluate(model: Model, tokens: float, device: str, dtype: str, threads: int 
         return Need(math.ceil(memory), minutes_for(flops / CPU_RATE / threads))
     host = 2 * PROGRAM_MB + (weights + checkpoint_bytes(model)) / MEGABYTE
     return Need(math.ceil(host), minutes_for(flops / GPU_RATES[dtype]), 1, math.ceil((weights + working) / MEGABYTE))
+
+
+def measured_seconds(model: Model) -> float:
+    """Core-seconds of measuring a checkpoint's weights.
+
+    A Gram matrix of every matrix takes ``width`` FLOPs per weight, its eigenvalues about ten cubes of the width.
+    """
+    width, matrices = model.hidden_size, 4 * model.layers + 2
+    flops = float(model.parameters) * width + 10.0 * matrices * width**3
+    return flops / CPU_RATE + float(model.parameters) / MEASURED_WEIGHTS
+
+
+def measure_weights(model: Model) -> Need:
+    """Weights of one checkpoint, tensor by tensor: the largest as stored and in float32, a few Gram matrices."""
+    width = model.hidden_size
+    memory = PROGRAM_MB + (12.0 * model.vocab_size * width + 48.0 * width**2) / MEGABYTE
+    return Need(math.ceil(memory), minutes_for(measured_seconds(model)))
+
+
+def probe_tokens(model: Model, declaration: Dynamics) -> float:
+    """Tokens that one checkpoint is asked, those for gradients six times: two passes forward and backward."""
+    probe = declaration.probe
+    if not probe:
+        return 0.0
+    text = len(probe["iterations"]) * probe["rows"] + (probe["text_rows"] if probe["text"] else 0)
+    random = probe.get("repeated", {"length": 0, "sequences": 0})
+    batch = probe.get("gradient", {}).get("rows", 0) * model.sequence_length
+    return float(text * probe["length"] + 4 * random["length"] * random["sequences"] + 6 * batch)
+
+
+def measure_probe(model: Model, declaration: Dynamics, device: str) -> Need:
+    """One checkpoint asked the probe in float32; the lens applies the output matrix behind every layer."""
+    weights, tokens = 4.0 * model.parameters, probe_tokens(model, declaration)
+    lens = 2.0 * model.vocab_size * model.hidden_size * (model.layers + 1)
+    seconds = tokens * (forward_flops_per_token(model) + lens) / (CPU_RATE if device == "cpu" else GPU_RATES["float32"])
+    working = MEGABYTE * declaration.probe.get("memory_mb", 0)
+    if "gradient" in declaration.probe:  # of a row and of all, and the activations of a row in float32
+        row = model.sequence_length
+        working = max(working, 2 * weights + 2 * activation_bytes(model, row) + logit_bytes(model, row))
+    host = PROGRAM_MB + (weights + checkpoint_bytes(model)) / MEGABYTE
+    if device == "cpu":
+        return Need(math.ceil(host + working / MEGABYTE), minutes_for(seconds))
+    return Need(math.ceil(host + PROGRAM_MB), minutes_for(seconds), 1, math.ceil((weights + working) / MEGABYTE))
 
 
 def gpus_for_training(model: Model) -> int:
@@ -202,6 +248,7 @@ class JobResources:
         self.dtype = str(run.section("evaluation").get("dtype", "float32"))
         self.memorization_dtype = memorization_dtype(run)
         tokens = evaluation_tokens(run)
+        dynamics = load_dynamics(str(run.section("dynamics").get("declaration", DEFAULT)))
         self.models = {model.name: model for model in run.models}
         self.kernels = str(run.section("training").get("kernels", "eager"))
         self.segments = Segments(run)
@@ -213,6 +260,8 @@ class JobResources:
                 "retrain": retrain(model, self.device, self.segments.share(model.name)),
                 "retrain_arm": retrain(model, self.device),
                 "memorize": evaluate(model, memorization_tokens(run), self.device, self.memorization_dtype),
+                "measure_weights": measure_weights(model),
+                "measure_probe": measure_probe(model, dynamics, self.device),
             }
             for model in run.models
         }
@@ -223,6 +272,8 @@ class JobResources:
                 "evaluate": tokens,
                 "retrain": self.segments.share(model.name) * training_tokens(model),
                 "memorize": memorization_tokens(run),
+                "measure_weights": float(model.parameters),
+                "measure_probe": probe_tokens(model, dynamics),
             }
             for model in run.models
         }

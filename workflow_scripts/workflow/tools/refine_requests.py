@@ -20,7 +20,7 @@ from workflow_scripts import cli
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.storage.atomic import write_text as write_atomically
 from workflow_scripts.suite.run import Run
-from workflow_scripts.workflow.measured_requests import TABLE, Key, Measured, read_table, write_text
+from workflow_scripts.workflow.requests.measured_requests import TABLE, Key, Measured, read_table, write_text
 from workflow_scripts.workflow.resources import JobResources
 from workflow_scripts.workflow.tools.check import DEFAULT, load_run_file
 

@@ -1,0 +1,1 @@
+"""Figures of what happens inside the models over training."""
