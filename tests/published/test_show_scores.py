@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from workflow_scripts import cli
@@ -12,7 +13,7 @@ from workflow_scripts.published.summary import suite_rows
 
 def answer(capsys, *words):
     assert cli.run(show_scores.main, list(words)) == 0
-    heading, titles, *rows = capsys.readouterr().out.splitlines()
+    heading, titles, *rows = capsys.readouterr().out.partition("In brackets: ")[0].splitlines()
     cells = [[cell.strip() for cell in row.split("  ") if cell.strip()] for row in (titles, *rows)]
     return heading, cells[0], {(row[0], row[1]): dict(zip(cells[0], row, strict=True)) for row in cells[1:]}
 
@@ -39,6 +40,8 @@ def test_what_was_asked_differently_is_in_brackets(capsys, tmp_path):
     assert set(rows) == {("piqa", "acc"), ("piqa", "acc_norm")}
     assert not rows["piqa", "acc"]["published 0-shot"].startswith("(")
     assert rows["piqa", "acc"]["published 5-shot"].startswith("(")
+    assert cli.run(show_scores.main, ["pythia-70m", "last", "piqa", "--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("In brackets: not to be compared with ours")
 
 
 @pytest.fixture
@@ -86,3 +89,44 @@ def test_rows_without_a_step_are_no_checkpoint(compact, capsys, tmp_path):
     assert compact[compact["model"] == "opt-125m"]["step"].isna().all()
     assert cli.run(show_scores.main, ["opt-125m", "last", "--results", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: unknown model 'opt-125m'; ")
+
+
+def change(results, **columns):
+    """The run ``other`` again with other values in some columns."""
+    path = results / "runs/other/tables/scores.parquet"
+    frame = pd.read_parquet(path)
+    frame.assign(**{name: pd.Series([value] * len(frame)) for name, value in columns.items()}).to_parquet(path)
+
+
+def test_names_of_strangers_drive_no_terminal(results, capsys):
+    change(results, task="t\x1b[2J", model="m\x1b[2J")
+    assert cli.run(show_scores.main, ["m\x1b[2J", "512", "--results", str(results)]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_scores_of_stock_lm_eval_are_shown(results, capsys):
+    change(results, protocol="stock")
+    _, _, rows = answer(capsys, "pocket-1m", "last", "--results", str(results))
+    assert rows["lambada_openai", "acc"]["0-shot"].startswith("0.7500")
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        ({"step": None}, "pocket-1m has no scores under today's prompts in "),
+        ({"protocol": "pythia-2023"}, "pocket-1m has no scores under today's prompts in "),
+        ({"value": "much"}, "runs/other/tables/scores.parquet: not a table of numbers ("),
+    ],
+)
+def test_an_odd_table_is_one_line(results, capsys, columns, line):
+    change(results, **columns)
+    assert cli.run(show_scores.main, ["pocket-1m", "last", "--results", str(results)]) == 2
+    said = capsys.readouterr().err
+    assert line in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("run", ["/mine", "", "../runs", "min"])
+def test_a_run_that_is_not_there_is_named(results, capsys, run):
+    assert cli.run(show_scores.main, ["pocket-1m", "last", "--run", run, "--results", str(results)]) == 2
+    assert f"unknown run '{run}'" in capsys.readouterr().err

@@ -84,7 +84,11 @@ def read_table(path: Path) -> pd.DataFrame:
     if missing:
         raise DataError(f"{path}: columns {', '.join(missing)} are missing; a tidy table has {', '.join(COLUMNS)}")
     frame: pd.DataFrame = table.to_pandas()
-    return frame.astype({name: "Int64" for name in WHOLE_COLUMNS if name in frame})
+    kinds = dict.fromkeys(WHOLE_COLUMNS, "Int64") | {"value": "float64", "stderr": "float64"}
+    try:
+        return frame.astype({name: kind for name, kind in kinds.items() if name in frame})
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: not a table of numbers ({error})") from error
 
 
 def of_protocol(scores: pd.DataFrame, protocol: str) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from workflow_scripts.published.compare import COUNTERPARTS, FIVE_SHOT, TODAY, C
 from workflow_scripts.published.results_table import of_protocol, read_table
 from workflow_scripts.published.rules.findings import CONTROL, has_note, without_dropped
 from workflow_scripts.published.summary import MMLU_PREFIX
+from workflow_scripts.suite.run import STOCK
 from workflow_scripts.suite.steps import nearest
 
 CARRIED = ROOT / "config" / "suites" / "published" / "pythia-evals.parquet"
@@ -32,14 +33,28 @@ HARNESS = "lm-eval<=0.3"  # the papers' main evaluation
 KEY = ["task", "metric", "shots"]
 STEP = re.compile(r"(?:step)?(\d{1,9})")
 SAME = ("same", "nearly")
+EVERY = "*"  # run
+
+
+def tables_of(results: Path, run: str) -> list[Path]:
+    """Tables of scores of the runs whose names fit the pattern ``run``; raises UnknownNameError where none does."""
+    tables = sorted((results / "runs").glob("*/tables/scores.parquet"))
+    found = [path for path in tables if fnmatchcase(path.parts[-3], run)]
+    if not found and run != EVERY:
+        raise UnknownNameError("run", run, [path.parts[-3] for path in tables], str(results))
+    return found
 
 
 def ours_of(model: str, tables: Sequence[Path]) -> tuple[pd.DataFrame, Path | None]:
-    """Rows of ``model`` in the newest of ``tables`` that has some, under today's prompts, and that table's path."""
+    """Rows of ``model`` in the newest of ``tables`` that has some, under today's prompts, and that table's path.
+
+    What stock lm-eval has scored fills the gaps.
+    """
     for path in sorted(tables, key=lambda path: path.stat().st_mtime, reverse=True):
-        rows = read_table(path)
-        if len(found := of_protocol(rows[rows["model"] == model], TODAY)):
-            return found, path
+        rows = read_table(path).dropna(subset=["step", "shots"])
+        rows = rows[rows["model"] == model]
+        if len(found := pd.concat([of_protocol(rows, TODAY), of_protocol(rows, STOCK)])):
+            return found.drop_duplicates(subset=[*KEY, "step"]), path
     return pd.DataFrame(columns=[*KEY, "step", "value", "stderr"]), None
 
 
@@ -73,7 +88,7 @@ def step_of(word: str, known: Sequence[int]) -> int:
 
 def shown(rows: pd.DataFrame) -> str:
     """One number with its standard error, in brackets where it is not to be compared, or a dash."""
-    if rows.empty:
+    if rows.empty or pd.isna(rows["value"].iloc[0]):
         return "-"
     value, error = float(rows["value"].iloc[0]), rows["stderr"].iloc[0]
     text = f"{value:.4f}" if abs(value) < 10 else f"{value:.2f}"
@@ -119,16 +134,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("model", metavar="MODEL", help="pythia-70m, pocket-1m-deduped")
     parser.add_argument("step", metavar="STEP", help="143000, step143000, or last")
-    parser.add_argument("tasks", metavar="TASK", nargs="*", help="tasks or patterns ('arc_*'); default: all whole ones")
+    parser.add_argument(
+        "tasks", metavar="TASK", nargs="*", default=[], help="tasks or patterns ('arc_*'); default: all whole ones"
+    )
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder with the results of the runs")
-    parser.add_argument("--run", default="*", help="run whose scores to show; default: the newest that has the model")
+    parser.add_argument("--run", default=EVERY, help="run whose scores to show; default: the newest that has the model")
     options = parser.parse_args(arguments)
-    tables = list((options.results / "runs").glob(f"{options.run}/tables/scores.parquet"))
+    tables = tables_of(options.results, options.run)
     published = read_table(CARRIED).dropna(subset="step")
     ours, path = ours_of(options.model, tables)
     theirs = published_of(options.model, published)
     if ours.empty and theirs.empty:
         mine = {str(name) for table in tables for name in read_table(table)["model"].unique()}
+        if options.model in mine:
+            raise ConfigError(f"{options.model} has no scores under today's prompts in {options.results}")
         raise UnknownNameError("model", options.model, sorted(mine | set(published["model"].astype(str))))
     known = sorted({int(step) for rows in (ours, theirs) for step in rows["step"].dropna()})
     step = step_of(options.step, known)
@@ -136,11 +155,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ours, theirs = (chosen(rows, step, options.tasks) for rows in (ours, theirs))
     if ours.empty and theirs.empty:
         raise UnknownNameError("task", " ".join(options.tasks), every, f"{options.model} at step {step}")
-    table = list(lines(ours, theirs))
+    table = [[cli.one_line(cell) for cell in row] for row in lines(ours, theirs)]
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     source = f"ours from {path}" if len(ours) else f"published only: no run in {options.results} has scored it"
-    cli.say(f"{options.model}, step {step}; {source}")
+    cli.say(cli.one_line(f"{options.model}, step {step}; {source}"))
     cli.say("\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table))
+    if any(cell.startswith("(") for row in table for cell in row):
+        cli.say("In brackets: not to be compared with ours, for lm-eval asks this differently today.")
 
 
 if __name__ == "__main__":
