@@ -38,6 +38,7 @@ try:
     EXPERIMENTS = experiments_of(RUN)
     SWEEP = plan_sweep(RUN)
     readiness.require_folders(RUN)
+    readiness.require_own_tasks(RUN)
     readiness.require_experiment_names(RUN)
     PINNED_COMMIT = commit_of(RUN)
     RESOURCES = JobResources(RUN)

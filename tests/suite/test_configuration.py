@@ -299,14 +299,35 @@ def test_what_a_run_adds_is_known_to_programs_that_read_it(default):
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"variants": {"pocket-1m": {"of": "pocket-90k"}}}, "variants.pocket-1m: the suite has a model of this name"),
+        ({"variants": {"pocket-1m": {"of": "pocket-90k"}}}, "variants.pocket-1m: a suite has a model of this name"),
+        ({"variants": {"pythia-70m": {"of": "pocket-90k"}}}, "variants.pythia-70m: a suite has a model of this name"),
+        ({"variants": {"Pocket-1M": {"of": "pocket-90k"}}}, "variants.Pocket-1M: a suite has a model of this name"),
+        ({"variants": {"all": {"of": "pocket-90k"}}}, "variants.all: a suite has a model of this name"),
         ({"variants": {"warm": {"of": "pocket-9k"}}}, "unknown model 'pocket-9k'; did you mean 'pocket-90k'?"),
         ({"variants": {"../warm": {"of": "pocket-90k"}}}, "variants"),
         ({"variants": {"warm": {"learning_rate": 0.1}}}, "of"),
-        ({"own_tasks": {"pocket_facts": OWN["mine"]}}, "own_tasks.pocket_facts: the suite has a task of this name"),
+        ({"own_tasks": {"pocket_facts": OWN["mine"]}}, "own_tasks.pocket_facts: a suite has a task of this name"),
+        ({"suite": "books", "own_tasks": {"pocket_facts": OWN["mine"]}}, "own_tasks.pocket_facts: a suite has a task"),
+        ({"own_tasks": {"piqa": OWN["mine"]}}, "own_tasks.piqa: a suite has a task of this name"),
+        ({"own_tasks": {"mmlu": OWN["mine"]}}, "own_tasks.mmlu: a suite has a task of this name"),
+        ({"own_tasks": {"blimp": OWN["mine"]}}, "own_tasks.blimp: lm-eval has a task of this name"),
+        ({"own_tasks": {"hendrycksTest-x": OWN["mine"]}}, "own_tasks.hendrycksTest-x: lm-eval has a task of this name"),
+        (
+            {"variants": WARM, "models": "pocket-90k-warm", "checkpoints": {"source": "hub"}},
+            "checkpoints.source: hub is not possible for pocket-90k-warm, a variant of this run only",
+        ),
+        (
+            {"variants": WARM, "models": "pocket-90k-warm", "checkpoints": {"source": "retrain", "audit": True}},
+            "checkpoints.audit: true is not possible for pocket-90k-warm, a variant of this run only",
+        ),
         ({"own_tasks": {"mine": {"repository": "me/mine"}}}, "own_tasks"),
         ({"own_tasks": {"mine": {**OWN["mine"], "repository": "../mine"}}}, "own_tasks"),
     ],
 )
 def test_what_a_run_cannot_add_is_refused_by_name(default, changes, word):
     assert word in refused(default, **changes)
+
+
+def test_a_task_whose_guessing_scores_nothing_known_needs_no_chance(default):
+    facts = {key: value for key, value in OWN["mine"].items() if key != "chance"}
+    assert load_run({**default, "own_tasks": {"mine": facts}}).suite.task("mine").chance is None

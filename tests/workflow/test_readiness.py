@@ -13,7 +13,7 @@ import pytest
 from tests.faults.running import make_place, snakemake
 from tests.storage.fault_hub import Fault
 from workflow_scripts import cli
-from workflow_scripts.errors import ConfigError, MissingInputError, TransferError, UnknownNameError
+from workflow_scripts.errors import ConfigError, MissingInputError, PipelineError, TransferError, UnknownNameError
 from workflow_scripts.suite import layout
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
@@ -183,6 +183,36 @@ def test_a_folder_of_data_that_is_not_there_is_said(run_of, tmp_path):
     readiness.require_folders(run_of(evaluation={"data": [str(tmp_path)]}))
     with pytest.raises(MissingInputError, match=r"evaluation.data: nowhere: no such folder"):
         readiness.require_folders(run_of(evaluation={"data": [str(tmp_path), "nowhere"]}))
+
+
+OWN = {"mine": {"repository": "me/mine", "chance": 0.5, "metric": "acc", "title": "Mine"}}
+YAML = "task: mine  # a comment\nmetric_list:\n  - metric: acc\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "data", "line"),
+    [
+        (YAML, "me/mine/default/test.parquet", None),
+        (YAML.replace("acc", "f1") + "include: other.yaml\n", "me/mine/default/test.parquet", None),
+        ("group: 'mine'\naggregate_metric_list:\n  - metric: acc\n", "me/mine/default/test.parquet", None),
+        ("task: mine\n", "me/mine/default/test.parquet", None),
+        (YAML.replace("mine", "mine2"), "me/mine/default/test.parquet", "own_tasks.mine: no YAML with 'task: mine'"),
+        (YAML.replace("acc", "f1"), "me/mine/default/test.parquet", "own_tasks.mine.metric: its YAML has f1, not acc"),
+        (YAML, "me/other/default/test.parquet", "own_tasks.mine.repository: no parquet files of me/mine in"),
+    ],
+)
+def test_a_task_of_ones_own_that_lacks_something_is_said(run_of, tmp_path, text, data, line):
+    (tmp_path / "mine.yaml").write_text(text)
+    (tmp_path / data).parent.mkdir(parents=True)
+    (tmp_path / data).touch()
+    run = run_of(tasks=["mine"], own_tasks=OWN, evaluation={"data": [str(tmp_path)], "include_path": [str(tmp_path)]})
+    with pytest.raises(PipelineError, match=line) if line else contextlib.nullcontext():
+        readiness.require_own_tasks(run)
+
+
+def test_a_folder_of_definitions_that_is_not_there_is_said(run_of):
+    with pytest.raises(MissingInputError, match=r"evaluation.include_path: nowhere: no such folder"):
+        readiness.require_folders(run_of(evaluation={"include_path": ["nowhere"]}))
 
 
 def rule(name, *outputs):

@@ -146,7 +146,7 @@ class Task:
     repository: str
     metric: str
     title: str
-    chance: float | None
+    chance: float | None = None
     splits: tuple[str, ...] = ()
 
 

@@ -17,6 +17,7 @@ from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.suite.models import CHECKPOINT_FILES, Dataset, Model, Suite, Task
 from workflow_scripts.suite.schema import load_named
 from workflow_scripts.suite.steps import expand_part, split_parts
+from workflow_scripts.suite.task_facts import name_today, tasks_below
 
 SUITES = ROOT / "config" / "suites"
 VOCABULARY_MULTIPLE = 128  # GPT-NeoX pads the vocabulary to a multiple of 128 x tensor-parallel size
@@ -37,6 +38,7 @@ OVERRIDABLE = frozenset(
 )
 
 VARIANT = "variant"  # version of the models that a run adds
+ALL = "all"  # in a run's lists of models and tasks
 
 
 def suite_names() -> list[str]:
@@ -177,12 +179,15 @@ def grid_steps(facts: JsonMapping, steps: str) -> tuple[int, ...]:
 def with_variants(suite: Suite, variants: Mapping[str, JsonMapping]) -> Suite:
     """Suite and the models that a run adds: each ``of`` a model of the suite, with other numbers and its own name.
 
-    A variant is of version ``variant``, so ``all`` does not mean it. Raises ConfigError for a name that is taken.
+    A variant is of version ``variant``, so ``all`` does not mean it. Raises ConfigError for a name that is taken, in
+    another suite too: results of all suites lie beside each other, on some file systems without regard to case.
     """
     models = dict(suite.models)
+    taken = {name.lower() for known in map(load_suite, suite_names() if variants else []) for name in known.models}
     for name, numbers in variants.items():
-        if suite.knows(checked_name(name)):
-            raise ConfigError(f"variants.{name}: the suite has a model of this name; choose another")
+        if suite.knows(checked_name(name)) or name.lower() in {*taken, ALL}:
+            raise ConfigError(f"variants.{name}: a suite has a model of this name; choose another")
+        taken.add(name.lower())
         changes = {key: value for key, value in numbers.items() if key != "of"}
         base = override(suite, {str(numbers["of"]): changes}).model(str(numbers["of"]))
         organisation = base.repository.rpartition("/")[0]
@@ -191,10 +196,12 @@ def with_variants(suite: Suite, variants: Mapping[str, JsonMapping]) -> Suite:
 
 
 def with_tasks(suite: Suite, tasks: Mapping[str, JsonMapping]) -> Suite:
-    """Suite and the tasks that a run adds; raises ConfigError for a name that is taken."""
-    taken = [name for name in tasks if name in suite.tasks]
-    if taken:
-        raise ConfigError(f"own_tasks.{taken[0]}: the suite has a task of this name; choose another")
+    """Suite and the tasks that a run adds; raises ConfigError for a name that a suite or lm-eval has."""
+    taken = {name for known in map(load_suite, suite_names() if tasks else []) for name in known.tasks} | {ALL}
+    for name in tasks:
+        if name in taken or tasks_below(name) or name_today(name) != name:
+            owner = "a suite" if name in taken else "lm-eval"
+            raise ConfigError(f"own_tasks.{name}: {owner} has a task of this name; choose another")
     return replace(suite, tasks={**suite.tasks, **{name: build_task(name, facts) for name, facts in tasks.items()}})
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from workflow_scripts.errors import ConfigError, MissingInputError, UnknownNameError
 from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.suite.models import Model, Suite, Task
-from workflow_scripts.suite.registry import load_suite, override, suite_names, with_tasks, with_variants
+from workflow_scripts.suite.registry import VARIANT, load_suite, override, suite_names, with_tasks, with_variants
 from workflow_scripts.suite.safe_yaml import load_yaml, refuse_control_characters, refuse_what_no_run_may_hold
 from workflow_scripts.suite.schema import check_schema, coerce, load_schema
 from workflow_scripts.suite.task_facts import select_tasks
@@ -193,6 +193,10 @@ def refuse_untrainable(suite: Suite, settings: JsonMapping, models: Sequence[Mod
             )
     if source == "mirror" and not settings["checkpoints"].get("location"):
         raise ConfigError("config: checkpoints.location must be the mirror's folder if checkpoints.source is mirror")
+    for model in models:
+        if model.version == VARIANT and (source == "hub" or settings["checkpoints"].get("audit")):
+            key = "source: hub" if source == "hub" else "audit: true"
+            raise ConfigError(f"config: checkpoints.{key} is not possible for {model.name}, a variant of this run only")
 
 
 def given_corpus(suite: Suite, settings: JsonMapping) -> Path | None:

@@ -177,15 +177,20 @@ def limit_arguments(run: Run) -> list[str]:
     return ["--limit", str(limit)] if limit else []
 
 
-def definition_arguments(run: Run) -> list[str]:
+def include_folders(run: Run) -> list[str]:
     """Folders of the run's own task definitions."""
-    folders = run.section("evaluation").get("include_path") or []
+    return list(run.section("evaluation").get("include_path") or [])
+
+
+def definition_arguments(run: Run) -> list[str]:
+    """The same as arguments of a program."""
+    folders = include_folders(run)
     return ["--include-path", *folders] if folders else []
 
 
 def definition_files(run: Run) -> list[str]:
     """Files of the run's own task definitions, which plans are made from."""
-    folders = map(Path, run.section("evaluation").get("include_path") or [])
+    folders = map(Path, include_folders(run))
     return [str(path) for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".yaml")]
 
 

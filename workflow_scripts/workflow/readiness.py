@@ -30,6 +30,9 @@ ONCE = RetryPolicy(attempts=1)
 OF_CHECKPOINTS = re.compile(
     r"results/(?:scores|checkpoints|probes|quickstart)/(?P<model>[^/]+)/(?:released/)?step(?P<step>\d+)\b"
 )
+# In the YAML of a task: its metrics, and what says that they may be written elsewhere.
+METRIC_LINE = re.compile(r"^\s*(?:- )?\s*metric:\s*['\"]?([\w.-]+)", re.MULTILINE)
+ELSEWHERE = re.compile(r"^include:|!function", re.MULTILINE)
 MORE_RULES = re.compile(r"^(?:rule|checkpoint|use rule|module|include)\b", re.MULTILINE)
 
 
@@ -88,13 +91,40 @@ def refuse_silence(error: TransferError) -> None:
 
 
 def require_folders(run: Run) -> None:
-    """Raise MissingInputError for a folder of evaluation data that is not there."""
+    """Raise MissingInputError for a folder of evaluation data or of definitions that is not there."""
     for folder in evaluation.own_folders(run):
         if not Path(folder).is_dir():
             raise MissingInputError(
                 f"evaluation.data: {folder}: no such folder; name one that is there, or leave it out and the data are "
                 "fetched"
             )
+    for folder in evaluation.include_folders(run):
+        if not Path(folder).is_dir():
+            raise MissingInputError(f"evaluation.include_path: {folder}: no such folder")
+
+
+def require_own_tasks(run: Run) -> None:
+    """Raise MissingInputError or ConfigError for a task of the run's own without its YAML, its metric or its documents.
+
+    A YAML that includes another, or names a function, is believed.
+    """
+    paths = [Path(path) for path in evaluation.definition_files(run) if path.endswith(".yaml")]
+    for task in run.tasks:
+        if task.name not in (run.settings.get("own_tasks") or {}):
+            continue
+        key, line = (
+            f"own_tasks.{task.name}",
+            re.compile(rf"^(?:task|group):\s*['\"]?{re.escape(task.name)}['\"]?\s*(?:#|$)", re.M),
+        )
+        texts = [text for path in paths if line.search(text := path.read_text(encoding="utf-8", errors="replace"))]
+        if not texts:
+            raise MissingInputError(f"{key}: no YAML with 'task: {task.name}' in a folder of evaluation.include_path")
+        metrics = set(METRIC_LINE.findall(texts[0]))
+        if metrics and task.metric not in metrics and not ELSEWHERE.search(texts[0]):
+            raise ConfigError(f"{key}.metric: its YAML has {', '.join(sorted(metrics))}, not {task.metric}")
+        folders = [Path(folder, task.repository) for folder in evaluation.data_folders(run)]
+        if not any(found for folder in folders for found in folder.rglob("*.parquet")):
+            raise MissingInputError(f"{key}.repository: no parquet files of {task.repository} in evaluation.data")
 
 
 def require_experiment_names(run: Run) -> None:

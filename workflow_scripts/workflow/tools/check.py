@@ -21,7 +21,7 @@ from workflow_scripts.suite.layout import RESULTS, run_folder, score_files
 from workflow_scripts.suite.run import Run, load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.workflow.checkpoints import leave_out_defects
-from workflow_scripts.workflow.readiness import report_of, require_experiment_names, require_folders
+from workflow_scripts.workflow.readiness import report_of, require_experiment_names, require_folders, require_own_tasks
 
 DEFAULT = Path("config/config.yaml")
 
@@ -91,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     require_writable(Path(RESULTS))
     require_folders(run)
+    require_own_tasks(run)
     require_experiment_names(run)
     cli.say("\n".join([describe(run), *run.renamed, *report_of(run)]))
 
