@@ -310,7 +310,10 @@ def test_what_a_run_adds_is_known_to_programs_that_read_it(default):
         ({"suite": "books", "own_tasks": {"pocket_facts": OWN["mine"]}}, "own_tasks.pocket_facts: a suite has a task"),
         ({"own_tasks": {"piqa": OWN["mine"]}}, "own_tasks.piqa: a suite has a task of this name"),
         ({"own_tasks": {"mmlu": OWN["mine"]}}, "own_tasks.mmlu: a suite has a task of this name"),
-        ({"own_tasks": {"blimp": OWN["mine"]}}, "own_tasks.blimp: lm-eval has a task of this name"),
+        (
+            {"own_tasks": {"arc_challenge_chat": OWN["mine"]}},
+            "own_tasks.arc_challenge_chat: lm-eval has a task of this name",
+        ),
         ({"own_tasks": {"hendrycksTest-x": OWN["mine"]}}, "own_tasks.hendrycksTest-x: lm-eval has a task of this name"),
         (
             {"variants": WARM, "models": "pocket-90k-warm", "checkpoints": {"source": "hub"}},
