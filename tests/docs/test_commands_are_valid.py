@@ -8,6 +8,7 @@ argument parser, a Makefile and a dry run go.
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import importlib
 import os
@@ -78,6 +79,28 @@ def test_the_program_understands_its_arguments(words):
         assert hasattr(importlib.import_module(module), "main")
         return
     understood(module, arguments)
+
+
+def examples() -> list[tuple[str, ...]]:
+    """Commands in the help of the programs."""
+    found = set()
+    for path in sorted((ROOT / "workflow_scripts").rglob("*.py")):
+        text = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").replace("\\\n", " ")
+        lines = [line.strip() for line in text.splitlines() if line.startswith("    python -m workflow_scripts.")]
+        found |= {tuple(words) for line in lines for words in simple_commands(line)}
+    return sorted(found)
+
+
+@pytest.mark.parametrize("words", examples(), ids=" ".join)
+def test_the_program_understands_the_example_in_its_help(words):
+    understood(words[2], list(words[3:]))
+
+
+def test_examples_in_help_are_not_glued(root):
+    """A backslash before the end of a line joins lines unless the docstring is raw."""
+    for path in sorted((root / "workflow_scripts").rglob("*.py")):
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        assert not re.search(r"^ {4}python -m .*\S {4,}--", text, re.MULTILINE), path
 
 
 @pytest.mark.parametrize("words", [words for words in SIMPLE if words[0] == "make"], ids=" ".join)

@@ -1,4 +1,4 @@
-"""GPT-NeoX configuration files: read into a recipe, written from one, and recipes compared.
+r"""GPT-NeoX configuration files: read into a recipe, written from one, and recipes compared.
 
     python -m workflow_scripts.training.neox_config read pythia-410m.yml --gpus 32 --vocab-entries 50277 \
         --output recipe.json

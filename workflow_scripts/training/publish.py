@@ -1,4 +1,4 @@
-"""Publish checkpoints of a run as Hugging Face folders that an unmodified transformers loads as GPTNeoXForCausalLM.
+r"""Publish checkpoints of a run as Hugging Face folders that an unmodified transformers loads as GPTNeoXForCausalLM.
 
     python -m workflow_scripts.training.publish --checkpoint results/training/pocket-1m/step512 \
         --tokenizer results/corpus/pocket/tokenizer.json --output-dir results/mirror/models/pocket/pocket-1m/step512

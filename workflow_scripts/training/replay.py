@@ -1,4 +1,4 @@
-"""Replay certificate: train steps N..N+k again on the true batches and compare with the released checkpoint N+k.
+r"""Replay certificate: train steps N..N+k again on the true batches and compare with the released checkpoint N+k.
 
     python -m workflow_scripts.training.replay --start-from results/training/pocket-1m/step8 --released \
         results/mirror/models/pocket/pocket-1m/step16 --last-step 16 --recipe recipe.json --view view.json \

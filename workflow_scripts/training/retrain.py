@@ -1,4 +1,4 @@
-"""Train a model from its recipe on the rows of a data set in their exact order; interrupting it changes no bit.
+r"""Train a model from its recipe on the rows of a data set in their exact order; interrupting it changes no bit.
 
     python -m workflow_scripts.training.retrain --recipe recipe.json --view data/pocket/standard/view.json \
         --index-maps data/pocket/standard/index_maps --output-dir results/training/pocket-1m

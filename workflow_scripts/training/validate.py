@@ -1,9 +1,9 @@
-"""Loss of checkpoints on held-out text, in nats per token and in bits per byte.
+r"""Loss of checkpoints on held-out text, in nats per token and in bits per byte.
 
     python -m workflow_scripts.training.validate --checkpoints results/training/books-1m/step0 \
         results/training/books-1m/step2200 --view data/books/validation/view.json --bytes 731234 --output validation.csv
-    python -m workflow_scripts.training.validate --training-dir results/training/books-1m --steps 0 2200 \
-        --idx validation.idx --bin validation.bin --text validation.jsonl --output validation.csv
+    python -m workflow_scripts.training.validate --checkpoints results/training/books-1m/step* \
+        --view data/books/validation/view.json --text validation.jsonl --output validation.csv
 
 The held-out tokens are one stream, cut into windows of the model's length that share one token, so that each token but
 the first is predicted exactly once; end-of-document tokens count. --bytes is the size of the held-out text in UTF-8:
