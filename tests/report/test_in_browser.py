@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 from browser import PROGRAM, Browser
-from synthetic_run import FIGURES, build_arguments
+from synthetic_run import FIGURES, build_arguments, scores_frame
 
+from workflow_scripts.published.results_table import write_table
 from workflow_scripts.report.build import main as build
 from workflow_scripts.report.drawing.style import contrast
 from workflow_scripts.report.figures.all_figures import FIGURES as REGISTRY
@@ -158,6 +159,36 @@ def test_the_address_holds_what_was_chosen(browser, pocket_page):
     browser.events.clear()
     browser.wait_for("Page.loadEventFired")
     assert browser.value("document.getElementById('explore').innerHTML") == before
+
+
+def go_to(browser, address):
+    browser.value(f"location.hash = {json.dumps(address)}")
+    browser.value("new Promise(done => setTimeout(done, 50))")
+    return browser.value(
+        "[...document.querySelectorAll('#explore select, #explore-step-name')].map(e => e.value)"
+    ), browser.value("document.querySelectorAll('#explore-models input:checked').length")
+
+
+def test_an_address_in_an_open_page_is_followed_and_nonsense_shows_the_start(browser, pocket_page):
+    browser.open(pocket_page)
+    start, all_models = go_to(browser, "#explore?source=nothing&task=none&shots=many&step=last&models=who")
+    assert start == ["this run", "Number agreement", "zero-shot", "step 600"]
+    assert all_models == 6
+    wanted = "#explore?source=this+run&task=Facts&shots=five-shot&step=64&models=pocket-1m"
+    assert go_to(browser, wanted) == (["this run", "Facts", "five-shot", "step 64"], 1)
+    assert go_to(browser, "#explore?") == (start, 6)
+    assert go_to(browser, "#explore?models=")[1] == 0
+
+
+def test_a_run_of_step_0_alone_has_a_chart(browser, run_on_disk, drawn, tmp_path):
+    scores = scores_frame()
+    shutil.copytree(run_on_disk["tables"], tmp_path / "tables")
+    write_table(scores[scores["step"] == 0], tmp_path / "tables/scores.parquet")
+    shutil.copy(run_on_disk["run"], tmp_path)
+    paths = {**run_on_disk, "run": tmp_path / "run.json", "root": tmp_path, "training": tmp_path}
+    build(build_arguments(paths, FIGURES, tmp_path / "report.html"))
+    browser.open(tmp_path / "report.html")
+    assert "NaN" not in browser.value("document.getElementById('explore-chart').outerHTML")
 
 
 @pytest.mark.parametrize("width", [320, 400])

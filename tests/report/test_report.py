@@ -1,19 +1,20 @@
 """The page: its sentences, its parts, what it must not contain, and how a browser sees it."""
 
 import json
+import math
 import re
 import shutil
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from synthetic_run import FIGURES, LAST, build_arguments, inputs_below, score, scores_frame
+from synthetic_run import FIGURES, LAST, build_arguments, inputs_below, run_settings, score, scores_frame
 
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.report.build import main as build
-from workflow_scripts.report.page.explorer_data import shown_steps
+from workflow_scripts.report.page.explorer_data import explore_data, shown_steps
 from workflow_scripts.report.page.overview import direction, learning_table
-from workflow_scripts.report.page.report_inputs import read_inputs, read_json
+from workflow_scripts.report.page.report_inputs import ReportInputs, read_inputs, read_json
 from workflow_scripts.report.page.sections import address_of
 from workflow_scripts.report.page.verdicts import find_verdicts
 from workflow_scripts.storage.given_files import GivenFiles
@@ -214,6 +215,62 @@ def test_explorer_thins_many_checkpoints():
     assert (shown[0], shown[-1]) == (0, 143000)
     assert set(shown) <= set(steps)
     assert shown_steps(steps.head(27)) == list(steps.head(27))
+
+
+@pytest.fixture
+def inputs_of(tmp_path):
+    """Inputs of a report on changed scores."""
+
+    def make(scores, **run):
+        settings = {**run_settings(), **run}
+        return ReportInputs(
+            settings, tmp_path, GivenFiles([]), [], scores, *(pd.DataFrame(), [], pd.DataFrame(), pd.DataFrame(), None)
+        )
+
+    return make
+
+
+def learnt(inputs):
+    table = learning_table(inputs)
+    return {row[0]: dict(zip(table.head, row, strict=True)) for row in table.rows}
+
+
+def test_of_a_perplexity_halfway_is_half_of_its_fall(inputs_of):
+    scores = scores_frame().astype({"task": str, "metric": str})
+    mine = scores[scores["task"] == "pocket_facts"].assign(task="mine", metric="perplexity", stderr=0.01)
+    mine["value"] = 100.0 - mine["step"].astype(float) / 10
+    tasks = [{"name": "mine", "title": "Mine", "metric": "perplexity", "chance": None}]
+    rows = learnt(inputs_of(pd.concat([scores, mine]), tasks=tasks))
+    assert rows["Mine, zero-shot"]["halfway at step"] == "384"  # the first checkpoint after 300
+    mine["value"] = mine["step"].astype(float)
+    assert learnt(inputs_of(pd.concat([scores, mine]), tasks=tasks))["Mine, zero-shot"]["halfway at step"] == ""
+
+
+def test_a_task_with_other_checkpoints_at_five_shots_has_no_difference(inputs_of):
+    scores = scores_frame()
+    scores = scores[(scores["shots"] == 0) | (scores["step"] < 100)]
+    rows = learnt(inputs_of(scores[(scores["shots"] == 5) | (scores["step"] >= 100)]))
+    assert rows["Facts, five-shot"]["more than zero-shot"] == ""
+    assert rows["Facts, five-shot"]["1m, last"] != ""
+
+
+def test_of_models_of_one_size_the_table_follows_one(inputs_of):
+    scores = scores_frame().astype({"model": str})
+    one = scores[(scores["model"] == "pocket-1m") & (scores["shots"] == 0)].assign(version="seed")
+    other = one.assign(model="pocket-1m-other", value=one["value"] / 2)
+    for frames in ([one, other], [other, one]):
+        assert learnt(inputs_of(pd.concat(frames))) == learnt(inputs_of(one))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_the_explorer_holds_numbers_that_json_has(inputs_of, value):
+    """JSON.parse knows neither NaN nor Infinity: the whole explorer would stay empty."""
+    scores = scores_frame().assign(stderr=value)
+    scores["value"] = scores["value"].where(scores["step"] > 0, value)
+    data = json.loads(json.dumps(explore_data(inputs_of(scores)), allow_nan=False))
+    points = [point for panel in data["sources"][0]["panels"] for line in panel["lines"] for point in line["points"]]
+    assert len(points) == (scores["step"] > 0).sum()
+    assert explore_data(inputs_of(scores.assign(value=value))) is None
 
 
 def test_heavy_figures_are_shown_as_pictures(drawn):

@@ -7,6 +7,8 @@ the explorer is for looking, the tables beside the page are for numbers.
 """
 
 import math
+from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
@@ -45,6 +47,7 @@ def explore_data(inputs: ReportInputs) -> JsonObject | None:
         sources.append(own_source(inputs, words))
     if len(inputs.published):
         sources.append(published_source(inputs.published, inputs.own, words))
+    sources = [shown for shown in sources if shown["panels"]]
     return {"sources": sources, "words": list(words.places)} if sources else None
 
 
@@ -53,7 +56,7 @@ def own_source(inputs: ReportInputs, words: Words) -> JsonObject:
     scores = inputs.scores[inputs.scores["step"].isin(shown_steps(inputs.scores["step"]))]
     suites = sorted(set(scores["suite"].astype(str)))
     parts = [part for suite in suites for part in task_rows(select(scores, suite=suite), suite, inputs.run)]
-    panels = [panel(part.task, part.shots, part.rows, words) for part in parts]
+    panels = with_lines(panel(part.task, part.shots, part.rows, words) for part in parts)
     return source("this run", inputs.scores, panels)
 
 
@@ -78,7 +81,12 @@ def published_source(published: pd.DataFrame, own: pd.DataFrame, words: Words) -
                 shown["lines"] += [{**line, "ours": True} for line in lines_of(select(ours, task=name), words)]
             panels.append(shown)
     models = published[published["model"].isin({line["model"] for item in panels for line in item["lines"]})]
-    return source("published", models, panels)
+    return source("published", models, with_lines(panels))
+
+
+def with_lines(panels: Iterable[JsonObject]) -> list[JsonObject]:
+    """Those of ``panels`` that have something to show."""
+    return [panel for panel in panels if panel["lines"]]
 
 
 def source(name: str, rows: pd.DataFrame, panels: list[JsonObject]) -> JsonObject:
@@ -108,22 +116,26 @@ def lines_of(rows: pd.DataFrame, words: Words) -> list[JsonObject]:
             "model": str(model),
             "size": str(of_model["size"].iloc[0]),
             "data": str(of_model["data"].iloc[0]),
-            "points": [point(row, words) for row in of_model.sort_values("step").itertuples()],
+            "points": [
+                point(row, words) for row in of_model.sort_values("step").itertuples() if math.isfinite(row.value)
+            ],
         }
         for model, of_model in rows.groupby("model", observed=True)
     ]
     order = ordered_sizes([line["size"] for line in lines])
-    return sorted(lines, key=lambda line: (order.index(line["size"]), line["data"] != "standard"))
+    return sorted(
+        filter(itemgetter("points"), lines), key=lambda line: (order.index(line["size"]), line["data"] != "standard")
+    )
 
 
 def point(row: Any, words: Words) -> list[float | int | None]:
-    """One row of a series."""
+    """One row of a series; its value is finite (JSON has no other numbers)."""
     note = getattr(row, "note", None)
     return [
         int(row.step),
         int(row.tokens),
         round(float(row.value), DIGITS),
-        None if math.isnan(row.stderr) else round(float(row.stderr), DIGITS),
+        round(float(row.stderr), DIGITS) if math.isfinite(row.stderr) else None,
         None if pd.isna(row.n) else int(row.n),
         words.place(f"{row.source_file} (sha256 {str(row.source_sha256)[:SHORT_HASH]})"),
         words.place("" if note is None or pd.isna(note) else str(note)),

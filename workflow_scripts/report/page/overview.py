@@ -12,6 +12,8 @@ from workflow_scripts.report.page.report_inputs import ReportInputs
 from workflow_scripts.report.page.sections import Table
 from workflow_scripts.report.score_rows import TaskRows, by_task, shot_difference, shot_words
 
+# Metrics of lm-eval of which less is better.
+LOSSES = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score")
 TERMS = (
     ("checkpoint", "The weights of a model after a number of training steps."),
     ("step", "One update of the weights, from one batch of training rows."),
@@ -55,7 +57,7 @@ def plural(count: int, noun: str) -> str:
 def learning_table(inputs: ReportInputs) -> Table | None:
     """Per task and shots: chance, the first and last score of the largest model, the last of the smallest, halfway.
 
-    ``halfway`` is the step at which half of the rise is passed, where there is a rise that noise does not explain.
+    ``halfway`` is the step at which half of the improvement is passed, where noise does not explain it.
     """
     parts = list(by_task(inputs.scores, inputs.run)) if len(inputs.scores) else []
     if not parts:
@@ -74,25 +76,29 @@ def learning_table(inputs: ReportInputs) -> Table | None:
         if len(sizes) > 1:
             small = standard_line(part, sizes[0])
             row.append(with_error(small.iloc[-1]) if len(small) else "")
-        row.append(halfway(line))
+        row.append(halfway(line, is_loss=part.task.metric in LOSSES))
         if has_shots:
             row.append(gain_over_zero(part, by_name.get((part.task.name, 0))))
         rows.append(row)
     last = max(int(part.rows["step"].max()) for part in parts)
     note = (
         f"Scores ± standard error of the smallest and the largest model at the first and the last checkpoint (step "
-        f"{amount_label(last)}), standard data. Halfway: where half of the largest model's rise is passed; empty where "
-        "the rise is within its error."
-        + (" More than zero-shot: gain of the largest model with its 95 % interval." if has_shots else "")
+        f"{amount_label(last)}), standard data. Halfway: where half of the largest model's improvement is passed; "
+        "empty where that is within its error."
+        + (" More than zero-shot: difference of the largest model with its 95 % interval." if has_shots else "")
     )
     return Table("What the models learnt", head, rows, note)
 
 
 def standard_line(part: TaskRows, size: str) -> pd.DataFrame:
-    """Scores of one size over training, on the standard data where there are two data sets; maybe empty."""
+    """Scores of one size over training, on the standard data where there are two data sets; maybe empty.
+
+    Of several such models, as seeds, the first by name.
+    """
     rows = part.rows[part.rows["size"] == size]
     standard = rows[rows["data"] == "standard"]
-    return (standard if len(standard) else rows).sort_values("step")
+    rows = standard if len(standard) else rows
+    return rows[rows["model"].astype(str) == min(rows["model"].astype(str), default="")].sort_values("step")
 
 
 def with_error(row: pd.Series) -> str:
@@ -100,15 +106,15 @@ def with_error(row: pd.Series) -> str:
     return score_text(row["value"]) + ("" if pd.isna(row["stderr"]) else f" ± {score_text(row['stderr'])}")
 
 
-def halfway(line: pd.DataFrame) -> str:
-    """First step with half of the line's rise; empty where the rise is within 95 % of its error, or no rise."""
+def halfway(line: pd.DataFrame, *, is_loss: bool) -> str:
+    """First step with half of the line's rise, of a loss its fall; empty where that is within 95 % of its error."""
     if line.empty:
         return ""
     first, last = line.iloc[0], line.iloc[-1]
-    if direction(last["value"] - first["value"], first["stderr"], last["stderr"]) != "rises":
+    if direction(last["value"] - first["value"], first["stderr"], last["stderr"]) != ("falls" if is_loss else "rises"):
         return ""
-    middle = (float(first["value"]) + float(last["value"])) / 2
-    return str(int(line[line["value"] >= middle]["step"].iloc[0]))
+    middle, values = (float(first["value"]) + float(last["value"])) / 2, line["value"]
+    return str(int(line[values <= middle if is_loss else values >= middle]["step"].iloc[0]))
 
 
 def direction(change: float, first_error: float, last_error: float) -> str:
@@ -124,6 +130,9 @@ def gain_over_zero(part: TaskRows, zero: TaskRows | None) -> str:
     if part.shots == 0 or zero is None:
         return ""
     difference = TaskRows(part.task, part.shots, shot_difference(zero.rows, part.rows))
-    row = standard_line(difference, ordered_sizes(list(part.rows["size"]))[-1]).iloc[-1]
+    line = standard_line(difference, ordered_sizes(list(part.rows["size"]))[-1])
+    if line.empty:
+        return ""
+    row = line.iloc[-1]
     value, half, remark = float(row["value"]), Z95 * float(row["stderr"]), "" if row["is_paired"] else ", unpaired"
     return f"{value:+.3f} ({value - half:+.3f} to {value + half:+.3f}{remark})"

@@ -21,7 +21,7 @@
     for (const [scale, unit] of [[1e9, "B"], [1e6, "M"], [1e3, "k"]]) if (value >= scale) return Math.round(value / scale) + unit;
     return String(value);
   };
-  const short = (value) => value.toFixed(3).replace(/^(-?)0\./, "$1.");
+  const short = (value) => Math.abs(value) >= 1e4 ? value.toExponential(2) : value.toFixed(3).replace(/^(-?)0\./, "$1.");
   const source = () => data.sources[chosen.source];
   const colour_of = (line) => source()[dark.matches ? "dark" : "colours"][line.size];
   const unique = (values) => [...new Set(values)];
@@ -40,13 +40,14 @@
     const height = Math.round(Math.max(280, Math.min(460, width * 0.5)));
     const points = (lines().length ? lines() : panel().lines).flatMap((line) => line.points);
     const trained = points.filter((p) => p[1] > 0);
-    const first = Math.log10(Math.min(...trained.map((p) => p[1]))), last = Math.log10(Math.max(...trained.map((p) => p[1])));
+    const powers = trained.length ? trained.map((p) => Math.log10(p[1])) : [0]; // a run may have step 0 alone
+    const first = Math.min(...powers), last = Math.max(...powers);
     const zero = points.some((p) => p[1] === 0), left = zero ? first - ZERO_GAP : first;
     const values = points.map((p) => p[2]).concat(panel().chance ?? []);
     const low = Math.min(...values), high = Math.max(...values), margin = 0.06 * (high - low || 1);
     const inner = { w: width - SPACE.left - SPACE.right, h: height - SPACE.top - SPACE.bottom };
     return {
-      width, height, first, last, zero, low: low - margin, high: high + margin, right: width - SPACE.right,
+      width, height, first, last, zero, trained: trained.length, low: low - margin, high: high + margin, right: width - SPACE.right,
       per_step: trained.length ? trained[0][1] / trained[0][0] : 1,
       x: (tokens) => SPACE.left + inner.w * ((tokens > 0 ? Math.log10(tokens) : left) - left) / (last - left || 1),
       y: (value) => SPACE.top + inner.h * (1 - (value - low + margin) / (high - low + 2 * margin)),
@@ -55,6 +56,7 @@
 
   // Decades between the ends, without those whose labels would touch the last one or each other.
   const decades = (at, scale) => {
+    if (!at.trained) return [];
     const last = 10 ** at.last / scale, ticks = [];
     for (let power = Math.ceil(at.first - Math.log10(scale)); 10 ** power < last; power += 1) ticks.push(10 ** power);
     const kept = [last];
@@ -168,7 +170,7 @@
     part("rows").replaceChildren(...rows);
   };
 
-  // The address: written after each choice of the reader, read once at the start.
+  // The address: written after each choice of the reader, read at the start and when the reader changes it.
   const keep = () => {
     const state = new URLSearchParams({ source: source().name, task: chosen.task, shots: chosen.shots, step: chosen.step });
     const hidden = names().filter((name) => chosen.hidden.has(name));
@@ -181,11 +183,10 @@
     chosen.source = Math.max(0, data.sources.findIndex((s) => s.name === state.get("source")));
     chosen.task = state.get("task");
     chosen.shots = state.get("shots");
-    chosen.step = Number(state.get("step"));
-    if (state.has("models")) {
-      const shown = state.get("models").split(",");
-      chosen.hidden = new Set(names().filter((name) => !shown.includes(name)));
-    }
+    chosen.step = Number(state.get("step") ?? NaN);
+    const shown = state.get("models")?.split(",") ?? names(), none = shown.join() === "";
+    const known = names().some((name) => shown.includes(name));
+    chosen.hidden = new Set(names().filter((name) => (known || none) && !shown.includes(name)));
     part("chart").closest("section").scrollIntoView();
   };
 
@@ -242,8 +243,12 @@
   dark.addEventListener("change", draw);
 
   document.getElementById("explore").hidden = false;
-  restore();
-  fill(part("source"), data.sources.map((s) => s.name), source().name);
-  models();
-  choose();
+  const start = () => {
+    restore();
+    fill(part("source"), data.sources.map((s) => s.name), source().name);
+    models();
+    choose();
+  };
+  window.addEventListener("hashchange", start); // an address that is pasted into the open page
+  start();
 })();
