@@ -8,7 +8,6 @@ the explorer is for looking, the tables beside the page are for numbers.
 
 import math
 from collections.abc import Iterable
-from operator import itemgetter
 from typing import Any
 
 import pandas as pd
@@ -116,16 +115,12 @@ def lines_of(rows: pd.DataFrame, words: Words) -> list[JsonObject]:
             "model": str(model),
             "size": str(of_model["size"].iloc[0]),
             "data": str(of_model["data"].iloc[0]),
-            "points": [
-                point(row, words) for row in of_model.sort_values("step").itertuples() if math.isfinite(row.value)
-            ],
+            "points": [point(row, words) for row in of_model.sort_values("step").itertuples()],
         }
-        for model, of_model in rows.groupby("model", observed=True)
+        for model, of_model in rows[rows["value"].abs() < math.inf].groupby("model", observed=True)
     ]
     order = ordered_sizes([line["size"] for line in lines])
-    return sorted(
-        filter(itemgetter("points"), lines), key=lambda line: (order.index(line["size"]), line["data"] != "standard")
-    )
+    return sorted(lines, key=lambda line: (order.index(line["size"]), line["data"] != "standard"))
 
 
 def point(row: Any, words: Words) -> list[float | int | None]:
