@@ -24,6 +24,7 @@ import pytest
 
 from tests.docs.documented import Command, all_commands, blocks, pages
 from tests.docs.shell_words import STAND_IN, simple_commands
+from workflow_scripts import front_door
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = all_commands(ROOT)
@@ -94,6 +95,22 @@ def examples() -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("words", examples(), ids=" ".join)
 def test_the_program_understands_the_example_in_its_help(words):
     understood(words[2], list(words[3:]))
+
+
+def front_door_commands() -> list[tuple[str, ...]]:
+    """What the pages ask of the one command, from its second word on."""
+    texts = [(ROOT / page).read_text(encoding="utf-8") for page in pages(ROOT)]
+    found = {code for text in texts for code in re.findall(r"(?<!`)`pythia ([a-z][^`\n]*)`(?!`)", text)}
+    return sorted(tuple(words) for code in found for words in simple_commands(code))
+
+
+@pytest.mark.parametrize("words", front_door_commands(), ids=" ".join)
+def test_the_front_door_understands_what_the_pages_ask(words):
+    stage, program, _ = front_door.SHORT_NAMES.get(words[0], (words[0], words[1] if len(words) > 1 else "", ""))
+    arguments = list(words[1:] if words[0] in front_door.SHORT_NAMES else words[2:])
+    module = front_door.find_program(stage, program)
+    if arguments:
+        understood(module, arguments)
 
 
 def test_examples_in_help_are_not_glued(root):
