@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import pandas as pd
 import pytest
 from browser import PROGRAM, Browser
 from synthetic_run import FIGURES, build_arguments, scores_frame
@@ -180,14 +181,36 @@ def test_an_address_in_an_open_page_is_followed_and_nonsense_shows_the_start(bro
     assert go_to(browser, "#explore?models=")[1] == 0
 
 
-def test_a_run_of_step_0_alone_has_a_chart(browser, run_on_disk, drawn, tmp_path):
+@pytest.fixture
+def open_with(browser, run_on_disk, drawn, tmp_path):
+    """Open the page of the run with other scores."""
+
+    def open_it(scores):
+        shutil.copytree(run_on_disk["tables"], tmp_path / "tables")
+        write_table(scores, tmp_path / "tables/scores.parquet")
+        shutil.copy(run_on_disk["run"], tmp_path)
+        paths = {**run_on_disk, "run": tmp_path / "run.json", "root": tmp_path, "training": tmp_path}
+        build(build_arguments(paths, FIGURES, tmp_path / "report.html"))
+        browser.open(tmp_path / "report.html")
+
+    return open_it
+
+
+def test_lines_of_one_size_bear_their_names(browser, open_with):
+    scores = scores_frame().astype({"model": str})
+    slow = scores[scores["model"] == "pocket-1m"].assign(model="pocket-1m-with-a-slow-start", version="variant")
+    open_with(pd.concat([scores, slow]))
+    texts = browser.value("[...document.querySelectorAll('#explore-chart text')].map(text => text.textContent)")
+    assert {"pocket-1m", "pocket-1m-with-a-slow-start", "1m d", "90k"} <= set(texts)
+    assert browser.value(
+        "[...document.querySelectorAll('#explore-chart text')].every(text => text.getBoundingClientRect().right"
+        " <= document.getElementById('explore-chart').getBoundingClientRect().right)"
+    )
+
+
+def test_a_run_of_step_0_alone_has_a_chart(browser, open_with):
     scores = scores_frame()
-    shutil.copytree(run_on_disk["tables"], tmp_path / "tables")
-    write_table(scores[scores["step"] == 0], tmp_path / "tables/scores.parquet")
-    shutil.copy(run_on_disk["run"], tmp_path)
-    paths = {**run_on_disk, "run": tmp_path / "run.json", "root": tmp_path, "training": tmp_path}
-    build(build_arguments(paths, FIGURES, tmp_path / "report.html"))
-    browser.open(tmp_path / "report.html")
+    open_with(scores[scores["step"] == 0])
     assert "NaN" not in browser.value("document.getElementById('explore-chart').outerHTML")
 
 

@@ -28,6 +28,9 @@
   const panel = () => source().panels.find((p) => p.name === chosen.task && p.shots === chosen.shots);
   const names = () => unique(source().panels.flatMap((p) => p.lines.map((line) => line.model)));
   const lines = () => panel().lines.filter((line) => !chosen.hidden.has(line.model));
+  // At the end of a line: its size and data, or its name where they are those of another line too (seeds, variants).
+  const label_of = (line) => panel().lines.some((other) => !other.ours && other !== line && other.size === line.size && other.data === line.data)
+    ? line.model : line.size + (line.data === "standard" ? "" : " d");
   const steps = () => unique(panel().lines.flatMap((line) => line.points.map((p) => p[0]))).sort((a, b) => a - b);
 
   const fill = (select, options, at) => {
@@ -45,9 +48,11 @@
     const zero = points.some((p) => p[1] === 0), left = zero ? first - ZERO_GAP : first;
     const values = points.map((p) => p[2]).concat(panel().chance ?? []);
     const low = Math.min(...values), high = Math.max(...values), margin = 0.06 * (high - low || 1);
-    const inner = { w: width - SPACE.left - SPACE.right, h: height - SPACE.top - SPACE.bottom };
+    const longest = Math.max(0, ...lines().filter((line) => !line.ours).map((line) => label_of(line).length));
+    const beside = Math.min(width * 0.4, Math.max(SPACE.right, 26 + 6.5 * longest));
+    const inner = { w: width - SPACE.left - beside, h: height - SPACE.top - SPACE.bottom };
     return {
-      width, height, first, last, zero, trained: trained.length, low: low - margin, high: high + margin, right: width - SPACE.right,
+      width, height, first, last, zero, trained: trained.length, low: low - margin, high: high + margin, right: width - beside,
       per_step: trained.length ? trained[0][1] / trained[0][0] : 1,
       x: (tokens) => SPACE.left + inner.w * ((tokens > 0 ? Math.log10(tokens) : left) - left) / (last - left || 1),
       y: (value) => SPACE.top + inner.h * (1 - (value - low + margin) / (high - low + 2 * margin)),
@@ -144,7 +149,7 @@
       }
       if (line.ours) continue;
       const last = line.points[line.points.length - 1];
-      ends.push({ y: at.y(last[2]), x: at.x(last[1]), colour, name: line.size + (line.data === "standard" ? "" : " d") });
+      ends.push({ y: at.y(last[2]), x: at.x(last[1]), colour, name: label_of(line) });
     }
     spread(ends.map((end) => end.y), 11).forEach((y, index) => {
       const end = ends[index];
