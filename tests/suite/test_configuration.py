@@ -323,6 +323,11 @@ def test_what_a_run_adds_is_known_to_programs_that_read_it(default):
             {"variants": WARM, "models": "pocket-90k-warm", "checkpoints": {"source": "retrain", "audit": True}},
             "checkpoints.audit: true is not possible for pocket-90k-warm, a variant of this run only",
         ),
+        (
+            {"own_tasks": {"mine": {**OWN["mine"], "title": "Facts"}}},
+            "own_tasks.mine.title: another task has this title",
+        ),
+        ({"own_tasks": {"a": OWN["mine"], "b": OWN["mine"]}}, "own_tasks.a.title: another task has this title"),
         ({"own_tasks": {"mine": {"repository": "me/mine"}}}, "own_tasks"),
         ({"own_tasks": {"mine": {**OWN["mine"], "repository": "../mine"}}}, "own_tasks"),
     ],

@@ -202,6 +202,9 @@ def with_tasks(suite: Suite, tasks: Mapping[str, JsonMapping]) -> Suite:
         if name in taken or tasks_below(name) or name_today(name) != name:
             owner = "a suite" if name in taken else "lm-eval"
             raise ConfigError(f"own_tasks.{name}: {owner} has a task of this name; choose another")
+        others = [*suite.tasks.values(), *(build_task(key, facts) for key, facts in tasks.items() if key != name)]
+        if any(other.title == tasks[name]["title"] for other in others):
+            raise ConfigError(f"own_tasks.{name}.title: another task has this title; figures would mix them up")
     return replace(suite, tasks={**suite.tasks, **{name: build_task(name, facts) for name, facts in tasks.items()}})
 
 
