@@ -78,11 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         default=PATIENCE_SECONDS,
         help="seconds that processes under torchrun have for a checkpoint after a signal",
     )
+    parser.add_argument(
+        "--recompute-activations",
+        type=int,
+        choices=(0, 1),
+        default=0,
+        help="1 adds the option of this name to ARGUMENTs",
+    )
     parser.add_argument("training", nargs="*", metavar="ARGUMENT", help="arguments of the training program, after --")
     options = parser.parse_args(arguments)
-    command = launch_command(
-        options.processes, options.training, os.environ, nodes=options.nodes, patience=options.patience
-    )
+    training = [*options.training, *(["--recompute-activations"] if options.recompute_activations else [])]
+    command = launch_command(options.processes, training, os.environ, nodes=options.nodes, patience=options.patience)
     os.execvp(command[0], command)  # noqa: S606 - a list of arguments, no shell
 
 
