@@ -49,6 +49,8 @@ LOGIT_COPIES = 3
 FORWARD_WIDTHS = 16
 # Weights per second that one core reads, hashes, sums up and sketches; 3e7 were measured (benchmarks/dynamics.py).
 MEASURED_WEIGHTS = 2e7
+# Resident size of a training on a CPU against its live tensors: 1.17 to 1.39 were measured (docs/training-requests.md).
+KEPT_BLOCKS = 1.4
 # Weights that the first process gathers, moments that each process copies to the host while it writes its share.
 GATHERED_BYTES, MOMENT_BYTES = 4.0, 8.0
 # Bytes per second that one download reaches on a shared line, and a checkpoint on a shared file system.
@@ -169,7 +171,7 @@ def retrain(run: Run, model: Model, site: Site, fraction: float = 1.0) -> Need:
         choices = choices_of(run)
         tokens = micro_batch_tokens(model, choices.micro_batch)
         memory = memory_on(model, "cpu", 1, tokens, recompute=bool(choices.recompute)).total
-        return Need(2 * PROGRAM_MB + math.ceil(memory / MEGABYTE), minutes, disk_mb=disk)
+        return Need(2 * PROGRAM_MB + math.ceil(KEPT_BLOCKS * memory / MEGABYTE), minutes, disk_mb=disk)
     processes = gpus // devices.nodes
     files = (GATHERED_BYTES + MOMENT_BYTES / devices.nodes) * model.parameters
     return Need(
