@@ -7,7 +7,7 @@ QUIET = --logger brief
 export PYTHONPATH := $(CURDIR):$(CURDIR)/workflow_scripts/snakemake_plugins$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help interpreter setup setup-slurm setup-kubernetes setup-cluster-tests setup-hub-tests setup-bench setup-dev demo books test test-all test-cluster test-hub crash-matrix fuzz check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock
+.PHONY: help interpreter setup setup-slurm setup-kubernetes setup-cluster-tests setup-hub-tests setup-bench setup-dev demo books test test-all test-cluster drills test-hub crash-matrix fuzz check docs reference bench coverage mutants plan report doctor lock lock-data figures clean unlock
 
 help: ## show this list
 	@awk -F':[^#]*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:[^#]*## / {printf "  %-19s %s\n", $$1, $$2}' Makefile
@@ -80,7 +80,10 @@ test-all: setup-dev ## run the slow tests too: the commands of docs/, kills, fuz
 	@.venv/bin/python -m pytest -q -n 2 --dist loadfile --ignore tests/cluster --ignore tests/hub
 
 test-cluster: setup-cluster-tests ## run the tests on a temporary Slurm (needs root, slurm-wlm and munge; skipped without)
-	@.venv/bin/python -m pytest -q tests/cluster
+	@.venv/bin/python -m pytest -q tests/cluster -m "not drill"
+
+drills: setup-cluster-tests ## run the long drills on a temporary Slurm: outages of minutes, a thousand jobs, a head at its limit
+	@.venv/bin/python -m pytest -q tests/cluster -m drill
 
 test-hub: setup-hub-tests ## run the tests against a Hub that others wrote (needs git-lfs; skipped without)
 	@.venv/bin/python -m pytest -q tests/hub

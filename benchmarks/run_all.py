@@ -75,6 +75,12 @@ BENCHMARKS = {
         "Rates behind the plan: tokens per CPU-second of counting, rewriting and scoring memorization.",
         ("benchmarks/experiments.py",),
     ),
+    "traces": Benchmark(
+        "Search for traced texts",
+        "Tokens per CPU-second of one thread for one text and a thousand at once, beside a copy of the same memory.",
+        ("benchmarks/traces.py", "--corpus", str(SHARED / "corpora/gutenberg31_pd.jsonl"), *DATA[2:]),
+        needs_shared=True,
+    ),
     "dynamics": Benchmark(
         "Dynamics",
         "Measuring inside a stand-in of 70m: CPU-seconds with the start of Python, bytes read, minutes for 154 steps.",

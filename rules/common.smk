@@ -15,6 +15,7 @@ from workflow_scripts.workflow.checkpoints import (
     hold_to_ledger,
     leave_out_defects,
 )
+from workflow_scripts.workflow.cluster import patient_executor
 from workflow_scripts.workflow.sweep import plan_sweep
 from workflow_scripts.workflow.tools import one_run
 from workflow_scripts.workflow.planning_process import (
@@ -32,6 +33,7 @@ from workflow_scripts.workflow.experiments import declaration_of
 listen(logger, sys.argv)  # whatever the way of starting, a failed job is reported
 use_this_interpreter()
 collect_garbage_rarely()
+patient_executor.take_over()  # what `executor: slurm` means here
 try:
     RUN = hold_to_ledger(leave_out_defects(load_run(config, workflow.configfiles)))
     FIGURES = figure_names(RUN)

@@ -45,6 +45,26 @@ if CORPUS == "generated":
             " --output-standard {output.standard:q} --output-deduped {output.deduped:q} --world {output.world:q}"
             " > {log:q} 2>&1"
 
+    rule generate_trace_texts:
+        """Texts with known numbers of copies in the pocket suite's documents, to be traced through training."""
+        output:
+            texts="results/corpus/{suite}/trace_texts.jsonl",
+        log:
+            "results/logs/generate_trace_texts/{suite}.log",
+        benchmark:
+            "results/timings/generate_trace_texts/{suite}.tsv"
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(500),
+            runtime=lasts(10),
+        params:
+            seed=SUITE.corpus["seed"],
+            documents=SUITE.corpus["documents"],
+        shell:
+            "python -m workflow_scripts.pocket.generate_trace_texts --seed {params.seed:q}"
+            " --documents {params.documents:q} --output {output.texts:q} > {log:q} 2>&1"
+
     rule generate_tasks:
         """The pocket suite's test items, in the layout of the Hub's evaluation data."""
         input:
@@ -161,6 +181,7 @@ if SUITE.tokenizer["source"] == "released":
             "results/logs/fetch_tokenizer/{suite}.log",
         benchmark:
             "results/timings/fetch_tokenizer/{suite}.tsv"
+        priority: 50  # before the checkpoints: without it none of them can be scored
         conda:
             "../envs/conda.yaml"
         resources:

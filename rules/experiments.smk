@@ -4,6 +4,7 @@ from workflow_scripts.workflow import experiments
 # Patterns of the checkpoints that are asked about terms, and of a model that is trained on a job's data set.
 of_asked = experiments.asked(RUN)
 of_any_model = experiments.model_on(RUN)
+of_traced = experiments.traced_checkpoints(RUN)
 
 
 rule score_memorization:
@@ -188,6 +189,7 @@ if experiments.WINOBIAS in experiments.benchmarks(RUN):
             "results/logs/fetch_winobias.log",
         benchmark:
             "results/timings/fetch_winobias.tsv"
+        priority: 50
         localrule: DOWNLOADS_HERE
         conda:
             "../envs/conda.yaml"
@@ -577,3 +579,134 @@ rule scaling:
     shell:
         "python -m workflow_scripts.experiments.scaling --run {input.settings:q} --logs {input.logs:q}"
         " --scores {input.scores:q} --tables-dir {params.folder:q} > {log:q} 2>&1"
+
+
+TRACES = experiments.traces_of(RUN)
+
+if TRACES:
+    TRACE_INPUTS = dict(
+        declaration=f"config/traces/{TRACES.name}.yaml",
+        schema=ancient("config/schemas/traces.schema.yaml"),
+        texts=TRACES.files,
+    )
+
+    rule scan_texts:
+        """One pass over a part of a data set for the traced texts, whatever their number."""
+        input:
+            **TRACE_INPUTS,
+            view="results/data/{suite}/{dataset}/view.json",
+            files=ancient(of_data("results/data/{suite}/{dataset}/raw/{file}")),
+            tokenizer="results/corpus/{suite}/tokenizer.json",
+        output:
+            scan="results/experiments/traces/{traces}/{suite}-{dataset}/part-{part}-of-{parts}.npz",
+        log:
+            "results/logs/scan_texts/{traces}-{suite}-{dataset}-{part}-of-{parts}.log",
+        benchmark:
+            "results/timings/scan_texts/{traces}-{suite}-{dataset}-{part}-of-{parts}.tsv"
+        wildcard_constraints:
+            traces=alternatives([TRACES.name]),
+            part="[0-9]+",
+            parts="[0-9]+",
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(2000),
+            runtime=lasts(120),
+        shell:
+            "python -m workflow_scripts.experiments.traces.scan_texts --declaration {input.declaration:q}"
+            " --view {input.view:q} --tokenizer {input.tokenizer:q} --part {wildcards.part:q}"
+            " --parts {wildcards.parts:q} --output {output.scan:q} > {log:q} 2>&1"
+
+    rule place_texts:
+        """Exposures of the traced texts: where the training order of a data set holds them."""
+        input:
+            **TRACE_INPUTS,
+            scans=experiments.scan_parts(RUN),
+            recipe=of_any_model("results/training/{model}/recipe.json"),
+            view="results/data/{suite}/{dataset}/view.json",
+            files=ancient(of_data("results/data/{suite}/{dataset}/raw/{file}")),
+            maps=ancient(
+                of_data("results/data/{suite}/{dataset}/index_maps/{train_map}")
+            ),
+            tokenizer="results/corpus/{suite}/tokenizer.json",
+        output:
+            exposures="results/experiments/traces/{traces}/{suite}-{dataset}/exposures.parquet",
+            csv="results/experiments/traces/{traces}/{suite}-{dataset}/exposures.csv",
+        log:
+            "results/logs/place_texts/{traces}-{suite}-{dataset}.log",
+        benchmark:
+            "results/timings/place_texts/{traces}-{suite}-{dataset}.tsv"
+        wildcard_constraints:
+            traces=alternatives([TRACES.name]),
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(8000),
+            runtime=lasts(240),
+        params:
+            maps=lambda wildcards, input: str(Path(input.maps[0]).parent),
+        shell:
+            "python -m workflow_scripts.experiments.traces.place_texts --declaration {input.declaration:q}"
+            " --view {input.view:q} --index-maps {params.maps:q} --recipe {input.recipe:q}"
+            " --tokenizer {input.tokenizer:q} --scans {input.scans:q} --output {output.exposures:q} > {log:q} 2>&1"
+
+    rule score_texts:
+        """Losses on the traced texts at each checkpoint of a model, per text and per token."""
+        input:
+            **TRACE_INPUTS,
+            checkpoints=ancient(
+                of_traced("results/checkpoints/{model}/step{step}/{file}")
+            ),
+            hashes=of_traced("results/checkpoints/{model}/step{step}/sha256.txt"),
+        output:
+            losses="results/experiments/traces/{traces}/{model}/losses.parquet",
+            csv="results/experiments/traces/{traces}/{model}/losses.csv",
+            tokens="results/experiments/traces/{traces}/{model}/tokens.parquet",
+        log:
+            "results/logs/score_texts/{traces}-{model}.log",
+        benchmark:
+            "results/timings/score_texts/{traces}-{model}.tsv"
+        wildcard_constraints:
+            traces=alternatives([TRACES.name]),
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=RESOURCES.memory("evaluate"),
+            runtime=RESOURCES.minutes("evaluate"),
+            gpu=RESOURCES.gpus("evaluate"),
+        params:
+            engine=RESOURCES.engine_arguments(),
+            checkpoints=lambda wildcards, input: [
+                str(Path(path).parent) for path in input.hashes
+            ],
+        shell:
+            "python -m workflow_scripts.experiments.traces.score_texts --declaration {input.declaration:q}"
+            " --checkpoint {params.checkpoints:q} --threads {threads} {params.engine:q}"
+            " --output {output.losses:q} --tokens {output.tokens:q} > {log:q} 2>&1"
+
+    rule traces:
+        """What an exposure does to the loss on a text, how long it lasts, and what shuffled exposures do."""
+        input:
+            exposures=experiments.exposure_tables(RUN),
+            losses=experiments.loss_tables(RUN),
+            settings="results/runs/{run}/run.json",
+            facts=f"config/suites/{SUITE.name}.yaml",
+            schema=SUITE_SCHEMA,
+        output:
+            tables=experiments.tables_of("traces"),
+            verdict="results/runs/{run}/tables/verdict_traces.json",
+        log:
+            "results/logs/traces/{run}.log",
+        benchmark:
+            "results/timings/traces/{run}.tsv"
+        conda:
+            "../envs/conda.yaml"
+        resources:
+            mem_mb=grows(4000),
+            runtime=lasts(60),
+        params:
+            folder=subpath(output.verdict, parent=True),
+            traces=TRACES.name,
+        shell:
+            "python -m workflow_scripts.experiments.traces.trace_effect --run {input.settings:q} --results results"
+            " --traces {params.traces:q} --tables-dir {params.folder:q} > {log:q} 2>&1"

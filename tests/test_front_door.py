@@ -93,3 +93,9 @@ def test_the_console_script_leads_here(root):
     entry = tomllib.loads((root / "pyproject.toml").read_text())["project"]["scripts"]["pythia"]
     module, _, function = entry.partition(":")
     assert getattr(importlib.import_module(module), function) is front_door.start
+
+
+def test_tracing_needs_no_stage():
+    helped = start("trace", "--help")
+    assert helped.returncode == 0, helped.stderr
+    assert helped.stdout.startswith("usage: trace.py")

@@ -9,8 +9,9 @@ import pytest
 # Called from outside this project: by Snakemake's plugin interface, by lm-eval, or by readers of docs/data-order.md and
 # docs/training.md in their own Python.
 CALLED_FROM_OUTSIDE = {
-    "BlendedRows", "_get_help_string", "constant_index_bytes", "epoch_fraction", "has_filter", "has_formatter",
-    "iteration_rows", "needs_rulegraph", "read_metrics", "set_rnd", "writes_to_file", "writes_to_stream",
+    "BlendedRows", "_get_help_string", "_submit_job", "cancel_jobs", "check_active_jobs", "constant_index_bytes",
+    "epoch_fraction", "has_filter", "has_formatter", "iteration_rows", "needs_rulegraph", "print_job_error",
+    "read_metrics", "set_rnd", "writes_to_file", "writes_to_stream",
 }  # fmt: skip
 
 MOST_FILES = 18  # in one folder, __init__.py included

@@ -30,6 +30,7 @@ STAGES = (
 SHORT_NAMES = {
     "scores": ("published", "show_scores", "pythia-70m 143000"),
     "batch": ("dataset", "view_batches", "--suite pocket --data standard --iteration 7"),
+    "trace": ("experiments", "trace", '--run results/runs/pocket/run.json --text "..."'),
     "why": ("provenance", "why", "results/runs/pocket/figures/loss_over_training.svg"),
     "plan": ("workflow", "plan", "--config config/runs/suite.yaml"),
     "check": ("workflow", "check", "--config config/runs/suite.yaml"),

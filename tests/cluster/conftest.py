@@ -52,25 +52,32 @@ def place(root, tmp_path):
 
 
 @pytest.fixture
-def start_snakemake(root, place, slurm, plugin_folder):
-    """Function that starts ``snakemake --profile slurm`` with more arguments in ``place``, and returns the process."""
+def snakefile(place):
+    """Function that writes the Snakefile of a drill."""
+
+    def write(text):
+        (place / "Snakefile").unlink()
+        (place / "Snakefile").write_text(text)
+
+    return write
+
+
+@pytest.fixture
+def start_program(root, place, slurm, plugin_folder):
+    """Function that starts a command in ``place``, where the profiles are linked, and returns the process."""
     started = []
+    folders = [str(root), str(root / "workflow_scripts" / "snakemake_plugins"), plugin_folder]
     environment = {
         **slurm.environment,
         "XDG_CONFIG_HOME": str(place / "configuration"),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(root), plugin_folder])),
+        "PYTHONPATH": os.pathsep.join(filter(None, folders)),
     }
-    subprocess.run(
-        [sys.executable, "-m", "workflow_scripts.workflow.tools.link_profiles"], check=True, env=environment, cwd=place
-    )
+    link = [sys.executable, "-m", "workflow_scripts.workflow.tools.link_profiles"]
+    subprocess.run(link, check=True, env=environment, cwd=place)
 
-    def start(*arguments, program=("snakemake", "--profile", "slurm")):
-        command = [sys.executable, "-m", *program, *arguments]
-        started.append(
-            subprocess.Popen(
-                command, cwd=place, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-            )
-        )
+    def start(*command):
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        started.append(subprocess.Popen(command, cwd=place, env=environment, text=True, **streams))
         return started[-1]
 
     yield start
@@ -78,3 +85,13 @@ def start_snakemake(root, place, slurm, plugin_folder):
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+@pytest.fixture
+def start_snakemake(start_program):
+    """Function that starts ``snakemake --profile slurm`` with more arguments in ``place``, and returns the process."""
+
+    def start(*arguments, program=("snakemake", "--profile", "slurm")):
+        return start_program(sys.executable, "-m", *program, *arguments)
+
+    return start

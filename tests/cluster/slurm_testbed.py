@@ -115,10 +115,18 @@ class SlurmTestbed:
         self.write_files()
         self.start_munge()
         self.link_configuration()
-        self.daemon("slurmctld", "-f", str(self.conf))
-        self.wait(lambda: "is UP" in self.ask("scontrol", "ping"), "slurmctld")
+        self.start_controller()
         self.daemon("slurmd", "-f", str(self.conf))
         self.wait(lambda: self.ask("sinfo", "-h", "-N", "-o", "%T").startswith("idle"), "the node")
+
+    def start_controller(self) -> None:
+        """Start the controller, or bring it back with what it saved."""
+        self.daemon("slurmctld", "-f", str(self.conf))
+        self.wait(lambda: "is UP" in self.ask("scontrol", "ping"), "slurmctld")
+
+    def stop_controller(self) -> None:
+        """End the controller as for maintenance; jobs continue."""
+        self.end(self.folder / "slurmctld.pid")
 
     def write_files(self) -> None:
         """Configuration and fake GPUs."""

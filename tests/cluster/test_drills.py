@@ -6,10 +6,15 @@ import time
 import pytest
 
 QUICK = ("--slurm-init-seconds-before-status-checks", "2")
-TROUBLE = """
-from workflow_scripts.workflow.resources import grows, lasts
-
+START = """
+configfile: "config/config.yaml"
+include: "rules/common.smk"
+"""
+TROUBLE = (
+    START
+    + """
 rule all:
+    default_target: True
     input: "memory.txt", "cancelled.txt", "late.txt", "fails.txt"
 
 # Takes 700 MB; the first attempt is granted less. Snakemake itself takes up to 200 MB of what a job is granted.
@@ -39,10 +44,27 @@ rule fails:
     shell: "echo {resources.mem_mb} >> fails.attempts; echo half > {output};"
            " echo 'error: what went wrong' > {log}; [ -e mended ]; echo whole > {output}"
 """
-KILLED = """
-configfile: "config/config.yaml"
-include: "rules/common.smk"
+)
+PARTS = (
+    START
+    + """
+rule all:
+    default_target: True
+    input: expand("part-{model}-{step}.txt", model="pocket-90k", step=range(3))
 
+# One after another in one allocation; the second fails, so the third never starts.
+rule part:
+    output: "part-{model}-{step}.txt"
+    log: "part-{model}-{step}.log"
+    group: "parts"
+    resources: mem_mb=grows(500), order=1
+    priority: lambda wildcards: 10 - int(wildcards.step)
+    shell: "echo 'error: step {wildcards.step}' > {log}; [ {wildcards.step} != 1 ]; echo whole > {output}"
+"""
+)
+KILLED = (
+    START
+    + """
 rule all:
     default_target: True
     input: "done.txt"
@@ -51,6 +73,7 @@ rule work:
     output: "done.txt"
     shell: "echo start >> events.txt; sleep $(cat seconds.txt); echo whole > {output}; echo end >> events.txt"
 """
+)
 
 
 def wait_for(ready, seconds=600):
@@ -67,17 +90,6 @@ def running(slurm, place, rule):
     return [line.split("|")[0] for line in lines if f"rule_{rule}" in line and line.endswith(str(place))]
 
 
-@pytest.fixture
-def snakefile(place):
-    """Function that writes the Snakefile of a drill."""
-
-    def write(text):
-        (place / "Snakefile").unlink()
-        (place / "Snakefile").write_text(text)
-
-    return write
-
-
 def blocks(output, rule):
     """What was printed about each failure of a rule: its headline and the indented lines below."""
     return re.findall(rf"^FAILED {rule}\n(?:[ \t].*\n)*", output, re.MULTILINE)
@@ -90,6 +102,7 @@ def test_memory_time_cancelling_and_failure_are_retried_and_reported(place, slur
     wait_for(lambda: (place / "cancelled.attempts").exists() and running(slurm, place, "cancelled"))
     slurm.ask("scancel", *running(slurm, place, "cancelled"))
     output, _ = process.communicate(timeout=900)
+    print(output)
 
     assert process.returncode == 1
     for name in ("memory.txt", "cancelled.txt", "late.txt"):
@@ -109,6 +122,12 @@ def test_memory_time_cancelling_and_failure_are_retried_and_reported(place, slur
         assert "  error: what went wrong\n" in block
         assert "  full log: fails.log\n" in block
         assert len(block.splitlines()) < 12
+    for rule, state in (("cancelled", "CANCELLED"), ("late", "TIMEOUT"), ("memory", "OUT_OF_MEMORY")):
+        (block,) = blocks(output, rule)
+        assert f"  {state}, Slurm job " in block
+        assert "; attempt 1 of 2\n  attempt 2 of 2 will request " in block
+    assert "attempt 2 of 2 will request 4,000 MB, 2 min\n" in blocks(output, "late")[0], blocks(output, "late")
+    assert "; attempt 2 of 2\n  no attempt is left\n" in reported[1]
     assert (place / "fails.log").read_text() == "error: what went wrong\n"
 
     (place / "mended").write_text("")
@@ -117,6 +136,27 @@ def test_memory_time_cancelling_and_failure_are_retried_and_reported(place, slur
     assert again.returncode == 0, output[-3000:]
     assert (place / "fails.txt").read_text() == "whole\n"
     assert len((place / "late.attempts").read_text().split()) == 2, "what was finished is not made again"
+
+
+@pytest.mark.slow
+def test_of_a_failed_allocation_only_the_part_that_failed_is_named(place, slurm, start_snakemake, snakefile):
+    snakefile(PARTS)
+    process = start_snakemake("--retries", "0", "--group-components", "parts=3", *QUICK)
+    output, _ = process.communicate(timeout=300)
+    print(output)
+    assert process.returncode == 1
+    (block,) = re.findall(r"^FAILED .*\n(?:[ \t].*\n)*", output, re.MULTILINE)
+    headline, state, request, others, error, *logs = block.splitlines()
+    assert headline == "FAILED part model=pocket-90k step=1"
+    assert re.fullmatch(r"  FAILED, Slurm job \d+ on \S+; attempt 1 of 1", state)
+    assert [request, others, error] == [
+        "  no attempt is left",
+        "  of the 3 in this allocation: 1 finished, 1 not started",
+        "  error: step 1",
+    ]
+    assert logs[0] == "  full log: part-pocket-90k-1.log"
+    assert "/results/logs/slurm/group_" in logs[1]
+    assert len(logs) == 2
 
 
 @pytest.mark.slow

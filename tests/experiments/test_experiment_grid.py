@@ -25,7 +25,6 @@ from workflow_scripts.workflow.experiments import (
     arm_jobs,
     certificates,
     chosen_arms,
-    experiment_files,
     row_jobs,
     term_tables,
     verdicts,
@@ -55,10 +54,15 @@ def test_certificates_are_of_the_last_measured_step_and_ask_nothing_of_other_run
     assert certificates(grid(memorization={**LENGTHS, "steps": [17]})) == []
 
 
-def test_the_default_run_has_no_experiments(grid):
-    assert verdicts(grid()) == []
+def test_the_default_run_has_only_traces(grid):
+    assert verdicts(grid(experiments=["traces"])) == ["results/runs/pocket/tables/verdict_traces.json"]
     assert row_jobs(grid()) == []
-    assert experiment_files(grid()) == []
+
+
+def test_a_suite_or_a_run_without_texts_traces_nothing(grid):
+    books = {"suite": "books", "models": "all", "steps": "all", "tasks": "all"}
+    assert experiments_of(grid(**books, experiments=["traces"])) == ()
+    assert experiments_of(grid(models=[], experiments=["traces"], checkpoints={"source": "hub"})) == ()
 
 
 def test_the_run_of_all_experiments_has_a_verdict_for_each(grid, root):

@@ -8,6 +8,7 @@ import pytest
 from figure_faults import faults
 
 from tests.report.test_dynamics_figures import dynamics_table
+from tests.report.traces.trace_tables import trace_tables
 from workflow_scripts.experiments.memory.confusion import read_published
 from workflow_scripts.experiments.statistics.training_map import read_training_map
 from workflow_scripts.report.drawing.figure import save_drawing
@@ -66,7 +67,7 @@ def tables(root):
         "scaling": losses,
         "scaling_fits": [{"data": "standard", "sentence": "L = 1 + 2 N^-0.3"}],
     }
-    frames = {name: pd.DataFrame(rows) for name, rows in made.items()}
+    frames = {name: pd.DataFrame(rows) for name, rows in made.items()} | trace_tables()
     published = root / "config/suites/published"
     frames["predictability_published"] = read_published(published / "memorization-confusions.csv", load_suite("pythia"))
     frames["seeds_training_map"] = read_training_map(published / "polypythias-training-map.csv")

@@ -464,6 +464,8 @@ def test_unlocking_ends_jobs_first_and_asking_changes_nothing(monkeypatch, capsy
     )
     assert cli.run(unlock.main, ["--ask"]) == 0
     assert calls == []
+    assert cli.run(unlock.main, ["--keep-jobs"]) == 0
+    assert calls.pop()[2:] == ["snakemake", "--unlock", "--quiet", "all"]
     assert not (folder / "cancelled").exists()
     assert cli.run(unlock.main, []) == 0
     assert calls[0][2:] == ["snakemake", "--unlock", "--quiet", "all"]

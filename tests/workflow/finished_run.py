@@ -34,6 +34,7 @@ RUN = {
     "shots": [0],
     "tasks": ["pocket_agreement"],
     "figures": ["scores_over_training", "loss_over_training"],
+    "experiments": [],
 }
 
 

@@ -9,6 +9,8 @@ import sys
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from workflow_scripts.progress import Progress
+
 SNAKEFILE = """
 rule all:
     input: "good.txt", "bad-a.txt"
@@ -83,6 +85,59 @@ def test_progress_names_the_newest_job(handler, capsys):
     handler.emit(record(event=LogEvent.PROGRESS, done=10, total=20))
     assert "50% 10 jobs" in (line := capsys.readouterr().err)
     assert "train_model model=pocket-1m" in line
+
+
+def test_a_clean_run_of_5000_jobs_prints_hundreds_of_lines_at_most(handler, capsys, monkeypatch):
+    """Into a log file, with what Snakemake and the Slurm plugin say of each job, at two jobs a second."""
+    now = [0.0]
+    handler.progress = Progress("run", 1, "jobs", clock=lambda: now[0])
+    for number in range(5000):
+        now[0] += 0.5
+        wildcards = {"model": "pythia-70m", "step": str(number)}
+        handler.emit(record(logging.INFO, "Select jobs to execute..."))
+        handler.emit(record(logging.INFO, "Execute 1 jobs...", event=LogEvent.JOB_STARTED, jobs=[number]))
+        handler.emit(record(event=LogEvent.JOB_INFO, jobid=number, rule_name="score_checkpoint", wildcards=wildcards))
+        handler.emit(record(logging.INFO, "Shell command: x", event=LogEvent.SHELLCMD, shellcmd="x"))
+        handler.emit(record(logging.INFO, f"Job {number} has been submitted with SLURM jobid {number}."))
+        handler.emit(record(logging.INFO, f"Finished jobid: {number}", event=LogEvent.JOB_FINISHED, job_id=number))
+        handler.emit(record(event=LogEvent.PROGRESS, done=number + 1, total=5000))
+    lines = capsys.readouterr().err.splitlines()
+    assert 20 <= len(lines) <= 300
+    assert "100% 5,000 jobs" in lines[-1]
+
+
+def test_what_a_cluster_says_of_a_failed_job_stands_above_its_log_in_ten_lines(handler, capsys, tmp_path):
+    (tmp_path / "own.log").write_text("".join(f"line {number}\n" for number in range(40)))
+    (tmp_path / "slurm.log").write_text("much else\n" * 40)
+    reason = ["TIMEOUT, Slurm job 7 on n1; attempt 1 of 3", "attempt 2 of 3 will request 4,000 MB, 120 min"]
+    reason.append("of the 4 in this allocation: 1 finished, 2 not started")
+    logs = ["own.log", "slurm.log"]
+    handler.emit(
+        record(logging.ERROR, event=LogEvent.JOB_ERROR, rule_name="x", wildcards={}, log=logs, aux={"reason": reason})
+    )
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 10
+    assert said[:4] == ["FAILED x", *(f"  {line}" for line in reason)]
+    assert said[4:8] == [f"  line {number}" for number in range(36, 40)]
+    assert said[8:] == ["  full log: own.log", "  full log: slurm.log"]
+
+
+def test_a_run_that_is_asked_to_end_names_what_it_waits_for(handler, capsys):
+    for number in range(5):
+        started = {"event": LogEvent.JOB_INFO, "jobid": number, "rule_name": "train", "wildcards": {"model": number}}
+        handler.emit(record(**started))
+    handler.emit(record(logging.INFO, "Finished", event=LogEvent.JOB_FINISHED, job_id=1))
+    for _ in range(2):
+        handler.emit(record(logging.INFO, "Will exit after finishing currently running jobs (scheduler)."))
+    handler.emit(record(logging.INFO, "Terminating processes on user request, this might take some time."))
+    assert capsys.readouterr().err.splitlines() == [
+        "ending: waiting for 4 running jobs: train model=0, train model=2, train model=3 and 1 more",
+        "interrupted: stopping 4 running jobs: train model=0, train model=2, train model=3 and 1 more",
+    ]
+    for number in (0, 2, 3, 4):
+        handler.emit(record(logging.INFO, "Finished", event=LogEvent.JOB_FINISHED, job_id=number))
+    handler.emit(record(logging.INFO, "Will exit after finishing currently running jobs (scheduler)."))
+    assert capsys.readouterr().err == ""
 
 
 def test_another_attempt_is_told_and_its_failure_is_a_block_of_its_own(handler, capsys):

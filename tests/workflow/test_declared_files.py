@@ -22,6 +22,7 @@ RUN = {
         "interventions",
         "seeds",
         "scaling",
+        "traces",
         "dynamics",
     ],
     "interventions": {"models": ["pocket-90k"], "arms": ["identity-7", "feminine-7"]},

@@ -16,6 +16,7 @@ RUN = {
         "interventions",
         "seeds",
         "scaling",
+        "traces",
         "dynamics",
     ],
     "interventions": {"models": ["pocket-90k"], "arms": ["identity-7", "feminine-7"]},
@@ -66,7 +67,16 @@ def test_a_deleted_output_of_any_rule_is_made_again_by_its_own_job(finished):
 def test_fewer_of_anything_reruns_nothing_but_what_joins_it(finished, change, unchanged):
     """Tables, figures and the report are made of what the run holds; everything that computes stays as it is."""
     joining = {"run_settings", "collect_scores", "audit_scores", "crosscheck", "draw_figure", "build_report", "all"}
-    joining |= {"memorization", "predictability", "term_frequency", "interventions", "seeds", "scaling", "dynamics"}
+    joining |= {
+        "memorization",
+        "predictability",
+        "term_frequency",
+        "interventions",
+        "seeds",
+        "scaling",
+        "traces",
+        "dynamics",
+    }
     rebuilt = set(finished.rebuilt(**change))
     assert rebuilt <= joining, rebuilt - joining
     assert not [name for name in rebuilt if name.startswith(unchanged) and name != "draw_figure"]

@@ -12,6 +12,8 @@ from workflow_scripts.suite.experiment_files import EXPERIMENTS
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.workflow.experiment_costs import (
     BIAS_TOKENS,
+    SCAN_RATE,
+    TRACED_TOKENS,
     experiment_costs,
     line,
     main,
@@ -51,6 +53,7 @@ def test_every_experiment_has_a_line(suite_run):
         "memorization",
         "term_frequency",
         "interventions",
+        "traces",
         "dynamics",
     }
 
@@ -112,3 +115,13 @@ def test_the_table_tells_experiments_that_are_asked_for_from_others(root):
     assert float(lines["memorization"].split()[1]) == pytest.approx(
         experiment_costs(only, ["memorization"])[0].tokens, 1e-2
     )
+
+
+def test_traces_scan_each_data_set_once_and_score_every_checkpoint(root, suite_run):
+    pocket = load_run_file(root / "config" / "config.yaml")
+    cost = experiment_costs(pocket, ["traces"])[0]
+    assert cost.tokens == 3 * len(pocket.steps["pocket-1m"]) * TRACED_TOKENS  # the first model of each size
+    assert cost.core_seconds * SCAN_RATE == pocket.suite.model("pocket-1m").step(600).tokens
+    real = experiment_costs(suite_run, ["traces"])[0]
+    assert real.read_bytes == suite_run.suite.dataset("standard").bin_bytes
+    assert 0.1 < real.core_seconds / 3600 < 0.4  # 300 billion tokens

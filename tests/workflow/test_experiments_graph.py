@@ -1,4 +1,4 @@
-"""The experiments in the graph: none by default, all of them on request, each job once."""
+"""The experiments in the graph: traces by default, all of them on request, each job once."""
 
 import hashlib
 from pathlib import Path
@@ -11,8 +11,11 @@ from workflow_scripts.workflow import experiments
 from workflow_scripts.workflow.tools import check
 
 
-def test_the_default_run_makes_no_experiment(plan):
-    assert not {"score_memorization", "train_arm", "count_terms", "measure_weights", "collect_probe"} & set(plan())
+def test_the_default_run_makes_no_experiment_but_traces(plan):
+    jobs = plan()
+    assert not {"score_memorization", "train_arm", "count_terms", "measure_weights", "collect_probe"} & set(jobs)
+    assert jobs["scan_texts"] == jobs["place_texts"] == jobs["traces"] == jobs["generate_trace_texts"] == 1
+    assert jobs["score_texts"] == 3  # the first model of each size
 
 
 def test_all_experiments_of_the_pocket_suite(plan):
@@ -25,7 +28,16 @@ def test_all_experiments_of_the_pocket_suite(plan):
     assert jobs["count_terms"] == jobs["find_exposures"] == 2
     assert jobs["score_terms"] == 6
     assert jobs["train_model"] + jobs["train_model_2"] == 9  # two grids of checkpoints
-    for name in ("memorization", "predictability", "term_frequency", "interventions", "seeds", "scaling", "dynamics"):
+    for name in (
+        "memorization",
+        "predictability",
+        "term_frequency",
+        "interventions",
+        "seeds",
+        "scaling",
+        "traces",
+        "dynamics",
+    ):
         assert jobs[name] == 1
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workflow_scripts.errors import StorageError
+from workflow_scripts.workflow.cluster import slurm_answers
 from workflow_scripts.workflow.tools import link_profiles, unlock
 
 
@@ -128,7 +129,7 @@ def test_a_queue_that_hangs_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "squeue").chmod(0o755)
     (tmp_path / unlock.SLURM_LOGS).mkdir(parents=True)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(unlock, "LONGEST_ANSWER", 0.2)
+    monkeypatch.setattr(slurm_answers, "LONGEST_ANSWER", 0.2)
     with pytest.raises(StorageError, match=r"squeue failed \(no answer within 0.2 s\)"):
         unlock.queued(tmp_path)
 

@@ -1,6 +1,8 @@
 """Profiles name options and rules that exist, and say nothing about a result."""
 
 import importlib.util
+import re
+import subprocess
 import warnings
 
 import pytest
@@ -16,6 +18,8 @@ from snakemake.settings.types import (
     Quietness,
     ResourceSettings,
 )
+
+from workflow_scripts.workflow.tools import unlock
 
 PROFILES = ("local", "slurm", "slurm-offline", "kubernetes")
 PLUGIN_PREFIXES = ("slurm-", "kubernetes-")
@@ -131,3 +135,12 @@ def test_an_allocation_scores_several_checkpoints_of_one_model_and_downloads_non
         return
     one = [[("score_checkpoint", name)] for name in ("pythia-160m", "pythia-70m")]
     assert found == sorted([*one, *(4 * group for group in one)])
+
+
+def test_the_head_can_be_read_by_bash_and_is_none_of_the_jobs_that_unlock_cancels(root):
+    script = root / "profiles/slurm/head.sbatch"
+    assert subprocess.run(["bash", "-n", script], capture_output=True).returncode == 0
+    (name,) = re.findall(r"^#SBATCH --job-name=(.+)$", script.read_text(), re.MULTILINE)
+    assert not name.startswith(unlock.JOB_PREFIX)
+    prefixes = {read(root, profile)["slurm-jobname-prefix"] + "_" for profile in ("slurm", "slurm-offline")}
+    assert prefixes == {unlock.JOB_PREFIX}

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workflow_scripts.errors import ConfigError, MissingInputError
+from workflow_scripts.suite.experiment_files import experiments_of
 from workflow_scripts.suite.registry import load_suite
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
@@ -124,6 +125,17 @@ def test_checkpoints_whose_memorization_is_measured_are_kept(root):
     kept = plan_sweep(load_run(settings)).kept
     assert {(model, 16) for model in ("pocket-90k", "pocket-280k")} <= kept
     assert len(kept - {("pocket-90k", 600)}) == len({model for model, step in kept if step == 16})
+
+
+def test_checkpoints_of_traced_texts_are_kept_where_the_run_names_the_texts(root):
+    config = load_yaml(root / "config/config.yaml")
+    budget = {**config["checkpoints"], "disk_budget_gb": 1}
+    named = {**config, "checkpoints": budget, "traces": {"declaration": "pocket", "steps": [16], "models": None}}
+    kept = plan_sweep(load_run(named)).kept
+    assert kept - {("pocket-90k", 600)} == {(model, 16) for model in ("pocket-90k", "pocket-280k", "pocket-1m")}
+    by_default = load_run({**config, "checkpoints": budget})
+    assert plan_sweep(by_default).kept == {("pocket-90k", 600)}
+    assert experiments_of(by_default) == ()
 
 
 def test_a_budget_that_is_too_small_says_what_it_needs(root):

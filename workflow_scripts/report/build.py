@@ -24,6 +24,7 @@ from workflow_scripts.report.page.comparison_section import comparison_tables
 from workflow_scripts.report.page.explorer_data import explore_data
 from workflow_scripts.report.page.report_inputs import AUDIT, ReportInputs, read_inputs
 from workflow_scripts.report.page.verdicts import by_kind, find_verdicts
+from workflow_scripts.report.traces.trace_box import box_data
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.storage.records import write_record
@@ -78,6 +79,7 @@ def page_content(inputs: ReportInputs) -> JsonObject:
         "comparison_tables": comparison_tables(inputs.comparison),
         "coverage": data_sections.coverage(inputs),
         "explore": explore_data(inputs),
+        "traces": box_data(inputs.traces),
         "data": data_sections.data_blocks(inputs),
         "defects": sections.defect_groups(inputs),
         "checkpoint_notes": checkpoint_notes(

@@ -1,7 +1,7 @@
 """Which experiments a run asks for, and the grid of their jobs: as static as everything else in the graph.
 
-The settings live in the run's sections ``memorization``, ``interventions``, ``term_frequency`` and ``dynamics``; what
-is not said there has the value of ``config/config.yaml``. Paths are relative to the working directory.
+The settings live in the run's sections of the same names; what is not said there has the value of
+``config/config.yaml``. Paths are relative to the working directory.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ from workflow_scripts.errors import ConfigError, UnknownNameError
 from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.suite.models import Model, Suite
 from workflow_scripts.suite.run import Run
+from workflow_scripts.suite.traces import traces_names
 
 ROOT = "results/experiments"
 # Tables that each experiment writes beside its verdict, in the folder of the run's tables.
@@ -21,6 +22,14 @@ TABLES = {
     "interventions": ("interventions", "interventions_patches", "interventions_published"),
     "seeds": ("seeds", "seeds_models", "seeds_training_map"),
     "scaling": ("scaling", "scaling_fits"),
+    "traces": (
+        "traces",
+        "traces_forgetting",
+        "traces_events",
+        "traces_texts",
+        "traces_losses",
+        "traces_exposures",
+    ),
     "dynamics": ("dynamics", "dynamics_cka"),
 }
 EXPERIMENTS = tuple(TABLES)
@@ -40,7 +49,7 @@ def experiments_of(run: Run) -> tuple[str, ...]:
         raise ConfigError(
             "experiments: interventions continue from our own checkpoints; set checkpoints.source to retrain"
         )
-    return tuple(name for name in EXPERIMENTS if name in wanted)
+    return tuple(name for name in EXPERIMENTS if name in wanted and (name != "traces" or traces_name(run) is not None))
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,52 @@ def term_answers_file(model: str) -> str:
 def term_steps(model: Model, settings: JsonMapping) -> tuple[int, ...]:
     """Hub steps at which the questions are asked; step 0 has seen nothing and is left out."""
     return tuple(step for step in model.select_steps(settings["steps"]) if step > 0)
+
+
+def traces_name(run: Run) -> str | None:
+    """Name of the declaration of traced texts: the run's, or the suite's own; None without texts or models.
+
+    Under a disk budget only what the run names is traced, since its checkpoints have to be kept for it.
+    """
+    named = run.section("traces").get("declaration")
+    if not run.models or (named is None and run.section("checkpoints").get("disk_budget_gb") is not None):
+        return None
+    return str(named) if named is not None else (run.suite.name if run.suite.name in traces_names() else None)
+
+
+def traces_folder(traces: str) -> str:
+    """Everything that is found of the texts of a declaration."""
+    return f"{ROOT}/traces/{traces}"
+
+
+def trace_scan_files(traces: str, suite: str, dataset: str, parts: int) -> list[str]:
+    """Scans of a data set, one per job."""
+    folder = f"{traces_folder(traces)}/{suite}-{dataset}"
+    return [f"{folder}/part-{part}-of-{parts}.npz" for part in range(parts)]
+
+
+def trace_exposures_file(traces: str, suite: str, dataset: str) -> str:
+    """Exposures in the training order of a data set."""
+    return f"{traces_folder(traces)}/{suite}-{dataset}/exposures.parquet"
+
+
+def trace_losses_file(traces: str, model: str, kind: str = "losses") -> str:
+    """Losses of a model's checkpoints: of texts (``losses``) or of their tokens (``tokens``)."""
+    return f"{traces_folder(traces)}/{model}/{kind}.parquet"
+
+
+def traced_models(models: Iterable[Model], settings: JsonMapping) -> list[Model]:
+    """Models whose losses are traced: those named, all, or by default the first of each size."""
+    listed, wanted = list(models), settings.get("models")
+    if wanted is None:
+        return list({model.size: model for model in reversed(listed)}.values())[::-1]
+    return listed if wanted == "all" else [model for model in listed if model.name in wanted]
+
+
+def trace_steps(model: Model, settings: JsonMapping, run_steps: Iterable[int]) -> tuple[int, ...]:
+    """Hub steps at which the loss on traced texts is measured; by default those of the run, ``run_steps``."""
+    wanted = settings.get("steps")
+    return tuple(run_steps) if wanted is None else model.select_steps(wanted)
 
 
 def arm_folder(model: str, arm: str) -> str:

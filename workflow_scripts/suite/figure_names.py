@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from workflow_scripts import ROOT
 from workflow_scripts.errors import UnknownNameError
 from workflow_scripts.json_values import JsonMapping
+from workflow_scripts.suite.experiment_files import experiments_of
 from workflow_scripts.suite.run import Run
 from workflow_scripts.suite.safe_yaml import load_yaml
 
@@ -50,7 +51,7 @@ def available_needs(run: Run) -> set[str]:
         needs.add("metrics")
     if run.retrains and has_held_out_text(run):
         needs.add("validation")
-    return needs | set(run.settings.get("experiments", []))
+    return needs | set(experiments_of(run))
 
 
 def is_compared(suite: str, models: Iterable[tuple[str, str]], tasks: Iterable[str]) -> bool:

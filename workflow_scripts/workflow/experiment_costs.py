@@ -24,6 +24,8 @@ from workflow_scripts.suite.experiment_files import (
     memorization_steps,
     one_per_size,
     term_steps,
+    trace_steps,
+    traced_models,
 )
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
@@ -35,11 +37,14 @@ from workflow_scripts.workflow.tools.check import DEFAULT, load_run_file
 # Tokens per second and core, from benchmarks/experiments.py: both ways of counting with decoding; exchanging words.
 COUNT_RATE = 1.0e6
 REWRITE_RATE = 5.0e7
+SCAN_RATE = 5.0e8  # from benchmarks/traces.py, for a thousand texts at once on a busy machine
+TRACED_TOKENS = 1.0e5  # a thousand texts of 100 tokens: what files hold is not known before they are read
 SCORE_BYTES = 12  # row, batch, first miss and flag in a compressed table
 BIAS_TOKENS = {"pocket": 1.2e4, "pythia": 6.0e5}  # CrowS-Pairs (gender), WinoBias and LAMBADA, prefixes shared
 QUESTION_TOKENS = {"pocket": 1.5e4, "pythia": 3.0e5}  # one number of shots: 10,000 questions of about 30 tokens
+TOKEN_BYTES = 2
 OPTIMIZER_STATE_BYTES = 12  # float32 weights and two moments per parameter
-EXPENSIVE = ("memorization", "term_frequency", "interventions", "dynamics")
+EXPENSIVE = ("memorization", "term_frequency", "interventions", "traces", "dynamics")
 TRAIN_FACTOR = 3  # forward and backward pass against a forward pass alone
 
 
@@ -141,6 +146,24 @@ def intervention_cost(run: Run) -> ExperimentCost:
     return total
 
 
+def trace_cost(run: Run, models: Sequence[Model]) -> ExperimentCost:
+    """One scan of the data of the traced models, and a thousand texts at each of their checkpoints in the run."""
+    chosen = traced_models(models, run.section("traces"))
+    stored = {model.dataset: run.suite.dataset(model.dataset).bin_bytes for model in chosen}
+    trained = {model.dataset: float(model.step(model.steps[-1]).tokens) for model in chosen}
+    scanned = sum(bytes_ / TOKEN_BYTES if bytes_ else trained[key] for key, bytes_ in stored.items())
+    steps = {model.name: trace_steps(model, run.section("traces"), run.steps[model.name]) for model in chosen}
+    tokens = {model.name: TRACED_TOKENS * len(steps[model.name]) for model in chosen}
+    return ExperimentCost(
+        "traces",
+        sum(tokens.values()),
+        sum(tokens[model.name] * forward_flops_per_token(model) for model in chosen),
+        str(run.section("evaluation").get("dtype", "float32")),
+        core_seconds=scanned / SCAN_RATE,
+        read_bytes=token_bytes(run, chosen),
+    )
+
+
 def dynamics_cost(run: Run, models: Sequence[Model]) -> ExperimentCost:
     """The probe of every measured checkpoint, and the arithmetic on its weights on cores."""
     declaration, total = declaration_of(run), ExperimentCost("dynamics")
@@ -172,6 +195,7 @@ def experiment_costs(run: Run, names: Iterable[str]) -> list[ExperimentCost]:
         "memorization": lambda: memorization_cost(run, models),
         "term_frequency": lambda: term_cost(run, models),
         "interventions": lambda: intervention_cost(run),
+        "traces": lambda: trace_cost(run, models),
         "dynamics": lambda: dynamics_cost(run, models),
     }
     return [makers[name]() if name in makers else ExperimentCost(name) for name in names]

@@ -27,9 +27,16 @@ from workflow_scripts.suite.experiment_files import (
     term_answers_file,
     term_count_files,
     term_steps,
+    trace_exposures_file,
+    trace_losses_file,
+    trace_scan_files,
+    trace_steps,
+    traced_models,
+    traces_name,
 )
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
+from workflow_scripts.suite.traces import TraceDeclaration, load_traces
 from workflow_scripts.workflow import evaluation
 from workflow_scripts.workflow.dynamics import dynamics_files
 from workflow_scripts.workflow.snakemake_types import Wildcards
@@ -255,6 +262,81 @@ def term_tables(run: Run) -> list[str]:
     return [*counts, *(term_answers_file(model.name) for model in models)]
 
 
+# Traces
+
+
+def traces_of(run: Run) -> TraceDeclaration | None:
+    """The run's declaration of traced texts; None where it traces none."""
+    name = traces_name(run)
+    return load_traces(name) if name is not None and "traces" in experiments_of(run) else None
+
+
+def traced(run: Run) -> list[Model]:
+    """Models of the run whose losses on the texts are traced; none where it traces none."""
+    return traced_models(run.models, run.section("traces")) if traces_of(run) else []
+
+
+def scan_parts(run: Run) -> Callable[[Wildcards], list[str]]:
+    """Input function: the scans of all parts of the job's data set, in order."""
+    declaration = traces_of(run)
+
+    def look_up(wildcards: Wildcards) -> list[str]:
+        assert declaration is not None
+        return trace_scan_files(declaration.name, run.suite.name, wildcards.dataset, declaration.scan_jobs)
+
+    return look_up
+
+
+def traced_checkpoints(run: Run) -> Callable[[str], InputFunction]:
+    """A function that turns a pattern into an input function: each checkpoint (and file) that is traced."""
+    models, settings = {model.name: model for model in run.models}, run.section("traces")
+
+    def of_traced(pattern: str) -> InputFunction:
+        def look_up(wildcards: Wildcards) -> list[str]:
+            model = models[wildcards.model]
+            return list(
+                dict.fromkeys(
+                    pattern.format(model=model.name, step=step, file=file)
+                    for step in trace_steps(model, settings, run.steps[model.name])
+                    for file in model.files
+                )
+            )
+
+        return look_up
+
+    return of_traced
+
+
+def exposure_tables(run: Run) -> list[str]:
+    """Exposures in the training order of each data set that a traced model was trained on."""
+    declaration, used = traces_of(run), {model.dataset for model in traced(run)}
+    if declaration is None:
+        return []
+    return [trace_exposures_file(declaration.name, run.suite.name, key) for key in run.datasets if key in used]
+
+
+def loss_tables(run: Run, kind: str = "losses") -> list[str]:
+    """Losses on the traced texts of each traced model, of texts or of tokens (``kind``)."""
+    declaration = traces_of(run)
+    return [trace_losses_file(declaration.name, model.name, kind) for model in traced(run)] if declaration else []
+
+
+def trace_files(run: Run) -> list[str]:
+    """Every file that the traces of the run make but for its tables."""
+    declaration = traces_of(run)
+    if declaration is None:
+        return []
+    used = {model.dataset for model in traced(run)}
+    scans = [
+        path
+        for key in run.datasets
+        if key in used
+        for path in trace_scan_files(declaration.name, run.suite.name, key, declaration.scan_jobs)
+    ]
+    tables = [*exposure_tables(run), *loss_tables(run)]
+    return [*scans, *tables, *(path.replace(".parquet", ".csv") for path in tables), *loss_tables(run, "tokens")]
+
+
 def experiment_files(run: Run) -> list[str]:
     """Every file of the run's experiments: what their jobs make, tables and verdicts."""
     jobs = [*(job.path for job in row_jobs(run)), *(exposures(run) if row_jobs(run) else [])]
@@ -264,7 +346,7 @@ def experiment_files(run: Run) -> list[str]:
         jobs += [
             path for model in intervened(run) for arm in chosen_arms(run) for path in files_of_arm(run, model, arm)
         ]
-    return [*jobs, *dynamics_files(run), *all_tables(run), *verdicts(run)]
+    return [*jobs, *trace_files(run), *dynamics_files(run), *all_tables(run), *verdicts(run)]
 
 
 def files_of_arm(run: Run, model: Model, arm: Arm) -> list[str]:

@@ -105,6 +105,7 @@ def require_experiment_names(run: Run) -> None:
     experiments.declaration_of(run)
     dynamics.declaration_of(run)
     experiments.chosen_arms(run)
+    experiments.traces_of(run)
     known = sorted(path.stem for path in TERM_FOLDER.glob("*.yaml"))
     if experiments.terms_of(run) not in known:
         raise UnknownNameError("list of terms", experiments.terms_of(run), known, "term_frequency.terms")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from workflow_scripts.suite import layout
-from workflow_scripts.suite.experiment_files import TABLES
+from workflow_scripts.suite.experiment_files import TABLES, experiments_of
 from workflow_scripts.suite.figure_names import (
     OWN_TABLES,
     PUBLISHED_FILES,
@@ -55,7 +55,7 @@ def figure_tables(run: Run, figure: str) -> list[str]:
     """Tables and training logs that a figure is drawn from."""
     folder = f"{layout.run_folder(run.name)}/tables"
     scores = [f"{folder}/scores.parquet"] if run.models else []
-    asked = run.settings.get("experiments", [])
+    asked = experiments_of(run)
     tables = {
         "scores": scores,
         "published": [f"{folder}/published.parquet"],
@@ -80,7 +80,9 @@ def page_tables(run: Run) -> list[str]:
     ours = ("scores.parquet", "score_defects.tsv", "crosscheck.json") if run.models else ()
     published = ("published.parquet", "published_defects.tsv", "published_refused.tsv")
     folder = f"{layout.run_folder(run.name)}/tables"
-    return [*(f"{folder}/{name}" for name in (*ours, *published)), *comparison_table(run)]
+    traced = ("traces_texts", "traces_losses", "traces_exposures") if "traces" in experiments_of(run) else ()
+    shown = (*ours, *published, *(f"{name}.parquet" for name in traced))
+    return [*(f"{folder}/{name}" for name in shown), *comparison_table(run)]
 
 
 def figure_files(run: Run) -> list[str]:

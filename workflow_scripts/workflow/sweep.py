@@ -16,7 +16,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.suite.experiment_files import experiments_of, memorization_steps
+from workflow_scripts.suite.experiment_files import (
+    experiments_of,
+    memorization_steps,
+    trace_steps,
+    traced_models,
+)
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run, select_steps
 
@@ -132,7 +137,7 @@ def slots_of(model: str, size: int, room: int) -> int:
 def kept_checkpoints(run: Run) -> frozenset[Checkpoint]:
     """Checkpoints that a disk budget never deletes: those that the run names, and those with a second use.
 
-    A second use have the checkpoint for crosschecks and those of which memorization is measured.
+    A second use have the checkpoint for crosschecks, those of which memorization is measured and those of traced texts.
     """
     wanted = run.section("checkpoints").get("keep") or []
     kept = {
@@ -147,6 +152,10 @@ def kept_checkpoints(run: Run) -> frozenset[Checkpoint]:
     if "memorization" in experiments_of(run):
         settings = run.section("memorization")
         kept |= {(model.name, step) for model in run.models for step in memorization_steps(model, settings)}
+    if "traces" in experiments_of(run):
+        settings = run.section("traces")
+        traced = traced_models(run.models, settings)
+        kept |= {(each.name, step) for each in traced for step in trace_steps(each, settings, run.steps[each.name])}
     return frozenset(kept)
 
 

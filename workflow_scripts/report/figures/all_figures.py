@@ -29,6 +29,7 @@ from workflow_scripts.report.figures.final_tables import published_final
 from workflow_scripts.report.figures.published_comparisons import against_parameters
 from workflow_scripts.report.figures.published_figures import five_shot_grid, published_over_training
 from workflow_scripts.report.report_tables import Tables
+from workflow_scripts.report.traces import trace_figure
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ FIGURES: dict[str, FigureEntry] = {
     "interventions": FigureEntry(experiment_figures.interventions, ("interventions",)),
     "seeds_training_map": FigureEntry(experiment_figures.seeds_training_map, ("seeds",)),
     "scaling": FigureEntry(experiment_figures.scaling, ("scaling",)),
+    "traces": FigureEntry(trace_figure.traces, ("traces",)),
     "dynamics_heads": FigureEntry(dynamics_figures.dynamics_heads, ("dynamics",)),
     "dynamics_weights": FigureEntry(dynamics_figures.dynamics_weights, ("dynamics",)),
     "dynamics_cka": FigureEntry(dynamics_figures.dynamics_cka, ("dynamics",)),

@@ -17,6 +17,8 @@ from workflow_scripts.experiments.outputs import read_frame, read_verdict
 from workflow_scripts.json_values import JsonMapping, JsonObject, read_object
 from workflow_scripts.published.results_table import of_protocol, read_table
 from workflow_scripts.report.report_tables import LOGS, join_models, own_scores
+from workflow_scripts.report.traces.trace_box import TABLES as TRACE_TABLES
+from workflow_scripts.report.traces.trace_box import read_trace_tables
 from workflow_scripts.storage.given_files import GivenFiles
 from workflow_scripts.storage.records import RECORD_SUFFIX
 
@@ -45,6 +47,7 @@ class ReportInputs:
     experiments: Sequence[JsonMapping] = ()
     comparison: pd.DataFrame = field(default_factory=pd.DataFrame)
     own: pd.DataFrame = field(default_factory=pd.DataFrame)
+    traces: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -71,6 +74,7 @@ def read_inputs(run_file: Path, run_dir: Path, figures: Sequence[str], given: Gi
         path = given.find(f"verdict_{name}.json")
         verdicts |= {f"verdict {name}": path} if path else {}
     files |= verdicts
+    traced = {name: path for name in TRACE_TABLES if (path := given.find(f"{name}.parquet")) is not None}
     comparison = files.get("comparison")
     return ReportInputs(
         run=run,
@@ -86,7 +90,8 @@ def read_inputs(run_file: Path, run_dir: Path, figures: Sequence[str], given: Gi
         experiments=[read_verdict(path) for path in verdicts.values()],
         comparison=read_frame(comparison, COMPARISON_COLUMNS) if comparison else pd.DataFrame(),
         own=own_scores(read_table(files["scores"])) if comparison and "scores" in files else pd.DataFrame(),
-        files=files,
+        traces=read_trace_tables(traced),
+        files=files | traced,
     )
 
 

@@ -38,7 +38,8 @@ RESTART = re.compile(r"Trying to restart job (\d+)\.")
 # How Python writes an error of the operating system, which Snakemake wraps into its own or lets through: the number
 # and, for most, the file.
 OS_ERROR = re.compile(r"\[Errno (\d+)\][^:\n]*(?:: '([^'\n]+)')?")
-LOG_LINES = 12
+SHOWN = 3  # running jobs that are named when the run ends
+BLOCK_LINES = 10  # of what is printed about a failed job
 # Messages without an event that say nothing a person needs.
 CHATTER = (
     "Using workflow specific profile", "Config file", "Assuming unrestricted", "Building DAG", "Using shell",
@@ -48,6 +49,11 @@ CHATTER = (
 
 # Messages below a warning that a person waits for.
 NEWS = ("Nothing to be done",)
+# What Snakemake says when it is asked to end, and what that means; the jobs that it waits for are named behind it.
+ENDINGS = {
+    "Will exit after finishing": "ending: waiting for",
+    "Terminating processes on user request": "interrupted: stopping",
+}
 # Snakemake's advice on these is dangerous while another run is alive; `make unlock` looks before it leaps.
 LEFT_BEHIND = {
     "LockException": "this folder is locked by a killed run or by a run on another machine; `make unlock` "
@@ -79,6 +85,8 @@ class LogHandler(LogHandlerBase):
         self.progress: Progress | None = None
         self.labels: dict[int, str] = {}
         self.failed: set[str] = set()
+        self.running: dict[int, str] = {}
+        self.ending = ""
 
     @property
     def writes_to_stream(self) -> bool:
@@ -115,8 +123,12 @@ class LogHandler(LogHandlerBase):
             self.usual.handle(record)
         if event == LogEvent.JOB_INFO:
             self.labels[int(getattr(record, "jobid", -1))] = title = label(record)
+            self.running[int(getattr(record, "jobid", -1))] = title
             self.failed.discard(title)  # another attempt, which may fail for another reason
+        elif event == LogEvent.JOB_FINISHED:
+            self.running.pop(int(getattr(record, "job_id", -1)), None)
         elif event == LogEvent.JOB_ERROR:
+            self.running.pop(int(getattr(record, "jobid", -1)), None)
             self.report(record)
         elif self.usual is None and event == LogEvent.PROGRESS and not self.quiet:
             self.advance(record)
@@ -128,6 +140,7 @@ class LogHandler(LogHandlerBase):
         done, total = float(getattr(record, "done", 0)), float(getattr(record, "total", 1))
         if self.progress is None:
             self.progress = job_bar(total)
+        self.progress.total = total  # not known to a line that was printed before
         self.progress.advance(done - self.progress.done, note=newest(self.labels))
 
     def report(self, record: logging.LogRecord) -> None:
@@ -137,11 +150,14 @@ class LogHandler(LogHandlerBase):
         if title in self.failed:
             return
         self.failed.add(title)
+        # What a cluster says about it: the executor of Slurm knows state, attempt and next request.
+        said = list((getattr(record, "aux", None) or {}).get("reason") or [])
         # On a cluster the rule's own log comes first, and that of Slurm, which repeats it among much else, after it.
-        tails = [tail(path) for path in logs]
+        tails = [tail(path) for path in (logs[:-1] if said else logs)]
         shown = next((lines for lines in tails if not lines[0].startswith("(")), tails[0] if tails else [])
-        lines = [f"FAILED {title}", *(f"  {line}" for line in shown), *(f"  full log: {path}" for path in logs)]
-        self.print(lines)
+        room = BLOCK_LINES - 1 - len(said) - len(logs)
+        body = [*said, *shown[-room:], *(f"full log: {path}" for path in logs)]
+        self.print([f"FAILED {title}", *(f"  {line}" for line in body)])
 
     def message(self, record: logging.LogRecord) -> None:
         """Print a warning or an error that belongs to no job, unless it only repeats that a job failed."""
@@ -149,12 +165,24 @@ class LogHandler(LogHandlerBase):
         if again := RESTART.fullmatch(text):
             self.print([f"retrying: {self.labels.get(int(again[1]), text)}"])
             return
+        if ending := next((said for start, said in ENDINGS.items() if text.startswith(start)), ""):
+            self.end(ending)
+            return
         repeats = text.startswith("RuleException") or "At least one job did not complete" in text
         # A program's exit code comes before the job's own record, which says more.
         is_early = text.startswith("RuleException:\nCalledProcessError")
         wanted = record.levelno >= logging.WARNING or text.startswith(NEWS)
         if wanted and text and not text.startswith(CHATTER) and not is_early and not (repeats and self.failed):
             self.print([text])
+
+    def end(self, ending: str) -> None:
+        """Say what the end of the run waits for, whenever it has changed."""
+        titles = list(dict.fromkeys(self.running.values()))
+        more = f" and {len(titles) - SHOWN} more" if len(titles) > SHOWN else ""
+        line = f"{ending} {len(titles)} running jobs: {', '.join(titles[:SHOWN])}{more}"
+        if titles and line != self.ending:
+            self.ending = line
+            self.print([line])
 
     def print(self, lines: list[str]) -> None:
         """Write lines below the bar."""
@@ -254,4 +282,4 @@ def tail(path: Path) -> list[str]:
     except OSError as error:
         return [f"(no log: {error.strerror})"]
     empty = f"error: {path.parent}: {cli.REMEDIES[errno.ENOSPC]}" if is_full else "(the log is empty)"
-    return text.rstrip().splitlines()[-LOG_LINES:] or [empty]
+    return text.rstrip().splitlines()[-BLOCK_LINES:] or [empty]

@@ -5,6 +5,8 @@ jobs write the same output, so they are cancelled first and waited for; what the
 program writes whole files or nothing. Refuses while a Snakemake is alive in this directory or one of its programs is,
 such as a training that outlived its Snakemake, and names it.
 
+With --keep-jobs they continue instead, and the next run of profiles/slurm adopts them; its head.sbatch uses that.
+
 Example:
   python -m workflow_scripts.workflow.tools.unlock
 """
@@ -24,6 +26,7 @@ from pathlib import Path
 
 from workflow_scripts import cli
 from workflow_scripts.errors import StorageError
+from workflow_scripts.workflow.cluster import slurm_answers
 from workflow_scripts.workflow.tools import one_run
 
 JOB_PREFIX = "pythia_"  # slurm-jobname-prefix of the profiles, and what the plugin puts after it
@@ -38,7 +41,6 @@ FINISHED = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY"),
     *("PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
 )
-LONGEST_ANSWER = 60.0  # of squeue and scancel, in seconds
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,6 @@ def same_folder(place: str, folder: Path) -> bool:
     return os.path.realpath(place) == os.path.realpath(folder)
 
 
-def ask_slurm(command: Sequence[str]) -> tuple[str, str]:
-    """What a program of Slurm prints, and why it failed; the reason is empty when it did not."""
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST_ANSWER)
-    except subprocess.TimeoutExpired:
-        return "", f"no answer within {LONGEST_ANSWER:g} s"
-    return answer.stdout, (answer.stderr.strip()[:200] or f"exit code {answer.returncode}") if answer.returncode else ""
-
-
 def queued(folder: Path) -> list[ClusterJob]:
     """Unfinished jobs of this workflow in ``folder``; none without Slurm. Raises StorageError when squeue fails.
 
@@ -92,7 +85,7 @@ def queued(folder: Path) -> list[ClusterJob]:
     if not shutil.which("squeue"):
         return []
     command = ["squeue", "--noheader", "--user", str(os.getuid()), "--format", "%A|%j|%T|%Z"]
-    text, reason = ask_slurm(command)
+    text, reason = slurm_answers.ask(command)
     if reason and not (folder / SLURM_LOGS).exists():
         return []
     if reason:
@@ -153,7 +146,7 @@ def end_jobs(folder: Path) -> int:
     jobs = queued(folder)
     if not jobs:
         return 0
-    ask_slurm(["scancel", *(job.number for job in jobs)])  # where it fails, the jobs stay and are named below
+    slurm_answers.ask(["scancel", *(job.number for job in jobs)])  # where it fails, the jobs stay and are named below
     deadline = time.monotonic() + LONGEST_WAIT
     while left := queued(folder):
         if time.monotonic() > deadline:
@@ -188,12 +181,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """End what is left of a killed run and unlock."""
     parser = cli.parser(__doc__)
     parser.add_argument("--ask", action="store_true", help="only fail if a run is active here; change nothing")
+    keep = "leave the jobs of a killed run on the cluster; the next run adopts them"
+    parser.add_argument("--keep-jobs", action="store_true", help=keep)
     options = parser.parse_args(arguments)
     folder = Path.cwd()
     refuse_while_alive(folder)
     if options.ask:
         return
-    ended = end_jobs(folder)
+    ended = 0 if options.keep_jobs else end_jobs(folder)
     subprocess.run([sys.executable, "-m", "snakemake", "--unlock", "--quiet", "all"], check=True)
     cli.say(f"unlocked; {ended} Slurm jobs of the killed run were cancelled" if ended else "unlocked")
 
