@@ -151,8 +151,9 @@ onstart:
     fetched = [(job.rule.name, job.wildcards_dict) for job in jobs]
     try:
         if "slurm" in workflow.executor_plugin.name:
-            placement.require_partitions(jobs, RESOURCES.site, GROUPS)
-        readiness.require_places(places.places_of_jobs(RUN, fetched))
+            partition_fit.require_partitions(jobs, RESOURCES.site, GROUPS)
+        if not workflow.touch:
+            readiness.require_places(places.places_of_jobs(RUN, fetched))
     except PipelineError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(USER_ERROR)

@@ -9,7 +9,7 @@ from workflow_scripts.errors import PipelineError
 from workflow_scripts.snakemake_plugins.snakemake_logger_plugin_brief import listen
 from workflow_scripts.suite import layout
 from workflow_scripts.workflow import places, readiness
-from workflow_scripts.workflow.requests import placement
+from workflow_scripts.workflow.requests import partition_fit
 from workflow_scripts.workflow.checkpoints import (
     commit_of,
     hold_to_ledger,

@@ -671,9 +671,9 @@ if TRACES:
         conda:
             "../envs/conda.yaml"
         resources:
+            **RESOURCES.devices("evaluate"),
             mem_mb=RESOURCES.memory("evaluate"),
             runtime=RESOURCES.minutes("evaluate"),
-            gpu=RESOURCES.gpus("evaluate"),
         params:
             engine=RESOURCES.engine_arguments(),
             checkpoints=lambda wildcards, input: [

@@ -31,7 +31,7 @@ from workflow_scripts.workflow.experiment_costs import ExperimentCost, experimen
 from workflow_scripts.workflow.readiness import report_of
 from workflow_scripts.workflow.requests.cluster_site import Site, read_site
 from workflow_scripts.workflow.requests.measured_requests import TABLE, read_table
-from workflow_scripts.workflow.requests.placement import groups_of_profile, report_of_site
+from workflow_scripts.workflow.requests.partition_fit import groups_of_profile, report_of_site
 from workflow_scripts.workflow.requests.request_table import request_table
 from workflow_scripts.workflow.requests.training_requests import (
     CPU_RATE,

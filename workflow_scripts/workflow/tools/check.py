@@ -22,7 +22,7 @@ from workflow_scripts.suite.run import Run, load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.workflow.checkpoints import leave_out_defects
 from workflow_scripts.workflow.readiness import report_of, require_experiment_names, require_folders
-from workflow_scripts.workflow.requests.placement import groups_of_profile, report_of_site
+from workflow_scripts.workflow.requests.partition_fit import groups_of_profile, report_of_site
 from workflow_scripts.workflow.resources import JobResources
 
 DEFAULT = Path("config/config.yaml")

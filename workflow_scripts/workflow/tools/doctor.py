@@ -21,7 +21,7 @@ from workflow_scripts.errors import ConfigError, PipelineError
 from workflow_scripts.git_process import run_git
 from workflow_scripts.workflow.requests import slurm_facts
 from workflow_scripts.workflow.requests.cluster_site import place_of_site, read_site
-from workflow_scripts.workflow.requests.placement import groups_of_profile, report_of_site
+from workflow_scripts.workflow.requests.partition_fit import groups_of_profile, report_of_site
 from workflow_scripts.workflow.requests.site_checks import disagreements, refused_users
 from workflow_scripts.workflow.resources import JobResources
 from workflow_scripts.workflow.tools.check import DEFAULT, load_run_file

@@ -10,7 +10,12 @@ from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.workflow import plan
 from workflow_scripts.workflow.requests.cluster_site import Partition, Site
-from workflow_scripts.workflow.requests.placement import groups_of_profile, misfits, report_of_site, require_partitions
+from workflow_scripts.workflow.requests.partition_fit import (
+    groups_of_profile,
+    misfits,
+    report_of_site,
+    require_partitions,
+)
 from workflow_scripts.workflow.resources import JobResources
 from workflow_scripts.workflow.tools import check
 from workflow_scripts.workflow.tools.check import DEFAULT
