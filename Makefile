@@ -33,8 +33,9 @@ figures: setup ## build the figures only
 	@$(RUN) figures --configfile $(CONFIG) $(QUIET)
 	@.venv/bin/python -m workflow_scripts.workflow.tools.check --config $(CONFIG) --finished figures
 
-plan: setup ## show what a run would build and what it would cost
-	@.venv/bin/python -m workflow_scripts.workflow.plan --config $(CONFIG)
+plan: setup ## show what a run would build and cost (DEVICES=, PRICE= of an hour of one), and what is left of it
+	@.venv/bin/python -m workflow_scripts.workflow.plan --config $(CONFIG) $(if $(DEVICES),--devices $(DEVICES)) \
+		$(if $(PRICE),--price $(PRICE))
 
 doctor: interpreter ## report what this machine has and lacks
 	@$(PYTHON) bootstrap.py && .venv/bin/python -m workflow_scripts.workflow.tools.doctor

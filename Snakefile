@@ -147,11 +147,13 @@ except PipelineError as error:
 
 
 onstart:
-    jobs = [
-        (job.rule.name, job.wildcards_dict) for job in workflow.dag.needrun_jobs()
-    ]
+    jobs = list(workflow.dag.needrun_jobs())
+    fetched = [(job.rule.name, job.wildcards_dict) for job in jobs]
     try:
-        readiness.require_places(places.places_of_jobs(RUN, jobs))
+        if "slurm" in workflow.executor_plugin.name:
+            partition_fit.require_partitions(jobs, RESOURCES.site, GROUPS)
+        if not workflow.touch:
+            readiness.require_places(places.places_of_jobs(RUN, fetched))
     except PipelineError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(USER_ERROR)

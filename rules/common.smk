@@ -9,6 +9,7 @@ from workflow_scripts.errors import PipelineError
 from workflow_scripts.snakemake_plugins.snakemake_logger_plugin_brief import listen
 from workflow_scripts.suite import layout
 from workflow_scripts.workflow import places, readiness
+from workflow_scripts.workflow.requests import partition_fit
 from workflow_scripts.workflow.checkpoints import (
     commit_of,
     hold_to_ledger,
@@ -23,6 +24,7 @@ from workflow_scripts.workflow.planning_process import (
     use_this_interpreter,
 )
 from workflow_scripts.workflow.resources import JobResources, grows, lasts
+from workflow_scripts.workflow.training import require_same_segments
 from workflow_scripts.suite.run import CURRENT, load_run
 from workflow_scripts.suite.experiment_files import experiments_of
 from workflow_scripts.suite.figure_names import figure_names
@@ -41,7 +43,10 @@ try:
     readiness.require_own_tasks(RUN)
     readiness.require_experiment_names(RUN)
     PINNED_COMMIT = commit_of(RUN)
-    RESOURCES = JobResources(RUN)
+    # How many jobs share an allocation is the profile's choice; without a cluster there are no allocations.
+    GROUPS = workflow.group_settings.group_components if workflow.group_settings else {}
+    RESOURCES = JobResources(RUN, groups=GROUPS)
+    require_same_segments(RUN)
     one_run.claim(Path.cwd(), sys.argv)
 except PipelineError as error:
     sys.stderr.write(f"error: {error}\n")

@@ -68,7 +68,7 @@ if DYNAMICS.probe:
         resources:
             mem_mb=RESOURCES.memory("measure_probe"),
             runtime=RESOURCES.minutes("measure_probe"),
-            gpu=RESOURCES.gpus("measure_probe"),
+            **RESOURCES.devices("measure_probe"),
         params:
             asked=dynamics.probe_arguments(DYNAMICS),
             device=RESOURCES.engine_arguments("float32"),

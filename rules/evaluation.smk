@@ -126,9 +126,9 @@ rule score_checkpoint:
     conda:
         "../envs/conda.yaml"
     resources:
+        **RESOURCES.devices("evaluate"),
         mem_mb=RESOURCES.memory("evaluate"),
         runtime=RESOURCES.minutes("evaluate"),
-        gpu=RESOURCES.gpus("evaluate"),
         evaluations=1,
     params:
         folder=subpath(input.hashes, parent=True),
@@ -163,9 +163,9 @@ if RUN.stock_tasks:
         conda:
             "../envs/conda.yaml"
         resources:
+            **RESOURCES.devices("evaluate"),
             mem_mb=RESOURCES.memory("evaluate"),
             runtime=RESOURCES.minutes("evaluate"),
-            gpu=RESOURCES.gpus("evaluate"),
         params:
             folder=subpath(input.hashes, parent=True),
             tasks=evaluation.stock_tasks(RUN),

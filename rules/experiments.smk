@@ -28,9 +28,9 @@ rule score_memorization:
     conda:
         "../envs/conda.yaml"
     resources:
+        **RESOURCES.devices("memorize"),
         mem_mb=RESOURCES.memory("memorize"),
         runtime=RESOURCES.minutes("memorize"),
-        gpu=RESOURCES.gpus("memorize"),
     params:
         engine=RESOURCES.engine_arguments(RESOURCES.memorization_dtype),
         folder=subpath(input.hashes, parent=True),
@@ -68,9 +68,9 @@ rule certify_memorization:
     conda:
         "../envs/conda.yaml"
     resources:
+        **RESOURCES.devices("memorize"),
         mem_mb=RESOURCES.memory("memorize"),
         runtime=RESOURCES.minutes("memorize", 24),
-        gpu=RESOURCES.gpus("memorize"),
     params:
         engine=RESOURCES.engine_arguments(RESOURCES.memorization_dtype),
         folder=subpath(input.hashes, parent=True),
@@ -285,9 +285,9 @@ for ARMS in experiments.arm_jobs(RUN):
         conda:
             "../envs/conda.yaml"
         resources:
+            **RESOURCES.training_devices(ARMS.models, "retrain_arm"),
             mem_mb=RESOURCES.memory("retrain"),
             runtime=RESOURCES.minutes("retrain_arm"),
-            gpu=RESOURCES.gpus("retrain"),
         params:
             maps=lambda wildcards, input: str(Path(input.maps[0]).parent),
             saved=ARMS.iterations,
@@ -295,7 +295,8 @@ for ARMS in experiments.arm_jobs(RUN):
             device=RESOURCES.training_arguments,
             folder=subpath(output.receipt, parent=True),
         shell:
-            "python -m workflow_scripts.training.launch --processes {resources.gpu:q} -- --recipe {input.recipe:q}"
+            "exec python -m workflow_scripts.training.launch --processes {resources.processes:q}"
+            " --nodes {resources.nodes:q} --recompute-activations {resources.recompute:q} -- --recipe {input.recipe:q}"
             " --save-steps {params.saved:q} --view {input.view:q} --index-maps {params.maps:q}"
             " --start-from {params.origin:q} --patch {input.patch:q} --output-dir {params.folder:q}"
             " --threads {threads} {params.device:q} --when-different restart > {log:q} 2>&1"
@@ -363,9 +364,9 @@ for ARMS in experiments.arm_jobs(RUN):
         conda:
             "../envs/conda.yaml"
         resources:
+            **RESOURCES.devices("evaluate"),
             mem_mb=RESOURCES.memory("evaluate"),
             runtime=RESOURCES.minutes("evaluate"),
-            gpu=RESOURCES.gpus("evaluate"),
         params:
             engine=RESOURCES.engine_arguments(),
             checkpoints=lambda wildcards, input: list(
@@ -482,9 +483,9 @@ rule score_terms:
     conda:
         "../envs/conda.yaml"
     resources:
+        **RESOURCES.devices("evaluate"),
         mem_mb=RESOURCES.memory("evaluate"),
         runtime=RESOURCES.minutes("evaluate"),
-        gpu=RESOURCES.gpus("evaluate"),
     params:
         engine=RESOURCES.engine_arguments(),
         checkpoints=lambda wildcards, input: [
@@ -670,9 +671,9 @@ if TRACES:
         conda:
             "../envs/conda.yaml"
         resources:
+            **RESOURCES.devices("evaluate"),
             mem_mb=RESOURCES.memory("evaluate"),
             runtime=RESOURCES.minutes("evaluate"),
-            gpu=RESOURCES.gpus("evaluate"),
         params:
             engine=RESOURCES.engine_arguments(),
             checkpoints=lambda wildcards, input: [

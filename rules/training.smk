@@ -26,6 +26,7 @@ rule write_recipe:
 
 # Which checkpoints a job makes depends on the model's grid and, with training.segments, on the segment; mostly that is
 # one rule, train_model. While it runs its checkpoints are in the hidden folder .state, so that it can be interrupted.
+# `exec`, so that Slurm's signal before the time limit finds the trainer and no shell that dies of it.
 for JOB in training.training_jobs(RUN):
 
     rule:
@@ -69,9 +70,9 @@ for JOB in training.training_jobs(RUN):
         conda:
             "../envs/conda.yaml"
         resources:
+            **RESOURCES.training_devices(JOB.models),
             mem_mb=RESOURCES.memory("retrain"),
             runtime=RESOURCES.training_minutes(JOB.end),
-            gpu=RESOURCES.gpus("retrain"),
         params:
             maps=lambda wildcards, input: str(Path(input.maps[0]).parent),
             end=JOB.end,
@@ -84,10 +85,12 @@ for JOB in training.training_jobs(RUN):
             device=RESOURCES.training_arguments,
             folder=subpath(input.recipe, parent=True),
         shell:
-            "python -m workflow_scripts.training.launch --processes {resources.gpu:q} -- --recipe {input.recipe:q}"
-            " --view {input.view:q} --index-maps {params.maps:q} --output-dir {params.folder:q} --threads {threads}"
-            " --stop-at {params.end:q} --keep-optimizer {params.keep:q} {params.before:q} {params.device:q}"
-            " --when-different restart > {log:q} 2>&1"
+            "exec python -m workflow_scripts.training.launch --processes {resources.processes:q}"
+            " --nodes {resources.nodes:q} --recompute-activations {resources.recompute:q} --"
+            " --recipe {input.recipe:q} --view {input.view:q} --index-maps {params.maps:q}"
+            " --output-dir {params.folder:q} --threads {threads} --stop-at {params.end:q}"
+            " --keep-optimizer {params.keep:q} {params.before:q} {params.device:q} --when-different restart"
+            " > {log:q} 2>&1"
 
 
 for ENDING, NAMES, REVISIONS in training.grouped(RUN.models, training.revisions_of):

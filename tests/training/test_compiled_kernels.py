@@ -51,10 +51,12 @@ def test_compiled_kernels_give_the_same_curve_alone_replicated_and_sharded(bench
         2,
         bench.command("ddp", *ddp),
         bench.command("fsdp", *fsdp),
+        bench.command("recomputed", *fsdp, "--recompute-activations"),
         bench.command("moved", *ddp, *HALF),
         bench.command("moved", *fsdp),
     )
     assert two.returncode == 0, two.stderr
+    assert digest(tmp_path / "recomputed", 8) == digest(tmp_path / "fsdp", 8)
     for run in ("alone", "ddp", "fsdp", "moved"):
         assert bench.curve(run) == pytest.approx(bench.curve("eager"), rel=1e-5), run
         assert min(bench.compiled(run)) > 0, f"{run} was not compiled"

@@ -54,11 +54,13 @@ def test_all_ways_give_the_same_curve(recipe: Recipe, tmp_path: Path) -> None:
         *(bench.command(f"{name}2", *way) for name, way in ways.items()),
         *(bench.command(f"{name}12", *way) for name, way in ways.items()),
         *(bench.command(f"{name}421", *way, "--stop-at", "7") for name, way in ways.items()),
+        *(bench.command(f"{name}2-recomputed", *way, "--recompute-activations") for name, way in ways.items()),
         bench.command("moved", *ddp),
     )
     assert two.returncode == 0, two.stderr
     for name in ways:
         retrain.main(bench.command(f"{name}421"))
+        assert same_bits(tmp_path / f"{name}2-recomputed" / "step10", tmp_path / f"{name}2" / "step10"), name
         assert same_bits(tmp_path / f"{name}44" / "step10", tmp_path / f"{name}4" / "step10"), name
         assert bench.curve(f"{name}44").tolist() == bench.curve(f"{name}4").tolist(), name
     for run in ("ddp4", "fsdp4", "ddp2", "fsdp2", "ddp12", "fsdp12", "ddp421", "fsdp421", "moved"):
@@ -134,3 +136,14 @@ def test_a_device_or_precision_that_is_not_there_is_refused(monkeypatch: pytest.
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ConfigError, match="no no-such-compiler here"):
         processes.check_compiler(torch.device("cpu"))
+
+
+def test_sharded_gradients_are_reduced_in_every_micro_batch() -> None:
+    """FSDP2 keeps whole gradients in each process while it is told not to; nobody tells it."""
+
+    class Sharded(torch.nn.Module):
+        def set_requires_gradient_sync(self, _on: bool) -> None:
+            raise AssertionError("gradients would be whole")
+
+    with processes.last_only(Sharded(), False):
+        pass

@@ -210,6 +210,26 @@ def test_a_signal_writes_a_checkpoint_and_ends(
     assert len(timeless(run / WORKING)) == last
 
 
+def test_one_request_that_arrives_twice_is_one_and_a_second_one_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm signals every process of a job, and torchrun passes what it got on to its own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        stop = retrain.StopRequest()
+        assert not stop()
+        stop.receive(signal.SIGTERM, None)
+        stop.receive(signal.SIGTERM, None)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            stop.receive(signal.SIGINT, None)
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now + 60)
+        with pytest.raises(KeyboardInterrupt):
+            stop.receive(signal.SIGTERM, None)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def test_a_second_trainer_in_the_same_folder_is_refused(
     view: Path, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,9 @@ import pytest
 
 from workflow_scripts import cli
 from workflow_scripts.errors import StorageError
+from workflow_scripts.suite import layout
 from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.training.run.finished_files import WORKING
 from workflow_scripts.workflow import plan
 from workflow_scripts.workflow.plan import forward_flops_per_token, model_cost, total_cost
 from workflow_scripts.workflow.tools import check, doctor
@@ -95,7 +97,78 @@ def test_a_second_protocol_is_evaluated_and_counted_again(tmp_path, root):
     assert total_cost(both).evaluation_flops == 2 * total_cost(one).evaluation_flops
     assert plan.jobs_of(both) - plan.jobs_of(one) == 16 * 154
     model = one.suite.model("pythia-12b")
-    assert plan.job_hours(both, model) == pytest.approx(plan.job_hours(one, model))
+    assert plan.chain_hours(both, model) == pytest.approx(plan.chain_hours(one, model))
+
+
+def test_the_suite_takes_few_submissions_each_of_one_model(root):
+    """154 checkpoints are 39 allocations of four; downloads are submissions where compute nodes fetch, else none."""
+    run = load_run_file(root / "config" / "runs" / "suite.yaml")
+    submitted = plan.submissions_of(run, {"score_{model}": 4})
+    assert submitted["score_{model}"] == 16 * 39 <= 700
+    assert submitted["fetch_{model}"] == 16 * 154
+    assert plan.submissions_of(run, {"fetch_{model}": 77})["fetch_{model}"] == 16 * 2
+    assert "624 submissions that score, each for one model" in plan.outlook(run, 16, None, {"score_{model}": 4})
+
+
+def test_a_training_takes_as_long_as_its_devices_allow(tmp_path):
+    """12b on eight GPUs of 400e12 FLOP per second, activations recomputed: 100.5 days, however many GPUs there are."""
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "suite: pythia\nmodels: [pythia-12b]\nsteps: last\ntasks: [lambada_openai]\ndevice: cuda\nfigures: []\n"
+        "limits: {disk_gb: 100000, gpu_hours: 100000}\n"
+    )
+    run = load_run_file(path)
+    days = 6 * 11_586_549_760 * 299_892_736_000 * 4 / 3 / 400e12 / 8 / 86_400
+    assert days == pytest.approx(100.5, abs=0.1)
+    assert plan.devices_of_training(run, run.models[0]) == 8
+    for devices in (8, 64):
+        assert plan.wall_hours(run, devices) / 24 == pytest.approx(days, rel=0.01)
+    assert "1 GPUs are too few to train pythia-12b" in plan.outlook(run, 1, None)
+    assert "too few" not in plan.outlook(run, 8, None)
+
+
+def test_without_a_number_of_devices_those_of_this_machine_or_of_the_site_are_counted(root, monkeypatch, capsys):
+    monkeypatch.setattr(plan.os, "sched_getaffinity", lambda _: {0, 1})
+    assert cli.run(plan.main, []) == 0
+    assert "on 2 cores, if all are available" in capsys.readouterr().out
+    assert cli.run(plan.main, ["--config", "config/runs/suite.yaml"]) == 0
+    assert "on 8 GPUs, if all are available" in capsys.readouterr().out
+    assert cli.run(plan.main, ["--devices", "0"]) == 2
+    assert "at least 1" in capsys.readouterr().err
+
+
+def test_what_is_left_after_a_part_of_the_run(tmp_path, monkeypatch, root):
+    """Checkpoints that have all their scores, and trainings as far as their checkpoints are there, are done."""
+    run = load_run_file(plan.DEFAULT)
+    (tmp_path / "config").symlink_to(root / "config")
+    monkeypatch.chdir(tmp_path)
+    assert plan.left_line(run, 2, None) == []
+    whole = total_cost(run)
+    model = run.models[0]
+    for path in (*layout.checkpoint_scores(run, model.name, 0), layout.checkpoint_scores(run, model.name, 1)[0]):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("{}")
+    half = tmp_path / layout.training_folder(model.name) / WORKING / "step300"
+    half.mkdir(parents=True)
+    (half / "model.safetensors").write_bytes(b"")
+    left = plan.left_of(run)
+    assert left.checkpoints == whole.checkpoints - 1, "a checkpoint with half of its scores is scored again"
+    assert whole.training_flops - left.training_flops == pytest.approx(model_cost(run, model).training_flops / 2)
+    (line,) = plan.left_line(run, 2, 3.0)
+    assert "1 of 48 checkpoints scored" in line
+    assert "in money" in line
+
+
+def test_the_table_of_requests_shows_the_sum(tmp_path, capsys):
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "suite: pythia\nmodels: [pythia-2.8b, pythia-12b]\nsteps: last\ntasks: [lambada_openai]\ndevice: cuda\n"
+        "figures: []\nlimits: {disk_gb: 100000, gpu_hours: 1000000}\n"
+    )
+    assert cli.run(plan.main, ["--config", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert "44.4 + 5.0 + 0.0 + 12.5 + 3.8 = 65.7" in told
+    assert "= 43.1 (activations recomputed)" in told
 
 
 def test_an_experiment_that_is_not_asked_for_never_stops_a_plan(root):

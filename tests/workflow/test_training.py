@@ -1,9 +1,11 @@
 """Which job makes which checkpoints, and what a run's choices must not change about it."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from workflow_scripts.errors import ConfigError
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.training.recipe import recipe_of
@@ -61,12 +63,62 @@ def test_what_a_run_may_contain_does_not_change_a_training(choice):
 
 def test_models_with_other_grids_have_rules_of_their_own():
     names = ["pythia-160m", "pythia-160m-v0", "pythia-410m"]
-    jobs = training.training_jobs(run(suite="pythia", models=names, steps="last"))
+    jobs = training.training_jobs(run(suite="pythia", models=names, steps="last", training={"segments": "whole"}))
     assert [(job.part, job.models) for job in jobs] == [
         ("model", ("pythia-160m", "pythia-410m")),
         ("model_2", ("pythia-160m-v0",)),
     ]
     assert jobs[1].end == 71_500
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch, root):
+    """A run that trains pythia-1b for weeks, in a folder of its own, and the file of its site."""
+    (tmp_path / "config").symlink_to(root / "config")
+    monkeypatch.chdir(tmp_path)
+    site = tmp_path / "site.yaml"
+    site.write_text("partitions: {gpu: {max_runtime: 5d, max_gpu: 8}}")
+    monkeypatch.setenv("SNAKEMAKE_SLURM_PARTITIONS", str(site))
+    return site, run(suite="pythia", models=["pythia-1b"], steps="last", device="cuda")
+
+
+def saved(step, *names):
+    folder = Path("results/training/pythia-1b") / f"step{step}"
+    folder.mkdir(parents=True)
+    for name in ("model.safetensors", *names):
+        (folder / name).touch()
+
+
+def test_automatic_segments_that_moved_are_refused_before_they_are_trained_again(large):
+    site, chosen = large
+    ends = [job.end for job in training.training_jobs(chosen)]
+    assert ends[:2] == [7000, 14_000]
+    for end in ends[:2]:
+        saved(end, "optimizer.safetensors")
+    training.require_same_segments(chosen)
+    site.write_text("partitions: {gpu: {max_runtime: 2d, max_gpu: 8}}")
+    with pytest.raises(ConfigError, match=r"training\.segments: \[7000, 14000\]"):
+        training.require_same_segments(chosen)
+    held = run(suite="pythia", models=["pythia-1b"], steps="last", device="cuda", training={"segments": [7000, 14_000]})
+    training.require_same_segments(held)
+    assert [job.end for job in training.training_jobs(held)] == [7000, 14_000, 143_000]
+
+
+def test_a_training_that_was_whole_is_not_cut_afterwards(large):
+    _, chosen = large
+    saved(143_000)
+    (Path("results/training/pythia-1b") / "run.json").touch()
+    with pytest.raises(ConfigError, match=r"training\.segments: whole"):
+        training.require_same_segments(chosen)
+
+
+def test_models_on_several_nodes_have_rules_of_their_own(large):
+    site, _ = large
+    site.write_text(
+        "partitions: {gpu: {max_runtime: 90d, max_gpu: 16, max_nodes: 4}}\ngpus: {gpu: {per_node: 4, memory_mb: 40000}}"
+    )
+    jobs = training.training_jobs(run(suite="pythia", models=["pythia-70m", "pythia-12b"], steps="last", device="cuda"))
+    assert {job.models for job in jobs} == {("pythia-70m",), ("pythia-12b",)}
 
 
 def test_nothing_is_trained_where_checkpoints_come_from_elsewhere():

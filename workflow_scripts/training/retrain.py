@@ -60,6 +60,7 @@ from workflow_scripts.training.run.warm_start import Origin, read_origin
 
 LOG = logging.getLogger(__name__)
 RECEIPT = "run.json"
+SAME_REQUEST_SECONDS = 5.0  # within which a signal of the same number is the same request, delivered twice
 PATIENCE_SECONDS = 30.0  # for a trainer that was told to end and still writes its checkpoint
 
 
@@ -69,16 +70,22 @@ class StopRequest:
     def __init__(self) -> None:
         """Install the handlers; under nohup SIGHUP is ignored, and stays so."""
         self.signal = 0
+        self.received = 0.0
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:
                 signal.signal(number, self.receive)
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Remember the signal; a second one stops at once."""
+        """Remember the signal; a second one stops at once, unless it is the same request.
+
+        Slurm signals every process of a job, and torchrun, which is one of them, passes it on to the others.
+        """
         del frame
-        if self.signal:
+        now = time.monotonic()
+        if not self.signal:
+            self.signal, self.received = number, now
+        elif number != self.signal or now - self.received > SAME_REQUEST_SECONDS:
             raise KeyboardInterrupt
-        self.signal = number
 
     def __call__(self) -> bool:
         """Whether to stop."""
@@ -112,6 +119,11 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--micro-batch", type=int, help="rows per forward pass (default: as many as fit in 4096 tokens)"
+    )
+    parser.add_argument(
+        "--recompute-activations",
+        action="store_true",
+        help="keep only the input of each layer for the backward pass: less memory, a third more work, the same bits",
     )
     parser.add_argument("--stop-at", type=int, help="stop after this step instead of the recipe's last")
     parser.add_argument("--continue-from", type=Path, help="step<N> folder at which the segment before this one ended")
@@ -173,7 +185,7 @@ def prepare(
     micro_batch = micro_batch_rows(recipe, options.micro_batch, processes.world)
     origin = chosen_origin(options, recipe)
     with processes.device:
-        model = GPTNeoX(recipe)
+        model = GPTNeoX(recipe, recompute=options.recompute_activations)
     module = shard(model, Objective(model, recipe, options.kernels), processes)
     optimizer = build_optimizer(model, recipe)
     fresh = fresh_state(

@@ -30,15 +30,8 @@ from workflow_scripts.suite.experiment_files import (
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
 from workflow_scripts.workflow.dynamics import declaration_of
-from workflow_scripts.workflow.resources import (
-    CPU_RATE,
-    GPU_RATES,
-    HOUR,
-    forward_flops_per_token,
-    measured_seconds,
-    memorization_dtype,
-    probe_tokens,
-)
+from workflow_scripts.workflow.requests.training_requests import CPU_RATE, GPU_RATES, forward_flops_per_token
+from workflow_scripts.workflow.resources import HOUR, measured_seconds, memorization_dtype, probe_tokens
 from workflow_scripts.workflow.tools.check import DEFAULT, load_run_file
 
 # Tokens per second and core, from benchmarks/experiments.py: both ways of counting with decoding; exchanging words.

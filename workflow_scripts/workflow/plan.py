@@ -1,10 +1,10 @@
-r"""What a run will cost, before anything starts: jobs, requests, bytes, disk, hours, days and money, per model.
+r"""What a run will cost, before anything starts: jobs, submissions, bytes, disk, hours, days and money, per model.
 
 Everything follows from the configuration and the registry, and nothing is written; servers are only asked whether they
-have what the run would fetch, and a line says so when they do not. The estimates are arithmetic on the rates that
-workflow/resources.py states, good to about a factor of two. A run that exceeds a number under `limits` in its
-configuration is refused with that number and the key to raise. With --jobs Snakemake counts what is left to do, rule by
-rule, which takes seconds for a large run.
+have what the run would fetch, and a line says so when they do not. The estimates are arithmetic on the rates of the
+site's file, good to about a factor of two. A run that exceeds a number under `limits` in its configuration is refused
+with that number and the key to raise. What is done already is counted apart. With --jobs Snakemake counts what is left
+to do, rule by rule, which takes seconds for a large run.
 
 Example:
   python -m workflow_scripts.workflow.plan --config config/runs/suite.yaml --devices 16 --price 2.5
@@ -12,33 +12,43 @@ Example:
 
 from __future__ import annotations
 
+import math
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
+from workflow_scripts.suite import layout
 from workflow_scripts.suite.experiment_files import EXPERIMENTS, experiments_of, one_per_size, row_ranges
 from workflow_scripts.suite.models import CHECKPOINT_FILES, Model
 from workflow_scripts.suite.run import Run
+from workflow_scripts.training.run.finished_files import WORKING
 from workflow_scripts.workflow.experiment_costs import ExperimentCost, experiment_costs
 from workflow_scripts.workflow.readiness import report_of
+from workflow_scripts.workflow.requests.cluster_site import Site, read_site
 from workflow_scripts.workflow.requests.measured_requests import TABLE, read_table
-from workflow_scripts.workflow.resources import (
+from workflow_scripts.workflow.requests.partition_fit import groups_of_profile, report_of_site
+from workflow_scripts.workflow.requests.request_table import request_table
+from workflow_scripts.workflow.requests.training_requests import (
     CPU_RATE,
-    DOWNLOAD_RATE,
-    GPU_RATES,
-    HOUR,
-    evaluation_tokens,
+    RECOMPUTING_COST,
     forward_flops_per_token,
-    memorization_dtype,
-    memorization_tokens,
     training_flops,
 )
+from workflow_scripts.workflow.resources import (
+    DOWNLOAD_RATE,
+    HOUR,
+    JobResources,
+    evaluation_tokens,
+    memorization_dtype,
+    memorization_tokens,
+)
 from workflow_scripts.workflow.tools.check import DEFAULT, load_run_file
-from workflow_scripts.workflow.training_segments import Segments
+from workflow_scripts.workflow.training_segments import Segments, devices_of
 
 BYTES_OF = {"float16": 2, "bfloat16": 2, "float32": 4}
 # A trained checkpoint keeps float32 weights, and the newest one two float32 moments as well.
@@ -46,6 +56,7 @@ TRAINING_STATE_BYTES = 4
 OPTIMIZER_BYTES = 8
 # Of a Hub, for one checkpoint: the list of its files and each of them.
 REQUESTS_PER_CHECKPOINT = 1 + len(CHECKPOINT_FILES)
+LOCAL = "local"
 JOB_SECONDS = 10.0  # that a Slurm job spends on starting Snakemake twice
 
 
@@ -83,7 +94,9 @@ def model_cost(run: Run, model: Model) -> Cost:
         return Cost(len(steps), fetched, fetched, 0.0, evaluation, memorization)
     published = len(model.steps) * float(model.parameters) * BYTES_OF[model.published_dtype]
     state = float(model.parameters) * (len(model.steps) * TRAINING_STATE_BYTES + OPTIMIZER_BYTES)
-    return Cost(len(steps), 0.0, fetched + published + state, training_flops(model), evaluation, memorization)
+    devices = devices_of(run, model, read_site())
+    trained = training_flops(model) * (RECOMPUTING_COST if devices is not None and devices.recompute else 1.0)
+    return Cost(len(steps), 0.0, fetched + published + state, trained, evaluation, memorization)
 
 
 def dataset_bytes(run: Run) -> float:
@@ -118,46 +131,122 @@ def device_of(run: Run) -> str:
     return "GPU" if run.settings.get("device") == "cuda" else "core"
 
 
-def rates(run: Run) -> tuple[float, float]:
-    """FLOP per second of one device in training and in scoring."""
+def rates(run: Run) -> tuple[float, float, float]:
+    """FLOP per second of one device in training, in scoring and in memorization."""
     if device_of(run) == "core":
-        return CPU_RATE, CPU_RATE
-    return GPU_RATES["bfloat16"], GPU_RATES[str(run.section("evaluation").get("dtype", "float32"))]
+        return CPU_RATE, CPU_RATE, CPU_RATE
+    site, dtype = read_site(), str(run.section("evaluation").get("dtype", "float32"))
+    return site.rate("bfloat16"), site.rate(dtype), site.rate(memorization_dtype(run))
 
 
 def hours(cost: Cost, run: Run) -> tuple[float, float, float]:
-    """Hours on one device of training, evaluation and memorization."""
-    training, scoring = rates(run)
-    memorizing = CPU_RATE if device_of(run) == "core" else GPU_RATES[memorization_dtype(run)]
+    """Hours of one device of training, evaluation and memorization."""
+    training, scoring, memorizing = rates(run)
     flops = (cost.training_flops / training, cost.evaluation_flops / scoring, cost.memorization_flops / memorizing)
     return flops[0] / HOUR, flops[1] / HOUR, flops[2] / HOUR
+
+
+def devices_of_training(run: Run, model: Model) -> int:
+    """Devices that the training of ``model`` takes at once."""
+    devices = devices_of(run, model, read_site()) if run.retrains else None
+    return 1 if devices is None else devices.gpus
+
+
+def usual_devices(run: Run, site: Site) -> int:
+    """Devices that a run has where nobody says: the cores of this machine, or the GPUs of a job on the site."""
+    if device_of(run) == "core":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return site.cluster.per_node * site.cluster.nodes if site.gpu_partitions else 1
 
 
 def wall_hours(run: Run, devices: int) -> float:
     """Hours from start to end on ``devices`` devices: work and starts of jobs shared by them, downloads by one line.
 
-    Never shorter than the longest single job.
+    Never shorter than the longest chain of jobs: the segments of a training on its own devices, and one evaluation.
     """
     total = total_cost(run)
     starts = jobs_of(run) * JOB_SECONDS / HOUR
-    longest = max((job_hours(run, model) for model in run.models), default=0.0)
+    longest = max((chain_hours(run, model) for model in run.models), default=0.0)
     download = total.download_bytes / DOWNLOAD_RATE / HOUR
     return max((sum(hours(total, run)) + experiment_hours(run) + starts) / devices, longest, download)
 
 
-def job_hours(run: Run, model: Model) -> float:
-    """Hours of the longest job of one model: a segment of its training, or one checkpoint's evaluation."""
+def chain_hours(run: Run, model: Model) -> float:
+    """Hours that one model takes at least: its training, segment by segment, and the evaluation of its last step."""
     training, evaluation, _ = hours(model_cost(run, model), run)
     evaluations = len(run.steps[model.name]) * len(run.protocols)
-    return max(training * Segments(run).longest_share(model.name), evaluation / max(evaluations, 1))
+    return training / devices_of_training(run, model) + evaluation / max(evaluations, 1)
+
+
+def jobs_by_kind(run: Run) -> dict[str, dict[str, int]]:
+    """Jobs whose number grows with the run, by the group that a profile may put them into, for each model."""
+    segments = Segments(run)
+    kinds: dict[str, dict[str, int]] = {
+        kind: {} for kind in ("fetch_{model}", "score_{model}", "train", "memorize", LOCAL)
+    }
+    for model in run.models:
+        checkpoints = len(run.steps[model.name])
+        kinds["fetch_{model}"][model.name] = checkpoints
+        kinds["score_{model}"][model.name] = len(run.protocols) * checkpoints
+        kinds[LOCAL][model.name] = int(run.retrains)  # the recipe
+        kinds["train"][model.name] = segments.number(model.name)
+        kinds["memorize"][model.name] = memorization_jobs(run, model)
+    return kinds
 
 
 def jobs_of(run: Run) -> int:
     """Jobs whose number grows with the run: fetching and scoring checkpoints, training, memorization."""
-    checkpoints = sum(len(steps) for steps in run.steps.values())
-    segments = Segments(run)
-    trained = sum(1 + segments.number(model.name) for model in run.models) if run.retrains else 0
-    return (1 + len(run.protocols)) * checkpoints + trained + sum(memorization_jobs(run, model) for model in run.models)
+    return sum(sum(models.values()) for models in jobs_by_kind(run).values())
+
+
+def submissions_of(run: Run, groups: Mapping[str, int]) -> dict[str, int]:
+    """Submissions to a scheduler by kind: of a group of a profile so many jobs of one model are submitted together."""
+    return {
+        kind: sum(math.ceil(number / max(groups.get(kind, 1), 1)) for number in models.values())
+        for kind, models in jobs_by_kind(run).items()
+        if kind != LOCAL
+    }
+
+
+def done_share(run: Run, model: Model) -> float:
+    """Share of the training of ``model`` whose checkpoints are on the disk, finished or in the trainer's folder."""
+    folder = Path(layout.training_folder(model.name))
+    saved = (*folder.glob("step*/model.safetensors"), *folder.glob(f"{WORKING}/step*/model.safetensors"))
+    steps = [int(path.parent.name.removeprefix("step")) for path in saved]
+    return max(steps, default=0) / model.train_iterations if run.retrains else 0.0
+
+
+def left_of(run: Run) -> Cost:
+    """What is left of a run that was started: training beyond its checkpoints, and evaluations that have no scores."""
+    steps = {
+        model.name: tuple(
+            step
+            for step in run.steps[model.name]
+            if not all(Path(path).is_file() for path in layout.checkpoint_scores(run, model.name, step))
+        )
+        for model in run.models
+    }
+    rest, total = replace(run, steps=steps), Cost()
+    for model in run.models:
+        cost = model_cost(rest, model)
+        total = total + replace(cost, training_flops=cost.training_flops * (1.0 - done_share(run, model)))
+    return total
+
+
+def left_line(run: Run, devices: int, price: float | None) -> list[str]:
+    """One line about what is left to do; none for a run that was not started."""
+    cost, total = left_of(run), total_cost(run)
+    scored, device = total.checkpoints - cost.checkpoints, device_of(run)
+    if not scored and cost.training_flops == sum(model_cost(run, model).training_flops for model in run.models):
+        return []
+    spent = sum(hours(replace(cost, memorization_flops=0.0), run))
+    trained = f"{1 - cost.training_flops / total.training_flops:.0%} trained, " if total.training_flops else ""
+    money = "" if price is None else f", {spent * price:,.0f} in money"
+    return [
+        f"left to do: {trained}{scored:,} of {total.checkpoints:,} checkpoints scored; {time_text(spent, device)} of "
+        f"training and evaluation to go, at least {time_text(spent / devices, 'wall')} on {devices} {device}s{money} "
+        "(--jobs lists every job)"
+    ]
 
 
 def requests_of(run: Run) -> int:
@@ -253,17 +342,25 @@ def experiment_columns(cost: ExperimentCost, device: str) -> str:
     return f"{cost.tokens:>12.3g}{times}{amount(cost.read_bytes):>14}{amount(cost.kept_bytes):>14}"
 
 
-def outlook(run: Run, devices: int, price: float | None) -> str:
-    """Jobs, requests, days and money."""
+def outlook(run: Run, devices: int, price: float | None, groups: Mapping[str, int] | None = None) -> str:
+    """Jobs, submissions, requests, days and money."""
     device, spent = device_of(run), sum(hours(total_cost(run), run)) + experiment_hours(run)
+    submitted = submissions_of(run, groups_of_profile() if groups is None else groups)
+    scores, fetches = submitted["score_{model}"], submitted["fetch_{model}"]
+    others = sum(submitted.values()) - scores - fetches
     lines = [
         f"{jobs_of(run):,} jobs plus a few dozen for data and figures; {requests_of(run):,} requests to a Hub",
+        f"on Slurm {scores:,} submissions that score, each for one model, {fetches:,} that fetch (none with "
+        f"slurm-offline), {others:,} others",
         f"{time_text(wall_hours(run, devices), 'wall')} on {devices} {device}s, if all are available",
     ]
+    wide = [model.name for model in run.models if devices_of_training(run, model) > devices]
+    if wide:
+        lines.append(f"{devices} {device}s are too few to train {', '.join(wide)}: see the table of requests")
     lines.append(requests_line(run))
     if price is not None:
         lines.append(f"{spent * price:,.0f} in money at {price:g} per {device}-hour")
-    return "\n".join(lines)
+    return "\n".join([*lines, *left_line(run, devices, price)])
 
 
 def requests_line(run: Run) -> str:
@@ -293,17 +390,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse arguments, print the plan, refuse what exceeds a limit."""
     parser = cli.parser(__doc__)
     parser.add_argument("--config", type=Path, default=DEFAULT, help="a configuration file, e.g. from config/runs")
-    parser.add_argument("--devices", type=int, default=1, help="number of GPUs, or of cores for a run on the CPU")
+    parser.add_argument(
+        "--devices", type=int, help="number of GPUs (default: those of a job on the site), or of cores (those here)"
+    )
     parser.add_argument("--price", type=float, help="price of one hour of one of them")
     parser.add_argument(
         "--jobs", action="store_true", help="also count the remaining jobs with Snakemake, with reasons"
     )
     options = parser.parse_args(arguments)
     run = load_run_file(options.config)
+    site = read_site()
+    devices = usual_devices(run, site) if options.devices is None else options.devices
+    if devices < 1:
+        raise ConfigError(f"--devices {devices}: at least 1 is needed")
     cli.say(table(run, options.price))
-    cli.say(outlook(run, options.devices, options.price))
+    cli.say(outlook(run, devices, options.price))
     cli.say(experiments_table(run))
-    for line in report_of(run):
+    asked = JobResources(run, groups=groups_of_profile())
+    for line in (*request_table(run, asked), *report_of_site(run, asked), *report_of(run)):
         cli.say(line)
     check_limits(run, total_cost(run))
     if options.jobs:

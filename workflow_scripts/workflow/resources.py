@@ -8,24 +8,30 @@ What a machine is called and how much it holds is a profile's matter and never s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from workflow_scripts.suite.dynamics_settings import DEFAULT, Dynamics, load_dynamics
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
+from workflow_scripts.workflow.requests.cluster_site import LONGEST_MINUTES, Partition, Request, Site, read_site
 from workflow_scripts.workflow.requests.measured_requests import Key, Measured, read_table
+from workflow_scripts.workflow.requests.training_requests import (
+    CPU_RATE,
+    GPU_RATES,
+    Devices,
+    forward_flops_per_token,
+    memory_on,
+    micro_batch_tokens,
+    saved_bytes,
+    training_tokens,
+)
 from workflow_scripts.workflow.snakemake_types import Wildcards
 from workflow_scripts.workflow.sweep import checkpoint_bytes
-from workflow_scripts.workflow.training_segments import Segments
+from workflow_scripts.workflow.training_segments import SAFETY, Segments, choices_of, devices_of, expected_seconds
 
 HOUR = 3600.0
 MEGABYTE = 1e6
-# Sustained rates, FLOP per second. One CPU core in float32: 50e9 of the 80-90e9 that a large matrix product reaches on
-# a 2025 server core. One H100 or H200: 45e12 of 67e12 in float32 without TF32, 400e12 of 990e12 in 16 bits.
-CPU_RATE = 50e9
-GPU_RATES = {"float32": 45e12, "bfloat16": 400e12, "float16": 400e12}
-GPU_MEMORY_MB = 72_000  # usable memory of one 80 GB device
 # Tokens that one evaluation of one checkpoint forwards with shared prefixes computed once: 3.65e6 for the zero-shot
 # list of the suite, measured with lm-eval 0.4.13's requests; five shots cost about twice as much.
 EVALUATION_TOKENS = {"pythia": 3.65e6, "pocket": 6e4, "books": 1e6, "books-long": 6.1e6}
@@ -41,57 +47,38 @@ ENGINE_TOKENS = {"cpu": 2048, "cuda": 16384}
 LOGIT_COPIES = 3
 # Widths of one layer's activations that live at once in a forward pass: the MLP's 4 d twice, q, k, v, residuals.
 FORWARD_WIDTHS = 16
-# Tokens of a micro-batch of the trainer, and bytes per trained parameter: weight, gradient, two moments in float32.
-MICRO_BATCH_TOKENS = 4096
-TRAINING_BYTES = 16
-GPUS_PER_NODE = 8
 # Weights per second that one core reads, hashes, sums up and sketches; 3e7 were measured (benchmarks/dynamics.py).
 MEASURED_WEIGHTS = 2e7
-# Bytes per second that one download reaches on a shared line, and what a job takes before and after its work.
+# Resident size of a training on a CPU against its live tensors: 1.17 to 1.39 were measured (docs/training-requests.md).
+KEPT_BLOCKS = 1.4
+# Weights that the first process gathers, moments that each process copies to the host while it writes its share.
+GATHERED_BYTES, MOMENT_BYTES = 4.0, 8.0
+# Bytes per second that one download reaches on a shared line, and a checkpoint on a shared file system.
 DOWNLOAD_RATE = 50e6
+CHECKPOINT_RATE = 0.5e9
 FEWEST_MINUTES = 10
-SAFETY = 2.0
-LONGEST_MINUTES = 1440  # training goes on from its last checkpoint, so a longer job only waits longer in the queue
+SIGNAL_SECONDS = 60  # Slurm sends signals within a minute of the time that was asked for
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one job asks for: host memory in MB (1e6 bytes), memory of each GPU in MB, minutes, disk in MB."""
+    """What one job asks for: host memory of a node in MB (1e6 bytes), memory of each GPU in MB, minutes, disk in MB.
+
+    ``gpus`` are those of all ``nodes`` together, ``cpus`` the processors on each node.
+    """
 
     memory_mb: int
     minutes: int
     gpus: int = 0
     gpu_memory_mb: int = 0
     disk_mb: int = 0
+    nodes: int = 1
+    cpus: int = 1
 
 
 def minutes_for(seconds: float) -> int:
     """Minutes to ask for when ``seconds`` are expected: twice as long, at least ten."""
     return max(FEWEST_MINUTES, math.ceil(SAFETY * seconds / 60) + FEWEST_MINUTES // 2)
-
-
-def forward_flops_per_token(model: Model) -> float:
-    """2 FLOPs per weight outside the input embedding; attention over the context is left out (below 10 %)."""
-    return 2.0 * (model.non_embedding_parameters + model.vocab_size * model.hidden_size)
-
-
-def training_tokens(model: Model) -> float:
-    """Tokens of the whole training of ``model``."""
-    return float(model.step(model.steps[-1]).tokens)
-
-
-def training_flops(model: Model) -> float:
-    """FLOPs of the whole training: the backward pass costs twice the forward pass."""
-    return 3.0 * forward_flops_per_token(model) * training_tokens(model)
-
-
-def activation_bytes(model: Model, tokens: int) -> float:
-    """Activations that a backward pass needs, in 16 bits: s b h L (34 + 5 a s / h) bytes.
-
-    Korthikanti et al. 2022, "Reducing activation recomputation in large transformer models", equation 2.
-    """
-    per_width = 34 + 5 * model.heads * model.sequence_length / model.hidden_size
-    return tokens * model.hidden_size * model.layers * per_width
 
 
 def logit_bytes(model: Model, tokens: int) -> float:
@@ -105,8 +92,11 @@ def fetch(model: Model) -> Need:
     return Need(500, minutes_for(size / DOWNLOAD_RATE), disk_mb=math.ceil(size / MEGABYTE))
 
 
-def evaluate(model: Model, tokens: float, device: str, dtype: str, threads: int = 1) -> Need:
-    """One checkpoint forwarding ``tokens`` tokens on ``device`` ("cpu" or "cuda") in ``dtype``."""
+def evaluate(model: Model, tokens: float, device: str, dtype: str, rate: float | None = None) -> Need:
+    """One checkpoint forwarding ``tokens`` tokens on ``device`` ("cpu" or "cuda") in ``dtype``.
+
+    ``rate`` is the FLOP per second of a GPU, by default an H100's.
+    """
     width = 4 if dtype == "float32" else 2
     weights = width * float(model.parameters)
     batch = ENGINE_TOKENS[device]
@@ -115,9 +105,11 @@ def evaluate(model: Model, tokens: float, device: str, dtype: str, threads: int 
     if device == "cpu":
         # The file's pages stay in memory beside the weights that are made from them.
         memory = PROGRAM_MB + (weights + checkpoint_bytes(model) + working + PLAN_BYTES * tokens) / MEGABYTE
-        return Need(math.ceil(memory), minutes_for(flops / CPU_RATE / threads))
+        return Need(math.ceil(memory), minutes_for(flops / CPU_RATE))
     host = 2 * PROGRAM_MB + (weights + checkpoint_bytes(model)) / MEGABYTE
-    return Need(math.ceil(host), minutes_for(flops / GPU_RATES[dtype]), 1, math.ceil((weights + working) / MEGABYTE))
+    return Need(
+        math.ceil(host), minutes_for(flops / (rate or GPU_RATES[dtype])), 1, math.ceil((weights + working) / MEGABYTE)
+    )
 
 
 def measured_seconds(model: Model) -> float:
@@ -156,45 +148,48 @@ def measure_probe(model: Model, declaration: Dynamics, device: str) -> Need:
     working = MEGABYTE * declaration.probe.get("memory_mb", 0)
     if "gradient" in declaration.probe:  # of a row and of all, and the activations of a row in float32
         row = model.sequence_length
-        working = max(working, 2 * weights + 2 * activation_bytes(model, row) + logit_bytes(model, row))
+        working = max(
+            working, 2 * weights + (model.layers + 1) * saved_bytes(model, row, "float32") + logit_bytes(model, row)
+        )
     host = PROGRAM_MB + (weights + checkpoint_bytes(model)) / MEGABYTE
     if device == "cpu":
         return Need(math.ceil(host + working / MEGABYTE), minutes_for(seconds))
     return Need(math.ceil(host + PROGRAM_MB), minutes_for(seconds), 1, math.ceil((weights + working) / MEGABYTE))
 
 
-def gpus_for_training(model: Model) -> int:
-    """Smallest power of two of GPUs over which weights, gradients and moments fit beside the activations."""
-    fixed = activation_bytes(model, MICRO_BATCH_TOKENS) + logit_bytes(model, MICRO_BATCH_TOKENS)
-    state = TRAINING_BYTES * float(model.parameters)
-    gpus = 1
-    while (state / gpus + fixed) / MEGABYTE > GPU_MEMORY_MB and gpus < GPUS_PER_NODE:
-        gpus *= 2
-    return gpus
+def retrain(run: Run, model: Model, site: Site, fraction: float = 1.0) -> Need:
+    """``fraction`` of the training of a model; the disk holds float32 weights per step and two moments.
 
-
-def training_seconds(model: Model, device: str, devices: int = 1) -> float:
-    """Seconds of the whole training on ``devices`` cores or GPUs; the suite's models train in 16 bits on a GPU."""
-    rate = CPU_RATE if device == "cpu" else GPU_RATES["bfloat16"]
-    return training_flops(model) / rate / devices
-
-
-def retrain(model: Model, device: str, fraction: float = 1.0) -> Need:
-    """``fraction`` of the training of a model; the disk holds float32 weights per step and two moments."""
-    state = TRAINING_BYTES * float(model.parameters)
-    fixed = activation_bytes(model, MICRO_BATCH_TOKENS) + logit_bytes(model, MICRO_BATCH_TOKENS)
+    Its time is cut at what the site's longest job takes: a training resumes from its last checkpoint.
+    """
+    devices = devices_of(run, model, site)
+    gpus = 0 if devices is None else devices.gpus
+    minutes = minutes_for(fraction * expected_seconds(run, model, site)) + (30 if devices is None else 0)
+    minutes = min(minutes, max(int(site.longest_minutes(gpus)), FEWEST_MINUTES))
     disk = math.ceil(float(model.parameters) * (4 * len(model.steps) + 8) / MEGABYTE)
-    if device == "cpu":
-        # Activations are float32 here, twice the formula's 16 bits.
-        memory = 2 * PROGRAM_MB + (state + 2 * fixed) / MEGABYTE
-        seconds = fraction * training_seconds(model, device)
-        return Need(math.ceil(memory), min(minutes_for(4 * seconds) + 30, LONGEST_MINUTES), disk_mb=disk)
-    gpus = gpus_for_training(model)
-    seconds = fraction * training_seconds(model, device, gpus)
-    gpu_memory = math.ceil((state / gpus + fixed) / MEGABYTE)
-    # While a checkpoint is written or read, the first process holds the whole weights and moments.
-    host = math.ceil(gpus * 2 * PROGRAM_MB + 12.0 * model.parameters / MEGABYTE)
-    return Need(host, min(minutes_for(seconds), LONGEST_MINUTES), gpus, gpu_memory, disk)
+    if devices is None:
+        choices = choices_of(run)
+        tokens = micro_batch_tokens(model, choices.micro_batch)
+        memory = memory_on(model, "cpu", 1, tokens, recompute=bool(choices.recompute)).total
+        return Need(2 * PROGRAM_MB + math.ceil(KEPT_BLOCKS * memory / MEGABYTE), minutes, disk_mb=disk)
+    processes = gpus // devices.nodes
+    files = (GATHERED_BYTES + MOMENT_BYTES / devices.nodes) * model.parameters
+    return Need(
+        memory_mb=math.ceil(processes * 2 * PROGRAM_MB + files / MEGABYTE),
+        minutes=minutes,
+        gpus=gpus,
+        gpu_memory_mb=math.ceil(devices.memory.total / MEGABYTE),
+        disk_mb=disk,
+        nodes=devices.nodes,
+        cpus=processes * site.cpus_per_gpu,
+    )
+
+
+def signal_seconds(run: Run, model: Model, site: Site) -> int:
+    """Seconds before its time limit at which a training is told to write a checkpoint: twice what that takes."""
+    iteration = expected_seconds(run, model, site) / model.train_iterations
+    written = (GATHERED_BYTES + MOMENT_BYTES) * model.parameters / CHECKPOINT_RATE
+    return SIGNAL_SECONDS + math.ceil(2 * (iteration + written))
 
 
 def evaluation_tokens(run: Run) -> float:
@@ -224,26 +219,36 @@ def lasts(number: int) -> Callable[[Wildcards, int], int]:
     """
 
     def request(wildcards: Wildcards, attempt: int) -> int:  # noqa: ARG001 - Snakemake passes them
-        return min(number * attempt, max(number, LONGEST_MINUTES))
+        return min(number * attempt, max(number, int(LONGEST_MINUTES)))
 
     return request
 
 
 def observed(need: Need, measured: Measured, work: float) -> Need:
     """``need`` with measured memory and time, the latter for a job with ``work`` tokens or bytes."""
-    minutes = min(minutes_for(measured.seconds_of(work)), max(need.minutes, LONGEST_MINUTES))
+    minutes = min(minutes_for(measured.seconds_of(work)), max(need.minutes, int(LONGEST_MINUTES)))
     return replace(need, memory_mb=measured.memory_mb, minutes=minutes)
 
 
 class JobResources:
     """The requests of a run's jobs, as functions that Snakemake calls with a job's wildcards and attempt."""
 
-    def __init__(self, run: Run, measured: Mapping[Key, Measured] | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        measured: Mapping[Key, Measured] | None = None,
+        site: Site | None = None,
+        groups: Mapping[str, int] | None = None,
+    ) -> None:
         """Compute every model's needs once: a plan of thousands of jobs asks thousands of times.
 
         What ``measured`` knows takes the place of arithmetic; when left out it is the table in the working directory.
+        ``site`` is the cluster, by default the one in its file; ``groups`` says how many jobs share an allocation.
         """
+        self.run = run
         self.measured = read_table() if measured is None else measured
+        self.site = site or read_site()
+        self.together = max((groups or {}).get("score_{model}", 1), 1)
         self.device = str(run.settings.get("device", "cpu"))
         self.dtype = str(run.section("evaluation").get("dtype", "float32"))
         self.memorization_dtype = memorization_dtype(run)
@@ -251,15 +256,18 @@ class JobResources:
         dynamics = load_dynamics(str(run.section("dynamics").get("declaration", DEFAULT)))
         self.models = {model.name: model for model in run.models}
         self.kernels = str(run.section("training").get("kernels", "eager"))
-        self.segments = Segments(run)
+        self.segments = Segments(run, self.site)
+        rate, rate_of_rows = self.site.rate(self.dtype), self.site.rate(self.memorization_dtype)
         self.needs: Mapping[str, Mapping[str, Need]] = {
             model.name: {
                 "fetch": fetch(model),
-                "evaluate": evaluate(model, tokens, self.device, self.dtype),
+                "evaluate": evaluate(model, tokens, self.device, self.dtype, rate),
                 "quickstart": evaluate(model, QUICKSTART_TOKENS, "cpu", "float32"),
-                "retrain": retrain(model, self.device, self.segments.share(model.name)),
-                "retrain_arm": retrain(model, self.device),
-                "memorize": evaluate(model, memorization_tokens(run), self.device, self.memorization_dtype),
+                "retrain": retrain(run, model, self.site, self.segments.share(model.name)),
+                "retrain_arm": retrain(run, model, self.site),
+                "memorize": evaluate(
+                    model, memorization_tokens(run), self.device, self.memorization_dtype, rate_of_rows
+                ),
                 "measure_weights": measure_weights(model),
                 "measure_probe": measure_probe(model, dynamics, self.device),
             }
@@ -288,12 +296,26 @@ class JobResources:
         }
 
     def memory(self, stage: str) -> Callable[[Wildcards, int], int]:
-        """Host memory in MB of a stage's jobs, growing with each attempt."""
-        return lambda wildcards, attempt: self.needs[wildcards.model][stage].memory_mb * attempt
+        """Host memory in MB of a stage's jobs, growing with each attempt as far as a node of the site has it."""
+
+        def request(wildcards: Wildcards, attempt: int) -> int:
+            need = self.needs[wildcards.model][stage]
+            return grown(need.memory_mb, attempt, self.site.largest_memory(need.gpus))
+
+        return request
 
     def minutes(self, stage: str, factor: int = 1) -> Callable[[Wildcards, int], int]:
-        """Minutes of a stage's jobs, growing with each attempt; ``factor`` for jobs that repeat the stage's work."""
-        return lambda wildcards, attempt: lasts(factor * self.needs[wildcards.model][stage].minutes)(wildcards, attempt)
+        """Minutes of a stage's jobs, growing with each attempt; ``factor`` for jobs that repeat the stage's work.
+
+        Evaluations that share an allocation run one after another, so each may grow to its part of the longest job.
+        """
+        together = self.together if stage == "evaluate" else 1
+
+        def request(wildcards: Wildcards, attempt: int) -> int:
+            need = self.needs[wildcards.model][stage]
+            return grown(factor * need.minutes, attempt, self.site.longest_minutes(need.gpus) / together)
+
+        return request
 
     def training_minutes(self, end: int) -> Callable[[Wildcards, int], int]:
         """Minutes of the training, or the segment of it, that ends at iteration ``end``, growing with each attempt."""
@@ -302,14 +324,86 @@ class JobResources:
             model = self.models[wildcards.model]
             if end == model.train_iterations:
                 return self.minutes("retrain")(wildcards, attempt)
-            share = self.segments.share(model.name, end)
-            return lasts(retrain(model, self.device, share).minutes)(wildcards, attempt)
+            need = retrain(self.run, model, self.site, self.segments.share(model.name, end))
+            return grown(need.minutes, attempt, self.site.longest_minutes(need.gpus))
 
         return request
 
-    def gpus(self, stage: str) -> Callable[[Wildcards], int]:
-        """GPUs of a stage's jobs; none in a run on ``device: cpu``."""
-        return lambda wildcards: self.needs[wildcards.model][stage].gpus
+    def devices(self, stage: str) -> dict[str, Callable[[Wildcards], int | str]]:
+        """The resources that ask for GPUs, in the words that the site takes; no GPUs in a run on ``device: cpu``.
+
+        ``gpu_mem_mb`` says what each GPU must hold. Where the site has GPUs of several sizes it decides the partition,
+        the one with the smallest that suffice; otherwise the Slurm plugin chooses.
+        """
+
+        def of(number: Callable[[Need], int | str]) -> Callable[[Wildcards], int | str]:
+            return lambda wildcards: number(self.needs[wildcards.model][stage])
+
+        if self.device == "cpu":
+            return {"gpu": of(lambda need: need.gpus)}
+        found = {"gpu_mem_mb": of(lambda need: need.gpu_memory_mb)}
+        if self.site.gpu_option == "gres":
+            found["gres"] = of(self.gres)
+        else:
+            found["gpu"] = of(lambda need: need.gpus)
+            if any(each.gpu_model for each in self.site.gpu_partitions):
+                found["gpu_model"] = of(lambda need: self.partition(need).gpu_model or "")
+        if len({each.gpu_memory_mb for each in self.site.gpu_partitions}) > 1:
+            found["slurm_partition"] = of(lambda need: self.partition(need).name)
+        return found
+
+    def partition(self, need: Need) -> Partition:
+        """Where a job on GPUs goes: to the smallest GPUs that hold it, or to the largest there are."""
+        request, places = request_of(need), self.site.gpu_partitions
+        return next((each for each in places if not each.reasons(request)), places[-1])
+
+    def gres(self, need: Need) -> str:
+        """GPUs of each node as a generic resource."""
+        model = self.partition(need).gpu_model if self.site.gpu_partitions else None
+        return ":".join(["gpu", *([model] if model else []), str(need.gpus // need.nodes)])
+
+    def training_devices(self, models: Iterable[str], stage: str = "retrain") -> dict[str, object]:
+        """The resources of a rule that trains ``models``: GPUs, nodes, processors, and how the program uses them.
+
+        ``processes`` of each node and ``recompute`` (1 or 0) go to the program. They are no parameters, because they
+        change no result: ``processes`` does not depend on the words in which a site takes requests. A job of several
+        nodes is an MPI job to the Slurm plugin, so that its program may start tasks on all of them; it has one task per
+        node, and no tasks per GPU.
+        """
+
+        def of(number: Callable[[Need], int | str]) -> Callable[[Wildcards], int | str]:
+            return lambda wildcards: number(self.needs[wildcards.model][stage])
+
+        spans = any(self.needs[name][stage].nodes > 1 for name in models)
+        found: dict[str, object] = {
+            **self.devices(stage),
+            "nodes": of(lambda need: need.nodes),
+            "processes": of(lambda need: max(need.gpus // need.nodes, 1)),
+            "recompute": lambda wildcards: int(self.recomputes(self.models[wildcards.model])),
+            "slurm_extra": lambda wildcards: self.slurm_options(self.models[wildcards.model], stage),
+        }
+        if self.device != "cpu":
+            found["cpus_per_task"] = of(lambda need: need.cpus)
+        if spans:
+            found |= {"mpi": "srun", "tasks": of(lambda need: need.nodes), "tasks_per_gpu": 0}
+        return found
+
+    def training(self, model: Model) -> Devices | None:
+        """The GPUs on which ``model`` trains."""
+        return devices_of(self.run, model, self.site)
+
+    def recomputes(self, model: Model) -> bool:
+        """Whether the training of ``model`` recomputes activations."""
+        devices = self.training(model)
+        return bool(choices_of(self.run).recompute) if devices is None else devices.recompute
+
+    def slurm_options(self, model: Model, stage: str) -> str:
+        """A signal in time for a checkpoint, and the GPUs of each node where there are several."""
+        need = self.needs[model.name][stage]
+        # A quarter of the time at most: a job that is told to end when it starts gets nowhere.
+        seconds = min(signal_seconds(self.run, model, self.site), 15 * need.minutes)
+        spread = need.nodes > 1 and self.site.gpu_option == "gpus"
+        return f"--signal=TERM@{seconds}" + (f" --gpus-per-node={need.gpus // need.nodes}" if spread else "")
 
     def disk(self, stage: str) -> Callable[[Wildcards], int]:
         """Disk in MB that a stage's jobs fill."""
@@ -324,12 +418,28 @@ class JobResources:
         return [text for name, (value, default) in given.items() if value != default for text in (name, value)]
 
     def training_arguments(self, wildcards: Wildcards) -> list[str]:
-        """Device and kernels of the training program; sharded weights where one device does not hold them."""
-        kernels = ["--kernels", self.kernels] if self.kernels != "eager" else []
+        """What decides bits of a training beside its recipe: device, kernels, rows of a micro-batch, sharding."""
+        rows = choices_of(self.run).micro_batch
+        chosen = ["--kernels", self.kernels] if self.kernels != "eager" else []
+        chosen += [] if rows is None else ["--micro-batch", str(rows)]
         if self.device == "cpu":
-            return kernels
+            return chosen
         sharded = ["--parallel", "fsdp"] if self.needs[wildcards.model]["retrain"].gpus > 1 else []
-        return ["--device", self.device, *sharded, *kernels]
+        return ["--device", self.device, *sharded, *chosen]
+
+
+def grown(number: int, attempt: int, most: float) -> int:
+    """``number`` times ``attempt``, but not beyond ``most`` unless the first attempt is there already.
+
+    >>> grown(60, 2, 1440), grown(1000, 2, 1440), grown(2000, 2, 1440)
+    (120, 1440, 2000)
+    """
+    return int(min(number * attempt, max(number, most)))
+
+
+def request_of(need: Need, together: int = 1) -> Request:
+    """``need`` as a request to a partition, for an allocation in which ``together`` such jobs run one after another."""
+    return Request(need.memory_mb, need.minutes * together, need.cpus, need.gpus, need.nodes, need.gpu_memory_mb)
 
 
 def memorization_dtype(run: Run) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from workflow_scripts.errors import ConfigError
@@ -15,15 +16,17 @@ from workflow_scripts.suite.models import CHECKPOINT_FILES, Model
 from workflow_scripts.suite.run import Run
 from workflow_scripts.training.recipe import recipe_of
 from workflow_scripts.training.write_recipe import TYPES, fields_of
+from workflow_scripts.workflow.requests.cluster_site import Site, read_site
 from workflow_scripts.workflow.snakemake_types import Wildcards
-from workflow_scripts.workflow.training_segments import WHOLE, segment_ends
+from workflow_scripts.workflow.training_segments import AUTO, WHOLE, devices_of, ends_of, expected_seconds
 
 SAVED_FILES = ("model.safetensors", "state.json")
 # What continuing from a checkpoint takes beside them.
 RESUME_FILES = ("optimizer.safetensors", "metrics.csv")
 # A checkpoint as it is published: the files of a repository of the suite, and the list of their hashes.
 PUBLISHED_FILES = (*CHECKPOINT_FILES, layout.HASH_LIST)
-GPUS_PER_NODE = 8
+RUN_RECEIPT = "run.json"
+DAY = 86_400.0
 # The program refuses this folder by name; a run without a checkout still has a graph.
 NO_CHECKOUT = "training.neox.checkout-is-not-set"
 
@@ -84,14 +87,46 @@ def grouped(models: Sequence[Model], key: Callable[[Model], Any]) -> list[tuple[
 
 
 def training_jobs(run: Run) -> list[TrainingJob]:
-    """The trainings of a run: one job where ``training.segments`` is whole, else one for each segment."""
-    wanted = run.section("training").get("segments", WHOLE)
+    """The trainings of a run: one job where ``training.segments`` is whole, else one for each segment.
 
-    def key(model: Model) -> tuple[tuple[int, ...], ...]:
-        return grid_of(model), kept_iterations(run, model), segment_ends(model, wanted)
+    Models that train on several nodes are jobs of another kind to Slurm and to Snakemake, so they have their own rules.
+    """
+    site = read_site()
+
+    def key(model: Model) -> tuple[Any, ...]:
+        return grid_of(model), kept_iterations(run, model), ends_of(run, model, site), spans_nodes(run, model, site)
 
     groups = grouped(run.models, key) if run.retrains else []
-    return [job for ending, names, found in groups for job in segments_of(ending, names, *found)]
+    return [job for ending, names, found in groups for job in segments_of(ending, names, *found[:3])]
+
+
+def spans_nodes(run: Run, model: Model, site: Site) -> bool:
+    """Whether ``model`` trains on several nodes."""
+    devices = devices_of(run, model, site)
+    return devices is not None and devices.nodes > 1
+
+
+def require_same_segments(run: Run) -> None:
+    """Refuse to train again for days what was trained in other segments than ``auto`` makes now; raises ConfigError.
+
+    A changed time limit or rate in the site's file moves the ends; what is there could not be continued from them.
+    """
+    site = read_site()
+    if not run.retrains or run.section("training").get("segments", AUTO) != AUTO:
+        return
+    for model in run.models:
+        if expected_seconds(run, model, site) < DAY:
+            continue
+        folder = Path(layout.training_folder(model.name))
+        saved = {int(path.parent.name.removeprefix("step")) for path in folder.glob("step*/optimizer.safetensors")}
+        old, new = sorted(saved - set(kept_iterations(run, model))), ends_of(run, model, site)
+        trained_whole = (folder / RUN_RECEIPT).is_file() and not old and len(new) > 1
+        if trained_whole or set(old) - set(new):
+            steps = [end * model.hub_steps_per_iteration for end in old]
+            raise ConfigError(
+                f"{folder}: was trained in other segments than training.segments: auto makes now and would be trained "
+                f"again; keep it with training.segments: {steps or WHOLE}, or delete that folder"
+            )
 
 
 def segments_of(
@@ -233,4 +268,4 @@ def neox_python(run: Run) -> list[str]:
 
 def neox_gpus_per_node(run: Run) -> int:
     """GPUs that the job asks for on its own node."""
-    return min(int(neox_settings(run).get("gpus", 1)), GPUS_PER_NODE)
+    return min(int(neox_settings(run).get("gpus", 1)), read_site().cluster.per_node)

@@ -68,7 +68,9 @@ class Objective(nn.Module):
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss in nats per token of int64 ``inputs`` and ``targets``, both ``[rows, length]``; float32 scalar."""
-        with torch.autocast(inputs.device.type, self.dtype, enabled=self.dtype is not torch.float32):
+        # Autocast's cache would keep a 16-bit copy of every weight to the end; each is used once, so it saves nothing.
+        half = self.dtype is not torch.float32
+        with torch.autocast(inputs.device.type, self.dtype, enabled=half, cache_enabled=False):
             hidden = self.model.hidden(inputs)
             states, unembedding = hidden.flatten(0, 1), self.model.embed_out.weight
             return chunked_cross_entropy(states, unembedding, targets.flatten(), loss_of=self.loss_of)

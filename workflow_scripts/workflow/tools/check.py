@@ -22,6 +22,8 @@ from workflow_scripts.suite.run import Run, load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
 from workflow_scripts.workflow.checkpoints import leave_out_defects
 from workflow_scripts.workflow.readiness import report_of, require_experiment_names, require_folders, require_own_tasks
+from workflow_scripts.workflow.requests.partition_fit import groups_of_profile, report_of_site
+from workflow_scripts.workflow.resources import JobResources
 
 DEFAULT = Path("config/config.yaml")
 
@@ -93,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     require_folders(run)
     require_own_tasks(run)
     require_experiment_names(run)
-    cli.say("\n".join([describe(run), *run.renamed, *report_of(run)]))
+    asked = JobResources(run, groups=groups_of_profile())
+    cli.say("\n".join([describe(run), *run.renamed, *report_of(run), *report_of_site(run, asked)]))
 
 
 if __name__ == "__main__":

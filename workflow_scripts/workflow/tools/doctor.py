@@ -10,7 +10,6 @@ import importlib.util
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,8 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts import ROOT, cli
-from workflow_scripts.errors import ConfigError
+from workflow_scripts.errors import ConfigError, PipelineError
 from workflow_scripts.git_process import run_git
+from workflow_scripts.workflow.requests import slurm_facts
+from workflow_scripts.workflow.requests.cluster_site import place_of_site, read_site
+from workflow_scripts.workflow.requests.partition_fit import groups_of_profile, report_of_site
+from workflow_scripts.workflow.requests.site_checks import disagreements, refused_users
+from workflow_scripts.workflow.resources import JobResources
+from workflow_scripts.workflow.tools.check import DEFAULT, load_run_file
 from workflow_scripts.workflow.tools.link_profiles import search_folder
 
 POCKET_DISK_GB = 2
@@ -90,15 +95,41 @@ def check_token() -> Finding:
 
 
 def check_slurm() -> Finding:
-    """Whether this machine talks to a Slurm controller."""
+    """Whether this machine talks to a Slurm controller that remembers ended jobs long enough."""
     if not shutil.which("sinfo"):
         return Finding("note", "slurm", "not on this machine; only needed for profiles/slurm")
+    settings = slurm_facts.ask(*slurm_facts.SETTINGS)
+    age = slurm_facts.job_age(settings)
+    if age is None:
+        return Finding("note", "slurm", f"installed, but no controller answered in {slurm_facts.SILENCE:.0f} seconds")
+    if age < slurm_facts.LEAST_JOB_AGE:
+        advice = "squeue misses jobs that end between two looks; set slurm-status-command: sacct, or ask for 120"
+        return Finding("note", "slurm", f"MinJobAge is {age} s: {advice}")
+    return Finding("ok", "slurm", f"answers; MinJobAge {age} s")
+
+
+def check_site() -> list[Finding]:
+    """Whether the site's file says what the cluster says, where this machine belongs to one."""
+    path = place_of_site()
+    seen = slurm_facts.partitions_seen(slurm_facts.ask(*slurm_facts.NODES), slurm_facts.ask(*slurm_facts.PARTITIONS))
+    if path is None or not seen:
+        return []
     try:
-        answer = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, check=False, timeout=20)
-    except subprocess.TimeoutExpired:
-        return Finding("note", "slurm", "installed, but no controller answered within 20 seconds")
-    said = "; ".join((answer.stdout or answer.stderr).strip().splitlines())
-    return Finding("ok" if answer.returncode == 0 else "note", "slurm", said)
+        site = read_site(path)
+    except PipelineError as error:
+        return [Finding("note", "site", str(error))]
+    lines = [*disagreements(site, {each.name: each for each in seen}), *refused_users(site, seen)]
+    said = [Finding("note", "site", f"{path}: {line}") for line in lines]
+    return said or [Finding("ok", "site", f"{path}: {len(site.partitions)} partitions, as the cluster has them")]
+
+
+def check_requests(config: Path) -> list[Finding]:
+    """Jobs of a run that no partition takes, where this machine belongs to a cluster."""
+    if not shutil.which("sinfo"):
+        return []
+    run = load_run_file(config)
+    asked = JobResources(run, groups=groups_of_profile())
+    return [Finding("note", "requests", line) for line in report_of_site(run, asked)]
 
 
 def check_locks() -> Finding:
@@ -144,8 +175,10 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run every check and print what was found."""
-    cli.parser(__doc__).parse_args(arguments)
-    findings = [check() for check in CHECKS]
+    parser = cli.parser(__doc__)
+    parser.add_argument("--config", type=Path, default=DEFAULT, help="run whose requests are held to the site's file")
+    options = parser.parse_args(arguments)
+    findings = [check() for check in CHECKS] + check_site() + check_requests(options.config)
     for finding in findings:
         cli.say(f"{finding.state:8}{finding.subject:14}{finding.detail}")
     missing = [finding.subject for finding in findings if finding.state == "missing"]
