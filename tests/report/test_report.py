@@ -11,6 +11,8 @@ import pytest
 from synthetic_run import FIGURES, LAST, build_arguments, inputs_below, run_settings, score, scores_frame
 
 from workflow_scripts.errors import DataError, MissingInputError
+from workflow_scripts.published.results_table import read_table
+from workflow_scripts.published.summary import final_scores
 from workflow_scripts.report.build import main as build
 from workflow_scripts.report.page.explorer_data import explore_data, shown_steps
 from workflow_scripts.report.page.overview import direction, learning_table
@@ -198,7 +200,12 @@ def test_explorer_holds_every_score_with_its_source(page, run_on_disk):
     data = json.loads(text)
     ours, published = data["sources"]
     assert sum(len(line["points"]) for part in ours["panels"] for line in part["lines"]) == len(scores_frame())
-    assert [len(part["lines"]) for part in published["panels"]] == [16] * 16
+    assert [len(part["lines"]) for part in published["panels"]] == [16] * (16 + 2 + 2)  # CrowS-Pairs, MMLU
+    (mmlu,) = (part for part in published["panels"] if part["title"] == "MMLU, mean of 57, zero-shot")
+    last = next(line for line in mmlu["lines"] if line["model"] == "pythia-12b")["points"][-1]
+    final = final_scores(read_table(run_on_disk["tables"] / "published.parquet"), 0)
+    of_12b = final[(final["task"] == "mmlu") & (final["size"] == "12b") & (final["data"] == "standard")]
+    assert last[2] == pytest.approx(float(of_12b["value"].iloc[0]), abs=1e-5)
     (sciq,) = (part for part in published["panels"] if part["title"] == "SciQ, zero-shot")
     line = next(line for line in sciq["lines"] if line["model"] == "pythia-12b")
     step, tokens, value, _, items, file, _ = line["points"][-1]

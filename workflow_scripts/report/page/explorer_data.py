@@ -7,15 +7,16 @@ the explorer is for looking, the tables beside the page are for numbers.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
 
 from workflow_scripts.json_values import JsonObject
-from workflow_scripts.published.summary import CORE_TASKS, suite_rows
+from workflow_scripts.published.summary import CORE_TASKS, MMLU_PREFIX, suite_rows
 from workflow_scripts.report.drawing.curve_panels import select
 from workflow_scripts.report.drawing.style import ordered_sizes, size_colours
+from workflow_scripts.report.figures.published_groups import group_means
 from workflow_scripts.report.page.report_inputs import ReportInputs
 from workflow_scripts.report.score_rows import METRIC_WORDS, shot_words, task_rows
 from workflow_scripts.suite.models import Task
@@ -23,6 +24,7 @@ from workflow_scripts.suite.registry import load_suite
 
 DIGITS = 5
 PUBLISHED_SHOTS = (0, 5)
+BIAS_TASKS = ("crows_pairs_english", "crows_pairs_english_gender")
 SHORT_HASH = 12
 MOST_STEPS = 40  # per source; 154 checkpoints of 16 models would make the page too large
 
@@ -69,18 +71,31 @@ def shown_steps(steps: pd.Series) -> list[int]:
 
 
 def published_source(published: pd.DataFrame, own: pd.DataFrame, words: Words) -> JsonObject:
-    """Accuracies of the 16 published models on the core tasks, zero- and five-shot, and ours of the same models."""
-    tasks, panels = load_suite("pythia").tasks, []
+    """Published scores of the 16 models, zero- and five-shot, and ours of the same models on single tasks."""
+    panels: list[JsonObject] = []
+    models: set[str] = set()
     for shots in PUBLISHED_SHOTS:
-        rows = select(suite_rows(published, shots), metric="acc", task=list(CORE_TASKS))
-        ours = select(own, metric="acc", shots=shots)
-        for name in CORE_TASKS:
-            shown = panel(tasks[name], shots, rows[rows["task"] == name], words)
+        ours = select(own, shots=shots)
+        for task, rows in published_parts(published, shots):
+            shown = panel(task, shots, rows, words)
+            models.update(line["model"] for line in shown["lines"])
             if len(ours):
-                shown["lines"] += [{**line, "ours": True} for line in lines_of(select(ours, task=name), words)]
+                mine = select(ours, task=task.name, metric=task.metric)
+                shown["lines"] += [{**line, "ours": True} for line in lines_of(mine, words)]
             panels.append(shown)
-    models = published[published["model"].isin({line["model"] for item in panels for line in item["lines"]})]
-    return source("published", models, with_lines(panels))
+    return source("published", published[published["model"].isin(models)], with_lines(panels))
+
+
+def published_parts(published: pd.DataFrame, shots: int) -> Iterator[tuple[Task, pd.DataFrame]]:
+    """Tasks and the rows of each that were published with one number of shots; of MMLU the mean of its subjects."""
+    tasks, rows = load_suite("pythia").tasks, suite_rows(published, shots)
+    for name in (*CORE_TASKS, *BIAS_TASKS):
+        yield tasks[name], select(rows, task=name, metric=tasks[name].metric)
+    subjects = {name: "mmlu" for name in rows["task"].astype(str).unique() if name.startswith(MMLU_PREFIX)}
+    if subjects:
+        means = group_means(select(rows, metric="acc"), subjects)
+        told = f"the mean of {len(subjects)} subjects"
+        yield tasks["mmlu"], means.assign(metric="acc", source_file=told, source_sha256="", note="")
 
 
 def with_lines(panels: Iterable[JsonObject]) -> list[JsonObject]:
@@ -132,6 +147,15 @@ def point(row: Any, words: Words) -> list[float | int | None]:
         round(float(row.value), DIGITS),
         round(float(row.stderr), DIGITS) if math.isfinite(row.stderr) else None,
         None if pd.isna(row.n) else int(row.n),
-        words.place(f"{row.source_file} (sha256 {str(row.source_sha256)[:SHORT_HASH]})"),
+        words.place(source_words(str(row.source_file), str(row.source_sha256))),
         words.place("" if note is None or pd.isna(note) else str(note)),
     ]
+
+
+def source_words(file: str, sha256: str) -> str:
+    """Where a number is from; a mean over many files has no hash of its own.
+
+    >>> source_words("scores/a.json", "0123456789abcdef"), source_words("the mean of 57 subjects", "")
+    ('scores/a.json (sha256 0123456789ab)', 'the mean of 57 subjects')
+    """
+    return f"{file} (sha256 {sha256[:SHORT_HASH]})" if sha256 else file
