@@ -66,9 +66,9 @@ if DYNAMICS.probe:
         conda:
             "../envs/conda.yaml"
         resources:
+            **RESOURCES.devices("measure_probe"),
             mem_mb=RESOURCES.memory("measure_probe"),
             runtime=RESOURCES.minutes("measure_probe"),
-            **RESOURCES.devices("measure_probe"),
         params:
             asked=dynamics.probe_arguments(DYNAMICS),
             device=RESOURCES.engine_arguments("float32"),
