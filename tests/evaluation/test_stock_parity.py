@@ -16,7 +16,7 @@ from workflow_scripts.evaluation import score as scorer
 from workflow_scripts.evaluation.build_plan import build_plan
 from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.planning.plan_file import read_plan
-from workflow_scripts.evaluation.planning.tasks import load_tasks
+from workflow_scripts.evaluation.planning.tasks import load_tasks, local_manager
 from workflow_scripts.evaluation.scoring import score_plan
 from workflow_scripts.evaluation.scoring.results import loglikelihoods_path, make_results
 
@@ -56,7 +56,7 @@ def equal_metrics(ours, stock):
 def test_pocket_tasks(checkpoint, plan_file, task_data, scored, shots):
     plan = read_plan(plan_file(shots))
     names = [task["name"] for task in plan.header["tasks"]]
-    stock = crosscheck.run_stock(checkpoint, plan, names, [task_data], 12)
+    stock = crosscheck.run_stock(checkpoint, plan, names, local_manager(names, [task_data])[0], 12)
     assert equal_metrics(json.loads(scored[shots].read_text()), stock) >= 4
 
 
@@ -74,7 +74,7 @@ def test_a_tokenizer_that_truncates_or_pads_changes_no_score(copy_of, task_data,
     plan_path, output = tmp_path / "0-shot.plan", tmp_path / "0-shot.json"
     planner.main(plan_arguments(TASKS, 0, task_data, path, plan_path))
     scorer.main(["--checkpoint", str(folder), "--plan", str(plan_path), "--output", str(output)])
-    stock = crosscheck.run_stock(folder, read_plan(plan_path), list(TASKS), [task_data], 12)
+    stock = crosscheck.run_stock(folder, read_plan(plan_path), list(TASKS), local_manager(TASKS, [task_data])[0], 12)
     assert equal_metrics(json.loads(output.read_text()), stock) >= 4
 
 
@@ -153,7 +153,7 @@ def test_ten_families_on_real_data(real, tmp_path, shots, weights_seed, draws_se
     )
     assert {task["name"] for task in plan.header["tasks"]} | set(plan.header["left_out"]) == set(FAMILIES)
     answers = score_plan.score_plan(engine, plan)
-    stock = crosscheck.run_stock(folder, plan, names, [data], 3)
+    stock = crosscheck.run_stock(folder, plan, names, local_manager(names, [data])[0], 3)
     checked = [task for task in plan.header["tasks"] if task["name"] in names]
     for task in checked:
         assert crosscheck.compare_task(plan, task, answers, stock["samples"][task["name"]]).failures == []

@@ -19,6 +19,7 @@ from workflow_scripts.suite.schema import check_schema, coerce_text
 from workflow_scripts.suite.steps import nearest
 from workflow_scripts.workflow import plan
 from workflow_scripts.workflow.checkpoints import leave_out_defects
+from workflow_scripts.workflow.requests import slurm_facts
 from workflow_scripts.workflow.tools import check, doctor, link_profiles, reference_page, unlock
 from workflow_scripts.workflow.tools.check import load_run_file
 
@@ -88,15 +89,16 @@ def test_the_doctor_counts_gpus_by_name(monkeypatch):
 @pytest.mark.parametrize(
     ("script", "state", "words"),
     [
-        ("echo 'gpu up'", "ok", "gpu up"),
-        ("echo 'no controller' >&2; exit 1", "note", "no controller"),
+        ("echo 'MinJobAge               = 300 sec'", "ok", "MinJobAge 300 s"),
+        ("echo 'MinJobAge               = 30 sec'", "note", "MinJobAge is 30 s"),
+        ("echo 'gone' >&2; exit 1", "note", "no controller"),
         (None, "note", "not on this machine"),
     ],
 )
 def test_the_doctor_asks_slurm(tmp_path, monkeypatch, script, state, words):
-    if script:
-        (tmp_path / "sinfo").write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / "sinfo").chmod(0o755)
+    for name in ("sinfo", "scontrol") if script else ():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     found = doctor.check_slurm()
     assert (found.state, words in found.detail) == (state, True)
@@ -109,7 +111,7 @@ def test_the_doctor_does_not_wait_for_ever(tmp_path, monkeypatch):
     (tmp_path / "sinfo").write_text("")
     (tmp_path / "sinfo").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(doctor.subprocess, "run", silent)
+    monkeypatch.setattr(slurm_facts.subprocess, "run", silent)
     assert "no controller answered" in doctor.check_slurm().detail
 
 
