@@ -35,6 +35,8 @@
       if (step <= data.steps[data.steps.length - 1]) make("text", { x: x(step), y: floor + 16, "text-anchor": "middle" }, svg, step);
     }
     make("text", { x: (SPACE.left + SPACE.width - SPACE.right) / 2, y: SPACE.height - 6, "text-anchor": "middle" }, svg, "step");
+    const middle = SPACE.height / 2;
+    make("text", { x: 12, y: middle, "text-anchor": "middle", transform: `rotate(-90 12 ${middle})` }, svg, "loss, nats per token");
     data.models.forEach((model, number) => {
       const points = text.losses[number].map((loss, place) => [data.steps[place], loss]).filter((point) => point[1] !== null);
       if (!points.length) return;
