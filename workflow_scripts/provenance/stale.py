@@ -98,7 +98,7 @@ def reasons_of(record: JsonMapping, program: Path | None, root: Path = ROOT) -> 
 
 
 def read_record(path: Path) -> JsonMapping:
-    """A record of this workflow; raises DataError for a file that is none."""
+    """A record of this workflow; raises DataError for any other file."""
     return read_object(path, "record", "remove it and recreate its output", "command")
 
 

@@ -86,7 +86,7 @@ def json_lines(path: Path) -> Iterator[dict[str, object]]:
 
 
 def check_texts(texts: Sequence[TracedText]) -> None:
-    """Raise ConfigError where there are none, or where two have one name."""
+    """Raise ConfigError for an empty list, or for two texts of one name."""
     if not texts:
         raise ConfigError("there are no texts to trace")
     names = [text.name for text in texts]
