@@ -170,9 +170,15 @@ def test_fault_49_commands_in_wildcards_and_configuration(place: Path) -> None:
     (place / "mirror" / hostile).mkdir(parents=True)
     source = f'dataset={{source: mirror, location: "mirror/{hostile}"}}'
     index = "pocket_text_document.idx"
-    done = snakemake(place, f"results/data/pocket/standard/raw/{index}", "--config", *SMALL, source)
-    assert done.returncode == 1, "there is no data set in that mirror"
-    assert hostile in (place / f"results/logs/download_dataset_file/pocket-standard-{index}.log").read_text()
+    words = (f"results/data/pocket/standard/raw/{index}", "--config", *SMALL, source)
+    asked = snakemake(place, *words)
+    assert asked.returncode == 2, "there is no data set in that mirror, which is said before the first job"
+    assert hostile in asked.stderr
+    (place / "mirror" / hostile / "datasets" / "pocket" / "pocket_idxmaps").mkdir(parents=True)
+    done = snakemake(place, *words)
+    assert done.returncode == 1, "the data set is there without its files, which the job finds"
+    log = (place / f"results/logs/download_dataset_file/pocket-standard-{index}.log").read_text()
+    assert f"are missing, first '{index}'" in log
     assert not list(place.rglob("pwned"))
 
 

@@ -334,7 +334,14 @@ def trace_files(run: Run) -> list[str]:
         for path in trace_scan_files(declaration.name, run.suite.name, key, declaration.scan_jobs)
     ]
     tables = [*exposure_tables(run), *loss_tables(run)]
-    return [*scans, *tables, *(path.replace(".parquet", ".csv") for path in tables), *loss_tables(run, "tokens")]
+    texts = [path for path in declaration.files if path.startswith(f"{layout.RESULTS}/")]
+    return [
+        *texts,
+        *scans,
+        *tables,
+        *(path.replace(".parquet", ".csv") for path in tables),
+        *loss_tables(run, "tokens"),
+    ]
 
 
 def experiment_files(run: Run) -> list[str]:

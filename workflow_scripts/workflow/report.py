@@ -94,8 +94,11 @@ def figure_files(run: Run) -> list[str]:
 def given_configs(files: Iterable[str | Path]) -> list[str]:
     """Configuration files that Snakemake was given, seen from the working directory; without the default run's.
 
+    Of one that lies elsewhere the name alone, so that a copy of the results in another folder stays up to date.
+
     >>> given_configs(["config/config.yaml", "config/runs/books.yaml"])
     ['config/runs/books.yaml']
     """
     names = [os.path.relpath(file) for file in files]
-    return [name for name in names if name != DEFAULT_CONFIG]
+    inside = [Path(name).name if name.startswith("..") else name for name in names]
+    return [name for name in inside if name != DEFAULT_CONFIG]
