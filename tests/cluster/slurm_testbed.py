@@ -20,7 +20,8 @@ from pathlib import Path
 
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "squeue", "sbatch", "srun", "scontrol")
-SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+# Jobs call `python`: that of the tests, whether its environment is active or not.
+SEARCH_PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 NULL_DEVICE = os.makedev(1, 3)
 CONFIGURATION = """\
 ClusterName=testbed
