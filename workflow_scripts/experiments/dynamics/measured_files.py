@@ -26,7 +26,7 @@ FACTS = "facts"
 
 @dataclass(frozen=True)
 class Row:
-    """One number; ``layer`` and ``head`` are None where it has none, ``part`` names a tensor or a kind of rows."""
+    """One number; ``layer`` and ``head`` are None for whole models, ``part`` names a tensor or a kind of rows."""
 
     metric: str
     number: Bounded
