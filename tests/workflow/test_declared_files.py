@@ -9,25 +9,10 @@ import pytest
 from tests.workflow.file_trace import reason_not_to_trace
 from tests.workflow.finished_run import followers, in_folder
 from tests.workflow.real_run import RealRun
+from tests.workflow.test_every_file_is_a_node import RUN as EVERY_EXPERIMENT
 
 RUN = {
-    "run": "small",
-    "models": ["pocket-90k", "pocket-90k-weight-seed1"],
-    "steps": [0, 256, 384, 600],
-    "shots": [0, 5],
-    "experiments": [
-        "memorization",
-        "predictability",
-        "term_frequency",
-        "interventions",
-        "seeds",
-        "scaling",
-        "traces",
-        "dynamics",
-    ],
-    "interventions": {"models": ["pocket-90k"], "arms": ["identity-7", "feminine-7"]},
-    "memorization": {"steps": "256, last", "rows_per_job": 2400},
-    "dynamics": {"steps": [0, 600]},
+    **EVERY_EXPERIMENT,
     "checkpoints": {"audit": True},
     # One of each kind of input. Two models of one size memorize too little for a figure of predictability.
     "figures": ["scores_over_training", "loss_over_training", "published_lambada", "interventions", "scaling"],
