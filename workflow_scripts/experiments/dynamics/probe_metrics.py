@@ -13,11 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from workflow_scripts.experiments.dynamics.measured_files import RANDOM, TEXTS
 from workflow_scripts.experiments.dynamics.probe_model import Place
 
-# What is asked: rows of the training order, held-out text, random tokens that are repeated or, as a control, are not.
-TRAINING, HELD_OUT, REPEATED, UNREPEATED = "training", "held_out", "repeated", "unrepeated"
-TEXTS, RANDOM = (TRAINING, HELD_OUT), (REPEATED, UNREPEATED)
 Function = Callable[[Place], Tensor]
 
 
