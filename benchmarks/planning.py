@@ -1,8 +1,9 @@
 r"""What it costs to plan large runs: `snakemake -n` on the suite, and on 50 models x 154 steps x 4 numbers of shots.
 
 Prints one line per run: jobs, seconds on the clock, CPU-seconds, peak memory. Nothing is made. ``suite-graph`` ends
-when the graph is built, where a real run starts its first job; the others list every job on top (and print no list). The working directory is
-an empty one that sees the project by links, so that results of other runs cost nothing.
+when the graph is built, where a real run starts its first job; the others also make the lines about every job, which
+`--quiet rules` does not print. The working directory is an empty one that sees the project by links, so that results of
+other runs cost nothing.
 
     python benchmarks/planning.py            # all
     python benchmarks/planning.py --only suite
@@ -55,7 +56,8 @@ def plan(name: str, arguments: list[str]) -> str:
         text = output.read_text()
     if status != 0:
         sys.exit(text[-3000:])
-    jobs = [*re.findall(r"^total +(\d+)", text, re.MULTILINE), "-"][-2:][0]
+    counted = re.findall(r"^total +(\d+)", text, re.MULTILINE)
+    jobs = counted[-1] if counted else "-"
     cpu = usage.ru_utime + usage.ru_stime
     return f"{name:12}{jobs:>8} jobs {seconds:>7.1f} s {cpu:>7.1f} CPU-s {usage.ru_maxrss / 1024:>7.0f} MB"
 
