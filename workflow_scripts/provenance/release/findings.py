@@ -87,6 +87,8 @@ class Verification:
         """Everything, for a program."""
         own = ("manifest", "line", "run", "sealed", "limits", "seed", "budget", "here")
         return {
+            "format": "pythia-verification",
+            "version": 1,
             **{name: getattr(self, name) for name in own},
             "verdict": self.verdict,
             "faults": self.faults,
