@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 DIFFERENT = 1
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 FOLDERS_DOWN = 4  # results/runs/<run>/<manifest>
+CARRIED = ("config", "suites", "published")
 
 
 def seconds(text: str) -> float:
@@ -47,8 +48,9 @@ def folder_of(manifest: Path) -> Path:
     >>> folder_of(Path("release/results/runs/pocket/seal.json")).as_posix(), folder_of(Path("seal.json")).as_posix()
     ('release', '.')
     """
-    parts = manifest.parts[-FOLDERS_DOWN:-2]
-    return manifest.parents[FOLDERS_DOWN - 1] if parts == ("results", "runs") else manifest.parent
+    above = manifest.parts[-FOLDERS_DOWN:-1]
+    inside = above[:2] == ("results", "runs") or above == CARRIED
+    return manifest.parents[FOLDERS_DOWN - 1] if inside else manifest.parent
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -60,6 +62,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", help="seed of an earlier verification, to draw the same samples (default: a new one)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings for a program")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the findings as one page (.html)")
+    parser.add_argument("--upstream", type=Path, metavar="DIR", help="checkout of EleutherAI/pythia: its numbers too")
     parser.add_argument("--complete", action="store_true", help="a file that is absent is a difference")
     parser.add_argument("--allowed-signers", type=Path, metavar="FILE", help="ssh keys that may have signed it")
     parser.add_argument("--gpg-keyring", type=Path, metavar="FILE", help="gpg keys that may have signed it")
@@ -80,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         line=options.line,
         signers=options.allowed_signers,
         keyring=options.gpg_keyring,
+        upstream=options.upstream,
         complete=options.complete,
     )
     found = verify(request, logger.info)

@@ -13,6 +13,7 @@ from workflow_scripts.provenance.release.file_hashes import staged
 from workflow_scripts.provenance.release.findings import Part, Verification
 from workflow_scripts.provenance.release.hash_pass import check_hashes
 from workflow_scripts.provenance.release.manifest import Manifest, content_of, parse
+from workflow_scripts.provenance.release.published_results import check_published, tables_in
 from workflow_scripts.provenance.release.record_checks import RecordChecks
 from workflow_scripts.provenance.release.rederived import Rederivation
 from workflow_scripts.provenance.release.sampling.sample_result import SampleResult
@@ -25,7 +26,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What is verified and how: ``budget`` in seconds; ``line`` is what a paper gives, None where nobody does."""
+    """What is verified and how: ``budget`` in seconds; ``line`` is what a paper gives, None where nobody does.
+
+    ``upstream`` is a checkout of the authors' results, for tables that were imported from it.
+    """
 
     manifest: Path
     folder: Path
@@ -34,6 +38,7 @@ class Request:
     line: str | None = None
     signers: Path | None = None
     keyring: Path | None = None
+    upstream: Path | None = None
     complete: bool = False
 
 
@@ -51,22 +56,21 @@ def verify(request: Request, report: Report) -> Verification:
     files.seconds = spent()
     report(structure.sentence)
     report(files.sentence)
-    with timed() as spent:
-        checks = RecordChecks(manifest, places, Part("Records", RECORDS))
-        records = checks.run()
-    records.seconds = spent()
-    report(records.sentence)
-    with timed() as spent:
-        again = Rederivation(manifest, places, Part("Made again", AGAIN)).run(checks.records)
-    again.seconds = spent()
-    again.notes += differing_versions(manifest)
-    report(again.sentence)
+    parts = [structure, files]
     samples: list[SampleResult] = []
-    if (left := end - time.monotonic()) > 0:
-        with staged(places) as folder:
-            samples = sampled(manifest, folder, request.seed, left, report)
-    else:
-        again.notes.append("No time was left for samples; give a larger --budget.")
+    if manifest.kind == "run":
+        parts += remade(manifest, places, report)
+        if (left := end - time.monotonic()) > 0:
+            with staged(places) as folder:
+                samples = sampled(manifest, folder, request.seed, left, report)
+        else:
+            parts[-1].notes.append("No time was left for samples; give a larger --budget.")
+    if tables := tables_in(manifest):
+        with timed() as spent:
+            published = check_published(places, tables, request.upstream)
+        published.seconds = spent()
+        report(published.sentence)
+        parts.append(published)
     here = {"code": code_version(), "machine": platform.machine(), "system": platform.system(), **library_versions()}
     return Verification(
         manifest=request.manifest.name,
@@ -77,7 +81,7 @@ def verify(request: Request, report: Report) -> Verification:
         seed=request.seed,
         budget=request.budget,
         here=here,
-        parts=(structure, files, records, again),
+        parts=tuple(parts),
         samples=tuple(samples),
     )
 
@@ -85,6 +89,21 @@ def verify(request: Request, report: Report) -> Verification:
 STRUCTURE = "Is the manifest what was sealed: does its content give its root, the line of the paper, the signature?"
 RECORDS = "Do records, files and manifest tell one story: inputs of one are outputs of another, parameters agree?"
 AGAIN = "Do the same programs make the same bytes again: tables from scores, figures and page from tables?"
+
+
+def remade(manifest: Manifest, places: dict[str, Path], report: Report) -> list[Part]:
+    """Records against each other, and what is cheap to make again."""
+    with timed() as spent:
+        checks = RecordChecks(manifest, places, Part("Records", RECORDS))
+        records = checks.run()
+    records.seconds = spent()
+    report(records.sentence)
+    with timed() as spent:
+        again = Rederivation(manifest, places, Part("Made again", AGAIN)).run(checks.records)
+    again.seconds = spent()
+    again.notes += differing_versions(manifest)
+    report(again.sentence)
+    return [records, again]
 
 
 @contextmanager
