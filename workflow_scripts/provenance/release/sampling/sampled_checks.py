@@ -13,7 +13,7 @@ from workflow_scripts.provenance.release.sampling.fetched_weights import Fetcher
 from workflow_scripts.provenance.release.sampling.memorized_rows import MemorizedRows
 from workflow_scripts.provenance.release.sampling.release_files import FOREIGN, Release
 from workflow_scripts.provenance.release.sampling.sample_result import SampleResult
-from workflow_scripts.provenance.release.sampling.sampler import Report, Sampler, run_samplers
+from workflow_scripts.provenance.release.sampling.sampler import Budget, Report, Sampler, run_samplers
 from workflow_scripts.provenance.release.sampling.scored_documents import Documents, Scores
 from workflow_scripts.provenance.release.sampling.stored_scores import StoredScores
 from workflow_scripts.provenance.release.sampling.trained_steps import Losses, Updates, trainings_of
@@ -28,8 +28,9 @@ def sample(
     The files must have been compared with the manifest: what they say of themselves is believed. ``report`` is told a
     sentence for each kind. Without ``fetcher`` nothing is fetched. Raises DataError for files that are not readable.
     """
+    budget = Budget(budget_seconds)
     samplers = samplers_of(Release.of(manifest, root), fetcher)
-    return run_samplers(samplers, Draw(manifest.root, seed), budget_seconds, report)
+    return run_samplers(samplers, Draw(manifest.root, seed), budget, report)
 
 
 def samplers_of(release: Release, fetcher: Fetcher | None = None) -> Sequence[Sampler]:

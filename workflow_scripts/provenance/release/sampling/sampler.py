@@ -1,11 +1,11 @@
 """The sampled checks of a release: kinds of items in turn, the cheap ones first, within a budget of time.
 
-For each kind the order of the draw says which items are checked; how many, the time. The first item of a kind
-measures what one costs. Then the kinds take turns from the cheapest to the dearest: each gets an equal share of the
-time that is left, and leaves to the others what it does not need. A kind ends with the sample that finds a forgery of
-``SHARE`` of its items with ``PROBABILITY``. Items are checked in portions of about a tenth of a kind's share of time; a
-portion that has begun is finished, so the budget is exceeded by a portion at most. When a kind ends never depends on
-what was found, so what was checked is a simple random sample.
+For each kind the order of the draw says which items are checked; how many, the time. The first two items of a kind
+measure what one costs (the second: the first also opens files). Then the kinds take turns from the cheapest to the
+dearest: each gets an equal share of the time that is left, and leaves to the others what it does not need. A kind ends
+with the sample that finds a forgery of ``SHARE`` of its items with ``PROBABILITY``. Items are checked in portions of
+about a tenth of a kind's share of time; a portion that has begun is finished, so the budget is exceeded by a portion at
+most. When a kind ends never depends on what was found, so what was checked is a simple random sample.
 
 Items that by their arithmetic take more than a tenth of the budget are left out of the population and are listed.
 """
@@ -39,6 +39,23 @@ PORTION = 0.1
 Report = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Budget:
+    """``seconds`` from the moment it is made, by ``clock``."""
+
+    seconds: float
+    clock: Callable[[], float] = time.monotonic
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "began", self.clock())
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left; negative when it is used up."""
+        return self.began + self.seconds - self.clock()
+
+
 class Sampler(ABC):
     """One kind of item of a release.
 
@@ -68,6 +85,7 @@ class Progress:
     left_out: tuple[NotChecked, ...]
     outcomes: list[Outcome] = field(default_factory=list)
     seconds: float = 0.0
+    opening: float = 0.0
 
     @property
     def wanted(self) -> int:
@@ -78,18 +96,19 @@ class Progress:
 
     @property
     def cost(self) -> float:
-        """Seconds per item as measured so far, or by its arithmetic before the first."""
-        if self.outcomes:
-            return self.seconds / len(self.outcomes)
-        return max((group.seconds for group in self.population.groups), default=0.0)
+        """Seconds per item as measured so far, the first left out; before the first, by arithmetic."""
+        if len(self.outcomes) > 1:
+            return (self.seconds - self.opening) / (len(self.outcomes) - 1)
+        return self.opening or max((group.seconds for group in self.population.groups), default=0.0)
 
-    def advance(self, count: int, clock: Callable[[], float]) -> None:
+    def advance(self, count: int, budget: Budget) -> None:
         """Check the next ``count`` items of the draw."""
-        began = clock()
+        began = budget.clock()
         items = list(itertools.islice(self.order, count))
         for group, numbers in by_group(items):
             self.outcomes += checked(self.sampler, group, numbers)
-        self.seconds += clock() - began
+        self.seconds += budget.clock() - began
+        self.opening = self.opening or self.seconds
 
     def result(self) -> SampleResult:
         """What there is to say."""
@@ -110,9 +129,9 @@ def checked(sampler: Sampler, group: str, numbers: Sequence[int]) -> list[Outcom
         return [Outcome(Item(group, numbers[0]), Verdict.WRONG, detail=str(error))]
 
 
-def begin(sampler: Sampler, draw: Draw, budget: float) -> Progress:
+def begin(sampler: Sampler, draw: Draw, budget: Budget) -> Progress:
     """Population and order of one kind, without the groups whose items are too dear for the budget."""
-    most = budget * LARGEST_SHARE_OF_BUDGET
+    most = budget.seconds * LARGEST_SHARE_OF_BUDGET
     dear = [group for group in sampler.groups if group.seconds > most]
     population = Population.of(group for group in sampler.groups if group.seconds <= most)
     order = (population[place] for place in draw.order(sampler.kind, len(population)))
@@ -121,24 +140,17 @@ def begin(sampler: Sampler, draw: Draw, budget: float) -> Progress:
     return Progress(sampler, population, order, (*sampler.not_checked, *left_out))
 
 
-def run_samplers(
-    samplers: Iterable[Sampler],
-    draw: Draw,
-    budget: float,
-    report: Report,
-    clock: Callable[[], float] = time.monotonic,
-) -> list[SampleResult]:
-    """Check samples of all kinds within ``budget`` seconds; ``report`` is told a line for each kind."""
-    end = clock() + budget
+def run_samplers(samplers: Iterable[Sampler], draw: Draw, budget: Budget, report: Report) -> list[SampleResult]:
+    """Check samples of all kinds within ``budget``; ``report`` is told a sentence for each kind."""
     kinds = [begin(sampler, draw, budget) for sampler in samplers]
-    for kind in kinds:
-        if kind.wanted > 0 and clock() < end:
-            kind.advance(1, clock)
+    for kind in kinds * 2:
+        if kind.wanted > 0 and kind.cost < budget.left:
+            kind.advance(1, budget)
     waiting = sorted((kind for kind in kinds if kind.wanted > 0), key=lambda kind: kind.cost)
     # What the dear kinds leave goes to those that ran out of time, in the same order.
     for _ in range(2):
         for place, kind in enumerate(waiting):
-            spend(kind, (end - clock()) / (len(waiting) - place), clock)
+            spend(kind, budget.left / (len(waiting) - place), budget)
         waiting = [kind for kind in waiting if kind.wanted > 0]
     results = [kind.result() for kind in kinds]
     for result in results:
@@ -146,9 +158,9 @@ def run_samplers(
     return results
 
 
-def spend(kind: Progress, seconds: float, clock: Callable[[], float]) -> None:
+def spend(kind: Progress, seconds: float, budget: Budget) -> None:
     """Check items of one kind for about ``seconds``, or until its sample is complete."""
-    end = clock() + seconds
-    while kind.wanted > 0 and (left := end - clock()) > 0 and (kind.cost <= left or not kind.outcomes):
+    until = budget.left - seconds
+    while kind.wanted > 0 and (left := budget.left - until) > 0 and kind.cost <= left:
         fitting = int(min(seconds * PORTION, left) / kind.cost) if kind.cost > 0 else kind.wanted
-        kind.advance(max(1, min(fitting, kind.wanted)), clock)
+        kind.advance(max(1, min(fitting, kind.wanted)), budget)
