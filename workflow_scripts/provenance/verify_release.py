@@ -5,8 +5,8 @@ r"""Verify a sealed release: its files, records and signature, what is cheap to 
 
 Files that are absent are listed and are no fault unless --complete is given. What is too much to compute again is
 sampled for as long as --budget allows; the seed is drawn now, so that nobody could know it when sealing, and --seed
-repeats a sample. Nothing is fetched and nothing of the release is changed. Exit code 0: nothing wrong was found; 1:
-there are differences; 2: this is no manifest. docs/how-to/verify-a-release.md explains the page.
+repeats a sample. Nothing is fetched without --fetch, and the release is not changed. Exit code 0: nothing wrong was
+found; 1: there are differences; 2: this is no manifest. docs/how-to/verify-a-release.md explains the page.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from workflow_scripts.storage.atomic import write_json, write_text
 
 logger = logging.getLogger(__name__)
 DIFFERENT = 1
+SHOWN = 5  # differences of a kind
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 FOLDERS_DOWN = 4  # results/runs/<run>/<manifest>
 CARRIED = ("config", "suites", "published")
@@ -63,6 +64,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings for a program")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the findings as one page (.html)")
     parser.add_argument("--upstream", type=Path, metavar="DIR", help="checkout of EleutherAI/pythia: its numbers too")
+    parser.add_argument("--fetch", type=Path, metavar="DIR", help="fetch weights that are drawn and absent, into DIR")
     parser.add_argument("--complete", action="store_true", help="a file that is absent is a difference")
     parser.add_argument("--allowed-signers", type=Path, metavar="FILE", help="ssh keys that may have signed it")
     parser.add_argument("--gpg-keyring", type=Path, metavar="FILE", help="gpg keys that may have signed it")
@@ -84,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signers=options.allowed_signers,
         keyring=options.gpg_keyring,
         upstream=options.upstream,
+        fetched=options.fetch,
         complete=options.complete,
     )
     found = verify(request, logger.info)
@@ -92,10 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_json(options.json, found.as_json())
     if options.page:
         write_text(options.page, render(found, shlex.join([*again, "--seed", seed])))
-    for part in found.parts:
-        for finding in part.wrong[:3]:
-            logger.warning("%s: %s", finding.subject, finding.text)
-    cli.say(f"{found.line}\nseed {seed}\n{found.verdict}")
+    differences = [f"{finding.subject}: {finding.text}" for part in found.parts for finding in part.wrong[:SHOWN]]
+    lines = [found.line, f"seed {seed}", *differences, found.verdict]
+    cli.say("\n".join(map(cli.one_line, lines)))
     if found.faults:
         raise SystemExit(DIFFERENT)
 

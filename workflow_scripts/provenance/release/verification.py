@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from workflow_scripts.errors import PipelineError
 from workflow_scripts.provenance.release.file_hashes import staged
 from workflow_scripts.provenance.release.findings import Part, Verification
 from workflow_scripts.provenance.release.hash_pass import check_hashes
@@ -28,7 +29,8 @@ Report = Callable[[str], None]
 class Request:
     """What is verified and how: ``budget`` in seconds; ``line`` is what a paper gives, None where nobody does.
 
-    ``upstream`` is a checkout of the authors' results, for tables that were imported from it.
+    ``upstream`` is a checkout of the authors' results, for tables that were imported from it. Weights that are drawn
+    and absent are fetched into the folder ``fetched``, if one is given.
     """
 
     manifest: Path
@@ -39,6 +41,7 @@ class Request:
     signers: Path | None = None
     keyring: Path | None = None
     upstream: Path | None = None
+    fetched: Path | None = None
     complete: bool = False
 
 
@@ -60,11 +63,10 @@ def verify(request: Request, report: Report) -> Verification:
     samples: list[SampleResult] = []
     if manifest.kind == "run":
         parts += remade(manifest, places, report)
-        if (left := end - time.monotonic()) > 0:
-            with staged(places) as folder:
-                samples = sampled(manifest, folder, request.seed, left, report)
-        else:
-            parts[-1].notes.append("No time was left for samples; give a larger --budget.")
+        try:
+            samples = sampled(manifest, places, request, end - time.monotonic(), report)
+        except PipelineError as error:
+            parts[-1].hold("samples", False, f"cannot be drawn from what was sealed: {error}")
     if tables := tables_in(manifest):
         with timed() as spent:
             published = check_published(places, tables, request.upstream)
@@ -152,11 +154,19 @@ def differing_versions(manifest: Manifest) -> list[str]:
     return [f"Sealed with {'; '.join(others)}. Bytes may differ for that reason alone: use the locked environment."]
 
 
-def sampled(manifest: Manifest, folder: Path, seed: str, seconds: float, report: Report) -> list[SampleResult]:
-    """The sampled checks of a ``folder`` that holds what was sealed and nothing else; raises PipelineError."""
+def sampled(
+    manifest: Manifest, places: dict[str, Path], request: Request, seconds: float, report: Report
+) -> list[SampleResult]:
+    """The sampled checks, of what was sealed and nothing else; none without time. Raises PipelineError."""
+    if seconds <= 0:
+        report("Samples: none, no time was left for them")
+        return []
+    from workflow_scripts.provenance.release.sampling.fetched_weights import Fetcher
     from workflow_scripts.provenance.release.sampling.sampled_checks import sample
 
-    return sample(manifest, folder, seed, seconds, report)
+    fetcher = None if request.fetched is None else Fetcher(request.fetched, manifest.ledger)
+    with staged(places) as folder:
+        return sample(manifest, folder, request.seed, seconds, report, fetcher=fetcher)
 
 
 def limits_of(manifest: Manifest) -> tuple[str, ...]:
