@@ -157,6 +157,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder with the results of a finished pocket run")
     parser.add_argument("--model", default="pocket-1m", help="model to compute")
+    parser.add_argument("--only", choices=(FORWARD, LARGE, LINES, REPLAY), help="only this work")
+    parser.add_argument("--dtypes", nargs="+", choices=sorted(DTYPES), help="only these types")
     parser.add_argument("--what", choices=(FORWARD, LARGE, LINES, REPLAY), help="compute only this, for the parent")
     parser.add_argument("--dtype", default="float32", help="type, for the parent")
     parser.add_argument("--store", type=Path, help="where to store it, for the parent")
@@ -165,8 +167,8 @@ def main() -> None:
         work(options)
         return
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
-    for what, dtypes in ((FORWARD, DTYPES), (LARGE, ("float32", "bfloat16")), (LINES, DTYPES), (REPLAY, DTYPES)):
-        for dtype in dtypes:
+    for what in (FORWARD, LARGE, LINES, REPLAY) if options.only is None else (options.only,):
+        for dtype in DTYPES if options.dtypes is None else options.dtypes:
             base = computed(options, what, dtype, {})
             ways = SAME | OLDER | (ALONE if what == FORWARD else {})
             for name, settings in ways.items():
@@ -174,8 +176,6 @@ def main() -> None:
                     f"| {what} | {dtype} | {name} | {difference(base, computed(options, what, dtype, settings))} |",
                     flush=True,
                 )
-            if dtype != "float32":
-                continue
 
 
 if __name__ == "__main__":

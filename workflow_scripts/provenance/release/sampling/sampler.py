@@ -17,6 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 from workflow_scripts.errors import PipelineError
@@ -87,12 +88,16 @@ class Progress:
     seconds: float = 0.0
     opening: float = 0.0
 
+    @cached_property
+    def planned(self) -> int:
+        """Size of the sample that time allowing is checked."""
+        whole = len(self.population)
+        return whole if self.sampler.everything else samples_to_find(whole, SHARE, PROBABILITY)
+
     @property
     def wanted(self) -> int:
         """Items still to be checked for the planned sample."""
-        whole = len(self.population)
-        planned = whole if self.sampler.everything else samples_to_find(whole, SHARE, PROBABILITY)
-        return planned - len(self.outcomes)
+        return self.planned - len(self.outcomes)
 
     @property
     def cost(self) -> float:
