@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,3 +59,14 @@ def hash_files(places: Iterable[tuple[str, Path]]) -> list[SealedFile]:
         if after is None or (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
             raise StorageError(f"{name}: changes while it is read; wait until nothing writes to it and rerun")
     return [SealedFile(name, found.st_size, hashes[found.st_dev, found.st_ino]) for name, _, found in known]
+
+
+@contextmanager
+def staged(places: Mapping[str, Path]) -> Iterator[Path]:
+    """A temporary folder with links to files under their names in the release, and nothing else."""
+    with tempfile.TemporaryDirectory() as made:
+        for name, place in places.items():
+            link = Path(made) / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(place.resolve())
+        yield Path(made)

@@ -81,12 +81,16 @@ class Verification:
             return f"{self.faults} differences found: this is not the release that was sealed, or not what it says."
         left = sum(len(part.unchecked) for part in self.parts)
         rest = f"; {left} could not be checked here" if left else ""
-        return f"Nothing wrong found in {sum(part.right for part in self.parts):,} comparisons{rest}."
+        drawn = sum(sample.checked for sample in self.samples)
+        again = f" and {drawn:,} samples" if drawn else ""
+        return f"Nothing wrong found in {sum(part.right for part in self.parts):,} comparisons{again}{rest}."
 
     def as_json(self) -> JsonObject:
         """Everything, for a program."""
         own = ("manifest", "line", "run", "sealed", "limits", "seed", "budget", "here")
         return {
+            "format": "pythia-verification",
+            "version": 1,
             **{name: getattr(self, name) for name in own},
             "verdict": self.verdict,
             "faults": self.faults,

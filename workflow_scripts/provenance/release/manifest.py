@@ -21,6 +21,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -110,7 +111,7 @@ class Manifest:
         content = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)}
         return {**content, "root": merkle_root(content)}
 
-    @property
+    @cached_property
     def root(self) -> str:
         """The root hash, 64 hexadecimal digits."""
         return str(self.as_json()["root"])
@@ -162,15 +163,23 @@ def write_manifest(target: Path, manifest: Manifest) -> None:
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest at ``path``; raises MissingInputError, DataError, or IntegrityError where its root is not right."""
+    manifest, root = parse(content_of(path), str(path))
+    if manifest.root != root:
+        raise IntegrityError(f"{path}: the manifest was changed after sealing: its content does not give its root")
+    return manifest
+
+
+def content_of(path: Path) -> bytes:
+    """Bytes of a manifest; raises MissingInputError, or DataError for a file that is too large to be one."""
     if not path.is_file():
         raise MissingInputError(f"{path}: no such manifest; name the file that pythia seal wrote")
     if path.stat().st_size > LARGEST_MANIFEST:
         raise DataError(f"{path}: larger than {LARGEST_MANIFEST >> 20} MiB, so not a manifest of this format")
-    return parse(path.read_bytes(), str(path))
+    return path.read_bytes()
 
 
-def parse(content: bytes, where: str) -> Manifest:
-    """The manifest in ``content``; messages start with ``where``. Raises DataError or IntegrityError."""
+def parse(content: bytes, where: str) -> tuple[Manifest, str]:
+    """The manifest in ``content`` and the root that it gives itself; raises DataError that starts with ``where``."""
     try:
         text = content.decode("utf-8")
         found = json.loads(text, object_pairs_hook=unique, parse_constant=refused, parse_float=finite)
@@ -179,9 +188,7 @@ def parse(content: bytes, where: str) -> Manifest:
         raise DataError(f"{where}: not a manifest: {error or 'nested too deeply'}") from error
     reader = Reader(where)
     manifest = reader.manifest(reader.fields(found, "manifest"))
-    if found["root"] != merkle_root(found):
-        raise IntegrityError(f"{where}: the manifest was changed after sealing: its content does not give its root")
-    return manifest
+    return manifest, reader.digest(found["root"], "root")
 
 
 def unique(pairs: list[tuple[str, JsonValue]]) -> JsonObject:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from workflow_scripts.errors import PipelineError
+from workflow_scripts.errors import DataError, PipelineError
 from workflow_scripts.json_values import JsonMapping, JsonObject, read_object
 from workflow_scripts.provenance.lineage import read_record
 from workflow_scripts.provenance.release.findings import Part
@@ -150,5 +150,7 @@ class RecordChecks:
 def checked_record(path: Path) -> JsonMapping:
     """A record whose parts are of the kinds that they should be; raises DataError."""
     record = read_record(path)
-    sound = isinstance(record.get("parameters"), dict) and isinstance(record.get("command"), list)
-    return read_object(path, "record", "restore it as it was sealed", "parameters", "command") if not sound else record
+    kinds = {"parameters": dict, "command": list, "versions": dict}
+    if wrong := [name for name, kind in kinds.items() if not isinstance(record.get(name), kind)]:
+        raise DataError(f"{path.name}: not a record: {', '.join(wrong)} missing or of another kind")
+    return record

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from workflow_scripts import ROOT
 from workflow_scripts.json_values import JsonMapping
+from workflow_scripts.provenance.release.file_hashes import staged
 from workflow_scripts.provenance.release.findings import Part
 from workflow_scripts.provenance.release.manifest import Manifest, Output
 from workflow_scripts.storage.hashing import sha256_file
@@ -101,11 +101,11 @@ def jobs_of(manifest: Manifest, records: Mapping[str, JsonMapping], part: Part) 
     """Jobs that make cheap outputs again; what cannot be asked for is entered in ``part``."""
     found: dict[str, Job] = {}
     for output in manifest.outputs:
-        command = records[output.record]["command"] if output.record in records else []
-        allowed = CHEAP.get(str(command[0])) if command else None
-        if allowed is None or output.record is None:
+        record = records.get(output.record or "")
+        allowed = CHEAP.get(str(record["command"][0])) if record and record["command"] else None
+        if record is None or allowed is None:
             continue
-        arguments = parsed(command, allowed)
+        arguments = parsed(record["command"], allowed)
         if arguments is None:
             part.leave(output.path, "its record has arguments that are not those of the rule")
             continue
@@ -114,8 +114,7 @@ def jobs_of(manifest: Manifest, records: Mapping[str, JsonMapping], part: Part) 
         job.outputs.append(output)
         for name in allowed.lists & arguments.keys():
             job.arguments[name] = list(dict.fromkeys([*job.arguments.get(name, ()), *arguments[name]]))
-        inputs = records[output.record]["inputs"]
-        job.inputs |= {str(entry["path"]) for entry in inputs.values()}
+        job.inputs |= {str(entry["path"]) for entry in record["inputs"].values()}
     return list(found.values())
 
 
@@ -157,14 +156,11 @@ class Rederivation:
 
     def made(self, job: Job) -> tuple[dict[str, str], str]:
         """sha256 of what a job makes, by path, and what it said last if it failed."""
-        with tempfile.TemporaryDirectory() as folder:
-            read = {file.path for file in self.manifest.inputs} | job.inputs
-            for path in {*self.read_by(job, self.places), *(read & self.places.keys())}:
-                link = Path(folder) / path
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(self.places[path].resolve())
+        read = {file.path for file in self.manifest.inputs} | job.inputs
+        wanted = {*self.read_by(job, self.places), *(read & self.places.keys())}
+        with staged({path: self.places[path] for path in wanted}) as folder:
             said = started(job.words(), folder)
-            new = [path for path in sorted(Path(folder).rglob("*")) if path.is_file() and not path.is_symlink()]
+            new = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
             return {path.relative_to(folder).as_posix(): sha256_file(path) for path in new}, said
 
     def compare(self, job: Job, made: Mapping[str, str], said: str) -> None:
@@ -180,7 +176,7 @@ class Rederivation:
                 self.part.hold(path, made[path] == sha256, text)
 
 
-def started(words: Sequence[str], folder: str) -> str:
+def started(words: Sequence[str], folder: Path) -> str:
     """Run Python with ``words`` in ``folder``; returns its last line of complaint, empty when it succeeded."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     environment = {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}

@@ -16,6 +16,7 @@ from workflow_scripts.provenance.release.graph import GraphOutput, State, output
 from workflow_scripts.provenance.release.manifest import Manifest, Output, Revision, SealedFile
 from workflow_scripts.provenance.release.record_facts import code_versions, library_versions, rules_of
 from workflow_scripts.provenance.stale import stale_outputs
+from workflow_scripts.storage.records import RECORD_SUFFIX
 from workflow_scripts.suite import layout
 
 LOCKS = ("envs/*.lock", "config/suites/locks/*.tsv")
@@ -100,10 +101,10 @@ def output_files(graph: Sequence[GraphOutput], folder: Path) -> tuple[list[Outpu
 
 
 def contents(path: str, folder: Path) -> list[str]:
-    """The file itself, or the files of a folder without hidden ones."""
+    """The file itself, or the files of a folder without records and hidden ones."""
     if not (folder / path).is_dir():
         return [path]
-    inside = (each for each in (folder / path).rglob("*") if each.is_file())
+    inside = (each for each in (folder / path).rglob("*") if each.is_file() and not each.name.endswith(RECORD_SUFFIX))
     return [name for name in names(inside, folder) if not any(part.startswith(".") for part in name.split("/"))]
 
 
