@@ -61,7 +61,7 @@ def one(items: int, wrong: set[Item], seed: str, budget: float) -> SampleResult:
     clock = Clock()
     groups = [Group(f"scores-{number:03}", items) for number in range(FILES)]
     (result,) = run_samplers(
-        [Table(groups, wrong, clock, 1.0)], Draw(ROOT, seed), Budget(budget, clock), lambda _: None
+        [Table(groups, wrong, clock, 1.0)], Draw(ROOT, seed), Budget(budget, budget, clock), lambda _: None
     )
     return result
 
@@ -122,7 +122,9 @@ def test_the_budget_is_kept_and_cheap_kinds_come_first() -> None:
     groups = [Group("file", 1000)]
     costs = {"dear": 4.0, "cheap": 0.01, "middle": 0.5}
     kinds = [Table(groups, set(), clock, seconds, kind) for kind, seconds in costs.items()]
-    results = {each.kind: each for each in run_samplers(kinds, Draw(ROOT, "s"), Budget(100.0, clock), lambda _: None)}
+    results = {
+        each.kind: each for each in run_samplers(kinds, Draw(ROOT, "s"), Budget(100.0, 100.0, clock), lambda _: None)
+    }
     assert 80 < clock.now <= 104
     assert results["cheap"].checked == 368, "complete: the sample of a population of 1,000"
     assert results["middle"].checked > 50
@@ -133,7 +135,7 @@ def test_the_budget_is_kept_and_cheap_kinds_come_first() -> None:
 def test_items_too_dear_for_the_budget_are_listed_and_not_begun() -> None:
     clock = Clock()
     kind = Table([Group("small", 5, 1.0), Group("large", 7, 60.0)], set(), clock, 1.0)
-    (result,) = run_samplers([kind], Draw(ROOT, "s"), Budget(100.0, clock), lambda _: None)
+    (result,) = run_samplers([kind], Draw(ROOT, "s"), Budget(100.0, 100.0, clock), lambda _: None)
     assert result.population == result.checked == 5
     assert [(each.name, each.items) for each in result.not_checked] == [("large", 7)]
     assert "60 s" in result.not_checked[0].reason
@@ -150,7 +152,9 @@ def test_what_cannot_be_recomputed_is_wrong_with_its_reason() -> None:
                 yield outcome
 
     clock = Clock()
-    (result,) = run_samplers([Broken([Group("g", 9)], set(), clock, 0.1)], Draw(ROOT, "s"), Budget(60, clock), print)
+    (result,) = run_samplers(
+        [Broken([Group("g", 9)], set(), clock, 0.1)], Draw(ROOT, "s"), Budget(60, 60, clock), print
+    )
     assert [(each.item.number, each.detail) for each in result.wrong] == [(3, "file: damaged")]
     assert result.checked == 9
 
@@ -160,7 +164,7 @@ def test_results_speak_of_the_population_and_no_more() -> None:
     clock = Clock()
     wrong = {Item("g", 1)}
     kinds = [Table([Group("g", 4)], wrong, clock, 0.1), Table([], set(), clock, 0.1, "none")]
-    full, none = run_samplers(kinds, Draw(ROOT, "s"), Budget(60, clock), lines.append)
+    full, none = run_samplers(kinds, Draw(ROOT, "s"), Budget(60, 60, clock), lines.append)
     assert full.share_right == 0.75
     assert lines == [
         "Documents: 4 of 4 recomputed, 3 bit-equal, 1 wrong. These are all.",

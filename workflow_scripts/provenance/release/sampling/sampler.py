@@ -42,9 +42,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Budget:
-    """``seconds`` from the moment it is made, by ``clock``."""
+    """``seconds`` from the moment it is made, by ``clock``; what was asked for in all decides what is too dear."""
 
     seconds: float
+    asked: float
     clock: Callable[[], float] = time.monotonic
     began: float = field(init=False)
 
@@ -136,7 +137,7 @@ def checked(sampler: Sampler, group: str, numbers: Sequence[int]) -> list[Outcom
 
 def begin(sampler: Sampler, draw: Draw, budget: Budget) -> Progress:
     """Population and order of one kind, without the groups whose items are too dear for the budget."""
-    most = budget.seconds * LARGEST_SHARE_OF_BUDGET
+    most = budget.asked * LARGEST_SHARE_OF_BUDGET
     dear = [group for group in sampler.groups if group.seconds > most]
     population = Population.of(group for group in sampler.groups if group.seconds <= most)
     order = (population[place] for place in draw.order(sampler.kind, len(population)))
