@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ OLDER = {
 }
 SAME = {"again": {}}
 ALONE = {"documents alone": {"ALONE": "1"}}
-FORWARD, LARGE, LINES, REPLAY = "forward", "forward-70m", "one-iteration", "replay"
+KINDS = FORWARD, LARGE, LINES, REPLAY = "forward", "forward-70m", "one-iteration", "replay"
 
 
 def release_of(root: Path) -> Release:
@@ -116,23 +117,27 @@ def training(root: Path, model: str, dtype: str, what: str) -> dict[str, np.ndar
 
 
 def work(options: argparse.Namespace) -> None:
-    """Compute one thing in one way and store it."""
+    """Compute everything in one way and store it."""
     torch.set_num_threads(int(os.environ.get("THREADS", "1")))
-    if options.what == FORWARD:
-        found = forward(options.root, options.model, options.dtype)
-    elif options.what == LARGE:
-        found = forward_large(options.dtype)
-    else:
-        found = training(options.root, options.model, options.dtype, options.what)
+    found = {}
+    for what in options.what:
+        for dtype in options.dtypes:
+            if what == FORWARD:
+                part = forward(options.root, options.model, dtype)
+            elif what == LARGE:
+                part = forward_large(dtype)
+            else:
+                part = training(options.root, options.model, dtype, what)
+            found |= {f"{what}/{dtype}/{name}": array for name, array in part.items()}
     np.savez(options.store, **found)
 
 
-def computed(options: argparse.Namespace, what: str, dtype: str, settings: dict[str, str]) -> dict[str, np.ndarray]:
+def computed(options: argparse.Namespace, what: Sequence[str], settings: dict[str, str]) -> dict[str, np.ndarray]:
     """What a process with these settings stores."""
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "found.npz"
         command = [sys.executable, __file__, "--root", str(options.root), "--model", options.model]
-        command += ["--what", what, "--dtype", dtype, "--store", str(store)]
+        command += ["--what", *what, "--dtypes", *options.dtypes, "--store", str(store)]
         subprocess.run(command, env={**os.environ, **settings}, check=True)
         with np.load(store) as file:
             return dict(file)
@@ -157,25 +162,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder with the results of a finished pocket run")
     parser.add_argument("--model", default="pocket-1m", help="model to compute")
-    parser.add_argument("--what", choices=(FORWARD, LARGE, LINES, REPLAY), help="compute only this, for the parent")
-    parser.add_argument("--dtype", default="float32", help="type, for the parent")
-    parser.add_argument("--store", type=Path, help="where to store it, for the parent")
+    parser.add_argument("--what", nargs="+", choices=KINDS, default=list(KINDS), help="only this work")
+    parser.add_argument("--dtypes", nargs="+", choices=sorted(DTYPES), default=list(DTYPES), help="only these types")
+    parser.add_argument("--store", type=Path, help="compute in this process and store it here, for the parent")
     options = parser.parse_args()
     if options.store is not None:
         work(options)
         return
     print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}")
-    for what, dtypes in ((FORWARD, DTYPES), (LARGE, ("float32", "bfloat16")), (LINES, DTYPES), (REPLAY, DTYPES)):
-        for dtype in dtypes:
-            base = computed(options, what, dtype, {})
-            ways = SAME | OLDER | (ALONE if what == FORWARD else {})
-            for name, settings in ways.items():
-                print(
-                    f"| {what} | {dtype} | {name} | {difference(base, computed(options, what, dtype, settings))} |",
-                    flush=True,
-                )
-            if dtype != "float32":
-                continue
+    base = computed(options, options.what, {})
+    for name, settings in (SAME | OLDER | ALONE).items():
+        kinds = [what for what in options.what if what == FORWARD or name not in ALONE]
+        other = computed(options, kinds, settings) if kinds else {}
+        for what in kinds:
+            for dtype in options.dtypes:
+                head = f"{what}/{dtype}/"
+                parts = [
+                    {key[len(head) :]: each[key] for key in each if key.startswith(head)} for each in (base, other)
+                ]
+                print(f"| {what} | {dtype} | {name} | {difference(*parts)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -166,7 +166,7 @@ def sampled(
 
     fetcher = None if request.fetched is None else Fetcher(request.fetched, manifest.ledger)
     with staged(places) as folder:
-        return sample(manifest, folder, request.seed, seconds, report, fetcher=fetcher)
+        return sample(manifest, folder, request.seed, seconds, report, whole=request.budget, fetcher=fetcher)
 
 
 def limits_of(manifest: Manifest) -> tuple[str, ...]:

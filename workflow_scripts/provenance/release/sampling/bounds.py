@@ -9,6 +9,7 @@ Clopper and Pearson, Biometrika 26 (1934) 404-413, section 2; for finite populat
 Statistician 41 (1987) 215-218.
 """
 
+import bisect
 from fractions import Fraction
 from math import comb
 
@@ -77,12 +78,12 @@ def samples_to_find(population: int, share: float, probability: float) -> int:
     if not population:
         return 0
     wrong, doubt = max(1, -int(-Fraction(str(share)) * population // 1)), 1 - Fraction(str(probability))
-    least, most = 0, population
-    while least < most:
-        middle = (least + most) // 2
-        ways, of = tail(population, wrong, middle, 0)
-        if ways * doubt.denominator <= of * doubt.numerator:
-            most = middle
-        else:
-            least = middle + 1
-    return least
+
+    def suffices(sampled: int) -> bool:
+        ways, of = tail(population, wrong, sampled, 0)
+        return ways * doubt.denominator <= of * doubt.numerator
+
+    most = 1
+    while most < population and not suffices(most):  # from below: the numbers grow with the sample
+        most = min(2 * most, population)
+    return bisect.bisect_left(range(most + 1), True, key=suffices)

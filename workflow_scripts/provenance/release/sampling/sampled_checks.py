@@ -21,14 +21,23 @@ from workflow_scripts.provenance.release.sampling.walked_rows import RUN, Walked
 
 
 def sample(
-    manifest: Manifest, root: Path, seed: str, budget_seconds: float, report: Report, *, fetcher: Fetcher | None = None
+    manifest: Manifest,
+    root: Path,
+    seed: str,
+    budget_seconds: float,
+    report: Report,
+    *,
+    whole: float | None = None,
+    fetcher: Fetcher | None = None,
 ) -> list[SampleResult]:
     """Recompute what ``seed`` draws of the release in the folder ``root``, within a budget of time.
 
-    The files must have been compared with the manifest: what they say of themselves is believed. ``report`` is told a
-    sentence for each kind. Without ``fetcher`` nothing is fetched. Raises DataError for files that are not readable.
+    ``whole`` is the budget of the verification, of which ``budget_seconds`` are left: it alone decides which items are
+    too dear, so that the same seed and budget draw the same items. The files must have been compared with the manifest:
+    what they say of themselves is believed. ``report`` is told a sentence for each kind. Without ``fetcher`` nothing is
+    fetched. Raises DataError for files that are not readable.
     """
-    budget = Budget(budget_seconds)
+    budget = Budget(budget_seconds, budget_seconds if whole is None else whole)
     samplers = samplers_of(Release.of(manifest, root), fetcher)
     return run_samplers(samplers, Draw(manifest.root, seed), budget, report)
 

@@ -17,6 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 from workflow_scripts.errors import PipelineError
@@ -41,9 +42,10 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Budget:
-    """``seconds`` from the moment it is made, by ``clock``."""
+    """``seconds`` from the moment it is made, by ``clock``; what was asked for in all decides what is too dear."""
 
     seconds: float
+    asked: float
     clock: Callable[[], float] = time.monotonic
     began: float = field(init=False)
 
@@ -87,12 +89,16 @@ class Progress:
     seconds: float = 0.0
     opening: float = 0.0
 
+    @cached_property
+    def planned(self) -> int:
+        """Size of the sample that time allowing is checked."""
+        whole = len(self.population)
+        return whole if self.sampler.everything else samples_to_find(whole, SHARE, PROBABILITY)
+
     @property
     def wanted(self) -> int:
         """Items still to be checked for the planned sample."""
-        whole = len(self.population)
-        planned = whole if self.sampler.everything else samples_to_find(whole, SHARE, PROBABILITY)
-        return planned - len(self.outcomes)
+        return self.planned - len(self.outcomes)
 
     @property
     def cost(self) -> float:
@@ -131,7 +137,7 @@ def checked(sampler: Sampler, group: str, numbers: Sequence[int]) -> list[Outcom
 
 def begin(sampler: Sampler, draw: Draw, budget: Budget) -> Progress:
     """Population and order of one kind, without the groups whose items are too dear for the budget."""
-    most = budget.seconds * LARGEST_SHARE_OF_BUDGET
+    most = budget.asked * LARGEST_SHARE_OF_BUDGET
     dear = [group for group in sampler.groups if group.seconds > most]
     population = Population.of(group for group in sampler.groups if group.seconds <= most)
     order = (population[place] for place in draw.order(sampler.kind, len(population)))

@@ -33,9 +33,9 @@ class AllowedTraining:
 
 
 FORWARD = {
-    "float32": Allowed(1e-4, 1e-3),
+    "float32": Allowed(5e-5, 2e-4),
     "bfloat16": Allowed(0.5, 0.5),
-    "float16": Allowed(0.05, 0.05),
+    "float16": Allowed(0.05, 0.1),
 }
 TRAINING = {
     "float32": AllowedTraining(1e-5, 1e-3, 1e-2),
