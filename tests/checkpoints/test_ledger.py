@@ -61,7 +61,7 @@ GOOD = f"m\t8\t{'a' * 40}\tmodel.safetensors\t5\t{'b' * 64}"
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (GOOD.replace("\t8\t", "\t08\t"), "neither a number nor 'main'"),
+        (GOOD.replace("\t8\t", "\t08\t"), "neither a number nor the name"),
         (GOOD.replace("a" * 40, "abc"), "not 40 or 64 hexadecimal"),
         (GOOD.replace("model.safetensors", "../x"), "contains '..'"),
         (GOOD.replace("\t5\t", "\t-\t"), "required in a ledger"),

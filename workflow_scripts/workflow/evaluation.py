@@ -249,7 +249,7 @@ def probes(run: Run) -> list[str]:
 
 def gate(run: Run) -> list[str]:
     """Verdict on the probes; nothing for a suite without published results to compare with."""
-    return [f"{layout.audit_folder(run.suite.name)}/behaviour.tsv"] if probes(run) else []
+    return [f"{layout.audit_folder(run.suite.name)}/behaviour.tsv"] if run.shows_published and probes(run) else []
 
 
 def score_files(run: Run) -> list[str]:
