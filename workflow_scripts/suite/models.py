@@ -19,6 +19,8 @@ CHECKPOINT_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
 )
+# Of a model where its suite says nothing else.
+GPT_NEOX = "gpt_neox"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Model:
     rows of ``sequence_length`` predicted tokens; ``vocab_size`` is padded. ``dataset`` is a key of the suite's data
     sets, ``steps`` are the Hub steps with a checkpoint, ``arm`` is ``baseline`` or the name of an intervention.
     ``files`` are those of a checkpoint that are fetched: configuration, tokenizer, one format of weights.
+    ``architecture`` is the ``model_type`` of their config.json.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Model:
     tensor_parallel: int
     steps: tuple[int, ...] = field(repr=False)
     files: tuple[str, ...] = field(default=CHECKPOINT_FILES, repr=False)
+    architecture: str = GPT_NEOX
 
     @property
     def head_size(self) -> int:

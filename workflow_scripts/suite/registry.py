@@ -14,7 +14,7 @@ from dataclasses import replace
 from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError
 from workflow_scripts.json_values import JsonMapping, JsonObject
-from workflow_scripts.suite.models import CHECKPOINT_FILES, Dataset, Model, Suite, Task
+from workflow_scripts.suite.models import CHECKPOINT_FILES, GPT_NEOX, Dataset, Model, Suite, Task
 from workflow_scripts.suite.schema import load_named
 from workflow_scripts.suite.steps import expand_part, split_parts
 from workflow_scripts.suite.task_facts import name_today, tasks_below
@@ -131,6 +131,7 @@ def build_model(facts: JsonMapping, family: JsonMapping, size: str, dataset: str
         tensor_parallel=numbers.get("tensor_parallel", 1),
         steps=grid_steps(facts, family["steps"]),
         files=tuple(sorted(numbers.get("files", CHECKPOINT_FILES))),
+        architecture=str(numbers.get("architecture") or facts.get("architecture") or GPT_NEOX),
     )
 
 
