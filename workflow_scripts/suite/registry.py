@@ -99,7 +99,7 @@ def build_model(facts: JsonMapping, family: JsonMapping, size: str, dataset: str
             "the family"
         )
     old_sizes = numbers.get("aliases", [])
-    architecture = str(numbers.get("architecture", facts.get("architecture", GPT_NEOX)))
+    architecture = str(numbers.get("architecture") or facts.get("architecture") or GPT_NEOX)
     if architecture != GPT_NEOX and "parameters" not in numbers:
         raise ConfigError(
             f"suite {facts['suite']}: model {name} has no parameters; only those of a GPT-NeoX follow from its shape, "

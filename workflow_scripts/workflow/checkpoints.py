@@ -17,7 +17,7 @@ from workflow_scripts.checkpoints.ledger_file import pinned_commits, revision_of
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.suite import layout
-from workflow_scripts.suite.models import CHECKPOINT_FILES
+from workflow_scripts.suite.models import CHECKPOINT_FILES, GPT_NEOX
 from workflow_scripts.suite.revision_names import ledger_text
 from workflow_scripts.suite.run import Run
 from workflow_scripts.table_columns import read_columns
@@ -161,12 +161,15 @@ def file_lists(run: Run) -> list[FileList]:
 def each_file(run: Run, pattern: str, *, transformers: bool = False) -> Paths:
     """``pattern`` for each ``{file}`` that a program reads of the checkpoint of a job's model.
 
-    Programs that load a checkpoint with transformers read two files more than those that use our engine. A list of
+    Programs that load a checkpoint with transformers, as all may that is not GPT-NeoX, read two files more. A list of
     patterns where all models of the run have the same files, which Snakemake resolves faster than a function.
     """
-    skipped = () if transformers else OF_TRANSFORMERS
     lists = {
-        model.name: [pattern.replace("{file}", name) for name in model.files if name not in skipped]
+        model.name: [
+            pattern.replace("{file}", name)
+            for name in model.files
+            if transformers or model.architecture != GPT_NEOX or name not in OF_TRANSFORMERS
+        ]
         for model in run.models
     }
     distinct = list({tuple(paths): paths for paths in lists.values()}.values())

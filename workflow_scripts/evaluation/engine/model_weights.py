@@ -18,7 +18,6 @@ from workflow_scripts.evaluation.scoring.model_folder import (
     NeoxConfig,
     Shapes,
     listed_hashes,
-    read_config,
     refuse_changed,
 )
 from workflow_scripts.storage.model_files import weight_files
@@ -99,11 +98,6 @@ def some_missing(wanted: Shapes, found: Mapping[str, torch.Tensor]) -> str:
     names = list(itertools.islice((name for name in wanted if name not in found), MOST_NAMES))
     more = len(wanted) - len(found) - len(names)
     return ", ".join(names) + (f" and {more:,} more" if more else "")
-
-
-def check_tensor_names(folder: Path) -> None:
-    """:class:`ModelError` unless the weight files hold exactly the tensors of ``config.json`` (and old buffers)."""
-    load_weights(folder, read_config(folder), torch.device("meta"), torch.float32)
 
 
 def check_shape(file: Path, name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:

@@ -74,7 +74,7 @@ def read_config(folder: Path) -> NeoxConfig:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: not a GPT-NeoX configuration ({error})") from error
     if raw.get("model_type", "gpt_neox") != "gpt_neox":
-        raise ModelError(f"{path}: model_type is {raw['model_type']!r}; only 'gpt_neox' is scored here")
+        raise ModelError(f"{path}: model_type is {raw['model_type']!r}; this takes a 'gpt_neox' checkpoint only")
     if config.activation not in ACTIVATIONS:
         raise ModelError(f"{path}: hidden_act is {config.activation!r}; known are {', '.join(ACTIVATIONS)}")
     return config
@@ -188,19 +188,6 @@ def shapes_of_layer(config: NeoxConfig) -> dict[str, tuple[int, ...]]:
     width, inner = config.hidden_size, config.intermediate_size
     mlp = {"mlp.dense_h_to_4h.weight": (inner, width), "mlp.dense_h_to_4h.bias": (inner,)}
     return layer_shapes(width) | mlp | {"mlp.dense_4h_to_h.weight": (width, inner)}
-
-
-def refuse_absurd(folder: Path) -> None:
-    """Raise ModelError when ``config.json`` calls for more than twice the weights that there are.
-
-    For loaders of others, which allocate what the configuration says before they look at the files.
-    """
-    wanted, held = Shapes(read_config(folder)).elements, sum(map(elements, weight_files(folder)))
-    if wanted > 2 * held:
-        raise ModelError(
-            f"{folder}: config.json calls for {wanted:,} parameters, the weight files hold {held:,}; fetch the "
-            "checkpoint again"
-        )
 
 
 def elements(path: Path) -> int:
