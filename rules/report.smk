@@ -25,6 +25,7 @@ rule run_settings:
         suite=ancient(SUITE_FACTS),
         schemas=[SUITE_SCHEMA, ancient("config/schemas/run.schema.yaml")],
         defects=RUN.section("checkpoints").get("defects") or [],
+        ledger=ancient(checkpoints.ledger_of(RUN)),
     output:
         settings="results/runs/{run}/run.json",
     log:

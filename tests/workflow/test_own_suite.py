@@ -1,4 +1,4 @@
-"""A suite of somebody else, from its branches on a Hub to the report: Llama's architecture, revisions called as OLMo 2's.
+"""A suite of somebody else, from its branches on a Hub to the report: Llama's architecture, revisions like OLMo 2's.
 
 The suite's file names a ledger instead of steps, and knows nothing of data, training or published results.
 """
