@@ -45,7 +45,7 @@ models: all
 steps: all
 shots: [0, 2]
 tasks: all
-checkpoints: {source: hub}
+checkpoints: {source: hub, location: null}
 evaluation: {crosscheck_documents: 2}
 experiments: [scaling]
 """
