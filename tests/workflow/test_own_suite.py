@@ -47,7 +47,7 @@ shots: [0, 2]
 tasks: all
 checkpoints: {source: hub, location: null}
 evaluation: {crosscheck_documents: 2}
-experiments: [scaling]
+experiments: []
 """
 RUN_SNAKEMAKE = ("snakemake", "-c2", "--configfile", "config/runs/someone.yaml")
 
@@ -136,7 +136,7 @@ def test_tables_figures_and_the_report_show_it(clone):
         (str(step), str(step * 8192 * 128)) for step in REVISIONS
     }
     assert set(column["task"]) == set(TASKS)
-    assert {path.stem for path in (run / "figures").glob("*.svg")} == {"scores_over_training", "scaling"}
+    assert {path.stem for path in (run / "figures").glob("*.svg")} == {"scores_over_training"}
     page = (run / "report.html").read_text()
     assert NAME in page
     assert "published by the authors" not in page.lower()
