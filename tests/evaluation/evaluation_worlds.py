@@ -101,13 +101,13 @@ def save_other_model(folder: Path, tokenizer: Path, seed: int, kind: str, **sett
         "max_position_embeddings": 128,
     }
     config = CONFIG_MAPPING[kind](**(shape | settings))
-    model = save_random(AutoModelForCausalLM.from_config, config, folder, tokenizer, seed)
+    model = save_random(AutoModelForCausalLM.from_config, config, folder, tokenizer, seed, uneven_norms=True)
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "PreTrainedTokenizerFast"}))
     return model
 
 
-def save_random(make: Any, config: Any, folder: Path, tokenizer: Path, seed: int) -> Any:
+def save_random(make: Any, config: Any, folder: Path, tokenizer: Path, seed: int, *, uneven_norms: bool = False) -> Any:
     """Model that ``make`` gives for ``config``, scaled up, saved in ``folder`` with its tokenizer."""
     torch.manual_seed(seed)
     model = make(config).eval()
@@ -117,6 +117,8 @@ def save_random(make: Any, config: Any, folder: Path, tokenizer: Path, seed: int
                 weight.mul_(8)
             elif name.endswith("bias"):
                 weight.normal_(0, 0.1)
+            elif uneven_norms:
+                weight.uniform_(0.5, 1.5)
     model.save_pretrained(folder)
     if tokenizer.parent != folder:
         shutil.copy(tokenizer, folder / "tokenizer.json")

@@ -1,4 +1,4 @@
-"""Loads the weights of a GPT-NeoX checkpoint: safetensors, or old ``.bin`` files.
+"""Loads the weights of a checkpoint: safetensors, or old ``.bin`` files.
 
 Every tensor that the configuration calls for must be there with its shape, and nothing else except the buffers that old
 files carry. No code from a checkpoint is ever run: ``.bin`` files are read with ``weights_only``.
@@ -15,7 +15,7 @@ import torch
 from workflow_scripts.errors import ModelError, shorten
 from workflow_scripts.evaluation.scoring.model_folder import (
     HEAD,
-    NeoxConfig,
+    NetworkConfig,
     Shapes,
     listed_hashes,
     refuse_changed,
@@ -24,7 +24,7 @@ from workflow_scripts.storage.model_files import weight_files
 from workflow_scripts.training.tensor_shapes import BUFFERS
 
 MOST_NAMES = 12  # in a message
-OTHER_HEAD = "lm_head.weight"
+HEADS = (HEAD, "lm_head.weight")
 
 
 def read_tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
@@ -60,7 +60,7 @@ def first_line(error: Exception) -> str:
 
 def load_weights(
     folder: Path,
-    config: NeoxConfig,
+    config: NetworkConfig,
     device: torch.device,
     dtype: torch.dtype,
     stop: threading.Event | None = None,
@@ -79,11 +79,11 @@ def load_weights(
         for name, tensor in read_tensors(file):
             if stop is not None and stop.is_set():
                 raise ModelError(f"{folder}: reading was interrupted")
-            known = HEAD if name == OTHER_HEAD else name
+            known = config.head_name if name in HEADS else name
             if known in wanted:
                 check_shape(file, known, tensor, wanted[known])
                 found[known] = tensor.to(device=device, dtype=dtype)
-            elif not name.endswith(BUFFERS) and not (config.tied and known == HEAD):
+            elif not name.endswith(BUFFERS) and not (config.tied and known == config.head_name):
                 unexpected.append(name)
     if len(found) < len(wanted):
         missing = some_missing(wanted, found)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts.errors import ModelError
-from workflow_scripts.evaluation.scoring.model_folder import read_config
+from workflow_scripts.evaluation.scoring.llama_folder import NORMS, LlamaConfig, parse_llama
+from workflow_scripts.evaluation.scoring.model_folder import NeoxConfig, read_config
 from workflow_scripts.json_values import JsonMapping, read_object
 from workflow_scripts.suite.models import GPT_NEOX
 
 PREFIX_TREE, LM_EVAL = "prefix-tree", "lm-eval-hf"
 ENGINES = (PREFIX_TREE, LM_EVAL)
-OWN_ARCHITECTURES = (GPT_NEOX,)
+OWN_ARCHITECTURES = (GPT_NEOX, *NORMS)
 # Keys of config.json in which lm-eval looks for the context length, in its order.
 CONTEXT = ("n_positions", "max_position_embeddings", "n_ctx")
 DEFAULT_CONTEXT = 2048  # lm-eval's, where nothing says more
@@ -48,13 +49,35 @@ def choose_engine(folder: Path, architecture: str = GPT_NEOX, wanted: str | None
     raw = read_model_config(folder, architecture)
     if wanted == LM_EVAL:
         return by_lm_eval(architecture, "it was asked for", raw)
-    if architecture == GPT_NEOX:
-        config = read_config(folder)
-        return EngineChoice(architecture, PREFIX_TREE, "", config.context, config.vocabulary)
-    reason = f"the prefix-tree engine does not know '{architecture}'"
-    if wanted == PREFIX_TREE:
-        raise ModelError(f"{folder / 'config.json'}: {reason}; leave out --engine to score it with lm-eval's model")
-    return by_lm_eval(architecture, reason, raw)
+    try:
+        config = read_config(folder) if architecture == GPT_NEOX else parse_own(raw)
+    except ValueError as error:
+        if wanted == PREFIX_TREE:
+            hint = "leave out --engine to score it with lm-eval's model"
+            raise ModelError(f"{folder / 'config.json'}: {error}; {hint}") from error
+        return by_lm_eval(architecture, str(error), raw)
+    return EngineChoice(architecture, PREFIX_TREE, "", config.context, config.vocabulary)
+
+
+def read_own_config(folder: Path) -> NeoxConfig | LlamaConfig:
+    """Configuration of a checkpoint that our engine computes; :class:`ModelError` for any other."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return read_config(folder)
+    raw = read_object(path, "model configuration", "give a Hugging Face folder of one checkpoint")
+    if raw.get("model_type", GPT_NEOX) == GPT_NEOX:
+        return read_config(folder)
+    try:
+        return parse_own(raw)
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}; the prefix-tree engine cannot compute this checkpoint") from error
+
+
+def parse_own(raw: JsonMapping) -> LlamaConfig:
+    """Configuration of another architecture than GPT-NeoX; ValueError says why our engine cannot compute it."""
+    if raw["model_type"] not in OWN_ARCHITECTURES:
+        raise ValueError(f"the prefix-tree engine does not know '{str(raw['model_type'])[:60]}'")
+    return parse_llama(raw)
 
 
 def read_model_config(folder: Path, architecture: str) -> JsonMapping:

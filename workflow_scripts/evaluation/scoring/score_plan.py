@@ -17,9 +17,8 @@ from workflow_scripts.evaluation.engine.model_weights import load_weights
 from workflow_scripts.evaluation.engine.row_tensors import edges_before, segments
 from workflow_scripts.evaluation.engine.stock_engine import StockEngine
 from workflow_scripts.evaluation.planning.plan_file import Plan
-from workflow_scripts.evaluation.scoring.engine_choice import LM_EVAL
+from workflow_scripts.evaluation.scoring.engine_choice import LM_EVAL, read_own_config
 from workflow_scripts.evaluation.scoring.metrics import Answers
-from workflow_scripts.evaluation.scoring.model_folder import read_config
 from workflow_scripts.evaluation.scoring.partial_scores import Unfinished
 from workflow_scripts.evaluation.scoring.results import (
     Archive,
@@ -150,7 +149,7 @@ def read_weights(job: Job, dtype: torch.dtype, stop: threading.Event) -> dict[st
     """Weights of a job on the host; lm-eval's model reads its own."""
     if job.choice.engine == LM_EVAL:
         return {}
-    return load_weights(job.checkpoint, read_config(job.checkpoint), torch.device("cpu"), dtype, stop)
+    return load_weights(job.checkpoint, read_own_config(job.checkpoint), torch.device("cpu"), dtype, stop)
 
 
 def make_engine(job: Job, options: argparse.Namespace, weights: dict[str, torch.Tensor]) -> Engine | StockEngine:

@@ -36,7 +36,7 @@ from workflow_scripts.dataset.order.row_source import check_range
 from workflow_scripts.dataset.order.training_order import TrainingRows
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
 from workflow_scripts.evaluation.planning.encode import Encoder
-from workflow_scripts.evaluation.scoring.model_folder import read_config
+from workflow_scripts.evaluation.scoring.engine_choice import read_own_config
 from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.engine_options import add_engine_arguments, open_engine
 from workflow_scripts.experiments.memory.memorization_rows import placed
@@ -138,7 +138,7 @@ def kept_folder(output: Path | None) -> Iterator[Path]:
 def losses_of(what: Traced, folders: Sequence[tuple[int, Path]], options: argparse.Namespace) -> pd.DataFrame:
     """Losses of the texts at checkpoints, given as (step, folder)."""
     first = folders[0][1]
-    forest = TracedForest(Encoder(first / "tokenizer.json", read_config(first).context), what.texts)
+    forest = TracedForest(Encoder(first / "tokenizer.json", read_own_config(first).context), what.texts)
     parts = [forest.token_losses(open_engine(folder, options), step) for step, folder in folders]
     return forest.text_losses(pd.concat(parts, ignore_index=True))
 
