@@ -186,7 +186,7 @@ def test_the_scores_are_those_of_stock_lm_eval(clone, shots, tmp_path):
         )  # fmt: skip
         theirs = lm_eval.simple_evaluate(
             model=model,
-            tasks=[pointed(name) for name in TASKS],
+            tasks=[{"group": "all", "task": [pointed(name) for name in TASKS]}],
             num_fewshot=shots,
             bootstrap_iters=0,
             log_samples=False,
