@@ -18,7 +18,6 @@ import numpy as np
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.experiments.dynamics.measured_files import HELD_OUT, TRAINING
 from workflow_scripts.experiments.dynamics.probe_file import (
     BATCH,
     Tokens,
@@ -28,6 +27,7 @@ from workflow_scripts.experiments.dynamics.probe_file import (
     training_rows,
     write_probe,
 )
+from workflow_scripts.experiments.dynamics.probe_texts import HELD_OUT, TRAINING
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.training.recipe import read_recipe
 from workflow_scripts.training.run.training_rows import open_rows

@@ -22,9 +22,6 @@ COLUMNS = {
     **dict.fromkeys(("value", "lower", "upper"), "float64"),
 }
 FACTS = "facts"
-# What is asked: rows of the training order, held-out text, random tokens that are repeated or, as a control, are not.
-TRAINING, HELD_OUT, REPEATED, UNREPEATED = "training", "held_out", "repeated", "unrepeated"
-TEXTS, RANDOM = (TRAINING, HELD_OUT), (REPEATED, UNREPEATED)
 
 
 @dataclass(frozen=True)

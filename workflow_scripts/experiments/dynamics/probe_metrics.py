@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workflow_scripts.experiments.dynamics.measured_files import RANDOM, TEXTS
 from workflow_scripts.experiments.dynamics.probe_model import Place
+from workflow_scripts.experiments.dynamics.probe_texts import RANDOM, TEXTS
 
 Function = Callable[[Place], Tensor]
 
