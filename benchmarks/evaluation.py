@@ -129,8 +129,9 @@ def write_stock_tasks(folder: Path, tasks: tuple[str, ...], data: Path) -> None:
             "dataset_name": None,
             "dataset_kwargs": {"data_files": files},
         }
-        if "train" not in files:
-            task["training_split"] = None  # lm-eval opens it even where it takes no examples from it
+        for key in ("training_split", "validation_split"):  # lm-eval opens these even where it scores another
+            if entry.cfg.get(key) not in files:
+                task[key] = None
         (folder / f"{name}.yaml").write_text(json.dumps(task))  # JSON is YAML
 
 

@@ -39,6 +39,7 @@ from evaluation import (
 from workflow_scripts.evaluation.planning.plan_file import read_plan
 from workflow_scripts.evaluation.scoring.model_folder import read_config
 
+START = "sciq_validation"  # a share of it is next to no work
 NOISE = 0.2  # relative change of the rate within a piece beyond which its ratio says nothing
 
 
@@ -60,10 +61,10 @@ class Comparison:
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         """Make the checkpoint and the stock command's task files in ``folder``."""
         self.options, self.folder = options, folder
+        options.shots, options.device, options.architecture = 0, "cpu", "gpt_neox"
         self.checkpoint = folder / "random" / "step0"
-        make_checkpoint(self.checkpoint, options.model, options.tokenizer, 0)
-        write_stock_tasks(folder / "tasks", tuple(options.tasks), options.data_dir)
-        options.shots, options.device = 0, "cpu"
+        make_checkpoint(self.checkpoint, options, 0)
+        write_stock_tasks(folder / "tasks", tuple({START, *options.tasks}), options.data_dir)
 
     def plan(self, tasks: list[str], share: float | None) -> tuple[Path, float]:
         """The plan of ``tasks`` and the CPU seconds that it took."""
@@ -130,9 +131,9 @@ def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory(prefix="whole-list-") as name:
         both = Comparison(options, Path(name))
-        tiny, _ = both.plan(["sciq_validation"], 0.001)
+        tiny, _ = both.plan([START], 0.001)
         found: dict[str, Any] = {"model": options.model, "share": options.share, "pieces": []}
-        found["start"] = {"ours": both.ours(tiny)[0], "stock": both.stock("sciq_validation", 0.001)[0]}
+        found["start"] = {"ours": both.ours(tiny)[0], "stock": both.stock(START, 0.001)[0]}
         print(f"a start of almost no work: {found['start']} CPU s", flush=True)
         for task in options.tasks:
             found["pieces"].append(both.piece(task))
