@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from workflow_scripts.errors import UnknownNameError
 from workflow_scripts.json_values import JsonMapping
+from workflow_scripts.suite.architectures import GPT_NEOX
 from workflow_scripts.suite.steps import Step, parse_steps
 
 # Files of one published checkpoint where a suite says nothing else: small weights lie in one file.
@@ -19,8 +20,6 @@ CHECKPOINT_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
 )
-# Of a model where its suite says nothing else.
-GPT_NEOX = "gpt_neox"
 
 
 @dataclass(frozen=True)

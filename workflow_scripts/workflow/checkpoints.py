@@ -17,7 +17,8 @@ from workflow_scripts.checkpoints.ledger_file import pinned_commits, read_column
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.suite import layout
-from workflow_scripts.suite.models import CHECKPOINT_FILES, GPT_NEOX
+from workflow_scripts.suite.architectures import GPT_NEOX
+from workflow_scripts.suite.models import CHECKPOINT_FILES
 from workflow_scripts.suite.run import Run
 from workflow_scripts.workflow.planning_process import last_and_gone
 from workflow_scripts.workflow.snakemake_types import Wildcards
