@@ -227,7 +227,7 @@ if RUN.models:
             plans=evaluation.compared_plans(RUN),
             released=ancient(checkpoints.released(SWEEP)),
             settings="results/runs/{run}/run.json",
-            facts=ancient(f"config/suites/{SUITE.name}.yaml"),
+            facts=ancient(SUITE_FACTS),
             schema=SUITE_SCHEMA,
         output:
             table="results/runs/{run}/tables/scores.parquet",
@@ -306,7 +306,7 @@ if evaluation.probes(RUN):
         """Results of all probes in one table."""
         input:
             scores=evaluation.probes(RUN),
-            facts=ancient(f"config/suites/{SUITE.name}.yaml"),
+            facts=ancient(SUITE_FACTS),
             schema=SUITE_SCHEMA,
         output:
             table="results/audit/{suite}/probes.parquet",

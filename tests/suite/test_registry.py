@@ -52,6 +52,7 @@ def test_the_architecture_is_the_suites_unless_a_size_or_family_has_its_own(pyth
     assert {model.architecture for model in pythia.models.values()} == {"gpt_neox"}
     facts = copy.deepcopy(dict(load_yaml(SUITES / "pocket.yaml")))
     facts["architecture"] = "llama"
+    facts["recipe"]["parameters"] = 12345  # which only those of a GPT-NeoX need not say
     assert build_suite(facts).model("pocket-90k").architecture == "llama"
     facts["sizes"]["280k"]["architecture"] = "olmo2"
     facts["families"][1]["recipe"] = {"architecture": "mistral"}

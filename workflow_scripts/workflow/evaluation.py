@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts.evaluation.planning.task_lock import read_task_lock
-from workflow_scripts.suite import layout
-from workflow_scripts.suite.architectures import GPT_NEOX
+from workflow_scripts.suite import GPT_NEOX, layout
 from workflow_scripts.suite.models import Model, Task
 from workflow_scripts.suite.run import CURRENT, STOCK, Run
 from workflow_scripts.suite.task_facts import TaskFacts, all_facts, tasks_below
@@ -276,7 +275,7 @@ def probes(run: Run) -> list[str]:
 
 def gate(run: Run) -> list[str]:
     """Verdict on the probes; nothing for a suite without published results to compare with."""
-    return [f"{layout.audit_folder(run.suite.name)}/behaviour.tsv"] if probes(run) else []
+    return [f"{layout.audit_folder(run.suite.name)}/behaviour.tsv"] if run.shows_published and probes(run) else []
 
 
 def score_files(run: Run) -> list[str]:

@@ -268,8 +268,7 @@ class JobResources:
                 "fetch": fetch(model),
                 "evaluate": evaluate(model, tokens, self.device, self.dtype, rate),
                 "quickstart": evaluate(model, QUICKSTART_TOKENS, "cpu", "float32"),
-                "retrain": retrain(run, model, self.site, self.segments.share(model.name)),
-                "retrain_arm": retrain(run, model, self.site),
+                **self.training_needs(model),
                 "memorize": evaluate(
                     model, memorization_tokens(run), self.device, self.memorization_dtype, rate_of_rows
                 ),
@@ -291,6 +290,15 @@ class JobResources:
             for model in run.models
         }
         self.needs = {name: self.refined(name, needs) for name, needs in self.needs.items()}
+
+    def training_needs(self, model: Model) -> dict[str, Need]:
+        """Needs of the trainings of a model; none where the suite does not know how it was trained."""
+        if model.unknown_of_training:
+            return {}
+        whole = retrain(self.run, model, self.site)
+        share = self.segments.share(model.name)
+        part = whole if share == 1.0 else retrain(self.run, model, self.site, share)
+        return {"retrain": part, "retrain_arm": whole}
 
     def refined(self, model: str, needs: Mapping[str, Need]) -> dict[str, Need]:
         """``needs`` of ``model`` with what was measured in place of what was computed."""

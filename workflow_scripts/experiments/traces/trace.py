@@ -179,7 +179,9 @@ def trace_of_run(options: argparse.Namespace) -> None:
     traces = []
     for model in models:
         if model.dataset not in found:
-            numbers = RunNumbers(model.sequence_length, model.data_seed, model.train_iterations, model.batch_rows, None)
+            numbers = RunNumbers(
+                model.sequence_length, model.training_facts.data_seed, model.train_iterations, model.batch_rows, None
+            )
             order = order_of(options.results / "data" / suite.name / model.dataset, numbers)
             found[model.dataset] = exposures_of(what, order, options, numbers)
             cli.say(f"{model.dataset} data, {model.train_iterations} steps")
