@@ -207,7 +207,7 @@ def test_code_in_a_bin_file_is_not_run(copy_of, tmp_path):
 @pytest.mark.parametrize(
     ("change_to", "message"),
     [
-        ({"model_type": "llama"}, "is not understood; the prefix-tree engine cannot"),
+        ({"model_type": "llama"}, "only False is understood; the prefix-tree engine cannot"),
         ({"model_type": "mistral"}, "the prefix-tree engine does not know 'mistral'"),
         ({"hidden_act": "swish"}, "hidden_act is 'swish'"),
         ({"hidden_size": None}, "not a GPT-NeoX configuration"),

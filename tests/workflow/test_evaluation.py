@@ -1,6 +1,7 @@
 """What the rules of the evaluation are told: tasks and their data, arguments, and what a results file holds."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,6 +36,24 @@ def test_arguments_are_there_only_where_a_run_says_something(run_of):
     assert evaluation.limit_arguments(run_of(evaluation={"limit": 7})) == ["--limit", "7"]
     assert evaluation.renewal_arguments(plain) == evaluation.renewal_arguments(run_of(evaluation={"renewal": 1})) == []
     assert evaluation.renewal_arguments(run_of(evaluation={"renewal": 2})) == ["--renewal", "2"]
+
+
+def test_an_architecture_and_a_prefix_token_are_mentioned_only_where_they_are_not_pythias(run_of):
+    plain = run_of()
+    assert evaluation.planning_arguments(plain) == evaluation.crosscheck_arguments(plain, plain.models[0].name) == []
+    device = ["--device", "cuda"]
+    assert evaluation.engine_arguments(plain, device) is device
+    suite = replace(plain.suite, tokenizer={**plain.suite.tokenizer, "prefix_token": "<s>"})
+    first, *others = (replace(model, architecture="gpt_neox") for model in plain.models)
+    other = replace(first, architecture="mistral")
+    suite = replace(suite, models={**suite.models, other.name: other})
+    run = replace(plain, suite=suite, models=(other, *others))
+    of_job = evaluation.engine_arguments(run, device)
+    assert of_job(SimpleNamespace(model=other.name)) == [*device, "--architecture", "mistral"]
+    assert of_job(SimpleNamespace(model=others[0].name)) == device
+    length = str(max(model.sequence_length for model in run.models))
+    told = ["--prefix-token", "<s>", "--architecture", "mistral", "--max-length", length]
+    assert evaluation.crosscheck_arguments(run, other.name) == told
 
 
 def test_the_seed_of_the_examples_is_no_matter_without_examples(run_of):

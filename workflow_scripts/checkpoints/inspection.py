@@ -16,7 +16,8 @@ from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.lockfile import FileEntry, parse_lock
 from workflow_scripts.storage.sources.listing import describe, read_small
 from workflow_scripts.storage.sources.source import OWN_LOCK, Source
-from workflow_scripts.suite.models import GPT_NEOX, Model
+from workflow_scripts.suite import GPT_NEOX
+from workflow_scripts.suite.models import Model
 from workflow_scripts.training.tensor_shapes import BUFFERS, EMBED_OUT, tensor_shapes
 
 DTYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}

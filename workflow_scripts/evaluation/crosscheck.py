@@ -47,7 +47,7 @@ from workflow_scripts.evaluation.scoring.score_plan import score_plan
 from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import write_record
-from workflow_scripts.suite.models import GPT_NEOX
+from workflow_scripts.suite import GPT_NEOX
 
 TOLERANCE = 1e-4
 ROLLING_TOLERANCE = 1e-6

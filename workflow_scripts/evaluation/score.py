@@ -27,7 +27,7 @@ from workflow_scripts.evaluation.planning.plan_file import read_plan
 from workflow_scripts.evaluation.scoring.engine_choice import ENGINES, choose_engine
 from workflow_scripts.evaluation.scoring.scoring_job import Job, arithmetic, check_origin, make_job, make_targets
 from workflow_scripts.storage.locks import exclusive
-from workflow_scripts.suite.models import GPT_NEOX
+from workflow_scripts.suite import GPT_NEOX
 
 # Names in score_plan.py and attention.py, which need torch; a test compares them.
 DTYPES = ("bfloat16", "float16", "float32")

@@ -35,7 +35,7 @@ from workflow_scripts.evaluation.scoring.results import NOT_METRICS, check_resul
 from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import write_record
-from workflow_scripts.suite.models import GPT_NEOX
+from workflow_scripts.suite import GPT_NEOX
 
 FEWSHOT_SEED = 1234
 BOOTSTRAP_ITERS = 1000

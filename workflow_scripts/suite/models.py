@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from workflow_scripts.errors import ConfigError, UnknownNameError
 from workflow_scripts.json_values import JsonMapping
+from workflow_scripts.suite import GPT_NEOX
 from workflow_scripts.suite.revision_names import DEFAULT, step_named
 from workflow_scripts.suite.steps import Step, parse_steps
 
@@ -21,8 +22,6 @@ CHECKPOINT_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
 )
-# Of a model where its suite says nothing else.
-GPT_NEOX = "gpt_neox"
 
 
 @dataclass(frozen=True)

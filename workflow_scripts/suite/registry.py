@@ -14,7 +14,8 @@ from dataclasses import replace
 from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError
 from workflow_scripts.json_values import JsonMapping, JsonObject
-from workflow_scripts.suite.models import CHECKPOINT_FILES, GPT_NEOX, Dataset, Model, Suite, Task
+from workflow_scripts.suite import GPT_NEOX
+from workflow_scripts.suite.models import CHECKPOINT_FILES, Dataset, Model, Suite, Task
 from workflow_scripts.suite.revision_names import DEFAULT, ledger_grid, revision_name
 from workflow_scripts.suite.schema import load_named
 from workflow_scripts.suite.steps import expand_part, split_parts

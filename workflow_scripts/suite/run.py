@@ -12,7 +12,8 @@ from pathlib import Path
 
 from workflow_scripts.errors import ConfigError, MissingInputError, UnknownNameError
 from workflow_scripts.json_values import JsonMapping, JsonObject
-from workflow_scripts.suite.models import GPT_NEOX, Model, Suite, Task
+from workflow_scripts.suite import GPT_NEOX
+from workflow_scripts.suite.models import Model, Suite, Task
 from workflow_scripts.suite.registry import VARIANT, load_suite, override, suite_names, with_tasks, with_variants
 from workflow_scripts.suite.revision_names import DEFAULT
 from workflow_scripts.suite.safe_yaml import load_yaml, refuse_control_characters, refuse_what_no_run_may_hold

@@ -16,8 +16,8 @@ from workflow_scripts.checkpoints.defect_table import known_defects
 from workflow_scripts.checkpoints.ledger_file import pinned_commits, revision_of
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.lockfile import FileEntry
-from workflow_scripts.suite import layout
-from workflow_scripts.suite.models import CHECKPOINT_FILES, GPT_NEOX
+from workflow_scripts.suite import GPT_NEOX, layout
+from workflow_scripts.suite.models import CHECKPOINT_FILES
 from workflow_scripts.suite.revision_names import ledger_text
 from workflow_scripts.suite.run import Run
 from workflow_scripts.table_columns import read_columns

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts.evaluation.planning.task_lock import read_task_lock
-from workflow_scripts.suite import layout
-from workflow_scripts.suite.models import GPT_NEOX, Model, Task
+from workflow_scripts.suite import GPT_NEOX, layout
+from workflow_scripts.suite.models import Model, Task
 from workflow_scripts.suite.run import CURRENT, STOCK, Run
 from workflow_scripts.suite.task_facts import TaskFacts, all_facts, tasks_below
 from workflow_scripts.workflow.planning_process import last_and_gone

@@ -17,8 +17,8 @@ from workflow_scripts.errors import ConfigError, MissingInputError, PipelineErro
 from workflow_scripts.storage.http.retry import WITHOUT_NETWORK, NoConnectionError, RetryableError, RetryPolicy
 from workflow_scripts.storage.sources.catalog import open_source
 from workflow_scripts.storage.sources.source import Repository, Source
+from workflow_scripts.suite import GPT_NEOX
 from workflow_scripts.suite.experiment_files import experiments_of
-from workflow_scripts.suite.models import GPT_NEOX
 from workflow_scripts.suite.run import Run
 from workflow_scripts.workflow import dynamics, evaluation, experiments
 from workflow_scripts.workflow.places import GIT, RAW, Place, places_of_run

@@ -11,7 +11,7 @@ from workflow_scripts.errors import ModelError
 from workflow_scripts.evaluation.scoring.llama_folder import NORMS, LlamaConfig, parse_llama
 from workflow_scripts.evaluation.scoring.model_folder import NeoxConfig, read_config
 from workflow_scripts.json_values import JsonMapping, read_object
-from workflow_scripts.suite.models import GPT_NEOX
+from workflow_scripts.suite import GPT_NEOX
 
 PREFIX_TREE, LM_EVAL = "prefix-tree", "lm-eval-hf"
 ENGINES = (PREFIX_TREE, LM_EVAL)

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,7 +16,6 @@ from workflow_scripts.errors import DataError, EvaluationError, MissingInputErro
 from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.engine.model_weights import load_weights
 from workflow_scripts.evaluation.engine.row_tensors import edges_before, segments
-from workflow_scripts.evaluation.engine.stock_engine import StockEngine
 from workflow_scripts.evaluation.planning.plan_file import Plan
 from workflow_scripts.evaluation.scoring.engine_choice import LM_EVAL, read_own_config
 from workflow_scripts.evaluation.scoring.metrics import Answers
@@ -39,17 +39,20 @@ from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import write_record
 
+if TYPE_CHECKING:
+    from workflow_scripts.evaluation.engine.stock_engine import StockEngine
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LOGGER = logging.getLogger(__name__)
 
 
-def score_plan(engine: Engine | StockEngine, plan: Plan, batch_tokens: int | None = None) -> Answers:
+def score_plan(engine: "Engine | StockEngine", plan: Plan, batch_tokens: int | None = None) -> Answers:
     """Loglikelihood and greedy flag of each request of ``plan``."""
     return score_plans(engine, [plan], None, batch_tokens)[0]
 
 
 def score_plans(
-    engine: Engine | StockEngine,
+    engine: "Engine | StockEngine",
     plans: Sequence[Plan],
     unfinished: Unfinished | None = None,
     batch_tokens: int | None = None,
@@ -59,7 +62,7 @@ def score_plans(
     A batch never holds rows of two plans: the sums of a matrix product depend, in their last bits, on what else is in
     it, and the scores of a task must not depend on which others were asked for with it.
     """
-    if isinstance(engine, StockEngine):
+    if not isinstance(engine, Engine):
         return engine.score_plans(plans, unfinished)
     first_edge = np.cumsum([0, *(len(plan.forest.edge_token) for plan in plans)])
     first_row = np.cumsum([0, *(len(plan.forest.row_start) - 1 for plan in plans)])
@@ -84,7 +87,7 @@ def score_plans(
     return answers
 
 
-def score_checkpoint(engine: Engine | StockEngine, job: Job, bootstrap: int) -> None:
+def score_checkpoint(engine: "Engine | StockEngine", job: Job, bootstrap: int) -> None:
     """Score one loaded checkpoint on the plans that its outputs lack, and write these outputs."""
     for target in job.targets:
         plans = job.missing.get(target.output)
@@ -152,9 +155,11 @@ def read_weights(job: Job, dtype: torch.dtype, stop: threading.Event) -> dict[st
     return load_weights(job.checkpoint, read_own_config(job.checkpoint), torch.device("cpu"), dtype, stop)
 
 
-def make_engine(job: Job, options: argparse.Namespace, weights: dict[str, torch.Tensor]) -> Engine | StockEngine:
+def make_engine(job: Job, options: argparse.Namespace, weights: dict[str, torch.Tensor]) -> "Engine | StockEngine":
     """The engine that was chosen for ``job``, with the ``weights`` that were read."""
     if job.choice.engine == LM_EVAL:
+        from workflow_scripts.evaluation.engine.stock_engine import StockEngine
+
         LOGGER.info("%s: scored by lm-eval's own model: %s", job.checkpoint, job.choice.reason)
         return StockEngine(job.checkpoint, options.device, options.dtype)
     return Engine(job.checkpoint, options.device, DTYPES[options.dtype], weights, options.attention)
