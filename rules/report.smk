@@ -22,10 +22,9 @@ SHOWS_AUDIT = RUN.models and RUN.section("checkpoints").get("audit")
 rule run_settings:
     """What the run asks for, with every name and step resolved."""
     input:
-        suite=ancient(SUITE_FACTS),
+        suite=ancient([*SUITE_FACTS, *checkpoints.ledger_of(RUN)]),
         schemas=[SUITE_SCHEMA, ancient("config/schemas/run.schema.yaml")],
         defects=RUN.section("checkpoints").get("defects") or [],
-        ledger=ancient(checkpoints.ledger_of(RUN)),
     output:
         settings="results/runs/{run}/run.json",
     log:
