@@ -1096,7 +1096,7 @@ def commands(setting: Setting) -> None:
     with tempfile.TemporaryDirectory(dir=setting.work) as name:
         folder = Path(name)
         ours = [*score_command(setting, "410m", "bfloat16", folder / "ours", 1)]
-        planning, _ = child(setting, plan_command(setting, 0))
+        planning, _ = child(setting, [*plan_command(setting, 0)[:-1], str(folder / "anew.plan")])
         scoring, _ = child(setting, ours)
         setting.write("ours, planning, once for all checkpoints", planning, "s")
         setting.write("ours, scoring (and five-shot beside it), whole command", scoring, "s")
