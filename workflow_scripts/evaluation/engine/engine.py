@@ -117,7 +117,7 @@ class Engine:
         self.config = config = read_config(folder)
         refuse_device(folder, self.device)
         read = weights if weights is not None else load_weights(folder, config, self.device, dtype)
-        placed = {name: read.pop(name).to(self.device) for name in list(read)}
+        placed = {name: self.take(read.pop(name)) for name in list(read)}
         self.layers = [make_layer(placed, number, config) for number in range(config.layers)]
         self.embedding = placed["gpt_neox.embed_in.weight"]
         self.head = placed.get(HEAD, self.embedding)
@@ -126,6 +126,12 @@ class Engine:
         exponents = torch.arange(0, config.rotary_size, 2, dtype=torch.float32)  # powers of a GPU differ in last bits
         self.frequencies = (1.0 / (config.rotary_base ** (exponents / config.rotary_size))).to(self.device)
         self.predictor: Head | None = None
+
+    def take(self, weight: torch.Tensor) -> torch.Tensor:
+        """``weight`` on this device; one that another stream put there is not given back before this one is done."""
+        if weight.is_cuda:
+            weight.record_stream(torch.cuda.current_stream(weight.device))
+        return weight.to(self.device)
 
     def score(
         self, forest: Forest, tokens: int | None = None, advance: Callable[[float], None] = lambda _: None

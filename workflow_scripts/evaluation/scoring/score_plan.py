@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from workflow_scripts.errors import DataError, EvaluationError, MissingInputError, PipelineError
-from workflow_scripts.evaluation.engine.engine import Engine
+from workflow_scripts.evaluation.engine.engine import Engine, refuse_device
 from workflow_scripts.evaluation.engine.model_weights import load_weights
 from workflow_scripts.evaluation.engine.row_tensors import edges_before, segments
 from workflow_scripts.evaluation.planning.plan_file import Plan
 from workflow_scripts.evaluation.scoring.metrics import Answers
-from workflow_scripts.evaluation.scoring.model_folder import read_config
+from workflow_scripts.evaluation.scoring.model_folder import Shapes, read_config
 from workflow_scripts.evaluation.scoring.partial_scores import Unfinished
 from workflow_scripts.evaluation.scoring.results import (
     Archive,
@@ -32,7 +32,7 @@ from workflow_scripts.evaluation.scoring.results import (
     write_archive,
 )
 from workflow_scripts.evaluation.scoring.scoring_job import Job, Target
-from workflow_scripts.evaluation.scoring.weight_prefetch import read_ahead
+from workflow_scripts.evaluation.scoring.weight_prefetch import copying, place_beside, read_ahead
 from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_json
@@ -139,9 +139,19 @@ def kept_parts(target: Target, parts: Sequence[JsonMapping]) -> Iterator[tuple[J
             yield part_of(content, name), entries
 
 
-def read_weights(job: Job, dtype: torch.dtype, stop: threading.Event) -> dict[str, torch.Tensor]:
-    """Weights of a job on the host."""
-    return load_weights(job.checkpoint, read_config(job.checkpoint), torch.device("cpu"), dtype, stop)
+def read_weights(job: Job, device: torch.device, dtype: torch.dtype, stop: threading.Event) -> dict[str, torch.Tensor]:
+    """Weights of a job on ``device``, or on the host where they do not fit beside those in use."""
+    config = read_config(job.checkpoint)
+    refuse_device(job.checkpoint, device)
+    place = place_beside(device, Shapes(config).elements * dtype.itemsize)
+    with copying(place):
+        return load_weights(job.checkpoint, config, place, dtype, stop)
+
+
+def score_loaded(job: Job, weights: dict[str, torch.Tensor], options: argparse.Namespace) -> None:
+    """Score one job with its ``weights``, which are gone when this returns."""
+    engine = Engine(job.checkpoint, options.device, DTYPES[options.dtype], weights, options.attention)
+    score_checkpoint(engine, job, options.bootstrap_iters)
 
 
 def score_all(jobs: Sequence[Job], options: argparse.Namespace) -> dict[Path, PipelineError]:
@@ -151,15 +161,14 @@ def score_all(jobs: Sequence[Job], options: argparse.Namespace) -> dict[Path, Pi
     """
     torch.set_num_threads(options.threads)
     failed: dict[Path, PipelineError] = {}
-    dtype = DTYPES[options.dtype]
     stop = threading.Event()
-    for job, weights in read_ahead(jobs, functools.partial(read_weights, dtype=dtype, stop=stop), stop):
+    load = functools.partial(read_weights, device=torch.device(options.device), dtype=DTYPES[options.dtype], stop=stop)
+    for job, weights in read_ahead(jobs, load, stop):
         if isinstance(weights, PipelineError):
             failed[job.checkpoint] = weights
             continue
         try:
-            engine = Engine(job.checkpoint, options.device, dtype, weights, options.attention)
-            score_checkpoint(engine, job, options.bootstrap_iters)
+            score_loaded(job, weights, options)
         except EvaluationError as error:
             failed[job.checkpoint] = error
             continue
