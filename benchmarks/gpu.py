@@ -49,12 +49,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = "pythia-workflow gpu benchmark 1"
 PACKAGES = ("torch", "numpy", "triton", "transformers", "lm_eval", "vllm")
-NEEDED = ("torch", "numpy", "safetensors", "tokenizers", "yaml")
+NEEDED = ("torch", "numpy", "safetensors", "tokenizers", "yaml", "jsonschema")
 # Dense FLOP/s by a part of the device's name, the first that fits: NVIDIA's data sheets (SXM parts; half of the figure
 # "with sparsity").
 PEAKS = {
@@ -125,18 +125,24 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
+def refuse(reason: str) -> NoReturn:
+    """End with one line and exit code 2."""
+    print(f"error: {reason}", file=sys.stderr)
+    sys.exit(2)
+
+
 def check_packages(rehearse: bool) -> None:
     """End with one line unless what every part needs is there."""
     lacking = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if lacking:
-        sys.exit(
-            f"error: {sys.executable} lacks {', '.join(lacking)}; install envs/base.lock and envs/torch-cuda.lock "
+        refuse(
+            f"{sys.executable} lacks {', '.join(lacking)}; install envs/base.lock and envs/torch-cuda.lock "
             "(make setup), or name another interpreter: PYTHON=..."
         )
     import torch
 
     if not rehearse and not torch.cuda.is_available():
-        sys.exit(f"error: torch {torch.__version__} sees no CUDA device here; --rehearse runs on a CPU")
+        refuse(f"torch {torch.__version__} sees no CUDA device here; --rehearse runs on a CPU")
 
 
 def version(package: str) -> str | None:
