@@ -26,24 +26,29 @@ def is_short(query: Tensor) -> bool:
 
 
 def attend_short(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Causal attention ``[rows, heads, length, dims]`` of bfloat16 tensors of that shape; differentiable once."""
-    flat = (tensor.flatten(0, 1) for tensor in (query, key, value))
-    mixed: Tensor = ShortAttention.apply(*flat)  # type: ignore[no-untyped-call]
-    return mixed.view(query.shape)
+    """Causal attention ``[rows, heads, length, dims]`` of bfloat16 tensors of that shape; differentiable once.
+
+    In memory the result is ``[rows, length, heads, dims]``, as the fused kernel's; no copy of the tensors is kept for
+    the backward pass.
+    """
+    mixed: Tensor = ShortAttention.apply(query, key, value)  # type: ignore[no-untyped-call]
+    return mixed.transpose(1, 2)
 
 
 class ShortAttention(torch.autograd.Function):
-    """The same for ``[rows x heads, length, dims]``."""
+    """The same, with a result ``[rows, length, heads, dims]``."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Weighted means of ``value``."""
-        scaled, keys = query.float() / math.sqrt(query.shape[-1]), key.float()
-        mixed = torch.empty_like(query, memory_format=torch.contiguous_format)
+        rows, heads, length, dims = query.shape
+        scaled, keys, values = query.flatten(0, 1).float() / math.sqrt(dims), flat(key), value.flatten(0, 1)
+        mixed = query.new_empty(rows, length, heads, dims)
         with torch.autocast("cpu", enabled=False):
-            for first, last in blocks(query.shape[1]):
-                given = weights(scaled[:, first:last], keys[:, :last])
-                mixed[:, first:last] = torch.bmm(given.to(value.dtype), value[:, :last])
+            for first, last in blocks(length):
+                given = weights(scaled[:, first:last], keys[:, :last]).to(value.dtype)
+                part = torch.bmm(given, values[:, :last])
+                mixed[:, first:last] = part.view(rows, heads, last - first, dims).transpose(1, 2)
         ctx.save_for_backward(query, key, value, mixed)
         return mixed
 
@@ -51,20 +56,26 @@ class ShortAttention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         """Gradients for queries, keys and values; those of the last two are added up in float32."""
         query, key, value, mixed = ctx.saved_tensors
-        outer, scale = gradients[0].contiguous(), 1 / math.sqrt(query.shape[-1])
-        scaled, keys, values, wide = query.float() * scale, key.float(), value.float(), outer.float()
-        common = (wide * mixed.float()).sum(-1, keepdim=True)
-        for_query = torch.empty_like(query)
+        scale = 1 / math.sqrt(query.shape[-1])
+        scaled, keys, values, wide = flat(query) * scale, flat(key), flat(value), flat(gradients[0].transpose(1, 2))
+        common = (wide * flat(mixed.transpose(1, 2))).sum(-1, keepdim=True)
+        queries, narrow, outer = (each.flatten(0, 1) for each in (query, key, gradients[0].transpose(1, 2)))
+        for_query = torch.empty_like(queries)
         for_key, for_value = torch.zeros_like(keys), torch.zeros_like(values)
         with torch.autocast("cpu", enabled=False):
-            for first, last in blocks(query.shape[1]):
+            for first, last in blocks(query.shape[2]):
                 given = weights(scaled[:, first:last], keys[:, :last])
                 for_value[:, :last] += torch.bmm(given.to(outer.dtype).transpose(1, 2), outer[:, first:last])
                 scores = torch.bmm(wide[:, first:last], values[:, :last].transpose(1, 2))
                 scores = scores.sub_(common[:, first:last]).mul_(given).mul_(scale).to(query.dtype)
-                for_query[:, first:last] = torch.bmm(scores, key[:, :last])
-                for_key[:, :last] += torch.bmm(scores.transpose(1, 2), query[:, first:last])
-        return for_query, for_key.to(key.dtype), for_value.to(value.dtype)
+                for_query[:, first:last] = torch.bmm(scores, narrow[:, :last])
+                for_key[:, :last] += torch.bmm(scores.transpose(1, 2), queries[:, first:last])
+        return tuple(each.to(query.dtype).view(query.shape) for each in (for_query, for_key, for_value))
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """``[rows, heads, length, dims]`` as float32 ``[rows x heads, length, dims]``."""
+    return tensor.flatten(0, 1).float()
 
 
 def blocks(length: int) -> Iterator[tuple[int, int]]:
