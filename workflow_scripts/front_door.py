@@ -32,6 +32,8 @@ SHORT_NAMES = {
     "batch": ("dataset", "view_batches", "--suite pocket --data standard --iteration 7"),
     "trace": ("experiments", "trace", '--run results/runs/pocket/run.json --text "..."'),
     "why": ("provenance", "why", "results/runs/pocket/figures/loss_over_training.svg"),
+    "seal": ("provenance", "seal", "--run pocket"),
+    "verify": ("provenance", "verify_release", "results/runs/pocket/seal.json --page verification.html"),
     "plan": ("workflow", "plan", "--config config/runs/suite.yaml"),
     "check": ("workflow", "check", "--config config/runs/suite.yaml"),
     "doctor": ("workflow", "doctor", ""),

@@ -76,9 +76,10 @@ def outputs_of_graph(arguments: Sequence[str]) -> list[Path]:
     return [path for path in map(Path, rows[1:]) if path.exists()]
 
 
-def snakemake(arguments: Sequence[str]) -> str:
-    """Standard output of a Snakemake; raises PipelineError with its last line when it fails."""
-    done = subprocess.run([sys.executable, "-m", "snakemake", *arguments], capture_output=True, text=True, check=False)
+def snakemake(arguments: Sequence[str], folder: Path | None = None) -> str:
+    """Standard output of a Snakemake in ``folder``; raises PipelineError with its last line when it fails."""
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
         raise PipelineError(f"snakemake {' '.join(arguments)}: {last.removeprefix('error: ')}")

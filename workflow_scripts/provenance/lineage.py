@@ -119,7 +119,9 @@ def read_record(path: Path) -> JsonMapping:
     """A record; raises MissingInputError or DataError when it is not one."""
     record = read_object(path, "record", "recreate the output")
     inputs = record.get("inputs")
-    is_sound = isinstance(inputs, dict) and all({"path", "sha256"} <= entry.keys() for entry in inputs.values())
+    is_sound = isinstance(inputs, dict) and all(
+        isinstance(entry, dict) and {"path", "sha256"} <= entry.keys() for entry in inputs.values()
+    )
     if not is_sound:
         raise DataError(f"{path}: not a record: inputs with path and sha256 are missing; recreate the output")
     return record
