@@ -462,9 +462,10 @@ from workflow_scripts.evaluation.scoring import score_plan; mark()
 from workflow_scripts.evaluation.planning.plan_file import read_plan
 from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.engine.row_tensors import segments
+from workflow_scripts.evaluation.scoring.model_folder import read_config
 torch.zeros(1, device=device); mark()
 weights = score_plan.load_weights(
-    folder, score_plan.read_config(folder), torch.device(device), score_plan.DTYPES[dtype]); mark()
+    folder, read_config(folder), torch.device(device), score_plan.DTYPES[dtype]); mark()
 engine = Engine(folder, device, score_plan.DTYPES[dtype], weights); mark()
 plan = read_plan(plan_path); mark()
 first = next(segments(plan.forest))
