@@ -148,12 +148,14 @@ def objective(name: str, recipe: Recipe, device: str) -> tuple[nn.Module, Callab
     is_compiled = name.endswith("-compiled")
     if who == "ours":
         keep_freed_memory()
-        net = GPTNeoX(recipe)
-        initialise(net, recipe)
-        net.to(device)
+        with torch.device(device):
+            net = GPTNeoX(recipe)
+        if device == "cpu":
+            initialise(net, recipe)  # numpy's generator: half a minute for a billion weights
         kernels = COMPILED if is_compiled else EAGER
         return net, Objective(net, dataclasses.replace(recipe, compute_dtype=rest[-1]), kernels)
-    peer = (transformers_net(recipe, rest[0]) if who == "transformers" else litgpt_net(recipe)).to(device)
+    with torch.device(device):
+        peer = transformers_net(recipe, rest[0]) if who == "transformers" else litgpt_net(recipe)
     loss = plain_loss((lambda tokens: peer(tokens).logits) if who == "transformers" else peer, dtype, device)
     return peer, torch.compile(loss) if is_compiled else loss
 

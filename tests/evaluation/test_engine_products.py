@@ -140,7 +140,8 @@ def test_linear_layers_equal_the_definition(name, rows):
 
 @pytest.mark.parametrize("offset", [0.0, 60.0, -500.0, 500.0])
 @pytest.mark.parametrize("rows", [5, 64])
-def test_logarithms_of_the_softmax_hold_wherever_the_logits_lie(offset, rows):
+@pytest.mark.parametrize("in_blocks", [True, False], ids=["as on a CPU", "as on a GPU"])
+def test_logarithms_of_the_softmax_hold_wherever_the_logits_lie(offset, rows, in_blocks):
     weight = torch.randn(2000, 16)
     weight[:, 0] = offset
     hidden = torch.randn(rows, 16)
@@ -148,6 +149,28 @@ def test_logarithms_of_the_softmax_hold_wherever_the_logits_lie(offset, rows):
     slots, targets = torch.arange(rows), torch.randint(0, 2000, (rows,))
     logs = (hidden.double() @ weight.double().t()).log_softmax(-1)
     targets[0] = logs[0].argmax()
-    values, best = output_head.Head(weight).predict(hidden, slots, targets)
+    head = output_head.Head(weight)
+    head.in_blocks = in_blocks
+    values, best, finite = head.predict(hidden, slots, targets)
+    assert bool(finite)
     torch.testing.assert_close(values.double(), logs[slots, targets], atol=3e-4 if offset else 1e-5, rtol=1e-6)
     assert torch.equal(best, logs.argmax(-1) == targets)
+
+
+@pytest.mark.parametrize("in_blocks", [True, False], ids=["as on a CPU", "as on a GPU"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_not_finite_are_reported_even_where_no_target_is(in_blocks, bad):
+    head = output_head.Head(torch.ones(900, 8))
+    head.in_blocks = in_blocks
+    head.weight[890] = bad
+    assert not bool(head.predict(torch.ones(3, 8), torch.tensor([0]), torch.tensor([5]))[2])
+
+
+@pytest.mark.parametrize("in_blocks", [True, False], ids=["as on a CPU", "as on a GPU"])
+def test_of_equal_logits_the_lowest_token_is_the_most_likely(in_blocks):
+    weight = torch.zeros(900, 8)
+    weight[[7, 800]] = 1.0
+    head = output_head.Head(weight)
+    head.in_blocks = in_blocks
+    _, best, _ = head.predict(torch.ones(2, 8), torch.tensor([0, 0, 1]), torch.tensor([800, 7, 7]))
+    assert best.tolist() == [False, True, True]

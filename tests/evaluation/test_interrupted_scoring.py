@@ -22,18 +22,18 @@ from workflow_scripts.evaluation.engine import engine, row_tensors
 from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.engine.model_weights import load_weights
 from workflow_scripts.evaluation.planning.plan_file import read_plan
-from workflow_scripts.evaluation.scoring import partial_scores
+from workflow_scripts.evaluation.scoring import partial_scores, score_plan
 from workflow_scripts.evaluation.scoring.model_folder import read_config
 from workflow_scripts.evaluation.scoring.partial_scores import Unfinished
 from workflow_scripts.evaluation.scoring.results import loglikelihoods_path
-from workflow_scripts.evaluation.scoring.weight_prefetch import read_ahead
+from workflow_scripts.evaluation.scoring.weight_prefetch import place_beside, read_ahead
 
 SEGMENT = 80
 KILLED = """
 import os, signal, sys
 from workflow_scripts.evaluation import score
 from workflow_scripts.evaluation.engine import row_tensors
-from workflow_scripts.evaluation.scoring import partial_scores
+from workflow_scripts.evaluation.scoring import partial_scores, score_plan
 row_tensors.segments.__defaults__ = (int(sys.argv.pop(1)),)
 partial_scores.SECONDS = 0.0
 original = partial_scores.write_bytes
@@ -130,6 +130,37 @@ def test_at_most_one_checkpoint_is_read_ahead():
         assert not any(event.is_set() for event in started[number + 2 :])
         del loaded
     assert max(most) <= 2
+
+
+def test_a_checkpoint_is_released_before_the_one_after_the_next_is_read(
+    checkpoint, copy_of, plan_file, tmp_path, monkeypatch
+):
+    folders = [checkpoint, copy_of("step8"), copy_of("step16"), copy_of("step32")]
+    engines, held = weakref.WeakSet(), []
+    made, read = Engine.__init__, score_plan.load_weights
+
+    def init(self, *arguments):
+        made(self, *arguments)
+        engines.add(self)
+
+    def load(folder, *arguments):
+        gc.collect()
+        held.append({engine.folder for engine in engines})
+        return read(folder, *arguments)
+
+    monkeypatch.setattr(Engine, "__init__", init)
+    monkeypatch.setattr(score_plan, "load_weights", load)
+    outputs = [str(tmp_path / folder.name / "0-shot.json") for folder in folders]
+    scorer.main(["--checkpoint", *map(str, folders), "--plan", str(plan_file(0)), "--output", *outputs])
+    assert held[0] == set()
+    assert all(present <= {before} for before, present in zip(folders, held[1:], strict=False))
+
+
+@pytest.mark.parametrize(("free", "place"), [(9 << 30, "cuda:0"), ((9 << 30) - 1, "cpu")])
+def test_weights_go_to_the_gpu_where_they_fit_beside_those_in_use(monkeypatch, free, place):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 1 << 40))
+    assert place_beside(torch.device("cuda:0"), 1 << 30) == torch.device(place)
+    assert place_beside(torch.device("cpu"), 1 << 60) == torch.device("cpu")
 
 
 def test_no_weight_is_held_twice(checkpoint):

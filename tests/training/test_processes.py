@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,12 @@ def test_a_device_or_precision_that_is_not_there_is_refused(monkeypatch: pytest.
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ConfigError, match="no no-such-compiler here"):
         processes.check_compiler(torch.device("cpu"))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CC", sys.executable)
+    processes.check_compiler(torch.device("cuda"))  # Triton wants one for C
+    monkeypatch.delenv("CC")
+    with pytest.raises(ConfigError, match="no gcc or clang here; install a C compiler"):
+        processes.check_compiler(torch.device("cuda"))
 
 
 def test_sharded_gradients_are_reduced_in_every_micro_batch() -> None:

@@ -73,8 +73,10 @@ def test_a_layer_saves_exactly_what_the_formula_says(dtype, width, heads, rows):
     """The difference between three layers and two, without embedding and head; 16-bit copies of 12 d^2 weights."""
     seen = [saved_by_autograd(network(layers, width, heads, dtype)[1], rows) for layers in (2, 3)]
     model, recipe = network(3, width, heads, dtype)
-    copies = 0 if dtype == "float32" else 2 * 12 * width**2
-    assert seen[1] - seen[0] == saved_bytes(model, rows * recipe.sequence_length, dtype) + copies
+    copies, tokens = 0 if dtype == "float32" else 2 * 12 * width**2, rows * recipe.sequence_length
+    # A CPU's own attention of short rows in 16 bits keeps no sum per head.
+    sums = 0 if dtype == "float32" else 4 * heads * tokens
+    assert seen[1] - seen[0] == saved_bytes(model, tokens, dtype) + copies - sums
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

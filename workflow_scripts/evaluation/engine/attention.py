@@ -12,15 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
+import numpy as np
 import torch
 from torch.nn import functional
 
-from workflow_scripts.evaluation.engine.blockwise_attention import Group, attend_in_blocks, make_groups
+from workflow_scripts.evaluation.engine.blockwise_attention import Group, Indices, attend_in_blocks, make_groups
 from workflow_scripts.evaluation.engine.row_tensors import Batch
 
 WAYS = ("sdpa", "flex")
 # Queries per stretch. Shorter stretches leave out more of the masked pairs and cost more calls.
 QUERIES = {"cpu": 128, "cuda": 1024}
+MASK_STEP = 16
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,15 @@ class View:
 def make_view(batch: Batch, frequencies: torch.Tensor, dtype: torch.dtype, way: str, heads: int) -> View:
     """View of ``batch`` on the device of ``frequencies`` for ``heads`` heads in ``dtype``."""
     device = frequencies.device
-    depth, end = batch.depth.to(device), batch.end.to(device)
+    # Small copies from plain memory: the driver takes them at once, and nothing waits for the GPU.
+    depth, end = (each.to(device, non_blocking=True) for each in (batch.depth, batch.end))
     angles = (depth[..., None].float() * frequencies)[:, None]
     turns = torch.complex(angles.cos(), angles.sin())
     if way == "flex":
         return View(turns, flex_mask=block_mask(end))
     if in_blocks(device, dtype, way):
         return View(turns, groups=make_groups(batch.depth.numpy(), batch.end.numpy(), batch.slots.numpy(), heads))
-    return View(turns, make_stretches(batch.depth, end, dtype))
+    return View(turns, make_stretches(batch.depth.numpy(), end, dtype))
 
 
 def in_blocks(device: torch.device, dtype: torch.dtype, way: str) -> bool:
@@ -70,16 +73,19 @@ def in_blocks(device: torch.device, dtype: torch.dtype, way: str) -> bool:
     return device.type == "cpu" and dtype == torch.float32 and way == "sdpa"
 
 
-def make_stretches(depth: torch.Tensor, end: torch.Tensor, dtype: torch.dtype) -> list[Stretch]:
-    """Stretches of the rows with ``depth`` (on the CPU) and ``end`` [B, T]."""
+def make_stretches(depth: Indices, end: torch.Tensor, dtype: torch.dtype) -> list[Stretch]:
+    """Stretches of the rows with ``depth`` and ``end`` [B, T]; only the latter is on the device."""
     width, size = depth.shape[1], QUERIES[end.device.type]
-    nodes = torch.arange(width)
-    roots = torch.where(depth == 0, nodes, 0).cummax(dim=1).values.amin(dim=0)  # first key that a query may see
+    nodes = np.arange(width)
+    roots = np.maximum.accumulate(np.where(depth == 0, nodes, 0), axis=1).min(axis=0)  # first key that a query may see
     stretches = []
     for first in range(0, width, size):
         last, key = min(first + size, width), int(roots[first])
         mask = visible_mask(end, first, last, key)
-        added = torch.zeros(mask.shape, dtype=dtype, device=end.device).masked_fill_(~mask, float("-inf"))
+        # Fused kernels of a GPU want rows that begin at multiples of 16 bytes, and would copy the mask in every layer.
+        columns = -(-mask.shape[2] // MASK_STEP) * MASK_STEP
+        room = torch.zeros((*mask.shape[:2], columns), dtype=dtype, device=end.device)
+        added = room[..., : mask.shape[2]].masked_fill_(~mask, float("-inf"))
         stretches.append(Stretch(first, last, key, added[:, None]))
     return stretches
 

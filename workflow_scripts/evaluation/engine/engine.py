@@ -23,27 +23,27 @@ from workflow_scripts.evaluation.engine.llama_network import LlamaNetwork, Olmo2
 from workflow_scripts.evaluation.engine.model_weights import load_weights
 from workflow_scripts.evaluation.engine.neox_network import NeoxNetwork
 from workflow_scripts.evaluation.engine.network import Weights
-from workflow_scripts.evaluation.engine.output_head import Head
+from workflow_scripts.evaluation.engine.output_head import Head, Predicted
 from workflow_scripts.evaluation.engine.row_tensors import Batch, edges_before, make_batches, segments
 from workflow_scripts.evaluation.planning.prefix_trees import Forest
 from workflow_scripts.evaluation.scoring.engine_choice import read_own_config
 from workflow_scripts.evaluation.scoring.llama_folder import LlamaConfig
 from workflow_scripts.evaluation.scoring.model_folder import NeoxConfig
 
-# Tokens per forward pass: enough for full speed of the matrix products, small enough to stay in cache.
+# Tokens per forward pass: enough for full speed of the matrix products, small enough to stay in cache. On a GPU as many
+# as make 2**25 states, so that a narrow network launches few kernels and a wide one fits; a pass ends with its segment.
 CPU_TOKENS = 2048
-CUDA_TOKENS = 16384
+CUDA_STATES = 1 << 25
 FEWEST_TOKENS = 256
 LOGGER = logging.getLogger(__name__)
 
 
 @dataclass
 class Waiting:
-    """Hidden states of slots that wait until a full product's worth of them is there, and their batches."""
+    """Hidden states of slots that wait until a full product's worth of them is there."""
 
     first_slot: int
     states: list[torch.Tensor] = field(default_factory=list)
-    batches: list[Batch] = field(default_factory=list)
 
     @property
     def count(self) -> int:
@@ -78,10 +78,16 @@ class Engine:
         self.config = config = read_own_config(folder)
         refuse_device(folder, self.device)
         read = weights if weights is not None else load_weights(folder, config, self.device, dtype)
-        placed = {name: read.pop(name).to(self.device) for name in list(read)}
+        placed = {name: self.take(read.pop(name)) for name in list(read)}
         self.network = make_network(config, placed, attention)
         self.head, self.hidden = self.network.head, self.network.hidden
         self.predictor: Head | None = None
+
+    def take(self, weight: torch.Tensor) -> torch.Tensor:
+        """``weight`` on this device; one that another stream put there is not given back before this one is done."""
+        if weight.is_cuda:
+            weight.record_stream(torch.cuda.current_stream(weight.device))
+        return weight.to(self.device)
 
     def score(
         self, forest: Forest, tokens: int | None = None, advance: Callable[[float], None] = lambda _: None
@@ -123,43 +129,39 @@ class Engine:
 
     def tokens_per_pass(self) -> int:
         """Tokens per forward pass on this device."""
-        return CPU_TOKENS if self.device.type == "cpu" else CUDA_TOKENS
+        return CPU_TOKENS if self.device.type == "cpu" else max(CPU_TOKENS, CUDA_STATES // self.config.hidden_size)
 
     def try_rows(
         self, forest: Forest, first: int, last: int, tokens: int, advance: Callable[[float], None]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Scores of the edges of rows ``first`` to ``last`` with ``tokens`` per forward pass."""
         self.predictor = self.predictor or Head(self.head)
-        values: list[torch.Tensor] = []
-        flags: list[torch.Tensor] = []
+        found: list[Predicted] = []
         waiting = Waiting(int(np.searchsorted(forest.slot_node, forest.row_start[first])))
         joined_above = SHORT_ROW if in_blocks(self.device, self.dtype, self.attention) else math.inf
         for batch in make_batches(forest, tokens, first, last, joined_above):
             waiting.states.append(self.hidden(batch))
-            waiting.batches.append(batch)
             while waiting.count >= self.predictor.rows:
-                self.predict(forest, waiting, self.predictor, values, flags)
+                found.append(self.predict(forest, waiting, self.predictor))
             advance(float(batch.nodes))
         while waiting.count:
-            self.predict(forest, waiting, self.predictor, values, flags)
-        empty = torch.empty(0)
-        return torch.cat([empty, *values]).numpy(), torch.cat([empty.bool(), *flags]).numpy()
+            found.append(self.predict(forest, waiting, self.predictor))
+        if not found:
+            return np.empty(0, dtype=np.float32), np.empty(0, dtype=np.bool_)
+        values, flags, finite = zip(*found, strict=True)
+        if not bool(torch.stack(finite).all()):  # the first thing that waits for a GPU
+            batches = make_batches(forest, tokens, first, last, joined_above)
+            where = first_named(self.first_bad_layer(batch) for batch in batches)
+            raise EvaluationError(f"{self.folder}: logits that are not finite, first in {where}")
+        return torch.cat(values).cpu().numpy(), torch.cat(flags).cpu().numpy()
 
-    def predict(
-        self, forest: Forest, waiting: Waiting, head: Head, values: list[torch.Tensor], flags: list[torch.Tensor]
-    ) -> None:
+    def predict(self, forest: Forest, waiting: Waiting, head: Head) -> Predicted:
         """Score the edges of the next slots that wait."""
         begin = waiting.first_slot
         hidden = waiting.take(head.rows)
         low, high = np.searchsorted(forest.edge_slot, [begin, waiting.first_slot])
         slots = torch.from_numpy(forest.edge_slot[low:high].astype(np.int64) - begin)
-        found = head.predict(hidden, slots, torch.from_numpy(forest.edge_token[low:high].astype(np.int64)))
-        if found is None:
-            where = first_named(self.first_bad_layer(batch) for batch in waiting.batches)
-            raise EvaluationError(f"{self.folder}: logits that are not finite, first in {where}")
-        values.append(found[0])
-        flags.append(found[1])
-        waiting.batches = waiting.batches[-1:]
+        return head.predict(hidden, slots, torch.from_numpy(forest.edge_token[low:high].astype(np.int64)))
 
     def first_bad_layer(self, batch: Batch) -> str | None:
         """Where the first number that is not finite appears in ``batch``; None when it is after the last layer."""

@@ -31,8 +31,8 @@ class Network(ABC, Generic[Config, Layer]):
         """Embedding and output matrix (None: the same); ``attention``: sdpa or flex."""
         self.config, self.embedding, self.attention = config, embedding, attention
         self.head = embedding if head is None else head
-        exponents = torch.arange(0, config.rotary_size, 2, dtype=torch.float32, device=embedding.device)
-        self.frequencies = 1.0 / (config.rotary_base ** (exponents / config.rotary_size))
+        exponents = torch.arange(0, config.rotary_size, 2, dtype=torch.float32)  # powers of a GPU differ in last bits
+        self.frequencies = (1.0 / (config.rotary_base ** (exponents / config.rotary_size))).to(embedding.device)
 
     @abstractmethod
     def finish(self, states: torch.Tensor) -> torch.Tensor:
@@ -54,12 +54,13 @@ class Network(ABC, Generic[Config, Layer]):
         """Residual stream [B, T, hidden size] after the embedding and each layer; the last at slots only, [S, ...]."""
         device = self.embedding.device
         view = make_view(batch, self.frequencies, self.embedding.dtype, self.attention, self.config.heads)
-        states = functional.embedding(batch.token.to(device), self.embedding)
+        slots = batch.slots.to(device, non_blocking=True)
+        states = functional.embedding(batch.token.to(device, non_blocking=True), self.embedding)
         yield states
         for layer in self.layers[:-1]:
             states = self.apply(layer, states, view, None)
             yield states
-        yield self.apply(self.layers[-1], states, view.at_slots, batch.slots.to(device))
+        yield self.apply(self.layers[-1], states, view.at_slots, slots)
 
     def apply(self, layer: Layer, states: torch.Tensor, view: View, slots: torch.Tensor | None) -> torch.Tensor:
         """One layer: attention and MLP.

@@ -1,9 +1,11 @@
 """Log-probabilities of wanted next tokens from hidden states, without ever holding all logits of a pass.
 
-The output matrix is taken in blocks of columns, whose logits stay in the processor's cache while their largest value
-and logarithm of the sum of exponentials are found; both are joined over the blocks in float32. A chunk of rows and a
-block of columns is all that exists at once. In float32 the hidden states are multiplied by log2(e) first, so that
-powers of two replace those of e: on a CPU PyTorch computes them three times as fast.
+On a CPU the output matrix is taken in blocks of columns, whose logits stay in the processor's cache while their largest
+value and logarithm of the sum of exponentials are found; both are joined over the blocks in float32. A chunk of rows
+and a block of columns is all that exists at once. In float32 the hidden states are multiplied by log2(e) first, so that
+powers of two replace those of e: PyTorch computes them three times as fast. On a GPU the whole vocabulary is taken at
+once, and nothing waits for the device: PyTorch's own kernels for the largest value and the softmax read the logits
+twice, where the steps for blocks would read or write them six times.
 """
 
 import math
@@ -17,9 +19,14 @@ from workflow_scripts.evaluation.engine.linear_layers import is_fused, linear
 
 # Rows per product and columns per block, by device: on a CPU three megabytes of logits, near what its cache holds; of
 # 128 to 2048 rows and 256 to 2048 columns these cost least, with others of the same size. On a GPU as much as keeps it
-# busy (400 MB of logits).
+# busy (400 MB of log-probabilities) and all columns.
 ROWS = {"cpu": 1024, "cuda": 2048}
-COLUMNS = {"cpu": 768, "cuda": 50304}
+COLUMNS = {"cpu": 768}
+
+
+# Of some (slot, target) pairs, on the device: log-probabilities float32 [e] in nats, is-the-most-likely flags bool [e],
+# and whether all logits were finite, bool [].
+Predicted = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @dataclass
@@ -49,18 +56,29 @@ class Head:
         """
         self.weight = weight
         device = weight.device
-        self.rows, self.columns = ROWS[device.type], min(COLUMNS[device.type], len(weight))
+        self.rows, self.columns = ROWS[device.type], min(COLUMNS.get(device.type, len(weight)), len(weight))
+        self.in_blocks = device.type == "cpu"
         self.starts = list(range(0, len(weight), self.columns))
-        self.logits = torch.empty(self.rows * self.columns, dtype=torch.float32, device=device)
+        self.logits = torch.empty(self.rows * self.columns if self.in_blocks else 0, dtype=torch.float32)
         self.power, self.unit = (torch.exp2, math.log(2)) if weight.dtype == torch.float32 else (torch.exp, 1.0)
 
-    def predict(
-        self, hidden: torch.Tensor, slots: torch.Tensor, targets: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Log-probability and is-the-most-likely flag of each (slot, target) pair, on the CPU; None if not finite.
+    def predict(self, hidden: torch.Tensor, slots: torch.Tensor, targets: torch.Tensor) -> Predicted:
+        """What the logits say of each (slot, target) pair; a tie goes to the lowest token.
 
-        ``hidden`` [n, width], n at most ``rows``; ``slots``, ``targets`` int64 [e]. A tie goes to the lowest token.
+        ``hidden`` [n, width], n at most ``rows``; ``slots``, ``targets`` int64 [e] on the CPU.
         """
+        return (self.predict_in_blocks if self.in_blocks else self.predict_at_once)(hidden, slots, targets)
+
+    def predict_at_once(self, hidden: torch.Tensor, slots: torch.Tensor, targets: torch.Tensor) -> Predicted:
+        """The same by logits of all columns, in the type of the weights; nothing here waits for the device."""
+        logits = hidden @ self.weight.t()
+        tops, likeliest = logits.max(-1)  # the first of equal ones
+        chances = torch.log_softmax(logits, -1, dtype=torch.float32)
+        slots, targets = (each.to(hidden.device, non_blocking=True) for each in (slots, targets))
+        return chances[slots, targets], likeliest[slots] == targets, torch.isfinite(tops).all()
+
+    def predict_in_blocks(self, hidden: torch.Tensor, slots: torch.Tensor, targets: torch.Tensor) -> Predicted:
+        """The same on a CPU, block by block of columns."""
         order = torch.argsort(targets)
         joined = self.blank(len(hidden), slots[order], targets[order])
         scaled = hidden if self.unit == 1.0 else hidden / self.unit
@@ -69,28 +87,25 @@ class Head:
             self.add_block(joined, scaled, number, slice(*pairs))
         total = joined.sums.logsumexp(0)
         top, where = joined.tops.max(0)  # the first of equal blocks
-        if not bool(torch.isfinite(total).all() & torch.isfinite(top).all()):
-            return None
         best = (
             joined.first & (joined.chosen == top[joined.rows]) & (where[joined.rows] == joined.tokens // self.columns)
         )
         values = torch.empty(len(order), dtype=torch.float32)
         flags = torch.empty(len(order), dtype=torch.bool)
-        values[order] = (joined.chosen * self.unit - total[joined.rows]).cpu()
-        flags[order] = best.cpu()
-        return values, flags
+        values[order] = joined.chosen * self.unit - total[joined.rows]
+        flags[order] = best
+        return values, flags, torch.isfinite(total).all() & torch.isfinite(top).all()
 
     def blank(self, count: int, rows: torch.Tensor, tokens: torch.Tensor) -> Joined:
         """Nothing known yet of ``count`` rows and of the pairs of ``rows`` and ``tokens``."""
-        device = self.weight.device
         shape = (len(self.starts), count)
         return Joined(
-            torch.empty(shape, dtype=torch.float32, device=device),
-            torch.empty(shape, dtype=torch.float32, device=device),
-            rows.to(device),
-            tokens.to(device),
-            torch.empty(len(rows), dtype=torch.float32, device=device),
-            torch.zeros(len(rows), dtype=torch.bool, device=device),
+            torch.empty(shape, dtype=torch.float32),
+            torch.empty(shape, dtype=torch.float32),
+            rows,
+            tokens,
+            torch.empty(len(rows), dtype=torch.float32),
+            torch.zeros(len(rows), dtype=torch.bool),
         )
 
     def add_block(self, joined: Joined, hidden: torch.Tensor, number: int, pairs: slice) -> None:

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 
 from workflow_scripts.errors import DataError, EvaluationError, MissingInputError, ModelError, PipelineError
-from workflow_scripts.evaluation.engine.engine import Engine
+from workflow_scripts.evaluation.engine.engine import Engine, refuse_device
 from workflow_scripts.evaluation.engine.model_weights import load_weights
 from workflow_scripts.evaluation.engine.row_tensors import edges_before, segments
 from workflow_scripts.evaluation.planning.plan_file import Plan
 from workflow_scripts.evaluation.scoring.engine_choice import LM_EVAL, read_own_config
 from workflow_scripts.evaluation.scoring.metrics import Answers
+from workflow_scripts.evaluation.scoring.model_folder import Shapes
 from workflow_scripts.evaluation.scoring.partial_scores import Unfinished
 from workflow_scripts.evaluation.scoring.results import (
     Archive,
@@ -33,7 +34,7 @@ from workflow_scripts.evaluation.scoring.results import (
     write_archive,
 )
 from workflow_scripts.evaluation.scoring.scoring_job import Job, Target
-from workflow_scripts.evaluation.scoring.weight_prefetch import read_ahead
+from workflow_scripts.evaluation.scoring.weight_prefetch import copying, place_beside, read_ahead
 from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_json
@@ -148,11 +149,18 @@ def kept_parts(target: Target, parts: Sequence[JsonMapping]) -> Iterator[tuple[J
             yield part_of(content, name), entries
 
 
-def read_weights(job: Job, dtype: torch.dtype, stop: threading.Event) -> dict[str, torch.Tensor]:
-    """Weights of a job on the host; lm-eval's model reads its own."""
+def read_weights(job: Job, device: torch.device, dtype: torch.dtype, stop: threading.Event) -> dict[str, torch.Tensor]:
+    """Weights of a job on ``device``, or on the host where they do not fit beside those in use.
+
+    lm-eval's model reads its own.
+    """
     if job.choice.engine == LM_EVAL:
         return {}
-    return load_weights(job.checkpoint, read_own_config(job.checkpoint), torch.device("cpu"), dtype, stop)
+    config = read_own_config(job.checkpoint)
+    refuse_device(job.checkpoint, device)
+    place = place_beside(device, Shapes(config).elements * dtype.itemsize)
+    with copying(place):
+        return load_weights(job.checkpoint, config, place, dtype, stop)
 
 
 def make_engine(job: Job, options: argparse.Namespace, weights: dict[str, torch.Tensor]) -> "Engine | StockEngine":
@@ -172,15 +180,15 @@ def score_all(jobs: Sequence[Job], options: argparse.Namespace) -> dict[Path, Pi
     """
     torch.set_num_threads(options.threads)
     failed: dict[Path, PipelineError] = {}
-    dtype = DTYPES[options.dtype]
     stop = threading.Event()
-    for job, weights in read_ahead(jobs, functools.partial(read_weights, dtype=dtype, stop=stop), stop):
+    load = functools.partial(read_weights, device=torch.device(options.device), dtype=DTYPES[options.dtype], stop=stop)
+    for job, weights in read_ahead(jobs, load, stop):
         if isinstance(weights, PipelineError):
             failed[job.checkpoint] = weights
             continue
         try:
-            engine = make_engine(job, options, weights)
-            score_checkpoint(engine, job, options.bootstrap_iters)
+            # The engine has no name here, so that its weights are gone before those after the next are read.
+            score_checkpoint(make_engine(job, options, weights), job, options.bootstrap_iters)
         except (EvaluationError, ModelError) as error:
             failed[job.checkpoint] = error
             continue

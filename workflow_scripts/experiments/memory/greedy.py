@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.evaluation.engine.engine import CPU_TOKENS, CUDA_TOKENS, Engine
+from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.engine.row_tensors import Batch
 from workflow_scripts.evaluation.planning.prefix_trees import Forest
 
@@ -96,8 +96,7 @@ def generate(engine: Engine, prompts: Tokens, continuation: int) -> Integers:
     This is the original procedure (``generate`` with ``use_cache=False``); it costs ``generated_tokens`` per row.
     """
     check_context(prompts.shape[1], continuation, engine.config.context)
-    size = CPU_TOKENS if engine.device.type == "cpu" else CUDA_TOKENS
-    rows_at_once = max(1, size // (prompts.shape[1] + continuation))
+    rows_at_once = max(1, engine.tokens_per_pass() // (prompts.shape[1] + continuation))
     parts = [
         grow(engine, torch.from_numpy(prompts[begin : begin + rows_at_once].astype(np.int64)), continuation)
         for begin in range(0, len(prompts), rows_at_once)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from workflow_scripts.evaluation.engine.engine import Engine
-from workflow_scripts.evaluation.engine.output_head import Head
+from workflow_scripts.evaluation.engine.output_head import Head, Predicted
 from workflow_scripts.evaluation.engine.row_tensors import segments
 from workflow_scripts.evaluation.planning.encode import Encoder, encode_rolling
 from workflow_scripts.evaluation.planning.prefix_trees import Forest, ScoredSequence, pack
@@ -31,9 +31,7 @@ class RankingHead(Head):
         super().__init__(weight)
         self.ranks: list[torch.Tensor] = []
 
-    def predict(
-        self, hidden: torch.Tensor, slots: torch.Tensor, targets: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+    def predict(self, hidden: torch.Tensor, slots: torch.Tensor, targets: torch.Tensor) -> Predicted:
         """As the base class does; the ranks are appended to ``ranks``, int32 [e]."""
         found = super().predict(hidden, slots, targets)
         ranks = torch.empty(len(slots), dtype=torch.int32)

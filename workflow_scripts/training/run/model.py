@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint as recomputed
 
 from workflow_scripts.errors import ModelError
 from workflow_scripts.training.recipe import Recipe
+from workflow_scripts.training.run.short_attention import attend_short, is_short
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 MLP_FACTOR = 4
@@ -63,10 +64,11 @@ class Attention(nn.Module):
         rows, length, width = hidden.shape
         packed = self.query_key_value(hidden).view(rows, length, self.heads, 3, width // self.heads)
         query, key = rotate(packed[..., :2, :], cosines, sines).unbind(dim=3)
-        value = packed[..., 2, :]
-        mixed = functional.scaled_dot_product_attention(
-            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), is_causal=True
-        )
+        query, key, value = (part.transpose(1, 2) for part in (query, key, packed[..., 2, :]))
+        if is_short(query):
+            mixed = attend_short(query, key, value)
+        else:
+            mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         output: Tensor = self.dense(mixed.transpose(1, 2).reshape(rows, length, width))
         return output
 

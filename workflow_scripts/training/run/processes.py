@@ -136,10 +136,12 @@ def check_dtype(dtype: str, device: torch.device) -> None:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Refuse to compile for a CPU without a C++ compiler; raises ConfigError."""
-    compiler = os.environ.get("CXX") or "g++"
-    if device.type == "cpu" and shutil.which(compiler) is None:
-        raise ConfigError(f"--kernels compiled: no {compiler} here; install a C++ compiler, or use --kernels eager")
+    """Refuse to compile without the compiler that PyTorch calls, Triton on a GPU; raises ConfigError."""
+    language, variable, usual = ("C++", "CXX", ["g++"]) if device.type == "cpu" else ("C", "CC", ["gcc", "clang"])
+    compilers = [os.environ[variable]] if os.environ.get(variable) else usual
+    if not any(map(shutil.which, compilers)):
+        wanted = f"no {' or '.join(compilers)} here; install a {language} compiler"
+        raise ConfigError(f"--kernels compiled: {wanted}, or use --kernels eager")
 
 
 def shard(model: GPTNeoX, objective: nn.Module, processes: Processes) -> nn.Module:
