@@ -125,7 +125,7 @@ def test_the_budget_is_kept_and_cheap_kinds_come_first() -> None:
     results = {
         each.kind: each for each in run_samplers(kinds, Draw(ROOT, "s"), Budget(100.0, 100.0, clock), lambda _: None)
     }
-    assert 80 < clock.now <= 104
+    assert 80 < clock.now <= 100, "an item that does not fit is not begun"
     assert results["cheap"].checked == 368, "complete: the sample of a population of 1,000"
     assert results["middle"].checked > 50
     assert results["dear"].checked > 9
