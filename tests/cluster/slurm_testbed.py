@@ -9,6 +9,7 @@ By hand: python tests/cluster/slurm_testbed.py up FOLDER, then `export SLURM_CON
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -83,14 +84,19 @@ def reason_to_skip() -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports that nobody listens on now, below those that the kernel gives to the near end of a connection.
+
+    A program that retries to reach a stopped controller would be given the controller's port for its own end one day,
+    and the controller would not come back.
+    """
+    candidates = random.sample(range(20_000, 32_000), 200)
+    return [port for port in candidates if is_free(port)][:count]
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on ``port`` of this machine."""
+    with socket.socket() as trial:
+        return trial.connect_ex(("127.0.0.1", port)) != 0
 
 
 class SlurmTestbed:

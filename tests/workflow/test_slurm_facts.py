@@ -31,6 +31,7 @@ def test_partitions_with_their_largest_node_and_their_gpus():
         "ml,bio",
         "normal,long",
     )
+    assert [each.name for each in partitions_seen("\n".join(NODES.splitlines()[::-1]))] == ["cpu", "gpu", "old"]
     assert (old.time_limit, old.gpus, old.max_nodes, old.accounts) == ("infinite", {"v100": 4}, None, "ALL")
 
 

@@ -8,6 +8,7 @@ import random
 
 from workflow_scripts.provenance.release import sealing
 from workflow_scripts.provenance.release.graph import GraphOutput, State
+from workflow_scripts.provenance.release.manifest import content_of, parse
 from workflow_scripts.storage.hashing import sha256_file, sha256_text
 
 RUN = "small"
@@ -97,6 +98,13 @@ def make_release(folder):
     resolved = {"run": RUN, "suite": "pocket", "settings": SETTINGS, "models": models, "steps": {"m": [1]}}
     write(folder, PLACES["setting of the run"], resolved)
     return graph_of(folder)
+
+
+def read_manifest(path):
+    """The manifest at ``path``, whose root must be that of its content."""
+    manifest, root = parse(content_of(path), str(path))
+    assert manifest.root == root
+    return manifest
 
 
 def graph_of(folder):

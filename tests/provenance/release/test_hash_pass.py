@@ -8,11 +8,11 @@ import shutil
 import pytest
 
 from tests.docs.test_pages_run import FINISHED
-from tests.provenance.release.made_release import PLACES, seal
+from tests.provenance.release.made_release import PLACES, read_manifest, seal
 from workflow_scripts.errors import DataError
 from workflow_scripts.provenance.release import hash_pass
 from workflow_scripts.provenance.release.hash_pass import check_hashes
-from workflow_scripts.provenance.release.manifest import read_manifest, write_manifest
+from workflow_scripts.provenance.release.manifest import write_manifest
 from workflow_scripts.provenance.release.verification import Request, check_structure
 from workflow_scripts.provenance.seal import main as seal_main
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from tests.provenance.release.made_release import read_manifest
 from workflow_scripts.errors import MissingInputError
-from workflow_scripts.provenance.release.manifest import read_manifest
 from workflow_scripts.provenance.release.published_results import check_published, seal_published, tables_in
 from workflow_scripts.provenance.seal import main as seal_main
 from workflow_scripts.provenance.verify_release import main as verify_main

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from tests.provenance.release.made_release import FOLDER, PLACES, graph_of, seal, write
-from workflow_scripts.provenance.release.findings import Part
 from workflow_scripts.provenance.release.hash_pass import check_hashes
 from workflow_scripts.provenance.release.record_checks import RecordChecks
+from workflow_scripts.provenance.release.release_findings import Part
 
 
 @pytest.fixture

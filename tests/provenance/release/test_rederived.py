@@ -7,9 +7,9 @@ import pytest
 
 from tests.provenance.release.made_release import write
 from workflow_scripts.provenance.release import rederived
-from workflow_scripts.provenance.release.findings import Part
 from workflow_scripts.provenance.release.manifest import Manifest, Output, SealedFile
 from workflow_scripts.provenance.release.rederived import CHEAP, Program, Rederivation, parsed, program, started
+from workflow_scripts.provenance.release.release_findings import Part
 from workflow_scripts.storage.hashing import sha256_file
 
 TABLE = "results/runs/published/tables/published.parquet"

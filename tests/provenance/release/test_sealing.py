@@ -8,13 +8,22 @@ import sys
 
 import pytest
 
-from tests.provenance.release.made_release import FOLDER, PLACES, RUN, SETTINGS, graph_of, make_release, seal
+from tests.provenance.release.made_release import (
+    FOLDER,
+    PLACES,
+    RUN,
+    SETTINGS,
+    graph_of,
+    make_release,
+    read_manifest,
+    seal,
+)
 from workflow_scripts.errors import DataError, MissingInputError, PipelineError, StorageError, UnknownNameError
 from workflow_scripts.provenance import seal as seal_program
 from workflow_scripts.provenance.release import file_hashes, sealing
 from workflow_scripts.provenance.release.file_hashes import hash_files
 from workflow_scripts.provenance.release.graph import COLUMNS, GraphOutput, State, read_summary
-from workflow_scripts.provenance.release.manifest import Revision, Rule, read_manifest
+from workflow_scripts.provenance.release.manifest import Revision, Rule
 from workflow_scripts.provenance.stale import Stale
 from workflow_scripts.storage.hashing import sha256_file
 

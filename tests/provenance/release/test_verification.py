@@ -12,8 +12,8 @@ from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError
 from workflow_scripts.provenance import verify_release
 from workflow_scripts.provenance.release import verification
-from workflow_scripts.provenance.release.findings import Part
 from workflow_scripts.provenance.release.manifest import write_manifest
+from workflow_scripts.provenance.release.release_findings import Part
 from workflow_scripts.provenance.release.sampling.sample_result import Item, NotChecked, Outcome, SampleResult, Verdict
 from workflow_scripts.provenance.release.signatures import sign
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from workflow_scripts import ROOT
 from workflow_scripts.provenance.release.file_hashes import Folder, hash_files, state
-from workflow_scripts.provenance.release.findings import Part
 from workflow_scripts.provenance.release.manifest import Manifest, SealedFile
+from workflow_scripts.provenance.release.release_findings import Part
 
 SHORT = 12
 ABSENT = "is not here"

@@ -25,7 +25,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from workflow_scripts.errors import DataError, IntegrityError, MissingInputError
+from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.json_values import JsonMapping, JsonObject, JsonValue
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.lockfile import LARGEST_SIZE, SHA256, checked_path
@@ -159,14 +159,6 @@ def write_manifest(target: Path, manifest: Manifest) -> None:
     content = manifest.as_json()
     parse(json.dumps(content).encode(), str(target))
     write_json(target, content)
-
-
-def read_manifest(path: Path) -> Manifest:
-    """The manifest at ``path``; raises MissingInputError, DataError, or IntegrityError where its root is not right."""
-    manifest, root = parse(content_of(path), str(path))
-    if manifest.root != root:
-        raise IntegrityError(f"{path}: the manifest was changed after sealing: its content does not give its root")
-    return manifest
 
 
 def content_of(path: Path) -> bytes:

@@ -16,8 +16,8 @@ import pandas as pd
 from workflow_scripts import ROOT
 from workflow_scripts.errors import MissingInputError
 from workflow_scripts.provenance.release.file_hashes import hash_files
-from workflow_scripts.provenance.release.findings import Part
 from workflow_scripts.provenance.release.manifest import Manifest, Output, SealedFile
+from workflow_scripts.provenance.release.release_findings import Part
 from workflow_scripts.published.formats.known_files import known_hashes
 from workflow_scripts.published.import_results import build_table, import_folder
 from workflow_scripts.published.results_table import COLUMNS, read_table, source_of

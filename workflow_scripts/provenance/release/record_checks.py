@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from workflow_scripts.errors import DataError, PipelineError
 from workflow_scripts.json_values import JsonMapping, JsonObject, read_object
 from workflow_scripts.provenance.lineage import read_record
-from workflow_scripts.provenance.release.findings import Part
 from workflow_scripts.provenance.release.manifest import Manifest
 from workflow_scripts.provenance.release.record_facts import code_versions, library_versions, rules_of
+from workflow_scripts.provenance.release.release_findings import Part
 from workflow_scripts.storage.hashing import sha256_text
 from workflow_scripts.storage.lockfile import read_lock
 from workflow_scripts.storage.records import RECORD_SUFFIX

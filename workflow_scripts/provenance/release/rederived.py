@@ -19,8 +19,8 @@ from pathlib import Path
 from workflow_scripts import ROOT
 from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.provenance.release.file_hashes import staged
-from workflow_scripts.provenance.release.findings import Part
 from workflow_scripts.provenance.release.manifest import Manifest, Output
+from workflow_scripts.provenance.release.release_findings import Part
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.lockfile import path_fault
 

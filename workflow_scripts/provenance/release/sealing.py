@@ -32,7 +32,7 @@ def seal_run(run: str, folder: Path, *, partial: bool = False) -> Manifest:
     resolved = read_run(run, folder)
     graph = outputs_of(resolved["settings"], folder)
     stale = stale_records(graph, folder)
-    if (faults := [*unfinished(graph), *stale]) and not partial:
+    if (faults := [*unfinished(graph, folder), *stale]) and not partial:
         raise PipelineError(f"run {run} cannot be sealed: {'; '.join(faults)}; --partial seals what is there")
     outputs, records = output_files(graph, folder)
     read = {str(path): read_record(folder / path) for path in records}
@@ -68,9 +68,10 @@ def read_run(run: str, folder: Path) -> JsonMapping:
     return read_object(path, "run", "rerun the workflow", "settings", "suite", "models", "steps")
 
 
-def unfinished(graph: Sequence[GraphOutput]) -> list[str]:
-    """What Snakemake would still make, as a fault; none when the run is finished."""
+def unfinished(graph: Sequence[GraphOutput], folder: Path) -> list[str]:
+    """What Snakemake would still make, as a fault that names absent outputs first; none when the run is finished."""
     waiting = [each.path for each in graph if each.state is State.TO_DO]
+    waiting.sort(key=lambda path: (folder / path).exists())
     more = f" and {len(waiting) - SHOWN} more" if len(waiting) > SHOWN else ""
     return [f"unfinished, {len(waiting)} outputs are to be made: {', '.join(waiting[:SHOWN])}{more}"] if waiting else []
 

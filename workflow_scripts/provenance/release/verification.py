@@ -11,12 +11,12 @@ from pathlib import Path
 
 from workflow_scripts.errors import PipelineError
 from workflow_scripts.provenance.release.file_hashes import staged
-from workflow_scripts.provenance.release.findings import Part, Verification
 from workflow_scripts.provenance.release.hash_pass import check_hashes
 from workflow_scripts.provenance.release.manifest import Manifest, content_of, parse
 from workflow_scripts.provenance.release.published_results import check_published, tables_in
 from workflow_scripts.provenance.release.record_checks import RecordChecks
 from workflow_scripts.provenance.release.rederived import Rederivation
+from workflow_scripts.provenance.release.release_findings import Part, Verification
 from workflow_scripts.provenance.release.sampling.sample_result import SampleResult
 from workflow_scripts.provenance.release.signatures import Trust, check
 from workflow_scripts.storage.records import code_version, library_versions

@@ -7,7 +7,7 @@ from pathlib import Path
 import jinja2
 
 from workflow_scripts.json_values import JsonObject
-from workflow_scripts.provenance.release.findings import Finding, Part, Verification, in_groups
+from workflow_scripts.provenance.release.release_findings import Finding, Part, Verification, in_groups
 from workflow_scripts.provenance.release.sampling.sample_result import CONFIDENCE, SampleResult, Verdict, floor_percent
 from workflow_scripts.report.build import TEMPLATES
 

@@ -45,14 +45,14 @@ def ask(*command: str) -> str:
 
 
 def partitions_seen(nodes: str, partitions: str = "") -> list[Seen]:
-    """The partitions in the answers to :data:`NODES` and :data:`PARTITIONS`, in the order of the nodes."""
+    """The partitions in the answers to :data:`NODES` and :data:`PARTITIONS`, by name (sinfo orders them anew)."""
     rows: dict[str, list[list[str]]] = {}
     for line in nodes.splitlines():
         cells = line.strip().split("|")
         if len(cells) == 7 and cells[2].isdigit() and cells[3].isdigit():
             rows.setdefault(cells[0], []).append(cells)
     said = {each.get("PartitionName", ""): each for each in map(words_of, partitions.splitlines())}
-    return [partition_seen(name, lines, said.get(name, {})) for name, lines in rows.items()]
+    return [partition_seen(name, lines, said.get(name, {})) for name, lines in sorted(rows.items())]
 
 
 def partition_seen(name: str, rows: list[list[str]], said: Mapping[str, str]) -> Seen:
