@@ -18,7 +18,7 @@ from workflow_scripts.provenance.release.verification import Request, verify
 from workflow_scripts.storage.hashing import sha256_file
 
 BUDGET = 600.0  # far more than a made release takes, on a busy machine too
-KINDS = ["stored-scores", "documents", "scores", "rows", "losses", "updates", "memorized-rows"]
+KINDS = ["stored-scores", "documents", "scores", "rows", "published-weights", "losses", "updates", "memorized-rows"]
 
 
 def sampled(root: Path, seed: str = "seed") -> dict[str, SampleResult]:

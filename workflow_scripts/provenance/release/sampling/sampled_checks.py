@@ -11,6 +11,7 @@ from workflow_scripts.provenance.release.sampling.draw import Draw
 from workflow_scripts.provenance.release.sampling.evaluated_files import Evaluations
 from workflow_scripts.provenance.release.sampling.fetched_weights import Fetcher
 from workflow_scripts.provenance.release.sampling.memorized_rows import MemorizedRows
+from workflow_scripts.provenance.release.sampling.published_weights import PublishedWeights
 from workflow_scripts.provenance.release.sampling.release_files import FOREIGN, Release
 from workflow_scripts.provenance.release.sampling.sample_result import SampleResult
 from workflow_scripts.provenance.release.sampling.sampler import Budget, Report, Sampler, run_samplers
@@ -51,6 +52,7 @@ def samplers_of(release: Release, fetcher: Fetcher | None = None) -> Sequence[Sa
         Documents(evaluations),
         Scores(evaluations),
         WalkedRows(release),
+        PublishedWeights(*trainings),
         Losses(*trainings),
         Updates(*trainings),
         MemorizedRows(evaluations),
