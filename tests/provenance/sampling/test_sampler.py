@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
@@ -168,9 +169,11 @@ def test_results_speak_of_the_population_and_no_more() -> None:
     assert full.share_right == 0.75
     assert lines == [
         "Documents: 4 of 4 recomputed, 3 bit-equal, 1 wrong. These are all.",
-        "Documents: none of this release can be recomputed here.",
+        "Documents: the release has none.",
     ]
     assert none.to_json()["population"] == 0
+    absent = dataclasses.replace(none, not_checked=(NotChecked("g", 4, "weights are absent"),))
+    assert absent.sentence == "Documents: none can be recomputed here."
     assert full.to_json()["found_wrong"] == [{"item": "g 1", "detail": ""}]
     assert full.to_json()["bit_equal"] == 3
 

@@ -50,4 +50,4 @@ def test_the_page_plans_with_the_right_numbers(root: Path, row: tuple[str, float
     words, share = row
     needed = [samples_to_find(10**9, share, probability) for probability in (0.9, 0.95, 0.99)]
     text = (root / "docs/verification.md").read_text(encoding="utf-8")
-    assert f"| {words} | {needed[0]} items | {needed[1]} | {needed[2]} |" in text
+    assert f"| {words} | {needed[0]} | {needed[1]} | {needed[2]} |" in text
