@@ -128,7 +128,7 @@ rule all:
         training.published_files(RUN),
         rules.checkpoints.input,
         rules.evaluate.input,
-        rules.published.input,
+        rules.published.input if RUN.shows_published else [],
         rules.experiments.input,
         rules.report.input,
 

@@ -3,13 +3,15 @@ r"""Evaluation of one checkpoint: the stock ``lm_eval`` command beside the fast 
     python benchmarks/evaluation.py --data-dir ../shared/hub/datasets \
         --tokenizer ../shared/tokenizer/20B_tokenizer.json --model 14m --share 0.02 --shots 0
 
-Makes a random GPT-NeoX checkpoint of the size asked for, runs both on a share of BLiMP, LAMBADA and ARC-easy, checks
+Makes a random checkpoint of the size asked for (--architecture: GPT-NeoX, or Llama or OLMo-2 of the same widths, with
+four heads for each key and value), runs both on a share of BLiMP, LAMBADA and ARC-easy, checks
 that all metrics agree, and prints CPU seconds (user + system, children included), their ratio, and how near the scoring
 comes to what the machine's float32 matrix products allow (those that cannot be done without, at the best rate of
 torch.mm on large matrices; beside it at that of oneDNN, which is higher on some machines). Both use float32 and one
 thread: stock's default, the checkpoint's float16, is several times slower on CPUs. One-off costs (planning; with
 --whole-list that of every task of the suite) are printed apart, and the memory beyond the weights. Times belong to the
-machine and its other users; nothing here is a test. --device cuda does the same on a GPU, in seconds of wall time.
+machine and its other users, so both sides take turns, --rounds times, and the least of each counts; nothing here is a
+test. --device cuda does the same on a GPU, in seconds of wall time.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ import torch
 from workflow_scripts.evaluation.engine.linear_layers import linear
 from workflow_scripts.evaluation.planning.plan_file import Plan, read_plan
 from workflow_scripts.evaluation.planning.tasks import leaf_names, make_manager
-from workflow_scripts.evaluation.scoring.model_folder import NeoxConfig, Shapes, read_config
+from workflow_scripts.evaluation.scoring.engine_choice import read_own_config
+from workflow_scripts.evaluation.scoring.llama_folder import NORMS, LlamaConfig
+from workflow_scripts.evaluation.scoring.model_folder import NeoxConfig, Shapes
 
 SHAPES = {  # width, layers, heads
     "14m": (128, 6, 4), "31m": (256, 6, 8), "70m": (512, 6, 8), "160m": (768, 12, 12), "410m": (1024, 24, 16),
@@ -86,22 +90,26 @@ def run(command: list[str], folder: Path) -> Cost:
     return Cost(used.ru_utime + used.ru_stime, time.monotonic() - start, used.ru_maxrss / 2**20)
 
 
-def make_checkpoint(folder: Path, size: str, tokenizer: Path, seed: int) -> None:
+def make_checkpoint(folder: Path, options: argparse.Namespace, seed: int) -> None:
     """Random checkpoint in ``folder``, scaled up so that its predictions are not flat; saved in float16."""
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-    width, layers, heads = SHAPES[size]
+    width, layers, heads = SHAPES[options.model]
     torch.manual_seed(seed)
     shape = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads}
-    config = GPTNeoXConfig(**shape, intermediate_size=4 * width, vocab_size=50304, max_position_embeddings=2048)
-    model = GPTNeoXForCausalLM(config)
+    if options.architecture == "gpt_neox":
+        shape |= {"intermediate_size": 4 * width}
+    else:
+        shape |= {"intermediate_size": 8 * width // 3, "num_key_value_heads": heads // 4}
+    config = CONFIG_MAPPING[options.architecture](**shape, vocab_size=50304, max_position_embeddings=2048)
+    model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.dim() == 2:
                 weight.mul_(3)
     model.half().save_pretrained(folder)
-    shutil.copy(tokenizer, folder / "tokenizer.json")
-    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPTNeoXTokenizer", **SPECIAL}))
+    shutil.copy(options.tokenizer, folder / "tokenizer.json")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **SPECIAL}))
 
 
 def write_stock_tasks(folder: Path, tasks: tuple[str, ...], data: Path) -> None:
@@ -157,18 +165,25 @@ def gemm_rates(seconds: float = 2.0) -> tuple[float, float]:
     return best[0], best[1]
 
 
-def needed_operations(plan: Plan, config: NeoxConfig) -> float:
+def needed_operations(plan: Plan, config: NeoxConfig | LlamaConfig) -> float:
     """Floating-point operations of the matrix products that the plan cannot do without.
 
-    24 d^2 per node and layer (the last layer needs 6 d^2 everywhere and 18 d^2 at slots), 2 d V per slot, and 4 d per
-    layer for each node that a node attends to (in the last layer: that a slot attends to).
+    Twice a layer's matrices per node (in the last layer those of queries, keys and values everywhere, the others at
+    slots), 2 d V per slot, and 4 times the width of all queries per layer for each node that a node attends to (in the
+    last layer: that a slot attends to).
     """
-    counts, width = plan.header["counts"], config.hidden_size
-    trunk = 24 * width**2 * counts["nodes"] * (config.layers - 1)
-    last = 6 * width**2 * counts["nodes"] + 18 * width**2 * counts["slots"]
+    counts, layer = plan.header["counts"], config.tensor_names.layer
+    inputs = ("query_key_value", "q_proj", "k_proj", "v_proj")
+    joint = 2 * sum(
+        math.prod(shape) for name, shape in layer.items() if len(shape) == 2 and name.split(".")[1] in inputs
+    )
+    whole = 2 * sum(math.prod(shape) for shape in layer.values() if len(shape) == 2)
+    trunk = whole * counts["nodes"] * (config.layers - 1)
+    last = joint * counts["nodes"] + (whole - joint) * counts["slots"]
     depth = plan.forest.depth.astype("float64") + 1
+    width = config.heads * config.head_size
     seen = 4 * width * ((config.layers - 1) * depth.sum() + depth[plan.forest.slot_node].sum())
-    return float(trunk + last + seen + 2 * width * config.vocabulary * counts["slots"])
+    return float(trunk + last + seen + 2 * config.hidden_size * config.vocabulary * counts["slots"])
 
 
 def stock_results(output: Path) -> dict[str, Any]:
@@ -198,6 +213,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, required=True, help="evaluation data laid out like the Hub's")
     parser.add_argument("--tokenizer", type=Path, required=True, help="Pythia's tokenizer.json")
     parser.add_argument("--model", default="14m", choices=sorted(SHAPES))
+    parser.add_argument("--architecture", default="gpt_neox", choices=["gpt_neox", *NORMS])
+    parser.add_argument("--rounds", type=int, default=1, help="how often both sides take turns")
     parser.add_argument("--share", type=float, default=0.02, help="share of each task's documents")
     parser.add_argument("--shots", type=int, default=0, choices=sorted(TASKS))
     parser.add_argument("--checkpoints", type=int, default=3, help="checkpoints scored in one process")
@@ -236,7 +253,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     """Run everything in ``folder`` and print the table."""
     checkpoints = [folder / f"random-{options.model}" / f"step{number}" for number in range(options.checkpoints)]
     for number, checkpoint in enumerate(checkpoints):
-        make_checkpoint(checkpoint, options.model, options.tokenizer, number)
+        make_checkpoint(checkpoint, options, number)
     measure_one_off(options, folder)
     write_stock_tasks(folder / "tasks", TASKS[options.shots], options.data_dir)
     plan_path = folder / "test.plan"
@@ -244,15 +261,25 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     planning = run([*command, "--limit", str(options.share)], folder)
     outputs = [folder / "scores" / checkpoint.name / "0-shot.json" for checkpoint in checkpoints]
     score = [sys.executable, "-m", "workflow_scripts.evaluation.score", "--plan", str(plan_path)]
-    score += ["--device", options.device]
+    score += ["--device", options.device, "--architecture", options.architecture]
     # Elsewhere than the others, or it would be kept and not scored again.
     first = ["--checkpoint", str(checkpoints[0]), "--output", str(folder / "first" / "0-shot.json")]
-    one = run([*score, *first], folder)
-    several = run([*score, "--checkpoint", *map(str, checkpoints), "--output", *map(str, outputs)], folder)
-    stock = run(stock_command(checkpoints[0], folder / "tasks", options, folder / "stock"), folder)
+    sides = (
+        [*score, *first],
+        [*score, "--checkpoint", *map(str, checkpoints), "--output", *map(str, outputs)],
+        stock_command(checkpoints[0], folder / "tasks", options, folder / "stock"),
+    )
+    rounds = []
+    for _ in range(options.rounds):
+        for made in ("first", "scores", "stock"):
+            shutil.rmtree(folder / made, ignore_errors=True)
+        rounds.append([run(side, folder) for side in sides])
+    one, several, stock = (min(costs, key=lambda cost: cost.cpu) for costs in zip(*rounds, strict=True))
     equal = count_equal(json.loads(outputs[0].read_text())["results"], stock_results(folder / "stock"))
     plan = read_plan(plan_path)
-    print(f"{options.model}, {options.shots}-shot, share {options.share}: {plan.header['counts']}")
+    print(
+        f"{options.architecture} {options.model}, {options.shots}-shot, share {options.share}: {plan.header['counts']}"
+    )
     report([("metrics equal to stock's to 1e-6", str(equal)), ("planning, once", f"{planning.cpu:.1f} CPU s")])
     report(compare_times(options, one, several, stock))
     limits(plan, checkpoints[0], one, (several.cpu - one.cpu) / max(1, len(checkpoints) - 1))
@@ -275,7 +302,7 @@ def compare_times(options: argparse.Namespace, one: Cost, several: Cost, stock: 
 
 def limits(plan: Plan, checkpoint: Path, one: Cost, marginal: float) -> None:
     """Print how near the scoring comes to the machine's matrix products, and the memory beyond the weights."""
-    config = read_config(checkpoint)
+    config = read_own_config(checkpoint)
     weights = Shapes(config).elements * 4 / 2**30
     logits = plan.header["counts"]["longest_row"] * 16 * config.vocabulary * 4 / 2**30
     rate, other = gemm_rates()

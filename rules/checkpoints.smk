@@ -62,7 +62,7 @@ for LISTED in checkpoints.file_lists(RUN):
             repository=f"{SUITE.organisation}/{{model}}",
             folder=subpath(output.receipt, parent=True),
             files=LISTED.files,
-            ledger=checkpoints.ledger_arguments(RUN),
+            ledger=checkpoints.fetch_arguments(RUN),
             commit=PINNED_COMMIT,
         shell:
             "python -m workflow_scripts.checkpoints.fetch --source {params.source:q} --location={params.location:q}"
@@ -111,7 +111,7 @@ rule checkpoint_ledger:
                 RUN, "results/mirror/models/{organisation}/{model}/{revision}/{file}"
             )
         ),
-        facts=ancient(f"config/suites/{SUITE.name}.yaml"),
+        facts=ancient(SUITE_FACTS),
         schema=SUITE_SCHEMA,
     output:
         ledger="results/audit/{suite}/ledger.tsv",
@@ -142,7 +142,7 @@ rule observe_model:
         files=ancient(
             of_mirror("results/mirror/models/{organisation}/{model}/{revision}/{file}")
         ),
-        facts=ancient(f"config/suites/{SUITE.name}.yaml"),
+        facts=ancient(SUITE_FACTS),
         schema=SUITE_SCHEMA,
     output:
         observed="results/audit/{suite}/{model}.json",
@@ -172,7 +172,7 @@ rule audit_checkpoints:
             model=[model.name for model in RUN.models],
         ),
         ledger=checkpoints.ledger_of(RUN),
-        facts=ancient(f"config/suites/{SUITE.name}.yaml"),
+        facts=ancient(SUITE_FACTS),
         schema=SUITE_SCHEMA,
     output:
         defects="results/audit/{suite}/defects.tsv",

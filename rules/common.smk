@@ -1,4 +1,5 @@
 # The run, checked; its grid; and what the wildcards may be. All logic is in workflow_scripts/workflow, typed and tested.
+import os
 import sys
 from pathlib import Path
 
@@ -38,10 +39,10 @@ try:
     RUN = hold_to_ledger(leave_out_defects(load_run(config, workflow.configfiles)))
     FIGURES = figure_names(RUN)
     EXPERIMENTS = experiments_of(RUN)
+    readiness.require_experiment_names(RUN)
     SWEEP = plan_sweep(RUN)
     readiness.require_folders(RUN)
     readiness.require_own_tasks(RUN)
-    readiness.require_experiment_names(RUN)
     PINNED_COMMIT = commit_of(RUN)
     # How many jobs share an allocation is the profile's choice; without a cluster there are no allocations.
     GROUPS = workflow.group_settings.group_components if workflow.group_settings else {}
@@ -57,6 +58,12 @@ for line in (*RUN.left_out, *RUN.renamed):
     sys.stderr.write(f"{line}\n")
 
 
+# What says what the suite is, and beside it what the suite of the published results is.
+SUITE_FACTS = [
+    f"config/suites/{SUITE.name}.yaml",
+    *filter(os.path.exists, SUITE.ledgers),
+]
+BOTH_FACTS = list(dict.fromkeys([*SUITE_FACTS, "config/suites/pythia.yaml"]))
 # Who reads a file of config/ reads its schema too. That decides only what is refused: an edit makes nothing again.
 SUITE_SCHEMA = ancient("config/schemas/suite.schema.yaml")
 

@@ -115,7 +115,7 @@ rule dynamics:
         probe=dynamics.measured(RUN, "probe"),
         declaration=f"config/dynamics/{DYNAMICS.name}.yaml",
         settings="results/runs/{run}/run.json",
-        facts=f"config/suites/{SUITE.name}.yaml",
+        facts=SUITE_FACTS,
         schemas=[SUITE_SCHEMA, ancient("config/schemas/dynamics.schema.yaml")],
     output:
         tables=experiments.tables_of("dynamics"),

@@ -82,7 +82,7 @@ rule plan_evaluation:
         seed=evaluation.seed_arguments(RUN),
         protocol=evaluation.protocol_of,
         renewal=evaluation.renewal_arguments(RUN),
-        include=evaluation.definition_arguments(RUN),
+        include=evaluation.planning_arguments(RUN),
     shell:
         "python -m workflow_scripts.evaluation.build_plan --tasks {params.tasks:q} --shots {wildcards.shots:q}"
         " --protocol {params.protocol:q} --data-dir {params.folders:q} --tokenizer {input.tokenizer:q}"
@@ -135,7 +135,7 @@ rule score_checkpoint:
         tasks=evaluation.tasks_of_scores(RUN),
         renewal=evaluation.renewal_arguments(RUN),
         bootstrap=RUN.section("evaluation").get("bootstrap_iters", 0),
-        engine=RESOURCES.engine_arguments(),
+        engine=evaluation.engine_arguments(RUN, RESOURCES.engine_arguments()),
     shell:
         "python -m workflow_scripts.evaluation.score --checkpoint {params.folder:q} --plan {input.plans:q}"
         " --output {output.scores:q} --threads {threads} --bootstrap-iters {params.bootstrap:q}"
@@ -174,7 +174,7 @@ if RUN.stock_tasks:
             limit=evaluation.limit_arguments(RUN),
             seed=evaluation.seed_arguments(RUN),
             renewal=RUN.section("evaluation").get("renewal"),
-            engine=RESOURCES.engine_arguments(),
+            engine=evaluation.engine_arguments(RUN, RESOURCES.engine_arguments()),
         shell:
             "python -m workflow_scripts.evaluation.stock --checkpoint {params.folder:q} --tasks {params.tasks:q}"
             " --shots {wildcards.shots:q} --data-dir {params.folders:q} {params.definitions:q} {params.limit:q}"
@@ -214,7 +214,7 @@ if RUN.models:
             documents=RUN.section("evaluation").get("crosscheck_documents", 5),
             shots=RUN.shots,
             folder=subpath(input.hashes, parent=True),
-            include=evaluation.definition_arguments(RUN),
+            include=evaluation.crosscheck_arguments(RUN, SAMPLE_MODEL),
         shell:
             "python -m workflow_scripts.evaluation.crosscheck --checkpoint {params.folder:q} --tasks {params.tasks:q}"
             " --shots {params.shots:q} --data-dir {params.folders:q} --limit {params.documents:q} {params.include:q}"
@@ -227,7 +227,7 @@ if RUN.models:
             plans=evaluation.compared_plans(RUN),
             released=ancient(checkpoints.released(SWEEP)),
             settings="results/runs/{run}/run.json",
-            facts=ancient(f"config/suites/{SUITE.name}.yaml"),
+            facts=ancient(SUITE_FACTS),
             schema=SUITE_SCHEMA,
         output:
             table="results/runs/{run}/tables/scores.parquet",
@@ -306,7 +306,7 @@ if evaluation.probes(RUN):
         """Results of all probes in one table."""
         input:
             scores=evaluation.probes(RUN),
-            facts=ancient(f"config/suites/{SUITE.name}.yaml"),
+            facts=ancient(SUITE_FACTS),
             schema=SUITE_SCHEMA,
         output:
             table="results/audit/{suite}/probes.parquet",

@@ -120,7 +120,7 @@ rule memorization:
             dataset=RUN.datasets,
         ),
         settings="results/runs/{run}/run.json",
-        facts=f"config/suites/{SUITE.name}.yaml",
+        facts=SUITE_FACTS,
         schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("memorization"),
@@ -152,7 +152,7 @@ rule predictability:
         ),
         published="config/suites/published/memorization-confusions.csv",
         settings="results/runs/{run}/run.json",
-        facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
+        facts=BOTH_FACTS,
         schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("predictability"),
@@ -402,7 +402,7 @@ rule interventions:
         declaration=f"config/interventions/{DECLARATION}.yaml",
         published="config/suites/published/pythia-evals.parquet",
         settings="results/runs/{run}/run.json",
-        facts=f"config/suites/{SUITE.name}.yaml",
+        facts=SUITE_FACTS,
         schemas=[SUITE_SCHEMA, DECLARATION_SCHEMA],
     output:
         tables=experiments.tables_of("interventions"),
@@ -505,7 +505,7 @@ rule term_frequency:
     input:
         tables=experiments.term_tables(RUN),
         settings="results/runs/{run}/run.json",
-        facts=f"config/suites/{SUITE.name}.yaml",
+        facts=SUITE_FACTS,
         schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("term_frequency"),
@@ -533,7 +533,7 @@ rule seeds:
         plans=evaluation.plan_files(RUN),
         published="config/suites/published/polypythias-training-map.csv",
         settings="results/runs/{run}/run.json",
-        facts=f"config/suites/{SUITE.name}.yaml",
+        facts=SUITE_FACTS,
         schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("seeds"),
@@ -560,7 +560,7 @@ rule scaling:
         logs=expand("results/training/{model}/metrics.csv", model=TRAINED),
         scores="results/runs/{run}/tables/scores.parquet",
         settings="results/runs/{run}/run.json",
-        facts=f"config/suites/{SUITE.name}.yaml",
+        facts=SUITE_FACTS,
         schema=SUITE_SCHEMA,
     output:
         tables=experiments.tables_of("scaling"),
@@ -690,7 +690,7 @@ if TRACES:
             exposures=experiments.exposure_tables(RUN),
             losses=experiments.loss_tables(RUN),
             settings="results/runs/{run}/run.json",
-            facts=f"config/suites/{SUITE.name}.yaml",
+            facts=SUITE_FACTS,
             schema=SUITE_SCHEMA,
         output:
             tables=experiments.tables_of("traces"),

@@ -22,9 +22,10 @@ SHOWS_AUDIT = RUN.models and RUN.section("checkpoints").get("audit")
 rule run_settings:
     """What the run asks for, with every name and step resolved."""
     input:
-        suite=ancient(f"config/suites/{SUITE.name}.yaml"),
+        suite=ancient(SUITE_FACTS),
         schemas=[SUITE_SCHEMA, ancient("config/schemas/run.schema.yaml")],
         defects=RUN.section("checkpoints").get("defects") or [],
+        ledger=ancient(checkpoints.ledger_of(RUN)),
     output:
         settings="results/runs/{run}/run.json",
     log:
@@ -46,7 +47,7 @@ rule draw_figure:
         tables=lambda wildcards: figure_tables(RUN, wildcards.figure),
         settings=ancient("results/runs/{run}/run.json"),
         figures="config/figures.yaml",
-        facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
+        facts=BOTH_FACTS,
         schema=SUITE_SCHEMA,
     output:
         svg=report(
@@ -101,7 +102,7 @@ rule build_report:
             receipt=DATA_RECEIPTS,
         ),
         audit=f"results/audit/{SUITE.name}/defects.tsv" if SHOWS_AUDIT else [],
-        facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
+        facts=BOTH_FACTS,
         schema=SUITE_SCHEMA,
     output:
         report=report(
@@ -143,7 +144,7 @@ if RUN.models:
             checkpoint=rules.crosscheck.input.checkpoint,
             hashes=rules.crosscheck.input.hashes,
             # Of our scores and of the published ones; the last cell follows the records, whatever they name.
-            facts=[f"config/suites/{name}.yaml" for name in {SUITE.name, "pythia"}],
+            facts=BOTH_FACTS,
             schema=SUITE_SCHEMA,
         output:
             notebook="results/runs/{run}/explore.ipynb",

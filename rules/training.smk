@@ -93,7 +93,9 @@ for JOB in training.training_jobs(RUN):
             " > {log:q} 2>&1"
 
 
-for ENDING, NAMES, REVISIONS in training.grouped(RUN.models, training.revisions_of):
+for ENDING, NAMES, REVISIONS in training.grouped(
+    training.trainable(RUN), training.revisions_of
+):
 
     rule:
         """Every checkpoint as an unmodified Hugging Face folder in the local mirror."""

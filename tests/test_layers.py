@@ -1,6 +1,8 @@
 """The picture in docs/architecture.md is true: a stage imports only what stands above it."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,24 @@ def test_every_stage_is_listed_here_and_in_the_architecture():
 def test_calls_that_could_run_foreign_code_are_nowhere(call):
     used = [str(path) for path in PACKAGE.rglob("*.py") if call in path.read_text(encoding="utf-8")]
     assert not used
+
+
+WITHOUT_TORCH = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("torch", "transformers", "lm_eval"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+import workflow_scripts.report.draw, workflow_scripts.report.build
+"""
+
+
+def test_figures_and_report_are_made_where_torch_is_not_installed():
+    """The published figures are drawn from the lock `base` alone, as on a Python that torch has no wheel for."""
+    subprocess.run([sys.executable, "-c", WITHOUT_TORCH], check=True, cwd=ROOT, timeout=300)
 
 
 def test_files_stay_short():

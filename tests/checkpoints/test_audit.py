@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from workflow_scripts import cli
 from workflow_scripts.checkpoints import audit, ledger, observe
 from workflow_scripts.checkpoints.defect_table import read_defects
-from workflow_scripts.checkpoints.inspection import Observation
+from workflow_scripts.checkpoints.inspection import Observation, tensor_problems
 from workflow_scripts.checkpoints.ledger_file import Ledger
 from workflow_scripts.checkpoints.neighbour_fit import neighbours, outliers
 from workflow_scripts.checkpoints.revision_defects import Seen, all_defects
@@ -353,3 +353,23 @@ def test_of_three_starts_the_odd_one_is_named():
         for model, digest in ((MODEL, "a"), (TWIN, "a"), (third, "b"))
     ]
     assert {(d.model, d.kind) for d in all_defects(seen, Ledger())} == {("third", "start-differs")}
+
+
+def test_revisions_of_other_names_are_judged_under_their_names():
+    steps = tuple(range(4))
+    names = (*(f"ckpt_{step:03}" for step in steps[:3]), "main")
+    model = dataclasses.replace(MODEL, steps=steps, revision_pattern="ckpt_{index:03}", revisions=names)
+    seen = {name: Observation("c", {"model.safetensors": f"{place}"}) for place, name in enumerate(names)}
+    assert all_defects([Seen(model, seen)], Ledger()) == [], "main is the last step and not another"
+    del seen["ckpt_001"]
+    seen["main"] = seen["ckpt_002"]
+    found = {(defect.revision, defect.kind) for defect in all_defects([Seen(model, seen)], Ledger())}
+    assert found == {("ckpt_001", "missing"), ("ckpt_002", "duplicate"), ("main", "duplicate")}
+
+
+def test_of_another_network_only_the_type_of_its_tensors_is_known():
+    llama = dataclasses.replace(MODEL, architecture="llama", published_dtype="float32")
+    tensors = {"model.norm.weight": Tensor("F32", (8,), 0, 32), "lm_head.weight": Tensor("F32", (4, 8), 32, 160)}
+    assert tensor_problems(llama, tensors) == []
+    (problem,) = tensor_problems(dataclasses.replace(llama, published_dtype="float16"), tensors)
+    assert problem == ("dtype", "F32 instead of F16 in lm_head.weight, model.norm.weight")

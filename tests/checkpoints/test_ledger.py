@@ -61,7 +61,7 @@ GOOD = f"m\t8\t{'a' * 40}\tmodel.safetensors\t5\t{'b' * 64}"
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (GOOD.replace("\t8\t", "\t08\t"), "neither a number nor 'main'"),
+        (GOOD.replace("\t8\t", "\t08\t"), "neither a number nor the name"),
         (GOOD.replace("a" * 40, "abc"), "not 40 or 64 hexadecimal"),
         (GOOD.replace("model.safetensors", "../x"), "contains '..'"),
         (GOOD.replace("\t5\t", "\t-\t"), "required in a ledger"),
@@ -187,9 +187,9 @@ def test_no_token_in_ledger_record_or_log(fault_hub, tmp_path, monkeypatch, capl
     assert TOKEN not in caplog.text + "".join(capfd.readouterr())
 
 
-def import_revisions(root, revisions):
+def import_revisions(root, revisions, repository=MODEL.repository):
     """Make a bare repository with a branch per revision by git fast-import; contents are stored once."""
-    bare = root / f"{MODEL.repository}.git"
+    bare = root / f"{repository}.git"
     bare.mkdir(parents=True)
     git(bare, "init", "--bare", "--quiet", "--initial-branch=main")
     git(bare, "config", "uploadpack.allowFilter", "true")
@@ -256,3 +256,41 @@ def test_a_damaged_tree_is_refused(content):
         assert all(len(blob) == 40 for _, _, blob in tree_entries(content))
     except DataError as error:
         assert "unreadable folder" in str(error)
+
+
+NAMED = {"stage1-step8-tokens1B": 8, "stage1-step10-tokens1B": 10, "main": 11}
+SUITE_OF_STAGES = """
+suite: stages
+organisation: org
+tokenizer: {source: released, repository: org/big, vocab_size: 512}
+recipe: {sequence_length: 128, batch_rows: 8, published_dtype: float32, layers: 1, hidden_size: 8, heads: 1}
+sizes: {big: {}}
+families:
+  - {version: v1, name: "{size}", sizes: [big], steps: "8, 10", revision: "stage1-step{step}-tokens{tokens}B"}
+"""
+
+
+def test_branches_of_other_names_are_listed_by_their_names_from_every_source(
+    git_root, tmp_path, fault_hub, monkeypatch, caplog
+):
+    (tmp_path / "stages.yaml").write_text(SUITE_OF_STAGES)
+    monkeypatch.setattr("workflow_scripts.suite.registry.SUITES", tmp_path)
+    load_suite.cache_clear()
+    others = {"stage2-step8-tokens1B": 12, "step8": 13}
+    import_revisions(git_root, {name: as_pointers(key) for name, key in {**NAMED, **others}.items()}, "org/big")
+    for name, key in {**NAMED, **others}.items():
+        fault_hub.add("org/big", files(key), name)
+        write_revision(tmp_path / "mirror", "org/big", name, files(key))
+    with GitServer(git_root) as server:
+        places = {"git-lfs": server.url + "/{repository}.git", "hub": fault_hub.endpoint, "mirror": tmp_path / "mirror"}
+        for source, location in places.items():
+            words = ["--suite", "stages", "--source", source, "--location", str(location), "--attempts", "3"]
+            assert cli.run(main, [*words, "--ledger", str(tmp_path / f"{source}.tsv")]) == 0
+    load_suite.cache_clear()
+    for source in places:
+        found = read_ledger(tmp_path / f"{source}.tsv").of("big")
+        assert {name: as_dict(revision) for name, revision in found.items()} == {
+            name: expected(key) for name, key in NAMED.items()
+        }
+        assert list(found) == list(NAMED), "in order of their steps, main last"
+    assert "stage1-step10-tokens1B and main differ in model.safetensors" in caplog.text

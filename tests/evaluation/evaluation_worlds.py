@@ -84,14 +84,41 @@ def save_model(folder: Path, tokenizer: Path, seed: int, **settings: Any) -> Any
         "vocab_size": 512,
         "max_position_embeddings": 128,
     }
+    return save_random(GPTNeoXForCausalLM, GPTNeoXConfig(**(shape | settings)), folder, tokenizer, seed)
+
+
+def save_other_model(folder: Path, tokenizer: Path, seed: int, kind: str, **settings: Any) -> Any:
+    """The same of any architecture that transformers knows, by its ``model_type``."""
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    shape = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 48,
+        "vocab_size": 512,
+        "max_position_embeddings": 128,
+    }
+    config = CONFIG_MAPPING[kind](**(shape | settings))
+    model = save_random(AutoModelForCausalLM.from_config, config, folder, tokenizer, seed, uneven_norms=True)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "PreTrainedTokenizerFast"}))
+    return model
+
+
+def save_random(make: Any, config: Any, folder: Path, tokenizer: Path, seed: int, *, uneven_norms: bool = False) -> Any:
+    """Model that ``make`` gives for ``config``, scaled up, saved in ``folder`` with its tokenizer."""
     torch.manual_seed(seed)
-    model = GPTNeoXForCausalLM(GPTNeoXConfig(**(shape | settings))).eval()
+    model = make(config).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() == 2:
                 weight.mul_(8)
             elif name.endswith("bias"):
                 weight.normal_(0, 0.1)
+            elif uneven_norms:
+                weight.uniform_(0.5, 1.5)
     model.save_pretrained(folder)
     if tokenizer.parent != folder:
         shutil.copy(tokenizer, folder / "tokenizer.json")

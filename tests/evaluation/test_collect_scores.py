@@ -67,7 +67,7 @@ def test_table_by_run(scores_dir, run_file, tmp_path):
     assert (row.model, row["size"], row.data, row.arm, row.step) == ("pocket-90k", "90k", "standard", "baseline", 4)
     assert row.tokens == load_suite("pocket").model("pocket-90k").step(4).tokens
     assert row.n == 12
-    assert row.harness == "lm-eval 0.4.13"
+    assert (row.harness, row.engine) == ("lm-eval 0.4.13", "prefix-tree")
     assert row.source_file == "pocket-90k/step4/5-shot.json"
     content = json.loads((scores_dir / row.source_file).read_text())
     assert row.value == content["results"]["pocket_facts"]["acc_norm,none"]

@@ -123,10 +123,60 @@ def test_a_tokenizer_that_adds_tokens_is_refused(tmp_path, tokenizer_file):
     from tokenizers import Tokenizer, processors
 
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    tokenizer.post_processor = processors.TemplateProcessing("<|endoftext|> $A", None, [("<|endoftext|>", 0)])
+    tokenizer.post_processor = processors.TemplateProcessing("$A <|endoftext|>", None, [("<|endoftext|>", 0)])
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(DataError, match="adds special tokens"):
+    with pytest.raises(DataError, match="adds special tokens at the end of every text"):
         Encoder(tmp_path / "tokenizer.json", 8)
+
+
+@pytest.fixture(scope="module")
+def led(tmp_path_factory, tokenizer_file):
+    """The tokenizer with a token before every text, as Llama's has, and lm-eval's own functions over it."""
+    from lm_eval.models.huggingface import HFLM
+    from tokenizers import Tokenizer, processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    tokenizer.post_processor = processors.TemplateProcessing("<|endoftext|> $A", None, [("<|endoftext|>", 0)])
+    path = tmp_path_factory.mktemp("led") / "tokenizer.json"
+    tokenizer.save(str(path))
+
+    class Collector(HFLM):
+        backend, add_bos_token, custom_prefix_token_id, batch_size, cache_hook = "causal", None, None, 4, None
+        tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(path), bos_token="<|endoftext|>")
+        _rank, _world_size, enable_thinking, windows = 0, 1, None, ()
+
+        def __init__(self):
+            self.cache_hook = SimpleNamespace(add_partial=lambda *_: None)
+
+        def _loglikelihood_tokens(self, requests, **kwargs):
+            self.windows = [*self.windows, *((context, continuation) for _, context, continuation in requests)]
+            return [(0.0, True)] * len(requests)
+
+    return path, Collector()
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    pair=st.tuples(TEXT, TEXT.filter(bool)), text=st.text(alphabet="ab the.", max_size=80), length=st.integers(8, 30)
+)
+def test_a_token_before_every_text_stands_where_lm_eval_has_it(led, pair, text, length):
+    path, reference = led
+    reference._max_length, reference.windows = length, ()
+    encoder = Encoder(path, length)
+    assert encoder.leading_ids == [0]
+    reference.loglikelihood_rolling([SimpleNamespace(args=(text,))], disable_tqdm=True)
+    for sequence, (context, continuation) in zip(encode_rolling(encoder, text, 0), reference.windows, strict=True):
+        assert sequence.tokens.tolist() == context + continuation
+    if pair[0] and not pair[0].strip():
+        return
+    reference.windows = ()
+    reference.loglikelihood([SimpleNamespace(args=pair)], disable_tqdm=True)
+    ((context, continuation),) = reference.windows
+    if 0 < len(continuation) <= length:
+        (sequence,) = encode_pairs(encoder, [pair], [0])
+        assert sequence.tokens.tolist() == (context + continuation)[-(length + 1) :]
+        assert sequence.tokens[sequence.start + 1 :].tolist() == continuation
 
 
 def test_left_truncation_keeps_the_end(tokenizer_file):

@@ -207,7 +207,8 @@ def test_code_in_a_bin_file_is_not_run(copy_of, tmp_path):
 @pytest.mark.parametrize(
     ("change_to", "message"),
     [
-        ({"model_type": "llama"}, "model_type is 'llama'"),
+        ({"model_type": "llama"}, "is not understood; the prefix-tree engine cannot"),
+        ({"model_type": "mistral"}, "the prefix-tree engine does not know 'mistral'"),
         ({"hidden_act": "swish"}, "hidden_act is 'swish'"),
         ({"hidden_size": None}, "not a GPT-NeoX configuration"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "is not supported"),

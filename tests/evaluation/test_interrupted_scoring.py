@@ -139,7 +139,7 @@ def test_no_weight_is_held_twice(checkpoint):
     loaded = Engine(checkpoint, weights=weights)
     assert weights == {}
     assert joint() is None
-    assert kept() is loaded.layers[0].mlp_in[0]
+    assert kept() is loaded.network.layers[0].mlp_in[0]
 
 
 def test_a_broken_checkpoint_does_not_keep_the_others_from_being_scored(checkpoint, copy_of, plan_file, tmp_path):

@@ -52,6 +52,8 @@ def test_every_sequence_can_be_read_back(sequences):
         assert inputs == sequence.tokens[:-1].tolist()
         assert targets == sequence.tokens[sequence.start + 1 :].tolist()
         assert start == sequence.start
+        again = forest.sequence(number)
+        assert (again.tokens.tolist(), again.start) == (sequence.tokens.tolist(), sequence.start)
 
 
 @settings(deadline=None, max_examples=100)

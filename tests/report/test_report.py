@@ -15,7 +15,7 @@ from workflow_scripts.published.results_table import read_table
 from workflow_scripts.published.summary import final_scores
 from workflow_scripts.report.build import main as build
 from workflow_scripts.report.page.explorer_data import explore_data, shown_steps
-from workflow_scripts.report.page.overview import direction, learning_table
+from workflow_scripts.report.page.overview import direction, engine_sentence, learning_table
 from workflow_scripts.report.page.report_inputs import ReportInputs, read_inputs, read_json
 from workflow_scripts.report.page.sections import address_of
 from workflow_scripts.report.page.verdicts import find_verdicts
@@ -132,6 +132,15 @@ def test_direction_is_judged_by_the_error():
     assert direction(0.05, 0.03, 0.03) == "stays"
     assert direction(0.2, 0.03, 0.03) == "rises"
     assert direction(-0.2, 0.03, 0.03) == "falls"
+
+
+def test_the_page_says_which_scores_lm_evals_own_model_gave():
+    def said(*engines):
+        return engine_sentence(pd.DataFrame({"engine": engines}))
+
+    assert said("prefix-tree") == said() == engine_sentence(pd.DataFrame()) == ""
+    assert said("lm-eval-hf") == " The scores are those of lm-eval's own Hugging Face model."
+    assert "the engine lm-eval-hf in scores.csv" in said("prefix-tree", "lm-eval-hf")
 
 
 def test_data_and_text_of_batches_are_shown_and_escaped(page):

@@ -48,6 +48,19 @@ def readme_row(model):
     return [size, *map(str, shape), batch, rate]
 
 
+def test_the_architecture_is_the_suites_unless_a_size_or_family_has_its_own(pythia):
+    assert {model.architecture for model in pythia.models.values()} == {"gpt_neox"}
+    facts = copy.deepcopy(dict(load_yaml(SUITES / "pocket.yaml")))
+    facts["architecture"] = "llama"
+    facts["recipe"]["parameters"] = 12345  # which only those of a GPT-NeoX need not say
+    assert build_suite(facts).model("pocket-90k").architecture == "llama"
+    facts["sizes"]["280k"]["architecture"] = "olmo2"
+    facts["families"][1]["recipe"] = {"architecture": "mistral"}
+    found = build_suite(facts)
+    names = ("pocket-90k", "pocket-280k", "pocket-90k-weight-seed1")
+    assert [found.model(name).architecture for name in names] == ["llama", "olmo2", "mistral"]
+
+
 def test_the_readme_table_is_regenerated(pythia):
     wanted = [[cell.strip() for cell in line.split("|")] for line in README_TABLE.strip().splitlines()]
     sizes = ["70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b"]

@@ -30,18 +30,22 @@ class Clone:
         self, endpoint: str, *targets: str, steps: Sequence[int] = STEPS, more: Sequence[str] = ()
     ) -> subprocess.CompletedProcess[str]:
         """Run the shipped configuration with ``steps``, one document of each task, and ``more`` settings."""
-        code = [str(self.folder), str(self.folder / "workflow_scripts" / "snakemake_plugins")]
-        path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"])
-        environment = {"HOME": str(self.home), "PATH": path, "LANG": "C.UTF-8", "HF_ENDPOINT": endpoint}
         settings = [
             f"steps={list(steps)}",
             "evaluation={limit: 1, crosscheck_documents: 1}",
             f"figures={list(FIGURES)}",
             *more,
         ]
-        command = ["-m", "snakemake", "-c2", "--configfile", f"config/runs/{RUN}.yaml", "--config", *settings]
+        command = ["-c2", "--configfile", f"config/runs/{RUN}.yaml", "--config", *settings]
+        return self.python(endpoint, "snakemake", *command, "--", *targets)
+
+    def python(self, endpoint: str, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run ``module`` in the clone with a Hub at ``endpoint``."""
+        code = [str(self.folder), str(self.folder / "workflow_scripts" / "snakemake_plugins")]
+        path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/bin", "/bin"])
+        environment = {"HOME": str(self.home), "PATH": path, "LANG": "C.UTF-8", "HF_ENDPOINT": endpoint}
         return subprocess.run(
-            [sys.executable, *command, "--", *targets],
+            [sys.executable, "-m", module, *arguments],
             cwd=self.folder,
             env=environment | {"PYTHONPATH": os.pathsep.join(code)},
             capture_output=True,

@@ -151,3 +151,32 @@ def test_files_that_the_ledger_pins_take_the_place_of_the_declared_ones(tmp_path
     pin({steps[0]: both, steps[1]: [*both, "model.safetensors"]})
     with pytest.raises(ConfigError, match=f"{name}: step{steps[0]} and step{steps[1]} have different files in"):
         checkpoints.hold_to_ledger(from_hub)
+
+
+def test_a_suite_with_names_of_its_own_says_them_to_the_fetch_and_no_other_does(from_hub, trained):
+    words = {"run": "x", "suite": "amber", "models": "all", "steps": [1, 360], "checkpoints": {"source": "hub"}}
+    amber = load_run(check.merge(load_yaml(check.DEFAULT), {**words, "tasks": ["piqa"], "shots": [0]}))
+    arguments = checkpoints.fetch_arguments(amber)
+    assert [arguments(Wildcards(model="Amber", step=str(step)))[-2:] for step in (1, 360)] == [
+        ["--revision", "ckpt_000"],
+        ["--revision", "main"],
+    ]
+    assert checkpoints.fetch_arguments(from_hub) == checkpoints.ledger_arguments(from_hub)
+    assert checkpoints.fetch_arguments(trained) == []
+
+
+def test_commits_and_defects_of_other_names_are_found_by_their_names(tmp_path, monkeypatch):
+    words = {"run": "x", "suite": "amber", "models": "all", "steps": [1, 2, 360], "checkpoints": {"source": "hub"}}
+    settings = check.merge(load_yaml(check.DEFAULT), {**words, "tasks": ["piqa"], "shots": [0]})
+    ledger, defects = tmp_path / "ledger.tsv", tmp_path / "defects.tsv"
+    files = ("config.json", "model.safetensors", "tokenizer.json")
+    rows = [f"Amber\t{name}\t{commit}\t{file}" for name, commit in (("ckpt_000", "a"), ("main", "b")) for file in files]
+    ledger.write_text("\n".join(["model\tstep\tcommit\tfile", *rows, ""]))
+    defects.write_text("model\trevision\tkind\tdetail\nAmber\tckpt_001\tduplicate\tx\nAmber\tstep1\tduplicate\tx\n")
+    monkeypatch.setattr(layout, "LEDGER", str(ledger))
+    run = load_run(check.merge(settings, {"checkpoints": {"defects": str(defects)}}))
+    left = checkpoints.leave_out_defects(run)
+    assert left.steps["Amber"] == (1, 360)
+    commit = checkpoints.commit_of(left)
+    assert [commit(Wildcards(model="Amber", step=str(step))) for step in (1, 2, 360)] == ["a", "", "b"]
+    assert checkpoints.hold_to_ledger(left).models[0].files == files

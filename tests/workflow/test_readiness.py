@@ -289,3 +289,49 @@ def test_a_rule_of_ones_own_below_the_snakefile_is_a_target(root, tmp_path):
         (place / "Snakefile").write_text((root / "Snakefile").read_text())
         done = snakemake(place, "-n", target)
         assert (done.returncode, f"unknown target '{target}'" in done.stderr) == (cli.USER_ERROR, True), done.stderr
+
+
+@pytest.mark.parametrize("suite", ["olmo2", "amber"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "data",
+            "data is not possible for suite SUITE: it does not say which pretokenised data its models were trained",
+        ),
+        ("retrain", "retrain is not possible for suite SUITE: it does not say which pretokenised data"),
+        (
+            "published",
+            "published is not possible for suite SUITE: it names no results that its authors published (key `",
+        ),
+        ("dynamics", "dynamics is not possible for suite SUITE"),
+    ],
+)
+def test_a_stage_without_its_facts_is_refused_to_who_asks_for_it(root, suite, name, message):
+    run = check.load_run_file(root / f"config/runs/{suite}.yaml")
+    readiness.check_targets(run, ["report"], [SimpleNamespace(name="report", is_producer=lambda _: False)], [])
+    rule = SimpleNamespace(name=name, is_producer=lambda _: False)
+    with pytest.raises(ConfigError, match=re.escape(message.replace("SUITE", suite))):
+        readiness.check_targets(run, [name], [rule], [])
+    asked = replace(run, settings={**run.settings, "experiments": ["dynamics"]})
+    with pytest.raises(ConfigError, match=f"dynamics is not possible for suite {suite}"):
+        readiness.require_experiment_names(asked)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": "llama"}, "it reads the weights of a gpt_neox, and pocket-1m is a llama"),
+        (
+            {"lr_schedule": None, "data_seed": None},
+            "it does not say the lr_schedule, data_seed of the training (keys of",
+        ),
+    ],
+)
+def test_an_experiment_needs_a_known_network_and_training(root, change, message):
+    run = check.load_run_file(root / "config/runs/one-model.yaml")
+    readiness.refuse_without_facts(run, "memorization")
+    changed = replace(run, models=(replace(run.models[0], **change),))
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        readiness.refuse_without_facts(changed, "memorization")
+    readiness.refuse_without_facts(changed, "scaling")

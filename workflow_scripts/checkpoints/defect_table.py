@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from workflow_scripts.checkpoints.ledger_file import order, read_columns
+from workflow_scripts.checkpoints.ledger_file import order
 from workflow_scripts.errors import DataError, MissingInputError, ModelError
 from workflow_scripts.storage.atomic import write_text
+from workflow_scripts.table_columns import read_columns
 
 HEADER = ("model", "revision", "kind", "detail")
 

@@ -141,6 +141,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--location", default="", help="folder of the mirror, or endpoint of the Hub")
     parser.add_argument("--repository", required=True, metavar="ORG/NAME", help="the model's repository")
     parser.add_argument("--step", required=True, type=int, help="Hub step, the N of branch stepN")
+    parser.add_argument("--revision", help="name of the branch or folder, where it is not stepN")
     parser.add_argument("--ledger", type=Path, help="ledger to check the fetch against")
     parser.add_argument("--defects", type=Path, help="table of defective checkpoints to reject")
     parser.add_argument("--files", nargs="+", default=[], metavar="NAME", help="fetch exactly these files")
@@ -153,7 +154,7 @@ def argument_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = argument_parser().parse_args(arguments)
     refuse_secrets([options.location, options.repository])
-    repository = Repository("model", options.repository, f"step{options.step}")
+    repository = Repository("model", options.repository, options.revision or f"step{options.step}")
     model, policy = repository.name.partition("/")[2], policy_of(options)
     if options.defects is not None:
         refuse_defective(options.defects, model, repository.revision)

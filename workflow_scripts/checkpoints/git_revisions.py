@@ -18,6 +18,7 @@ from workflow_scripts.storage.http.retry import RetryPolicy, retrying
 from workflow_scripts.storage.lockfile import LARGEST_LIST, FileEntry, checked_path
 from workflow_scripts.storage.sources.git_objects import EXTENDED, REMOTE, GitFile, GitObjects, resolved
 from workflow_scripts.storage.sources.source import Repository
+from workflow_scripts.suite.revision_names import DEFAULT
 
 PLACE = "{repository}"
 FILTER = "--filter=blob:limit=1k"
@@ -28,15 +29,15 @@ OBJECT_BYTES = 20  # length of a SHA-1 in a tree object
 class GitRevisions:
     """Every branch of a remote in a bare repository in a temporary folder."""
 
-    def __init__(self, git: GitObjects) -> None:
+    def __init__(self, git: GitObjects, pattern: str = DEFAULT) -> None:
         """``git`` has an empty folder of its own."""
-        self.git = git
+        self.git, self.pattern = git, pattern
         self.requests = 0
         self.known: dict[str, dict[str, str]] = {}
         self.small: dict[str, FileEntry] = {}
 
     def branches(self) -> dict[str, str]:
-        """Fetch all branches; commit of each step and of main."""
+        """Fetch all branches; commit of main and of each that is called like the pattern."""
         self.git.run("init", "--bare", "--quiet")
         self.git.run("config", f"remote.{REMOTE}.url", self.git.url)
         fetch = ("fetch", "--quiet", "--depth=1", "--no-tags", FILTER, REMOTE, "+refs/heads/*:refs/heads/*")
@@ -44,7 +45,7 @@ class GitRevisions:
         self.requests += 1
         lines = self.git.run("for-each-ref", "--format=%(refname:strip=2) %(objectname)", "refs/heads")
         pairs = [line.rsplit(" ", 1) for line in lines.decode("utf-8", "replace").splitlines()]
-        found = {name: commit for name, commit in pairs if is_revision(name)}
+        found = {name: commit for name, commit in pairs if is_revision(name, self.pattern)}
         self.look_up(found)
         return found
 
@@ -108,10 +109,13 @@ def tree_entries(content: bytes) -> Iterator[tuple[bytes, str, str]]:
 
 
 @contextmanager
-def open_git(location: str, name: str, policy: RetryPolicy, stall_seconds: float) -> Iterator[GitRevisions]:
+def open_git(
+    location: str, name: str, policy: RetryPolicy, stall_seconds: float, pattern: str = DEFAULT
+) -> Iterator[GitRevisions]:
     """Revisions of the repository at ``location``, in which ``{repository}`` stands for ``name``."""
     if PLACE not in location:
         raise ConfigError(f"git URL '{location}': must contain {PLACE} in place of the repository's name")
     repository = Repository("model", name, MAIN)
     with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
-        yield GitRevisions(GitObjects(location.replace(PLACE, name), repository, Path(folder), policy, stall_seconds))
+        git = GitObjects(location.replace(PLACE, name), repository, Path(folder), policy, stall_seconds)
+        yield GitRevisions(git, pattern)

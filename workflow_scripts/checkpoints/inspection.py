@@ -16,7 +16,7 @@ from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.lockfile import FileEntry, parse_lock
 from workflow_scripts.storage.sources.listing import describe, read_small
 from workflow_scripts.storage.sources.source import OWN_LOCK, Source
-from workflow_scripts.suite.models import Model
+from workflow_scripts.suite.models import GPT_NEOX, Model
 from workflow_scripts.training.tensor_shapes import BUFFERS, EMBED_OUT, tensor_shapes
 
 DTYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32"}
@@ -109,9 +109,15 @@ def usable(source: Source, entry: FileEntry, seen: Observation) -> Header:
 
 
 def tensor_problems(model: Model, tensors: Mapping[str, Tensor]) -> list[tuple[str, str]]:
-    """Tensors that are missing, unexpected, misshapen or of another type than the suite says."""
-    expected = tensor_shapes(model.layers, model.hidden_size, model.vocab_size)
-    found = {EMBED_OUT if name == OTHER_HEAD else name: tensor for name, tensor in tensors.items()}
+    """Tensors that are missing, unexpected, misshapen or of another type than the suite says.
+
+    Of a network that is no GPT-NeoX only the type is known beforehand.
+    """
+    if model.architecture == GPT_NEOX:
+        expected = tensor_shapes(model.layers, model.hidden_size, model.vocab_size)
+        found = {EMBED_OUT if name == OTHER_HEAD else name: tensor for name, tensor in tensors.items()}
+    else:
+        expected, found = {name: tensor.shape for name, tensor in tensors.items()}, dict(tensors)
     floats = {name: tensor for name, tensor in found.items() if name in expected}
     wanted = DTYPES[model.published_dtype]
     named = {

@@ -51,10 +51,10 @@ class Changes:
 def compare(model: Model, known: dict[str, Revision], branches: dict[str, str]) -> Changes:
     """Differences between the ledger, what a repository serves, and the steps that the suite says there are."""
 
-    def rank(name: str) -> tuple[str, int]:
+    def rank(name: str) -> tuple[object, ...]:
         return order((model.name, name))
 
-    expected = {f"step{step}" for step in model.steps} | {MAIN}
+    expected = {model.step(step).revision for step in model.steps} | {MAIN}
     served = sorted(branches, key=rank)
     return Changes(
         new=[name for name in served if name not in known],
@@ -76,12 +76,15 @@ def describe(model: Model, changes: Changes) -> list[str]:
 
 def final_differs(model: Model, ledger: Ledger) -> str:
     """Say how the last step differs from main; empty when their weights are the same, or one is not known."""
-    last, main = ledger.get(model.name, f"step{model.steps[-1]}"), ledger.get(model.name, MAIN)
+    if not model.steps:
+        return ""
+    name = model.step(model.steps[-1]).revision
+    last, main = ledger.get(model.name, name), ledger.get(model.name, MAIN)
     if last is None or main is None:
         return ""
     ours, theirs = ({f.path: f.sha256 for f in found.files if is_weight_file(f.path)} for found in (last, main))
     names = sorted(path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path))
-    return f"{model.name}: step{model.steps[-1]} and main differ in {shorten(names)}" if names else ""
+    return f"{model.name}: {name} and main differ in {shorten(names)}" if names else ""
 
 
 def update(model: Model, ledger: Ledger, revisions: Revisions, path: Path, when_moved: str) -> Changes:
@@ -127,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     policy, moved, requests = policy_of(options), 0, 0
     for model in models:
         place = (options.source, options.location, model.repository, policy, options.stall_seconds)
-        with open_revisions(*place) as revisions:
+        with open_revisions(*place, pattern=model.revision_pattern) as revisions:
             changes = update(model, ledger, revisions, options.ledger, options.when_moved)
         requests += revisions.requests
         moved += len(changes.moved)

@@ -1,12 +1,12 @@
 r"""The ledger: what a repository serves at each revision, written down so that every later fetch can be held to it.
 
 One tab-separated table with the header ``model step commit file size sha256``, sorted by model, step and file, so that
-a diff of two ledgers reads like a list of what changed. ``step`` is a Hub step or ``main``; ``commit`` is git's name of
-the revision, or for a mirror the sha256 of its list of files. Lines that start with ``#`` are for people. Names in a
+a diff of two ledgers reads like a list of what changed. ``step`` is the N of a revision ``step<N>``, or the name of a
+revision that is called otherwise, such as ``main``; ``commit`` is git's name of the revision, or for a mirror the
+sha256 of its list of files. Lines that start with ``#`` are for people. Names in a
 ledger may come from a stranger and are checked before they name anything. Nothing here asks a server.
 """
 
-import csv
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -16,10 +16,12 @@ from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.lockfile import FileEntry, checked_path, checked_sha256, checked_size
 from workflow_scripts.storage.sources.source import COMMIT, NAME
+from workflow_scripts.suite.revision_names import DEFAULT, PLAIN, ledger_text, step_named
+from workflow_scripts.table_columns import read_columns
 
 HEADER = "model\tstep\tcommit\tfile\tsize\tsha256"
 MAIN = "main"
-STEP = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
+NAMED = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,150}", re.ASCII)
 FILL = "python -m workflow_scripts.checkpoints.ledger --suite SUITE --source hub --ledger FILE"
 EMPTY_NOTE = f"# Empty: nothing is pinned yet. Fill it where the Hub can be reached:\n#   {FILL}\n"
 
@@ -34,7 +36,7 @@ class Revision:
 
 @dataclass
 class Ledger:
-    """Revisions by (model, revision name); revision names are ``step<N>`` and ``main``."""
+    """Revisions by (model, revision name), the names as the repository has them."""
 
     revisions: dict[tuple[str, str], Revision] = field(default_factory=dict)
 
@@ -51,43 +53,36 @@ class Ledger:
         return {name: found for (owner, name), found in self.revisions.items() if owner == model}
 
 
-def step_text(revision: str) -> str:
-    """How the table writes a revision.
-
-    >>> step_text("step512"), step_text("main")
-    ('512', 'main')
-    """
-    return revision.removeprefix("step")
-
-
-def is_revision(name: str) -> bool:
-    """True for the branches that a ledger lists.
+def is_revision(name: str, pattern: str = DEFAULT) -> bool:
+    """True for the branches that a ledger lists of models whose revisions are called like ``pattern``.
 
     >>> is_revision("step1000"), is_revision("main"), is_revision("step01"), is_revision("test")
     (True, True, False, False)
+    >>> is_revision("ckpt_007", "ckpt_{index:03}"), is_revision("step7", "ckpt_{index:03}")
+    (True, False)
     """
-    return name == MAIN or (name.startswith("step") and STEP.fullmatch(step_text(name)) is not None)
+    return name == MAIN or step_named(pattern, name) is not None
 
 
 def revision_of(step: str, where: str) -> str:
     """Revision that a ``step`` field stands for; raises DataError."""
-    if step == MAIN:
-        return MAIN
-    if not STEP.fullmatch(step):
-        raise DataError(f"{where}: step '{step[:40]}' is neither a number nor '{MAIN}'")
-    return f"step{step}"
+    if PLAIN.fullmatch(step):
+        return f"step{step}"
+    if not NAMED.fullmatch(step) or ".." in step or ledger_text(step) != step:
+        raise DataError(f"{where}: step '{step[:40]}' is neither a number nor the name of a revision")
+    return step
 
 
-def order(key: tuple[str, str]) -> tuple[str, int]:
-    """Sort by model, then step, ``main`` last."""
+def order(key: tuple[str, str]) -> tuple[str, bool, tuple[int, ...], str]:
+    """Sort by model, then by the numbers in the revision's name, ``main`` last."""
     model, revision = key
-    return model, 10**9 if revision == MAIN else int(step_text(revision))
+    return model, revision == MAIN, tuple(map(int, re.findall(r"[0-9]+", revision))), revision
 
 
 def format_ledger(ledger: Ledger) -> str:
     """Text of a ledger; an empty one says how to fill it."""
     lines = [
-        "\t".join((model, step_text(revision), found.commit, file.path, str(file.size), str(file.sha256)))
+        "\t".join((model, ledger_text(revision), found.commit, file.path, str(file.size), str(file.sha256)))
         for model, revision in sorted(ledger.revisions, key=order)
         for found in (ledger.revisions[model, revision],)
         for file in found.files
@@ -161,25 +156,6 @@ def parse_line(line: str, where: str) -> tuple[tuple[str, str], str, FileEntry]:
     if entry.size is None or entry.sha256 is None:
         raise DataError(f"{where}: {path} has no size or no sha256; required in a ledger")
     return (model, revision_of(step, where)), commit, entry
-
-
-def read_columns(path: Path, names: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """The first columns of a tab-separated table, called ``names``; lines that start with ``#`` are passed over."""
-    try:
-        lines = [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
-    except FileNotFoundError:
-        raise MissingInputError(
-            f"{path}: there is no such table; expected the columns {', '.join(names)} ..."
-        ) from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text at byte {error.start}") from None
-    rows = csv.reader(lines, delimiter="\t")
-    if tuple(next(rows, [])[: len(names)]) != names:
-        raise DataError(f"{path}: does not start with the columns {', '.join(names)}")
-    for row in rows:
-        if len(row) < len(names):
-            raise DataError(f"{path}: a line has {len(row)} fields, expected at least {len(names)}")
-        yield tuple(row[: len(names)])
 
 
 def pinned_commits(path: str) -> dict[tuple[str, str], str]:

@@ -100,7 +100,7 @@ def observe(
     model: Model, branches: Mapping[str, str], open_revision: OpenRevision, samples: int, partial: Path
 ) -> tuple[dict[str, Observation], Traffic]:
     """Look at every revision of ``branches`` that the suite expects; what ``partial`` has is not asked for again."""
-    expected = {f"step{step}" for step in model.steps} | {MAIN}
+    expected = {model.step(step).revision for step in model.steps} | {MAIN}
     wanted = sorted(expected & set(branches), key=lambda name: order((model.name, name)))
     seen, traffic = read_partial(partial, branches), Traffic()
     with Progress(f"observe {model.name}", len(wanted), "revisions") as progress:
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model, policy = load_suite(options.suite).model(options.model), policy_of(options)
     place = (options.source, options.location, model.repository, policy, options.stall_seconds)
     partial = journal_path(options.output)
-    with open_revisions(*place) as revisions, opened(*place) as open_revision:
+    with open_revisions(*place, pattern=model.revision_pattern) as revisions, opened(*place) as open_revision:
         branches = revisions.branches()
         seen, traffic = observe(model, branches, open_revision, options.samples, partial)
         traffic.requests += revisions.requests

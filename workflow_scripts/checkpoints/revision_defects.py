@@ -40,8 +40,12 @@ class Seen:
 
     def steps(self) -> dict[int, Observation]:
         """Observations by step, ``main`` left out, rising."""
-        numbered = {int(name.removeprefix("step")): found for name, found in self.revisions.items() if name != MAIN}
-        return dict(sorted(numbered.items()))
+        found = ((self.model.step_of(name), seen) for name, seen in self.revisions.items())
+        return dict(sorted((step, seen) for step, seen in found if step is not None))
+
+    def revision(self, step: int) -> str:
+        """Name of the revision of a step."""
+        return self.model.step(step).revision
 
     def curve(self) -> dict[int, Samples]:
         """Samples of the steps that have no problem of their own."""
@@ -56,12 +60,12 @@ class Seen:
 def own_problems(seen: Seen) -> Iterator[Defect]:
     """What each revision showed by itself, and the steps that are not served."""
     for step in seen.model.steps:
-        if f"step{step}" not in seen.revisions:
-            yield Defect(seen.model.name, f"step{step}", "missing", "the repository has no such branch")
+        if seen.revision(step) not in seen.revisions:
+            yield Defect(seen.model.name, seen.revision(step), "missing", "the repository has no such branch")
     for name, found in seen.revisions.items():
         for kind, detail in found.problems:
             # main repeats what is wrong with the last step.
-            if name != MAIN or seen.identity(name) != seen.identity(f"step{seen.model.steps[-1]}"):
+            if name != MAIN or seen.identity(name) != seen.identity(seen.revision(seen.model.steps[-1])):
                 yield Defect(seen.model.name, name, kind, detail)
 
 
@@ -75,7 +79,7 @@ def moved(seen: Seen, ledger: Ledger) -> Iterator[Defect]:
 
 def final_differs(seen: Seen) -> Iterator[Defect]:
     """Main, when its weights are not those of the last step."""
-    last = f"step{seen.model.steps[-1]}"
+    last = seen.revision(seen.model.steps[-1])
     ours, theirs = dict(seen.identity(last)), dict(seen.identity(MAIN))
     names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
     if ours and theirs and names:
@@ -86,21 +90,21 @@ def start_differs(all_seen: Sequence[Seen]) -> Iterator[Defect]:
     """Models whose step 0 is not that of the others with the same seed and shape."""
     groups: dict[tuple[object, ...], list[Seen]] = defaultdict(list)
     for seen in all_seen:
-        if seen.identity("step0"):
+        if seen.identity(seen.revision(0)):
             model = seen.model
             shape = (model.layers, model.hidden_size, model.heads, model.vocab_size)
             groups[(*shape, model.initialisation, model.published_dtype, model.weight_seed)].append(seen)
     for group in groups.values():
         kinds: dict[tuple[tuple[str, str], ...], list[Seen]] = defaultdict(list)
         for seen in group:
-            kinds[seen.identity("step0")].append(seen)
+            kinds[seen.identity(seen.revision(0))].append(seen)
         most = max(len(members) for members in kinds.values())
         majority = [members for members in kinds.values() if len(members) == most]
         for members in kinds.values():
             if len(kinds) > 1 and (len(majority) > 1 or members is not majority[0]):
                 for seen in members:
                     others = ", ".join(other.model.name for other in group if other is not seen)
-                    yield Defect(seen.model.name, "step0", "start-differs", f"same seed and shape as {others}")
+                    yield Defect(seen.model.name, seen.revision(0), "start-differs", f"same seed and shape as {others}")
 
 
 def guilty(
@@ -126,16 +130,17 @@ def duplicates(all_seen: Sequence[Seen]) -> Iterator[Defect]:
     groups: dict[tuple[tuple[str, str], ...], list[Member]] = defaultdict(list)
     for seen in all_seen:
         for step in seen.steps():
-            identity = seen.identity(f"step{step}")
+            identity = seen.identity(seen.revision(step))
             if identity:
                 groups[identity].append((seen.model.name, step))
     curves = {seen.model.name: seen.curve() for seen in all_seen}
+    owners = {seen.model.name: seen for seen in all_seen}
     for members in groups.values():
         if len(members) > 1 and not {step for _, step in members} <= START:
             names = {name for model, step in members for name in curves[model].get(step, {})}
             for model, step in guilty(members, curves, names):
                 others = ", ".join(f"{other} step{at}" for other, at in members if (other, at) != (model, step))
-                yield Defect(model, f"step{step}", "duplicate", f"same weights as {others}")
+                yield Defect(model, owners[model].revision(step), "duplicate", f"same weights as {others}")
 
 
 def evidence(samples: Samples) -> dict[str, str]:
@@ -166,7 +171,7 @@ def chimeras(seen: Seen) -> Iterator[Defect]:
             for model, step in guilty(members, {model: curve for model, _ in members}, names):
                 other = pair[0] if step == pair[1] else pair[1]
                 what = f"{len(names)} of {len(compared)} sampled matrices are those of step{other}"
-                yield Defect(model, f"step{step}", "chimera", f"{what}, first {sorted(names)[0]}")
+                yield Defect(model, seen.revision(step), "chimera", f"{what}, first {sorted(names)[0]}")
     yield from mixed_shards(seen)
 
 
@@ -178,15 +183,18 @@ def mixed_shards(seen: Seen) -> Iterator[Defect]:
         if equal and equal != set(ours.weights) and not {first, second} <= START:
             for step, other in ((first, second), (second, first)):
                 detail = f"{sorted(equal)[0]} is that of step{other}, other shards are not"
-                yield Defect(seen.model.name, f"step{step}", "chimera", detail)
+                yield Defect(seen.model.name, seen.revision(step), "chimera", detail)
 
 
 def norm_outliers(seen: Seen, known: Collection[str]) -> Iterator[Defect]:
     """Steps whose norms jump; revisions in ``known`` have other defects and say nothing about their neighbours."""
-    curve = {step: samples for step, samples in seen.curve().items() if f"step{step}" not in known}
+    curve = {step: samples for step, samples in seen.curve().items() if seen.revision(step) not in known}
     for step, jump in outliers(curve).items():
         yield Defect(
-            seen.model.name, f"step{step}", "outlier", f"norms lie {jump:.0%} off the interpolation of its neighbours"
+            seen.model.name,
+            seen.revision(step),
+            "outlier",
+            f"norms lie {jump:.0%} off the interpolation of its neighbours",
         )
 
 

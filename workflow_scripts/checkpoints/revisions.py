@@ -25,6 +25,7 @@ from workflow_scripts.storage.lockfile import LARGEST_LIST, FileEntry
 from workflow_scripts.storage.sources.hub import DENIED, HubSource, checked_endpoint
 from workflow_scripts.storage.sources.listing import known_files, read_small
 from workflow_scripts.storage.sources.source import OWN_LOCK, MirrorSource, Repository, Source
+from workflow_scripts.suite.revision_names import DEFAULT
 
 
 class Revisions(Protocol):
@@ -33,7 +34,7 @@ class Revisions(Protocol):
     requests: int
 
     def branches(self) -> dict[str, str]:
-        """Commit of every revision that is a step or main."""
+        """Commit of main and of every revision that is called like the pattern."""
         ...
 
     def read(self, revision: str, commit: str) -> Revision:
@@ -44,16 +45,16 @@ class Revisions(Protocol):
 class MirrorRevisions:
     """A folder ``<root>/models/<org>/<name>`` with a folder per revision."""
 
-    def __init__(self, root: Path, name: str) -> None:
+    def __init__(self, root: Path, name: str, pattern: str) -> None:
         """``name`` is ``org/name``; raises MissingInputError when the mirror does not hold it."""
-        self.root, self.name, self.requests = root, name, 0
+        self.root, self.name, self.pattern, self.requests = root, name, pattern, 0
         self.folder = root / Repository("model", name, MAIN).folder()
         if not self.folder.is_dir():
             raise MissingInputError(f"{self.folder}: no such repository in the mirror {root}")
 
     def branches(self) -> dict[str, str]:
         """sha256 of each revision's own list of files."""
-        lists = [path / OWN_LOCK for path in sorted(self.folder.iterdir()) if is_revision(path.name)]
+        lists = [path / OWN_LOCK for path in sorted(self.folder.iterdir()) if is_revision(path.name, self.pattern)]
         return {path.parent.name: sha256_file(path) for path in lists if path.is_file()}
 
     def read(self, revision: str, commit: str) -> Revision:
@@ -65,9 +66,9 @@ class MirrorRevisions:
 class HubRevisions:
     """A repository of a Hub, asked by its API."""
 
-    def __init__(self, endpoint: str, name: str, policy: RetryPolicy, reader: HttpReader) -> None:
+    def __init__(self, endpoint: str, name: str, policy: RetryPolicy, reader: HttpReader, pattern: str) -> None:
         """``endpoint`` as from checked_endpoint; ``reader`` reads small files."""
-        self.endpoint, self.name, self.policy, self.reader = endpoint, name, policy, reader
+        self.endpoint, self.name, self.policy, self.reader, self.pattern = endpoint, name, policy, reader, pattern
         self.requests = 0
         self.digests: dict[str, str] = {}
 
@@ -76,7 +77,7 @@ class HubRevisions:
         source = self.source(MAIN, None)
         self.requests += 1
         found = retrying(self.policy, lambda: source.revisions("branches"))
-        return {name: commit for name, commit in found.items() if is_revision(name)}
+        return {name: commit for name, commit in found.items() if is_revision(name, self.pattern)}
 
     def read(self, revision: str, commit: str) -> Revision:
         """Files of the revision at ``commit``, by one request and one for each small file not seen before."""
@@ -114,20 +115,20 @@ def hashed(entry: FileEntry, source: Source, digests: dict[str, str]) -> FileEnt
 
 @contextmanager
 def open_revisions(
-    kind: str, location: str, name: str, policy: RetryPolicy, stall_seconds: float
+    kind: str, location: str, name: str, policy: RetryPolicy, stall_seconds: float, *, pattern: str = DEFAULT
 ) -> Iterator[Revisions]:
     """Revisions of repository ``name`` (org/name) at a ``kind`` of source: mirror, hub or git-lfs.
 
     ``location`` is the mirror's folder, the endpoint of a Hub (empty for the public one), or a git address with
-    ``{repository}`` where the name goes.
+    ``{repository}`` where the name goes. ``pattern`` is how the revisions are called (suite/revision_names.py).
     """
     if kind == "mirror":
-        yield MirrorRevisions(Path(location), name)
+        yield MirrorRevisions(Path(location), name, pattern)
     elif kind == "hub":
         with HttpReader(stall_seconds, DENIED) as reader:
-            yield HubRevisions(checked_endpoint(location), name, policy, reader)
+            yield HubRevisions(checked_endpoint(location), name, policy, reader, pattern)
     elif kind == "git-lfs":
-        with open_git(location, name, policy, stall_seconds) as revisions:
+        with open_git(location, name, policy, stall_seconds, pattern) as revisions:
             yield revisions
     else:
         raise UnknownNameError("source", kind, ["git-lfs", "hub", "mirror"])

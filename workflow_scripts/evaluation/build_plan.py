@@ -24,7 +24,7 @@ import numpy as np
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, EvaluationError, PipelineError
-from workflow_scripts.evaluation.planning.encode import Encoder, UnscorableError, encode_requests
+from workflow_scripts.evaluation.planning.encode import PREFIX_TOKEN, Encoder, UnscorableError, encode_requests
 from workflow_scripts.evaluation.planning.plan_file import Plan, RequestTable, make_plan, read_plan, write_plan
 from workflow_scripts.evaluation.planning.prefix_trees import Forest, pack
 from workflow_scripts.evaluation.planning.protocols import CURRENT, PROTOCOLS, name_in, select_known
@@ -33,6 +33,7 @@ from workflow_scripts.evaluation.planning.tasks import (
     OWN_TASKS,
     LoadedTasks,
     add_include_path,
+    add_prefix_token,
     compiled_templates,
     load_tasks,
     offline,
@@ -57,14 +58,16 @@ def build_plan(
     limit: float | None,
     seed: int,
     renewal: int | None = None,
+    prefix_token: str | None = None,
 ) -> Plan:
     """Plan for ``loaded`` tasks.
 
     ``shots`` examples per prompt; ``max_length`` the models' context in tokens; ``limit`` first documents per task
-    (None: all, below 1: a share); ``seed`` of the few-shot draws; a ``renewal`` gives the plan another identity. A plan
-    is empty when no task takes that many shots.
+    (None: all, below 1: a share); ``seed`` of the few-shot draws; a ``renewal`` gives the plan another identity;
+    ``prefix_token`` stands in for an empty context (None: Pythia's). A plan is empty when no task takes that many
+    shots.
     """
-    encoder = Encoder(tokenizer, max_length)
+    encoder = Encoder(tokenizer, max_length, prefix_token or PREFIX_TOKEN)
     with without_collector():
         collected, entries, left_out = collect_tasks(loaded, shots, limit, seed)
         try:
@@ -89,6 +92,8 @@ def build_plan(
     }
     if renewal is not None:
         header["renewal"] = renewal
+    if encoder.leading_ids:
+        header["leading_token_ids"] = encoder.leading_ids
     return make_plan(header, forest, table)
 
 
@@ -179,6 +184,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add_include_path(parser)
     parser.add_argument("--protocol", default=CURRENT, choices=PROTOCOLS, help="whose prompts, draws and metrics")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the models")
+    add_prefix_token(parser)
     parser.add_argument("--max-length", type=int, required=True, help="context length of the models in tokens")
     parser.add_argument("--output", type=Path, nargs="+", required=True, help="one plan for all tasks, or one per task")
     parser.add_argument(
@@ -206,7 +212,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def parameters_of(options: argparse.Namespace, tasks: Sequence[str]) -> JsonObject:
     """Everything beside the files that decides the plan of ``tasks``, as its record has it."""
-    names = ("shots", "protocol", "max_length", "limit", "fewshot_seed", "renewal")
+    names = ("shots", "protocol", "max_length", "limit", "fewshot_seed", "renewal", "prefix_token")
     folders = (OWN_TASKS, *options.include_path)
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".yaml")]
     definitions = [sha256_file(path) for path in files]
@@ -261,6 +267,7 @@ def make(tasks: Sequence[str], output: Path, options: argparse.Namespace) -> Pla
         limit=options.limit,
         seed=options.fewshot_seed,
         renewal=options.renewal,
+        prefix_token=options.prefix_token,
     )
     if len(options.output) == 1:
         refuse_empty([plan], options.shots)

@@ -21,6 +21,7 @@ from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError, shorten
 from workflow_scripts.evaluation.paired import Pairing
 from workflow_scripts.evaluation.planning.protocols import name_in
+from workflow_scripts.evaluation.scoring.engine_choice import engine_of
 from workflow_scripts.evaluation.scoring.metrics import NOT_AVAILABLE
 from workflow_scripts.evaluation.scoring.results import metric_values, read_results
 from workflow_scripts.evaluation.scoring.score_files import (
@@ -61,6 +62,7 @@ COLUMNS = {
     "source_sha256": "str",
     "harness": "str",
     "gain_stderr": "float64",
+    "engine": "str",
 }
 NO_PLANS = Pairing({})
 LOGGER = logging.getLogger(__name__)
@@ -102,6 +104,7 @@ def file_rows(
         "source_file": f"{file.model}/step{file.step}/{file.path.name}",
         "source_sha256": sha256_file(file.path),
         "harness": f"lm-eval {content['lm_eval_version']}",
+        "engine": engine_of(content["config"]),
     }
     return [
         {

@@ -28,23 +28,26 @@ from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, EvaluationError, UnknownNameError, shorten
 from workflow_scripts.evaluation.build_plan import FEWSHOT_SEED, build_plan
 from workflow_scripts.evaluation.engine.engine import Engine
+from workflow_scripts.evaluation.engine.stock_engine import StockEngine, load_stock_model
 from workflow_scripts.evaluation.planning.plan_file import Plan, read_plan
 from workflow_scripts.evaluation.planning.request_descriptions import ROLLING
 from workflow_scripts.evaluation.planning.tasks import (
     add_include_path,
+    add_prefix_token,
     compiled_templates,
     load_tasks,
     local_manager,
     offline,
     require_folders,
 )
+from workflow_scripts.evaluation.scoring.engine_choice import DEFAULT_CONTEXT, PREFIX_TREE, choose_engine
 from workflow_scripts.evaluation.scoring.metrics import Answers, TaskRequests, document_values
 from workflow_scripts.evaluation.scoring.results import read_answers
 from workflow_scripts.evaluation.scoring.score_plan import score_plan
-from workflow_scripts.evaluation.stock import load_stock_model
 from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import write_record
+from workflow_scripts.suite.models import GPT_NEOX
 
 TOLERANCE = 1e-4
 ROLLING_TOLERANCE = 1e-6
@@ -195,16 +198,18 @@ def crosscheck(
 
 def fresh_scores(options: argparse.Namespace) -> Iterator[tuple[Plan, Answers]]:
     """A small plan and its scores for each of ``--shots``; shots that none of the tasks takes are passed over."""
-    engine = Engine(options.checkpoint)
+    choice = choose_engine(options.checkpoint, options.architecture)
+    engine = Engine(options.checkpoint) if choice.engine == PREFIX_TREE else StockEngine(options.checkpoint)
     for shots in options.shots:
         loaded = load_tasks(options.tasks, options.data_dir, include=options.include_path)
         plan = build_plan(
             loaded,
             options.checkpoint / "tokenizer.json",
             shots=shots,
-            max_length=engine.config.context,
+            max_length=options.max_length or choice.context or DEFAULT_CONTEXT,
             limit=options.limit,
             seed=FEWSHOT_SEED,
+            prefix_token=options.prefix_token,
         )
         if not plan.header["tasks"]:
             LOGGER.info("none of the tasks takes %d shots", shots)
@@ -229,6 +234,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scores", type=Path, help="results file of the fast path for --plan")
     parser.add_argument("--data-dir", type=Path, nargs="+", action="extend", required=True, help="as for the plan")
     add_include_path(parser)
+    add_prefix_token(parser)
+    parser.add_argument("--max-length", type=int, help="context in tokens without --plan; by default the checkpoint's")
+    parser.add_argument("--architecture", default=GPT_NEOX, help="model_type that config.json must have")
     parser.add_argument("--tasks", nargs="*", default=[], metavar="TASK", help="only these tasks of the plan")
     parser.add_argument("--shots", type=int, nargs="+", default=[0], help="shots to check without --plan")
     parser.add_argument("--limit", type=int, default=20, help="first N documents of each task")

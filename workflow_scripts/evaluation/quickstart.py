@@ -8,36 +8,16 @@ Example:
     --prompt 'Hello, I am' --output results/quickstart/pythia-70m-deduped/step3000.txt
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from workflow_scripts import cli
-from workflow_scripts.errors import ConfigError, MissingInputError, ModelError, shorten
-from workflow_scripts.evaluation.scoring.model_folder import refuse_absurd
-from workflow_scripts.json_values import JsonMapping, JsonObject
+from workflow_scripts.errors import ConfigError, MissingInputError
 from workflow_scripts.storage.atomic import write_text
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import write_record
 
 PROMPT = "Hello, I am"
-# Keys of config.json that say how to compute and not what. A name of the Hub as attention would be fetched and run.
-HOW_TO_COMPUTE = ("attn_implementation", "dtype", "torch_dtype", "auto_map")
-
-
-def refuse_incomplete(folder: Path, loading: JsonMapping) -> None:
-    """Raise ModelError when transformers found tensors missing, unexpected or misshapen."""
-    for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        names = sorted(str(name) for name in loading.get(what) or ())
-        if names:
-            raise ModelError(f"{folder}: {what.replace('_', ' ')}: {shorten(names, 3)}; fetch the checkpoint again")
-
-
-def network_settings(folder: Path) -> JsonObject:
-    """What ``config.json`` says of the network; how to compute it is ours to choose, private keys included."""
-    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return {key: value for key, value in settings.items() if key not in HOW_TO_COMPUTE and not key.startswith("_")}
 
 
 def generate(folder: Path, prompt: str, tokens: int) -> str:
@@ -47,31 +27,19 @@ def generate(folder: Path, prompt: str, tokens: int) -> str:
     """
     if not (folder / "config.json").is_file():
         raise MissingInputError(f"{folder}: holds no checkpoint; fetch it with workflow_scripts.checkpoints.fetch")
-    refuse_absurd(folder)
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
+    from workflow_scripts.evaluation.engine.stock_engine import load_network
 
-    try:
-        found: object = GPTNeoXForCausalLM.from_pretrained(
-            folder,
-            config=GPTNeoXConfig(**network_settings(folder)),
-            output_loading_info=True,
-            local_files_only=True,
-            dtype=torch.float32,
-            attn_implementation="sdpa",
-        )
-        model, loading = cast("tuple[GPTNeoXForCausalLM, dict[str, set[str]]]", found)  # as output_loading_info has it
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{folder}: transformers cannot load it ({str(error).splitlines()[0]})") from error
-    refuse_incomplete(folder, loading)
+    model = load_network(folder, "float32", "cpu")
+    import torch
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(folder, config=model.config, local_files_only=True)
     inputs = tokenizer(prompt, return_tensors="pt")
     room = int(model.config.max_position_embeddings) - int(inputs["input_ids"].shape[1])
     if room < 1:
         raise ConfigError(f"--prompt has {inputs['input_ids'].shape[1]} tokens, which leaves no room for an answer")
     with torch.inference_mode():
-        answer = model.generate(  # type: ignore[misc]  # its mixin declares a self that no model of transformers satisfies
+        answer = model.generate(
             **inputs, max_new_tokens=min(tokens, room), do_sample=False, num_beams=1, pad_token_id=0
         )
     return str(tokenizer.decode(answer[0]))

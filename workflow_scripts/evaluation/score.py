@@ -8,6 +8,8 @@ for another tokenizer than the checkpoint's, by another lm-eval than the one ins
 documents is refused, and so are weights whose bytes are not those that were fetched. Scores of these weights on a plan
 in this arithmetic are kept, those of further tasks join them, and an interrupted job resumes in the middle of a
 checkpoint. When one of several checkpoints cannot be scored, the others are; the job fails in the end and names it.
+Other architectures than gpt_neox are scored by lm-eval's own Hugging Face model, which needs lm-eval and transformers
+and is slower; the results say which engine made them.
 
     python -m workflow_scripts.evaluation.score --checkpoint checkpoints/pythia-70m/step1000 \
         --plan plans/pythia/0-shot/sciq.plan plans/pythia/0-shot/piqa.plan plans/pythia/5-shot/sciq.plan \
@@ -22,8 +24,10 @@ from pathlib import Path
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, EvaluationError, PipelineError, shorten
 from workflow_scripts.evaluation.planning.plan_file import read_plan
+from workflow_scripts.evaluation.scoring.engine_choice import ENGINES, choose_engine
 from workflow_scripts.evaluation.scoring.scoring_job import Job, arithmetic, check_origin, make_job, make_targets
 from workflow_scripts.storage.locks import exclusive
+from workflow_scripts.suite.models import GPT_NEOX
 
 # Names in score_plan.py and attention.py, which need torch; a test compares them.
 DTYPES = ("bfloat16", "float16", "float32")
@@ -51,6 +55,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of weights and matrix products")
     parser.add_argument("--attention", default="sdpa", choices=WAYS, help="how the mask of shared prefixes is applied")
+    parser.add_argument("--architecture", default=GPT_NEOX, help="model_type that config.json must have")
+    parser.add_argument("--engine", choices=ENGINES, help="by default ours where it knows the architecture")
     parser.add_argument("--renewal", type=int, help="rescore what was scored under another number or none")
     options = parser.parse_args(arguments)
     check(options)
@@ -78,7 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shared = [
         make_targets(plans, options.output[first : first + size]) for first in range(0, len(options.output), size)
     ]
-    jobs = [make_job(checkpoint, targets, said) for checkpoint, targets in zip(options.checkpoint, shared, strict=True)]
+    jobs = [
+        make_job(checkpoint, choose_engine(checkpoint, options.architecture, options.engine), targets, said)
+        for checkpoint, targets in zip(options.checkpoint, shared, strict=True)
+    ]
     with contextlib.ExitStack() as stack:
         # In one order, so that two calls never block each other.
         for output in sorted({job.targets[0].output for job in jobs}):

@@ -15,13 +15,12 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.evaluation.engine.model_weights import check_tensor_names
+from workflow_scripts.evaluation.engine.stock_engine import load_stock_model
 from workflow_scripts.evaluation.planning.tasks import (
     TaskSource,
     add_include_path,
@@ -30,11 +29,13 @@ from workflow_scripts.evaluation.planning.tasks import (
     offline,
     require_folders,
 )
-from workflow_scripts.evaluation.scoring.model_folder import read_config, weights_identity
+from workflow_scripts.evaluation.scoring.engine_choice import read_model_config
+from workflow_scripts.evaluation.scoring.model_folder import weights_identity
 from workflow_scripts.evaluation.scoring.results import NOT_METRICS, check_results
 from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.records import write_record
+from workflow_scripts.suite.models import GPT_NEOX
 
 FEWSHOT_SEED = 1234
 BOOTSTRAP_ITERS = 1000
@@ -43,36 +44,12 @@ KEPT = ("results", "groups", "group_subtasks", "versions", "n-shot", "higher_is_
 LOGGER = logging.getLogger(__name__)
 
 
-def stock_batch(length: int, vocabulary: int) -> int:
-    """Rows per forward pass of lm-eval so that its [batch, length, vocabulary] logits stay near half a gigabyte.
-
-    >>> stock_batch(2048, 50304), stock_batch(128, 1024)
-    (1, 16)
-    """
-    return max(1, min(16, 2**27 // (length * vocabulary)))
-
-
-def load_stock_model(checkpoint: Path, dtype: str, device: str, length: int) -> Any:
-    """lm-eval's Hugging Face model of the folder ``checkpoint`` with a context of ``length`` tokens."""
-    from lm_eval.models.huggingface import HFLM
-
-    return HFLM(
-        pretrained=str(checkpoint),
-        dtype=dtype,
-        device=device,
-        batch_size=stock_batch(length, read_config(checkpoint).vocabulary),
-        max_length=length,
-        softmax_dtype="float32",
-    )
-
-
 def evaluate(options: argparse.Namespace) -> tuple[JsonObject, dict[str, TaskSource]]:
     """What lm-eval's ``simple_evaluate`` answers, and where the documents came from."""
     manager, sources = local_manager(options.tasks, options.data_dir, include=options.include_path)
     import lm_eval
 
-    length = read_config(options.checkpoint).context
-    model = load_stock_model(options.checkpoint, options.dtype, options.device, length)
+    model = load_stock_model(options.checkpoint, options.dtype, options.device)
     with compiled_templates():
         answer = lm_eval.simple_evaluate(
             model=model,
@@ -136,6 +113,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--dtype", default="float32", choices=DTYPES, help="of weights and matrix products")
+    parser.add_argument("--architecture", default=GPT_NEOX, help="model_type that config.json must have")
     parser.add_argument("--output", type=Path, required=True, help="results file to write")
     options = parser.parse_args(arguments)
     if options.shots < 0 or options.threads < 1 or (options.limit is not None and options.limit < 1):
@@ -148,7 +126,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     torch.set_num_threads(options.threads)
-    check_tensor_names(options.checkpoint)
+    read_model_config(options.checkpoint, options.architecture)
     answer, sources = evaluate(options)
     content = make_results(answer, options, sources)
     check_results(options.output, content)

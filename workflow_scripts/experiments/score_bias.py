@@ -21,7 +21,8 @@ from workflow_scripts.errors import UnknownNameError
 from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.planning.encode import Encoder, encode_pairs
 from workflow_scripts.evaluation.planning.prefix_trees import Forest, ScoredSequence, pack
-from workflow_scripts.evaluation.scoring.model_folder import read_config, weights_identity
+from workflow_scripts.evaluation.scoring.engine_choice import read_own_config
+from workflow_scripts.evaluation.scoring.model_folder import weights_identity
 from workflow_scripts.experiments.bias.bias_items import (
     GUARD_DATA,
     PAIR_DATA,
@@ -141,7 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="table to write, .parquet")
     options = parser.parse_args(arguments)
     first = options.checkpoint[0]
-    items = Items(options.benchmarks, options.data_dir, Encoder(first / "tokenizer.json", read_config(first).context))
+    items = Items(
+        options.benchmarks, options.data_dir, Encoder(first / "tokenizer.json", read_own_config(first).context)
+    )
     parts = []
     for checkpoint in options.checkpoint:
         part = items.rows(open_engine(checkpoint, options))

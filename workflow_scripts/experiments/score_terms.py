@@ -19,7 +19,8 @@ from workflow_scripts import cli
 from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.planning.encode import Encoder, encode_pairs
 from workflow_scripts.evaluation.planning.prefix_trees import Forest, pack
-from workflow_scripts.evaluation.scoring.model_folder import read_config, weights_identity
+from workflow_scripts.evaluation.scoring.engine_choice import read_own_config
+from workflow_scripts.evaluation.scoring.model_folder import weights_identity
 from workflow_scripts.experiments.engine_options import add_checkpoint_arguments, add_engine_arguments, open_engine
 from workflow_scripts.experiments.frequency.questions import Task, load_tasks
 from workflow_scripts.experiments.outputs import write_frame
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="table to write, .parquet")
     options = parser.parse_args(arguments)
     first = options.checkpoint[0]
-    encoder, context = Encoder(first / "tokenizer.json", UNLIMITED), read_config(first).context
+    encoder, context = Encoder(first / "tokenizer.json", UNLIMITED), read_own_config(first).context
     wanted = [(task, shots) for task in load_tasks(options.terms, options.data_dir) for shots in options.shots]
     made = {(task.name, shots): make_sheet(task, shots, encoder, context) for task, shots in wanted}
     left_out = [f"{name} with {shots} examples" for (name, shots), sheet in made.items() if sheet is None]

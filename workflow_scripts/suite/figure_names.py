@@ -44,7 +44,7 @@ def figure_needs(name: str) -> tuple[str, ...]:
 
 def available_needs(run: Run) -> set[str]:
     """Kinds of tables that ``run`` makes."""
-    needs = {"published", "own", *OWN_TABLES, *PUBLISHED_FILES}
+    needs = {"published", "own", *OWN_TABLES, *PUBLISHED_FILES} if run.shows_published else set()
     if run.models:
         needs.add("scores")
     if run.retrains:

@@ -4,11 +4,13 @@ All are frozen: facts that are read once from ``config/suites/<suite>.yaml`` and
 numbers (parameters, tokens, padded vocabulary) are computed here and typed nowhere.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from workflow_scripts.errors import UnknownNameError
+from workflow_scripts.errors import ConfigError, UnknownNameError
 from workflow_scripts.json_values import JsonMapping
+from workflow_scripts.suite.revision_names import DEFAULT, step_named
 from workflow_scripts.suite.steps import Step, parse_steps
 
 # Files of one published checkpoint where a suite says nothing else: small weights lie in one file.
@@ -19,6 +21,22 @@ CHECKPOINT_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
 )
+# Of a model where its suite says nothing else.
+GPT_NEOX = "gpt_neox"
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """What must be known of a model to train it: see :class:`Model`."""
+
+    learning_rate: float
+    min_learning_rate: float
+    warmup_fraction: float
+    lr_schedule: str
+    initialisation: str
+    training_dtype: str
+    weight_seed: int
+    data_seed: int
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,10 @@ class Model:
     rows of ``sequence_length`` predicted tokens; ``vocab_size`` is padded. ``dataset`` is a key of the suite's data
     sets, ``steps`` are the Hub steps with a checkpoint, ``arm`` is ``baseline`` or the name of an intervention.
     ``files`` are those of a checkpoint that are fetched: configuration, tokenizer, one format of weights.
+    ``architecture`` is the ``model_type`` of their config.json. What a suite does not know of the training is None.
+    ``revision_pattern`` is how its branches are named, ``revisions`` are the names of ``steps`` where they are not
+    ``step<N>``; ``given_parameters`` counts the parameters of a model that is no GPT-NeoX, ``tied`` says that its two
+    embedding matrices are one.
     """
 
     name: str
@@ -47,19 +69,24 @@ class Model:
     batch_rows: int
     train_iterations: int
     hub_steps_per_iteration: int
-    learning_rate: float
-    readme_learning_rate: float
-    min_learning_rate: float
-    warmup_fraction: float
-    lr_schedule: str
-    initialisation: str
-    training_dtype: str
+    learning_rate: float | None
+    readme_learning_rate: float | None
+    min_learning_rate: float | None
+    warmup_fraction: float | None
+    lr_schedule: str | None
+    initialisation: str | None
+    training_dtype: str | None
     published_dtype: str
-    weight_seed: int
-    data_seed: int
+    weight_seed: int | None
+    data_seed: int | None
     tensor_parallel: int
     steps: tuple[int, ...] = field(repr=False)
     files: tuple[str, ...] = field(default=CHECKPOINT_FILES, repr=False)
+    architecture: str = GPT_NEOX
+    revision_pattern: str = DEFAULT
+    revisions: tuple[str, ...] = field(default=(), repr=False)
+    given_parameters: int | None = None
+    tied: bool = False
 
     @property
     def head_size(self) -> int:
@@ -68,14 +95,33 @@ class Model:
 
     @property
     def parameters(self) -> int:
-        """All parameters: 12 L d^2 + 13 L d + 2 d + 2 V d (embeddings are untied)."""
-        return self.non_embedding_parameters + 2 * self.vocab_size * self.hidden_size
+        """All parameters: 12 L d^2 + 13 L d + 2 d + 2 V d of a GPT-NeoX (embeddings are untied), else as stated."""
+        if self.given_parameters is not None:
+            return self.given_parameters
+        layers, width = self.layers, self.hidden_size
+        return 12 * layers * width**2 + 13 * layers * width + 2 * width + self.embedding_parameters
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Parameters of the embedding matrices."""
+        return (1 if self.tied else 2) * self.vocab_size * self.hidden_size
 
     @property
     def non_embedding_parameters(self) -> int:
-        """Parameters without the two embedding matrices: 12 L d^2 + 13 L d + 2 d."""
-        layers, width = self.layers, self.hidden_size
-        return 12 * layers * width**2 + 13 * layers * width + 2 * width
+        """Parameters without the embedding matrices."""
+        return self.parameters - self.embedding_parameters
+
+    @property
+    def unknown_of_training(self) -> tuple[str, ...]:
+        """Facts without which the model cannot be trained."""
+        return tuple(name for name in TrainingFacts.__dataclass_fields__ if getattr(self, name) is None)
+
+    @property
+    def training_facts(self) -> TrainingFacts:
+        """All that the training depends on; raises ConfigError for a model of which the suite does not know it."""
+        if unknown := self.unknown_of_training:
+            raise ConfigError(f"{self.name}: suite {self.suite} does not say its {', '.join(unknown)}")
+        return TrainingFacts(**{name: getattr(self, name) for name in TrainingFacts.__dataclass_fields__})
 
     @property
     def batch_tokens(self) -> int:
@@ -84,10 +130,29 @@ class Model:
 
     def step(self, hub: int) -> Step:
         """The given Hub step of this model."""
-        return Step(hub, self.batch_rows, self.sequence_length, self.hub_steps_per_iteration)
+        place = bisect_left(self.steps, hub)
+        index = place if self.steps[place : place + 1] == (hub,) else None
+        named = self.revisions[index] if self.revisions and index is not None else ""
+        return Step(hub, self.batch_rows, self.sequence_length, self.hub_steps_per_iteration, named, index)
+
+    def step_of(self, revision: str) -> int | None:
+        """Hub step of a revision; None for one that is no checkpoint of this model, such as ``main`` of most."""
+        if revision in self.revisions:
+            return self.steps[self.revisions.index(revision)]
+        step = step_named(self.revision_pattern, revision)
+        return None if step == -1 else step
 
     def select_steps(self, expression: str | int | Sequence[str | int]) -> tuple[int, ...]:
-        """Hub steps that ``expression`` names, see ``parse_steps``."""
+        """Hub steps that ``expression`` names, see ``parse_steps``.
+
+        Raises ConfigError for those that are not there, and for a grid that is to come from a ledger that has none.
+        """
+        if not self.steps:
+            raise ConfigError(
+                f"suite {self.suite} takes its steps from a ledger that has none of them yet; fill it with python -m "
+                f"workflow_scripts.checkpoints.ledger --suite {self.suite} --models {self.name} --source hub --ledger "
+                "FILE, FILE being the family's `ledger`"
+            )
         return parse_steps(expression, self.steps)
 
 
@@ -152,7 +217,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Suite:
-    """A family of models with its data sets and tasks."""
+    """A family of models with its data sets and tasks.
+
+    ``published`` is the table of results that its authors published, ``ledgers`` are the tables that grids come from.
+    """
 
     name: str
     organisation: str
@@ -161,6 +229,8 @@ class Suite:
     datasets: Mapping[str, Dataset]
     models: Mapping[str, Model]
     tasks: Mapping[str, Task]
+    published: str | None = None
+    ledgers: tuple[str, ...] = ()
 
     @property
     def is_made_here(self) -> bool:

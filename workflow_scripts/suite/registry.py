@@ -14,7 +14,8 @@ from dataclasses import replace
 from workflow_scripts import ROOT
 from workflow_scripts.errors import ConfigError, UnknownNameError
 from workflow_scripts.json_values import JsonMapping, JsonObject
-from workflow_scripts.suite.models import CHECKPOINT_FILES, Dataset, Model, Suite, Task
+from workflow_scripts.suite.models import CHECKPOINT_FILES, GPT_NEOX, Dataset, Model, Suite, Task
+from workflow_scripts.suite.revision_names import DEFAULT, ledger_grid, revision_name
 from workflow_scripts.suite.schema import load_named
 from workflow_scripts.suite.steps import expand_part, split_parts
 from workflow_scripts.suite.task_facts import name_today, tasks_below
@@ -22,12 +23,8 @@ from workflow_scripts.suite.task_facts import name_today, tasks_below
 SUITES = ROOT / "config" / "suites"
 VOCABULARY_MULTIPLE = 128  # GPT-NeoX pads the vocabulary to a multiple of 128 x tensor-parallel size
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,95}")
-# Numbers that some part of a suite file must give to each model; the others have defaults.
-NEEDED = (
-    *("layers", "hidden_size", "heads", "sequence_length", "batch_rows", "train_iterations", "learning_rate"),
-    *("min_learning_rate_ratio", "warmup_fraction", "lr_schedule", "initialisation"),
-    *("training_dtype", "published_dtype", "seed"),
-)
+# Numbers that some part of a suite file must give to each model. Without the others it cannot be trained here.
+NEEDED = ("layers", "hidden_size", "heads", "sequence_length", "batch_rows", "published_dtype")
 SUFFIXES = {"standard": "", "deduped": "-deduped"}
 # Numbers of a model that a run may change from its configuration.
 OVERRIDABLE = frozenset(
@@ -65,9 +62,11 @@ def build_suite(facts: JsonMapping) -> Suite:
         organisation=facts["organisation"],
         tokenizer=facts["tokenizer"],
         corpus=facts.get("corpus"),
-        datasets={key: Dataset(key=key, **values) for key, values in facts["datasets"].items()},
+        datasets={key: Dataset(key=key, **values) for key, values in facts.get("datasets", {}).items()},
         models=models,
         tasks={key: build_task(key, values) for key, values in facts.get("tasks", {}).items()},
+        published=facts.get("published"),
+        ledgers=tuple(dict.fromkeys(family["ledger"] for family in facts["families"] if "ledger" in family)),
     )
 
 
@@ -77,13 +76,14 @@ def build_task(name: str, values: JsonMapping) -> Task:
 
 
 def family_models(facts: JsonMapping, family: JsonMapping) -> Iterator[Model]:
-    """Models of one family: sizes x data sets x seeds."""
+    """Models of one family: sizes x data sets x seeds. Data that a suite does not know it calls standard."""
+    known = facts.get("datasets", {"standard": None})
     for size in family["sizes"]:
         if size not in facts["sizes"]:
             raise UnknownNameError("size", size, facts["sizes"], f"suite {facts['suite']}")
-        for dataset in family["datasets"]:
-            if dataset not in facts["datasets"]:
-                raise UnknownNameError("data set", dataset, facts["datasets"], f"suite {facts['suite']}")
+        for dataset in family.get("datasets", ["standard"]):
+            if dataset not in known:
+                raise UnknownNameError("data set", dataset, known, f"suite {facts['suite']}")
             for seed in family.get("seeds", [None]):
                 yield build_model(facts, family, size, dataset, seed)
 
@@ -99,8 +99,18 @@ def build_model(facts: JsonMapping, family: JsonMapping, size: str, dataset: str
             "the family"
         )
     old_sizes = numbers.get("aliases", [])
-    peak = float(numbers["learning_rate"])
-    weight_seed, data_seed = seeds_of(family["name"], int(numbers["seed"]), seed)
+    architecture = str(numbers.get("architecture") or facts.get("architecture") or GPT_NEOX)
+    if architecture != GPT_NEOX and "parameters" not in numbers:
+        raise ConfigError(
+            f"suite {facts['suite']}: model {name} has no parameters; only those of a GPT-NeoX follow from its shape, "
+            f"so write how many it has in the size {size}"
+        )
+    peak, ratio = float_in(numbers, "learning_rate"), float_in(numbers, "min_learning_rate_ratio")
+    readme = float_in(numbers, "readme_learning_rate")
+    weight_seed, data_seed = seeds_of(family["name"], numbers.get("seed"), seed)
+    grid = grid_of(facts, family, numbers, name)
+    steps = tuple(grid)
+    per_iteration = numbers.get("hub_steps_per_iteration", 1)
     return Model(
         name=name,
         suite=facts["suite"],
@@ -116,22 +126,32 @@ def build_model(facts: JsonMapping, family: JsonMapping, size: str, dataset: str
         vocab_size=padded_vocabulary(facts, numbers),
         sequence_length=numbers["sequence_length"],
         batch_rows=numbers["batch_rows"],
-        train_iterations=numbers["train_iterations"],
-        hub_steps_per_iteration=numbers.get("hub_steps_per_iteration", 1),
+        train_iterations=numbers.get("train_iterations", max(steps, default=0) // per_iteration),
+        hub_steps_per_iteration=per_iteration,
         learning_rate=peak,
-        readme_learning_rate=float(numbers.get("readme_learning_rate", peak)),
-        min_learning_rate=peak * float(numbers["min_learning_rate_ratio"]),
-        warmup_fraction=float(numbers["warmup_fraction"]),
-        lr_schedule=numbers["lr_schedule"],
-        initialisation=numbers["initialisation"],
-        training_dtype=numbers["training_dtype"],
+        readme_learning_rate=peak if readme is None else readme,
+        min_learning_rate=None if peak is None or ratio is None else peak * ratio,
+        warmup_fraction=float_in(numbers, "warmup_fraction"),
+        lr_schedule=numbers.get("lr_schedule"),
+        initialisation=numbers.get("initialisation"),
+        training_dtype=numbers.get("training_dtype"),
         published_dtype=numbers["published_dtype"],
         weight_seed=weight_seed,
         data_seed=data_seed,
         tensor_parallel=numbers.get("tensor_parallel", 1),
-        steps=grid_steps(facts, family["steps"]),
+        steps=steps,
         files=tuple(sorted(numbers.get("files", CHECKPOINT_FILES))),
+        architecture=architecture,
+        revision_pattern=family.get("revision", DEFAULT),
+        revisions=tuple(grid.values()) if any(grid.values()) else (),
+        given_parameters=numbers.get("parameters"),
+        tied=numbers.get("tied_embeddings", False),
     )
+
+
+def float_in(numbers: JsonMapping, key: str) -> float | None:
+    """A number that a suite may not know; null is the same as saying nothing."""
+    return None if numbers.get(key) is None else float(numbers[key])
 
 
 def model_name(family: JsonMapping, size: str, dataset: str, seed: int | None) -> str:
@@ -150,7 +170,7 @@ def checked_name(name: str) -> str:
     return name
 
 
-def seeds_of(pattern: str, default: int, seed: int | None) -> tuple[int, int]:
+def seeds_of(pattern: str, default: int | None, seed: int | None) -> tuple[int | None, int | None]:
     """Seeds of weights and of data order: a ``-data-seed`` or ``-weight-seed`` family changes only one of them."""
     if seed is None:
         return default, default
@@ -170,10 +190,27 @@ def padded_vocabulary(facts: JsonMapping, numbers: JsonMapping) -> int:
     return math.ceil(entries / multiple) * multiple
 
 
-def grid_steps(facts: JsonMapping, steps: str) -> tuple[int, ...]:
-    """Hub steps of a family: a named grid of the suite file or an expression of its own."""
-    expression = facts.get("grids", {}).get(steps, steps)
-    return tuple(sorted({step for part in split_parts(expression) for step in expand_part(part, ())}))
+def grid_of(facts: JsonMapping, family: JsonMapping, numbers: JsonMapping, model: str) -> dict[int, str]:
+    """Hub steps of a model and their revisions, steps rising: from the family's steps, or from its ledger."""
+    pattern, named = family.get("revision", DEFAULT), family.get("named", {})
+    if ("ledger" in family) == ("steps" in family):
+        raise ConfigError(f"suite {facts['suite']}: family {family['name']} needs steps or a ledger, and not both")
+    if "ledger" in family:
+        if "{step" not in pattern:
+            raise ConfigError(
+                f"suite {facts['suite']}: {pattern} names no {{step}}, so a ledger does not say its steps"
+            )
+        return ledger_grid(ROOT / family["ledger"], model, pattern)
+    expression = facts.get("grids", {}).get(family["steps"], family["steps"])
+    steps = sorted({step for part in split_parts(expression) for step in expand_part(part, ())})
+    if "revision" not in family and not named:
+        return dict.fromkeys(steps, "")
+    tokens = numbers["batch_rows"] * numbers["sequence_length"]
+    per_iteration = numbers.get("hub_steps_per_iteration", 1)
+    return {
+        step: named.get(str(step)) or revision_name(pattern, step, index, step // per_iteration * tokens)
+        for index, step in enumerate(steps)
+    }
 
 
 def with_variants(suite: Suite, variants: Mapping[str, JsonMapping]) -> Suite:
@@ -219,7 +256,8 @@ def override(suite: Suite, changes: Mapping[str, JsonMapping]) -> Suite:
         for key in numbers:
             if key not in OVERRIDABLE:
                 raise UnknownNameError("number to override", key, sorted(OVERRIDABLE), f"overrides.{name}")
-        peak = numbers.get("learning_rate", model.learning_rate)
-        floor = model.min_learning_rate / model.learning_rate * peak
+        facts = model.training_facts
+        peak = numbers.get("learning_rate", facts.learning_rate)
+        floor = facts.min_learning_rate / facts.learning_rate * peak
         models[model.name] = replace(model, **{"min_learning_rate": floor, **numbers})
     return replace(suite, models=models)

@@ -7,13 +7,14 @@ A configuration is refused before any job starts, with one line and the nearest 
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 
 from workflow_scripts.errors import ConfigError, MissingInputError, UnknownNameError
 from workflow_scripts.json_values import JsonMapping, JsonObject
-from workflow_scripts.suite.models import Model, Suite, Task
+from workflow_scripts.suite.models import GPT_NEOX, Model, Suite, Task
 from workflow_scripts.suite.registry import VARIANT, load_suite, override, suite_names, with_tasks, with_variants
+from workflow_scripts.suite.revision_names import DEFAULT
 from workflow_scripts.suite.safe_yaml import load_yaml, refuse_control_characters, refuse_what_no_run_may_hold
 from workflow_scripts.suite.schema import check_schema, coerce, load_schema
 from workflow_scripts.suite.task_facts import select_tasks
@@ -52,6 +53,12 @@ class Run:
         return bool(self.models) and self.settings["checkpoints"]["source"] == "retrain"
 
     @property
+    def shows_published(self) -> bool:
+        """True when results of the suite's authors are shown beside ours: the suite or the run names some."""
+        chosen = self.section("published")
+        return bool(self.suite.published or chosen.get("source") or chosen.get("repository"))
+
+    @property
     def protocols(self) -> tuple[str, ...]:
         """Protocols under which the run's tasks are scored."""
         return tuple(self.section("evaluation").get("protocols", (CURRENT,)))
@@ -73,7 +80,7 @@ class Run:
         return {
             "run": self.name,
             "suite": self.suite.name,
-            "models": [{**asdict(model), "parameters": model.parameters} for model in self.models],
+            "models": [{**facts_of(model), "parameters": model.parameters} for model in self.models],
             "steps": {name: list(steps) for name, steps in self.steps.items()},
             "shots": list(self.shots),
             "score_kinds": [list(item) for item in self.score_kinds],
@@ -85,6 +92,13 @@ class Run:
         """One section of the configuration."""
         section: JsonMapping = self.settings.get(name, {})
         return section
+
+
+def facts_of(model: Model) -> JsonObject:
+    """Facts of a model, without those that only suites other than Pythia have where they are as for Pythia."""
+    usual = {"architecture": GPT_NEOX, "revision_pattern": DEFAULT, "revisions": (), "given_parameters": None}
+    facts = asdict(model)
+    return {key: value for key, value in facts.items() if value != {**usual, "tied": False}.get(key, MISSING)}
 
 
 def load_run(config: JsonMapping, files: Sequence[str | Path] = ()) -> Run:
@@ -171,6 +185,7 @@ def refuse_model(suite: Suite, name: str) -> list[Model]:
 def other_run(suite: str) -> str:
     """A shipped configuration of another suite, to start from."""
     shipped = {"pythia": "one-pythia-model.yaml", "books": "books.yaml", "books-long": "books-full.yaml"}
+    shipped |= {"olmo2": "olmo2.yaml", "amber": "amber.yaml"}
     return shipped.get(suite, "one-model.yaml")
 
 
@@ -194,6 +209,12 @@ def refuse_untrainable(suite: Suite, settings: JsonMapping, models: Sequence[Mod
     if source == "mirror" and not settings["checkpoints"].get("location"):
         raise ConfigError("config: checkpoints.location must be the mirror's folder if checkpoints.source is mirror")
     for model in models:
+        unknown = ("datasets",) if model.dataset not in suite.datasets else model.unknown_of_training
+        if source == "retrain" and unknown:
+            raise ConfigError(
+                f"config: checkpoints.source: retrain is not possible for {model.name}: suite {suite.name} does not "
+                f"say its {', '.join(unknown)}; fetch its checkpoints with source: hub or mirror"
+            )
         if model.version == VARIANT and (source == "hub" or settings["checkpoints"].get("audit")):
             key = "source: hub" if source == "hub" else "audit: true"
             raise ConfigError(f"config: checkpoints.{key} is not possible for {model.name}, a variant of this run only")

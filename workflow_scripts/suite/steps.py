@@ -1,15 +1,15 @@
 """The one notion of a training step, and the language in which a run names steps.
 
-A *Hub step* N names the checkpoint on branch ``stepN``. For almost all models it counts optimizer iterations of 1024
-rows of 2048 predicted tokens. The v0 models that were trained with 4M-token batches did half as many iterations and
-were published under doubled names, so their trainer step is N / 2. Nothing else in the project does arithmetic on
-steps.
+A *Hub step* N names the checkpoint on branch ``stepN``, or on a branch that the suite names otherwise
+(revision_names.py). For almost all models of Pythia it counts optimizer iterations of 1024 rows of 2048 predicted
+tokens. The v0 models that were trained with 4M-token batches did half as many iterations and were published under
+doubled names, so their trainer step is N / 2. Nothing else in the project does arithmetic on steps.
 """
 
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from workflow_scripts.errors import ConfigError, DataError
@@ -27,7 +27,8 @@ class Step:
     """A point in the training of a model.
 
     ``hub`` is the step in the name of the Hub's branch, ``batch_rows`` and ``sequence_length`` describe one trainer
-    iteration, ``hub_steps_per_iteration`` is 2 for the 4M-batch v0 models and 1 for all others.
+    iteration, ``hub_steps_per_iteration`` is 2 for the 4M-batch v0 models and 1 for all others. ``named`` is the branch
+    where it is not ``step<hub>``, ``index`` the place of the checkpoint in its model's grid, from 0, or None.
 
     >>> Step(143_000, batch_rows=1024, sequence_length=2048).tokens
     299892736000
@@ -39,6 +40,8 @@ class Step:
     batch_rows: int
     sequence_length: int
     hub_steps_per_iteration: int = 1
+    named: str = field(default="", compare=False)
+    index: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse negative steps and Hub steps that fall between two iterations."""
@@ -68,7 +71,7 @@ class Step:
     @property
     def revision(self) -> str:
         """Name of the Hub branch."""
-        return f"step{self.hub}"
+        return self.named or f"step{self.hub}"
 
     def epoch_fraction(self, rows_available: int) -> float:
         """Share of ``rows_available`` (the N of the data set's index maps) that was consumed."""
@@ -76,7 +79,7 @@ class Step:
 
 
 def hub_step_of_revision(revision: str) -> int:
-    """Hub step named by a revision.
+    """Hub step named by a revision of the form ``step<N>``.
 
     >>> hub_step_of_revision("step3000")
     3000

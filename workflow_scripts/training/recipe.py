@@ -242,8 +242,10 @@ def check_numbers(recipe: Recipe) -> None:
 def recipe_of(model: Model) -> Recipe:
     """Recipe of a model of the registry; what all GPT-NeoX models of the suite share is stated here.
 
-    Rotary angles are computed in the training precision, as gpt-neox v1.0 did.
+    Rotary angles are computed in the training precision, as gpt-neox v1.0 did. Raises ConfigError for a model of which
+    the suite does not know how it was trained.
     """
+    facts = model.training_facts
     return Recipe(
         name=model.name,
         layers=model.layers,
@@ -254,23 +256,23 @@ def recipe_of(model: Model) -> Recipe:
         batch_rows=model.batch_rows,
         train_iterations=model.train_iterations,
         lr_decay_iterations=model.train_iterations,
-        learning_rate=model.learning_rate,
-        min_learning_rate=float(f"{model.min_learning_rate:.12g}"),  # 0.1 x 3e-4 is meant to be 3e-5
-        warmup_fraction=model.warmup_fraction,
-        lr_schedule=model.lr_schedule,
+        learning_rate=facts.learning_rate,
+        min_learning_rate=float(f"{facts.min_learning_rate:.12g}"),  # 0.1 x 3e-4 is meant to be 3e-5
+        warmup_fraction=facts.warmup_fraction,
+        lr_schedule=facts.lr_schedule,
         weight_decay=0.1,
         beta1=0.9,
         beta2=0.95,
         epsilon=1e-8,
         gradient_clip=1.0,
-        initialisation=model.initialisation,
+        initialisation=facts.initialisation,
         layer_norm_epsilon=1e-5,
         rotary_fraction=0.25,
         rotary_base=10000.0,
-        rotary_precision=model.training_dtype,
-        weight_seed=model.weight_seed,
-        data_seed=model.data_seed,
-        compute_dtype=model.training_dtype,
+        rotary_precision=facts.training_dtype,
+        weight_seed=facts.weight_seed,
+        data_seed=facts.data_seed,
+        compute_dtype=facts.training_dtype,
         checkpoint_steps=tuple(model.step(hub).iteration for hub in model.steps),
         hub_steps_per_iteration=model.hub_steps_per_iteration,
     )

@@ -17,7 +17,7 @@ from __future__ import annotations
 MLP_FACTOR = 4
 EMBED_IN, FINAL_NORM, EMBED_OUT = "gpt_neox.embed_in.weight", "gpt_neox.final_layer_norm", "embed_out.weight"
 # Constants that old transformers releases saved beside the weights.
-BUFFERS = (".attention.bias", ".attention.masked_bias", ".attention.rotary_emb.inv_freq")
+BUFFERS = (".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq")
 Shape = tuple[int, ...]
 
 

@@ -13,12 +13,14 @@ from typing import Any
 
 from workflow_scripts.checkpoints.checkpoint_files import checkpoint_files
 from workflow_scripts.checkpoints.defect_table import known_defects
-from workflow_scripts.checkpoints.ledger_file import pinned_commits, read_columns
+from workflow_scripts.checkpoints.ledger_file import pinned_commits, revision_of
 from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.suite import layout
-from workflow_scripts.suite.models import CHECKPOINT_FILES
+from workflow_scripts.suite.models import CHECKPOINT_FILES, GPT_NEOX
+from workflow_scripts.suite.revision_names import ledger_text
 from workflow_scripts.suite.run import Run
+from workflow_scripts.table_columns import read_columns
 from workflow_scripts.workflow.planning_process import last_and_gone
 from workflow_scripts.workflow.snakemake_types import Wildcards
 from workflow_scripts.workflow.sweep import Sweep
@@ -36,10 +38,9 @@ def leave_out_defects(run: Run) -> Run:
     table = run.section("checkpoints").get("defects")
     defects = known_defects(table) if table else {}
     listed = {
-        (name, step): kinds
-        for name, wanted in run.steps.items()
-        for step in wanted
-        if (kinds := defects.get((name, f"step{step}")))
+        (model.name, step): kinds
+        for model, step in (layout.checkpoints_of(run) if defects else ())
+        if (kinds := defects.get((model.name, model.step(step).revision)))
     }
     good = {name: tuple(step for step in wanted if (name, step) not in listed) for name, wanted in run.steps.items()}
     empty = [name for name, wanted in good.items() if not wanted]
@@ -56,28 +57,32 @@ def hold_to_ledger(run: Run) -> Run:
 
     Raises ConfigError for a model whose pinned steps have different files: one rule fetches all of them.
     """
-    wanted = {(model.name, str(step)) for model, step in layout.checkpoints_of(run)} if ledger_of(run) else set()
+    chosen = layout.checkpoints_of(run) if ledger_of(run) else ()
+    wanted = {(model.name, ledger_text(model.step(step).revision)) for model, step in chosen}
     listed: dict[str, dict[str, list[FileEntry]]] = {}
     for path in filter(os.path.exists, ledger_of(run)):
         for name, step, _, file in read_columns(Path(path), ("model", "step", "commit", "file")):
             if (name, step) in wanted:
                 listed.setdefault(name, {}).setdefault(step, []).append(FileEntry(file, None, None))
     models = [
-        replace(model, files=pinned_files(model.name, listed[model.name])) if model.name in listed else model
+        replace(model, files=pinned_files(model.name, listed[model.name], *ledger_of(run)))
+        if model.name in listed
+        else model
         for model in run.models
     ]
     return replace(run, models=tuple(models))
 
 
-def pinned_files(model: str, steps: Mapping[str, Sequence[FileEntry]]) -> tuple[str, ...]:
-    """The files to fetch of every one of ``steps``, of which the ledger lists what a revision holds."""
+def pinned_files(model: str, steps: Mapping[str, Sequence[FileEntry]], ledger: str) -> tuple[str, ...]:
+    """The files to fetch of every one of ``steps``, of which ``ledger`` lists what a revision holds."""
     chosen: dict[tuple[str, ...], str] = {}
-    for step, entries in steps.items():
-        files = tuple(sorted(entry.path for entry in checkpoint_files(entries, f"{model} step{step}, {layout.LEDGER}")))
-        chosen.setdefault(files, step)
+    for text, entries in steps.items():
+        revision = revision_of(text, ledger)
+        files = tuple(sorted(entry.path for entry in checkpoint_files(entries, f"{model} {revision}, {ledger}")))
+        chosen.setdefault(files, revision)
     if len(chosen) > 1:
         one, other = list(chosen.values())[:2]
-        raise ConfigError(f"{model}: step{one} and step{other} have different files in {layout.LEDGER}; run them apart")
+        raise ConfigError(f"{model}: {one} and {other} have different files in {ledger}; run them apart")
     return next(iter(chosen))
 
 
@@ -93,7 +98,8 @@ def location_of(run: Run) -> str:
 
 def ledger_of(run: Run) -> list[str]:
     """The ledger that fetches from a Hub are held to; a mirror carries its own list."""
-    return [layout.LEDGER] if source_of(run) == "hub" else []
+    own = filter(os.path.exists, run.suite.ledgers)
+    return [next(own, layout.LEDGER)] if source_of(run) == "hub" else []
 
 
 def ledger_arguments(run: Run) -> list[str]:
@@ -101,10 +107,27 @@ def ledger_arguments(run: Run) -> list[str]:
     return [text for path in ledger_of(run) for text in ("--ledger", path)]
 
 
+def fetch_arguments(run: Run) -> list[str] | Callable[[Wildcards], list[str]]:
+    """The ledger, and the revision of a job's checkpoint where its suite does not call it ``step<N>``."""
+    ledger, models = ledger_arguments(run), {model.name: model for model in run.models if model.revisions}
+
+    def with_revision(wildcards: Wildcards) -> list[str]:
+        model = models.get(wildcards.model)
+        return ledger if model is None else [*ledger, "--revision", model.step(int(wildcards.step)).revision]
+
+    return with_revision if models else ledger
+
+
 def commit_of(run: Run) -> Callable[[Wildcards], str]:
     """Commit of a job's checkpoint in the ledger, so that a new commit fetches it anew; empty when it is not pinned."""
-    pins = pinned_commits(layout.LEDGER) if ledger_of(run) else {}
-    return lambda wildcards: pins.get((wildcards.model, wildcards.step), "")
+    pins = pinned_commits(*ledger_of(run)) if ledger_of(run) else {}
+    models = {model.name: model for model in run.models}
+
+    def pinned(wildcards: Wildcards) -> str:
+        revision = models[wildcards.model].step(int(wildcards.step)).revision if pins else ""
+        return pins.get((wildcards.model, ledger_text(revision)), "")
+
+    return pinned
 
 
 @dataclass(frozen=True)
@@ -138,12 +161,15 @@ def file_lists(run: Run) -> list[FileList]:
 def each_file(run: Run, pattern: str, *, transformers: bool = False) -> Paths:
     """``pattern`` for each ``{file}`` that a program reads of the checkpoint of a job's model.
 
-    Programs that load a checkpoint with transformers read two files more than those that use our engine. A list of
+    Programs that load a checkpoint with transformers, as all may that is not GPT-NeoX, read two files more. A list of
     patterns where all models of the run have the same files, which Snakemake resolves faster than a function.
     """
-    skipped = () if transformers else OF_TRANSFORMERS
     lists = {
-        model.name: [pattern.replace("{file}", name) for name in model.files if name not in skipped]
+        model.name: [
+            pattern.replace("{file}", name)
+            for name in model.files
+            if transformers or model.architecture != GPT_NEOX or name not in OF_TRANSFORMERS
+        ]
         for model in run.models
     }
     distinct = list({tuple(paths): paths for paths in lists.values()}.values())

@@ -33,7 +33,7 @@ class Order:
 def order_of(run: Run, dataset: str) -> Order:
     """Order of the rows of ``dataset``; raises StopIteration for a data set that no model of the run is trained on."""
     model = next(item for item in run.models if item.dataset == dataset)
-    return Order(model.sequence_length, model.data_seed, model.train_iterations, model.batch_rows)
+    return Order(model.sequence_length, model.training_facts.data_seed, model.train_iterations, model.batch_rows)
 
 
 def maps_of(run: Run, dataset: str) -> dict[str, tuple[str, ...]]:

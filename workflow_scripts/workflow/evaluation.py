@@ -13,7 +13,7 @@ from pathlib import Path
 
 from workflow_scripts.evaluation.planning.task_lock import read_task_lock
 from workflow_scripts.suite import layout
-from workflow_scripts.suite.models import Task
+from workflow_scripts.suite.models import GPT_NEOX, Model, Task
 from workflow_scripts.suite.run import CURRENT, STOCK, Run
 from workflow_scripts.suite.task_facts import TaskFacts, all_facts, tasks_below
 from workflow_scripts.workflow.planning_process import last_and_gone
@@ -188,6 +188,32 @@ def definition_arguments(run: Run) -> list[str]:
     return ["--include-path", *folders] if folders else []
 
 
+def planning_arguments(run: Run) -> list[str]:
+    """What a planner is told of a run's definitions and of its suite's tokenizer."""
+    prefix = run.suite.tokenizer.get("prefix_token")
+    return [*definition_arguments(run), *(["--prefix-token", prefix] if prefix else [])]
+
+
+def engine_arguments(run: Run, device: list[str]) -> list[str] | Callable[[Wildcards], list[str]]:
+    """Arguments for the ``device``, and the architecture that a job's checkpoint must have where it is not GPT-NeoX."""
+    others = {model.name: ["--architecture", model.architecture] for model in run.models if not is_neox(model)}
+    return (lambda wildcards: [*device, *others.get(wildcards.model, [])]) if others else device
+
+
+def is_neox(model: Model) -> bool:
+    """True for a model of the architecture that needs no mention."""
+    return model.architecture == GPT_NEOX
+
+
+def crosscheck_arguments(run: Run, model: str) -> list[str]:
+    """What the cross-check of ``model`` is told beside tasks and data."""
+    checked = run.suite.model(model)
+    if is_neox(checked):
+        return planning_arguments(run)
+    length = str(longest_sequence(run))
+    return [*planning_arguments(run), "--architecture", checked.architecture, "--max-length", length]
+
+
 def definition_files(run: Run) -> list[str]:
     """Files of the run's own task definitions, which plans are made from."""
     folders = map(Path, include_folders(run))
@@ -249,7 +275,7 @@ def probes(run: Run) -> list[str]:
 
 def gate(run: Run) -> list[str]:
     """Verdict on the probes; nothing for a suite without published results to compare with."""
-    return [f"{layout.audit_folder(run.suite.name)}/behaviour.tsv"] if probes(run) else []
+    return [f"{layout.audit_folder(run.suite.name)}/behaviour.tsv"] if run.shows_published and probes(run) else []
 
 
 def score_files(run: Run) -> list[str]:

@@ -28,7 +28,7 @@ from workflow_scripts.suite.models import CHECKPOINT_FILES, Model
 from workflow_scripts.suite.run import Run
 from workflow_scripts.training.run.finished_files import WORKING
 from workflow_scripts.workflow.experiment_costs import ExperimentCost, experiment_costs
-from workflow_scripts.workflow.readiness import report_of
+from workflow_scripts.workflow.readiness import refuse_without_facts, report_of
 from workflow_scripts.workflow.requests.cluster_site import Site, read_site
 from workflow_scripts.workflow.requests.measured_requests import TABLE, read_table
 from workflow_scripts.workflow.requests.partition_fit import groups_of_profile, report_of_site
@@ -318,6 +318,7 @@ def experiments_table(run: Run) -> str:
 def columns_if_possible(run: Run, name: str) -> str:
     """Amounts of an experiment that the run does not ask for; its settings may name steps that these models lack."""
     try:
+        refuse_without_facts(run, name)
         return experiment_columns(experiment_costs(run, [name])[0], device_of(run))
     except ConfigError as error:
         return f"  could not run with these settings: {error}"

@@ -14,7 +14,8 @@ PUBLISHED_TABLE = "config/suites/published/pythia-evals.parquet"
 def published_source(run: Run) -> str:
     """Folder of the original result files, the receipt of their download, or the table of this project."""
     chosen = run.section("published")
-    return str(chosen.get("source") or (layout.UPSTREAM_RECEIPT if chosen.get("repository") else PUBLISHED_TABLE))
+    own = run.suite.published or PUBLISHED_TABLE
+    return str(chosen.get("source") or (layout.UPSTREAM_RECEIPT if chosen.get("repository") else own))
 
 
 def beside_source(run: Run) -> list[str]:

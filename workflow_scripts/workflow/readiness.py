@@ -18,6 +18,7 @@ from workflow_scripts.storage.http.retry import WITHOUT_NETWORK, NoConnectionErr
 from workflow_scripts.storage.sources.catalog import open_source
 from workflow_scripts.storage.sources.source import Repository, Source
 from workflow_scripts.suite.experiment_files import experiments_of
+from workflow_scripts.suite.models import GPT_NEOX
 from workflow_scripts.suite.run import Run
 from workflow_scripts.workflow import dynamics, evaluation, experiments
 from workflow_scripts.workflow.places import GIT, RAW, Place, places_of_run
@@ -33,6 +34,21 @@ OF_CHECKPOINTS = re.compile(
 # In the YAML of a task: its metrics, and what says that they may be written elsewhere.
 METRIC_LINE = re.compile(r"^\s*(?:- )?\s*metric:\s*['\"]?([\w.-]+)", re.MULTILINE)
 ELSEWHERE = re.compile(r"^include:|!function", re.MULTILINE)
+# What targets and experiments must know of a suite. Without it they are absent from its graph; who asks is told.
+DATA, TRAINING, PUBLISHED, NETWORK = "data", "training", "published", "network"
+NEEDED = {
+    "data": (DATA,),
+    "retrain": (DATA, TRAINING),
+    "published": (PUBLISHED,),
+    "gate": (PUBLISHED,),
+    "notebook": (PUBLISHED,),
+    "memorization": (DATA, TRAINING, NETWORK),
+    "predictability": (DATA, TRAINING, NETWORK),
+    "term_frequency": (DATA, TRAINING, NETWORK),
+    "interventions": (DATA, TRAINING, NETWORK),
+    "traces": (DATA, TRAINING, NETWORK),
+    "dynamics": (DATA, TRAINING, NETWORK),
+}
 MORE_RULES = re.compile(r"^(?:rule|checkpoint|use rule|module|include)\b", re.MULTILINE)
 
 
@@ -130,8 +146,11 @@ def require_own_tasks(run: Run) -> None:
 def require_experiment_names(run: Run) -> None:
     """Refuse declarations, an arm, a list of terms or models of an experiment that do not exist.
 
-    Raises UnknownNameError for names, ConfigError for interventions in none of the run's models.
+    Raises UnknownNameError for names, ConfigError for interventions in none of the run's models and for an experiment
+    that needs to know of the suite what it does not say.
     """
+    for name in experiments_of(run):
+        refuse_without_facts(run, name)
     experiments.declaration_of(run)
     dynamics.declaration_of(run)
     experiments.chosen_arms(run)
@@ -143,6 +162,28 @@ def require_experiment_names(run: Run) -> None:
     if "interventions" in experiments_of(run) and wanted and not experiments.intervened(run):
         present = ", ".join(model.name for model in run.models)
         raise ConfigError(f"interventions.models: the run has none of {', '.join(wanted)}; it has {present}")
+
+
+def refuse_without_facts(run: Run, name: str) -> None:
+    """Raise ConfigError when the suite of ``run`` lacks a fact that the target or experiment ``name`` depends on."""
+    for fact in NEEDED.get(name, ()):
+        if missing := missing_fact(run, fact):
+            raise ConfigError(f"{name} is not possible for suite {run.suite.name}: {missing}")
+
+
+def missing_fact(run: Run, fact: str) -> str:
+    """What is not known of the suite; empty when it is."""
+    others = [model for model in run.models if model.architecture != GPT_NEOX]
+    unknown = next((model.unknown_of_training for model in run.models if model.unknown_of_training), ())
+    if fact == DATA and run.models and not run.datasets:
+        return "it does not say which pretokenised data its models were trained on (key `datasets` of its file)"
+    if fact == TRAINING and unknown:
+        return f"it does not say the {', '.join(unknown)} of the training (keys of `recipe` in its file)"
+    if fact == NETWORK and others:
+        return f"it reads the weights of a {GPT_NEOX}, and {others[0].name} is a {others[0].architecture}"
+    if fact == PUBLISHED and not run.shows_published:
+        return "it names no results that its authors published (key `published` of its file)"
+    return ""
 
 
 def report_of(run: Run) -> list[str]:
@@ -157,11 +198,13 @@ def report_of(run: Run) -> list[str]:
 def check_targets(run: Run, targets: Iterable[str], rules: Sequence[Any], files: Sequence[str]) -> None:
     """Refuse targets that the run does not have, with the nearest that it has.
 
-    ``rules`` are Snakemake's, ``files`` what the run makes. Raises UnknownNameError.
+    ``rules`` are Snakemake's, ``files`` what the run makes. Raises UnknownNameError, or ConfigError for a rule that
+    needs to know of the suite what it does not say.
     """
     names = {rule.name for rule in rules}
     for target in targets:
         if target in names:
+            refuse_without_facts(run, target)
             continue
         check_checkpoint(run, target)
         if not Path(target).exists() and not any(rule.is_producer(target) for rule in rules):

@@ -78,7 +78,7 @@ def training_logs(run: Run, name: str) -> list[str]:
 def page_tables(run: Run) -> list[str]:
     """Tables that the page shows beside the figures."""
     ours = ("scores.parquet", "score_defects.tsv", "crosscheck.json") if run.models else ()
-    published = ("published.parquet", "published_defects.tsv", "published_refused.tsv")
+    published = ("published.parquet", "published_defects.tsv", "published_refused.tsv") if run.shows_published else ()
     folder = f"{layout.run_folder(run.name)}/tables"
     traced = ("traces_texts", "traces_losses", "traces_exposures") if "traces" in experiments_of(run) else ()
     shown = (*ours, *published, *(f"{name}.parquet" for name in traced))

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from workflow_scripts.evaluation.scoring.engine_choice import OWN_ARCHITECTURES
 from workflow_scripts.suite.dynamics_settings import DEFAULT, Dynamics, load_dynamics
 from workflow_scripts.suite.models import Model
 from workflow_scripts.suite.run import Run
@@ -40,6 +41,8 @@ QUICKSTART_TOKENS = 100.0
 # Resident size of a Python with torch, numba, this package and a plan: 265 to 531 MB for models of up to a million
 # parameters, and 200 MB for the two Snakemakes that a cluster's job holds beside it.
 PROGRAM_MB = 800
+# lm-eval's own model beside our engine: it shares no prefixes, holds whole logits and imports more.
+STOCK_FACTOR, STOCK_MB = 8.0, 3000
 # Bytes per token of a plan that is being scored: 1,634 MB in all were measured with the 6.1e6 tokens of books-long.
 PLAN_BYTES = 225
 # Nodes that the evaluation's engine forwards at once, and rows of logits and their logarithms beside each other.
@@ -101,12 +104,14 @@ def evaluate(model: Model, tokens: float, device: str, dtype: str, rate: float |
     weights = width * float(model.parameters)
     batch = ENGINE_TOKENS[device]
     working = logit_bytes(model, batch) + 4.0 * FORWARD_WIDTHS * batch * model.hidden_size
-    flops = tokens * forward_flops_per_token(model)
+    ours = model.architecture in OWN_ARCHITECTURES
+    flops = tokens * forward_flops_per_token(model) * (1 if ours else STOCK_FACTOR)
+    program = PROGRAM_MB + (0 if ours else STOCK_MB)
     if device == "cpu":
         # The file's pages stay in memory beside the weights that are made from them.
-        memory = PROGRAM_MB + (weights + checkpoint_bytes(model) + working + PLAN_BYTES * tokens) / MEGABYTE
+        memory = program + (weights + checkpoint_bytes(model) + working + PLAN_BYTES * tokens) / MEGABYTE
         return Need(math.ceil(memory), minutes_for(flops / CPU_RATE))
-    host = 2 * PROGRAM_MB + (weights + checkpoint_bytes(model)) / MEGABYTE
+    host = PROGRAM_MB + program + (weights + checkpoint_bytes(model)) / MEGABYTE
     return Need(
         math.ceil(host), minutes_for(flops / (rate or GPU_RATES[dtype])), 1, math.ceil((weights + working) / MEGABYTE)
     )
@@ -263,8 +268,7 @@ class JobResources:
                 "fetch": fetch(model),
                 "evaluate": evaluate(model, tokens, self.device, self.dtype, rate),
                 "quickstart": evaluate(model, QUICKSTART_TOKENS, "cpu", "float32"),
-                "retrain": retrain(run, model, self.site, self.segments.share(model.name)),
-                "retrain_arm": retrain(run, model, self.site),
+                **self.training_needs(model),
                 "memorize": evaluate(
                     model, memorization_tokens(run), self.device, self.memorization_dtype, rate_of_rows
                 ),
@@ -286,6 +290,15 @@ class JobResources:
             for model in run.models
         }
         self.needs = {name: self.refined(name, needs) for name, needs in self.needs.items()}
+
+    def training_needs(self, model: Model) -> dict[str, Need]:
+        """Needs of the trainings of a model; none where the suite does not know how it was trained."""
+        if model.unknown_of_training:
+            return {}
+        whole = retrain(self.run, model, self.site)
+        share = self.segments.share(model.name)
+        part = whole if share == 1.0 else retrain(self.run, model, self.site, share)
+        return {"retrain": part, "retrain_arm": whole}
 
     def refined(self, model: str, needs: Mapping[str, Need]) -> dict[str, Need]:
         """``needs`` of ``model`` with what was measured in place of what was computed."""

@@ -160,6 +160,11 @@ def revisions_of(model: Model) -> tuple[str, ...]:
     return (*names, "main") if ends[-1] == model.train_iterations else tuple(names)
 
 
+def trainable(run: Run) -> list[Model]:
+    """Models of the run of which the suite knows how they were trained."""
+    return [model for model in run.models if not model.unknown_of_training]
+
+
 def in_grid(run: Run) -> Callable[[str], Callable[[Wildcards], list[str]]]:
     """A function that turns a pattern into an input function: ``{step}`` is every iteration of the job's model.
 
@@ -197,7 +202,7 @@ def in_mirror(run: Run) -> Callable[[str], Callable[[Wildcards], list[str]]]:
 
 def recipe_parameters(run: Run) -> dict[str, Callable[[Wildcards], str]]:
     """Parameters of the rule that writes a recipe: every field as a function of the wildcards, ``name=value``."""
-    fields = {model.name: fields_of(recipe_of(model)) for model in run.models}
+    fields = {model.name: fields_of(recipe_of(model)) for model in trainable(run)}
 
     def look_up(name: str) -> Callable[[Wildcards], str]:
         return lambda wildcards: fields[wildcards.model][name]

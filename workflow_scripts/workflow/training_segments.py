@@ -45,7 +45,9 @@ def expected_seconds(run: Run, model: Model, site: Site) -> float:
     devices = devices_of(run, model, site)
     if devices is None:
         return SLOW_CORE * training_seconds(model, CPU_RATE)
-    return training_seconds(model, site.rate(model.training_dtype), devices.gpus, recompute=devices.recompute)
+    return training_seconds(
+        model, site.rate(model.training_facts.training_dtype), devices.gpus, recompute=devices.recompute
+    )
 
 
 def share_of_a_job(run: Run, model: Model, site: Site) -> float:

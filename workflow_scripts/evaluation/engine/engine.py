@@ -1,4 +1,4 @@
-"""GPT-NeoX forward pass over a packed plan that computes only what is scored.
+"""Forward pass over a packed plan that computes only what is scored; of a network that knows prefix trees.
 
 Differences from a general model: rows hold prefix trees (attention.py, position = depth), and the output matrix is
 applied only to nodes that predict a scored token, a thousand at a time, with the softmax in float32 (output_head.py). A
@@ -8,7 +8,6 @@ checkpoint and layer. A change that may move a number raises ``ENGINE_VERSION`` 
 
 import logging
 import math
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,64 +15,26 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from workflow_scripts.errors import EvaluationError, ModelError
-from workflow_scripts.evaluation.engine.attention import View, attend, in_blocks, make_view
+from workflow_scripts.evaluation.engine.attention import in_blocks
 from workflow_scripts.evaluation.engine.blockwise_attention import SHORT_ROW
-from workflow_scripts.evaluation.engine.linear_layers import activation_function, linear, row_pieces
+from workflow_scripts.evaluation.engine.llama_network import LlamaNetwork, Olmo2Network
 from workflow_scripts.evaluation.engine.model_weights import load_weights
+from workflow_scripts.evaluation.engine.neox_network import NeoxNetwork
+from workflow_scripts.evaluation.engine.network import Weights
 from workflow_scripts.evaluation.engine.output_head import Head
 from workflow_scripts.evaluation.engine.row_tensors import Batch, edges_before, make_batches, segments
 from workflow_scripts.evaluation.planning.prefix_trees import Forest
-from workflow_scripts.evaluation.scoring.model_folder import HEAD, NeoxConfig, read_config
+from workflow_scripts.evaluation.scoring.engine_choice import read_own_config
+from workflow_scripts.evaluation.scoring.llama_folder import LlamaConfig
+from workflow_scripts.evaluation.scoring.model_folder import NeoxConfig
 
 # Tokens per forward pass: enough for full speed of the matrix products, small enough to stay in cache.
 CPU_TOKENS = 2048
 CUDA_TOKENS = 16384
 FEWEST_TOKENS = 256
 LOGGER = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Weights of one layer; query, key and value rows are regrouped to [3, heads, head size].
-
-    Coordinates of queries and keys that are turned together are side by side, which changes no product of the two.
-    """
-
-    norm_attention: tuple[torch.Tensor, torch.Tensor]
-    norm_mlp: tuple[torch.Tensor, torch.Tensor]
-    query_key_value: tuple[torch.Tensor, torch.Tensor]
-    attention_out: tuple[torch.Tensor, torch.Tensor]
-    mlp_in: tuple[torch.Tensor, torch.Tensor]
-    mlp_out: tuple[torch.Tensor, torch.Tensor]
-
-
-def make_layer(weights: dict[str, torch.Tensor], number: int, config: NeoxConfig) -> Layer:
-    """Take layer ``number`` out of ``weights``; the stored order of the joint projection is [heads, 3, head size]."""
-
-    def both(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        prefix = f"gpt_neox.layers.{number}.{name}"
-        return weights.pop(f"{prefix}.weight"), weights.pop(f"{prefix}.bias")
-
-    weight, bias = both("attention.query_key_value")
-    return Layer(
-        both("input_layernorm"),
-        both("post_attention_layernorm"),
-        (regroup(weight, config), regroup(bias[:, None], config)[:, 0]),
-        both("attention.dense"),
-        both("mlp.dense_h_to_4h"),
-        both("mlp.dense_4h_to_h"),
-    )
-
-
-def regroup(joint: torch.Tensor, config: NeoxConfig) -> torch.Tensor:
-    """Rows of the joint projection, stored as [heads, 3, head size], in the order that :class:`Layer` has them."""
-    grouped = joint.view(config.heads, 3, config.head_size, -1).transpose(0, 1).contiguous()
-    order = torch.arange(config.rotary_size).view(2, -1).t().flatten().to(joint.device)
-    grouped[:2, :, : len(order)] = grouped[:2, :, order]
-    return grouped.view(joint.shape)
 
 
 @dataclass
@@ -114,17 +75,12 @@ class Engine:
         that no more than a layer is held in two copies. ``attention``: sdpa or flex.
         """
         self.folder, self.device, self.dtype, self.attention = folder, torch.device(device), dtype, attention
-        self.config = config = read_config(folder)
+        self.config = config = read_own_config(folder)
         refuse_device(folder, self.device)
         read = weights if weights is not None else load_weights(folder, config, self.device, dtype)
         placed = {name: read.pop(name).to(self.device) for name in list(read)}
-        self.layers = [make_layer(placed, number, config) for number in range(config.layers)]
-        self.embedding = placed["gpt_neox.embed_in.weight"]
-        self.head = placed.get(HEAD, self.embedding)
-        self.final_norm = (placed["gpt_neox.final_layer_norm.weight"], placed["gpt_neox.final_layer_norm.bias"])
-        self.activation = activation_function(config.activation)
-        exponents = torch.arange(0, config.rotary_size, 2, dtype=torch.float32, device=self.device)
-        self.frequencies = 1.0 / (config.rotary_base ** (exponents / config.rotary_size))
+        self.network = make_network(config, placed, attention)
+        self.head, self.hidden = self.network.head, self.network.hidden
         self.predictor: Head | None = None
 
     def score(
@@ -205,58 +161,19 @@ class Engine:
         flags.append(found[1])
         waiting.batches = waiting.batches[-1:]
 
-    def hidden(self, batch: Batch) -> torch.Tensor:
-        """Hidden states of the batch's slots after the final norm, [S, hidden size]."""
-        states = deque(self.states(batch), maxlen=1).pop()
-        return functional.layer_norm(states, states.shape[-1:], *self.final_norm, self.config.layer_norm_eps)
-
-    def states(self, batch: Batch) -> Iterator[torch.Tensor]:
-        """Residual stream [B, T, hidden size] after the embedding and each layer; the last at slots only, [S, ...]."""
-        view = make_view(batch, self.frequencies, self.dtype, self.attention, self.config.heads)
-        slots = batch.slots.to(self.device)
-        states = functional.embedding(batch.token.to(self.device), self.embedding)
-        yield states
-        for layer in self.layers[:-1]:
-            states = self.apply(layer, states, view, None)
-            yield states
-        yield self.apply(self.layers[-1], states, view.at_slots, slots)
-
-    def apply(self, layer: Layer, states: torch.Tensor, view: View, slots: torch.Tensor | None) -> torch.Tensor:
-        """One layer: attention and MLP beside each other (or one after the other, if config.json says so).
-
-        With ``slots``, everything after the attention is computed and returned at those nodes only, [S, hidden size].
-        """
-        eps = self.config.layer_norm_eps
-        normed = functional.layer_norm(states, states.shape[-1:], *layer.norm_attention, eps)
-        mixed, before = self.mix(layer, normed, view).flatten(0, 1), states.flatten(0, 1)
-        if slots is not None:
-            mixed, before = mixed.index_select(0, slots), before.index_select(0, slots)
-        after = torch.empty_like(before)
-        for rows in row_pieces(before):
-            after[rows] = self.feed(layer, mixed[rows], before[rows])
-        return after if slots is not None else after.view(states.shape)
-
-    def feed(self, layer: Layer, mixed: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        """What follows the attention, which gave ``mixed``: output projection and MLP; [n, hidden size]."""
-        attended = linear(mixed, *layer.attention_out)
-        before = states if self.config.parallel_residual else states + attended
-        normed = functional.layer_norm(before, before.shape[-1:], *layer.norm_mlp, self.config.layer_norm_eps)
-        inner = linear(normed, *layer.mlp_in, self.activation)
-        return linear(inner, *layer.mlp_out).add_(attended).add_(states)
-
-    def mix(self, layer: Layer, normed: torch.Tensor, view: View) -> torch.Tensor:
-        """Self-attention under the tree mask, before the output projection; [B, T, hidden size]."""
-        batch, length, width = normed.shape
-        joint = functional.linear(normed, *layer.query_key_value)
-        joint = joint.view(batch, length, 3, self.config.heads, self.config.head_size)
-        return attend(joint, view).reshape(batch, length, width)
-
     def first_bad_layer(self, batch: Batch) -> str | None:
         """Where the first number that is not finite appears in ``batch``; None when it is after the last layer."""
-        for number, states in enumerate(self.states(batch)):
+        for number, states in enumerate(self.network.states(batch)):
             if not bool(torch.isfinite(states).all()):
                 return "the embedding" if number == 0 else f"layer {number - 1} of {self.config.layers}"
         return None
+
+
+def make_network(config: NeoxConfig | LlamaConfig, weights: Weights, attention: str) -> NeoxNetwork | LlamaNetwork:
+    """The network of the configuration's architecture with ``weights``, which are taken out one by one."""
+    if isinstance(config, NeoxConfig):
+        return NeoxNetwork(config, weights, attention)
+    return (Olmo2Network if config.architecture == "olmo2" else LlamaNetwork)(config, weights, attention)
 
 
 def first_named(places: Iterator[str | None]) -> str:

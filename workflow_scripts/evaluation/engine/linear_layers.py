@@ -20,6 +20,7 @@ Activation = tuple[str, str, Callable[[torch.Tensor], torch.Tensor]]
 NONE: Activation = ("none", "", lambda inner: inner)
 RELU: Activation = ("relu", "", functional.relu_)
 GELU: Activation = ("gelu", "none", torch.ops.aten.gelu_)
+SILU: Activation = ("swish", "none", lambda inner: functional.silu(inner, inplace=True))
 GELU_TANH: Activation = ("gelu", "tanh", lambda inner: torch.ops.aten.gelu_(inner, approximate="tanh"))
 
 

@@ -1,4 +1,4 @@
-"""Loads the weights of a GPT-NeoX checkpoint: safetensors, or old ``.bin`` files.
+"""Loads the weights of a checkpoint: safetensors, or old ``.bin`` files.
 
 Every tensor that the configuration calls for must be there with its shape, and nothing else except the buffers that old
 files carry. No code from a checkpoint is ever run: ``.bin`` files are read with ``weights_only``.
@@ -15,17 +15,16 @@ import torch
 from workflow_scripts.errors import ModelError, shorten
 from workflow_scripts.evaluation.scoring.model_folder import (
     HEAD,
-    NeoxConfig,
+    NetworkConfig,
     Shapes,
     listed_hashes,
-    read_config,
     refuse_changed,
 )
 from workflow_scripts.storage.model_files import weight_files
 from workflow_scripts.training.tensor_shapes import BUFFERS
 
 MOST_NAMES = 12  # in a message
-OTHER_HEAD = "lm_head.weight"
+HEADS = (HEAD, "lm_head.weight")
 
 
 def read_tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
@@ -61,7 +60,7 @@ def first_line(error: Exception) -> str:
 
 def load_weights(
     folder: Path,
-    config: NeoxConfig,
+    config: NetworkConfig,
     device: torch.device,
     dtype: torch.dtype,
     stop: threading.Event | None = None,
@@ -80,11 +79,11 @@ def load_weights(
         for name, tensor in read_tensors(file):
             if stop is not None and stop.is_set():
                 raise ModelError(f"{folder}: reading was interrupted")
-            known = HEAD if name == OTHER_HEAD else name
+            known = config.head_name if name in HEADS else name
             if known in wanted:
                 check_shape(file, known, tensor, wanted[known])
                 found[known] = tensor.to(device=device, dtype=dtype)
-            elif not name.endswith(BUFFERS) and not (config.tied and known == HEAD):
+            elif not name.endswith(BUFFERS) and not (config.tied and known == config.head_name):
                 unexpected.append(name)
     if len(found) < len(wanted):
         missing = some_missing(wanted, found)
@@ -99,11 +98,6 @@ def some_missing(wanted: Shapes, found: Mapping[str, torch.Tensor]) -> str:
     names = list(itertools.islice((name for name in wanted if name not in found), MOST_NAMES))
     more = len(wanted) - len(found) - len(names)
     return ", ".join(names) + (f" and {more:,} more" if more else "")
-
-
-def check_tensor_names(folder: Path) -> None:
-    """:class:`ModelError` unless the weight files hold exactly the tensors of ``config.json`` (and old buffers)."""
-    load_weights(folder, read_config(folder), torch.device("meta"), torch.float32)
 
 
 def check_shape(file: Path, name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:

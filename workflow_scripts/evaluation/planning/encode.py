@@ -52,15 +52,28 @@ class Encoder:
         self.max_length = max_length
         prefix = self.tokenizer.token_to_id(prefix_token)
         if prefix is None:
-            raise DataError(f"{path}: has no token '{prefix_token}' to stand in for an empty context")
+            raise DataError(
+                f"{path}: has no token '{prefix_token}' to stand in for an empty context; set tokenizer.prefix_token "
+                "in the suite (--prefix-token)"
+            )
         self.prefix_id: int = prefix
         self.splits_at_spaces = splits_at_spaces(path)
-        self.refuse_special_tokens(path)
+        self.prefix_token, self.leading_ids = prefix_token, self.find_leading_ids(path)
 
-    def refuse_special_tokens(self, path: Path) -> None:
-        """Context and whole text are tokenised apart, which goes wrong when the tokenizer adds tokens by itself."""
-        if self.tokenizer.encode("a").ids != self.tokenizer.encode("a", add_special_tokens=False).ids:
-            raise DataError(f"{path}: adds special tokens to every text; Pythia's tokenizers do not")
+    def find_leading_ids(self, path: Path) -> list[int]:
+        """Tokens that the tokenizer puts before every text by itself; :class:`DataError` if it adds others.
+
+        Context and whole text are tokenised apart, which goes wrong when something follows the text.
+        """
+        whole = self.tokenizer.encode("a").ids
+        plain = self.tokenizer.encode("a", add_special_tokens=False).ids
+        if whole[len(whole) - len(plain) :] != plain:
+            raise DataError(f"{path}: adds special tokens at the end of every text; continuations cannot be told apart")
+        return whole[: len(whole) - len(plain)]
+
+    def begin(self, text: str, ids: list[int]) -> list[int]:
+        """Token ids of ``text`` with what lm-eval has before them: nothing more where the text begins so itself."""
+        return ids if not self.leading_ids or text.startswith(self.prefix_token) else self.leading_ids + ids
 
     def splits(self, context: str, continuation: str) -> bool:
         """True when the tokens of both together are surely the tokens of each, one after the other.
@@ -127,12 +140,12 @@ def split_pair(
     encoder: Encoder, ids: dict[str, list[int]], context: str, continuation: str
 ) -> tuple[list[int], list[int]]:
     """Token ids of context and continuation."""
+    first = encoder.begin(context, ids[context]) if context else []
     if encoder.splits(context, continuation):
-        return ids[context], ids[continuation]
+        return first, ids[continuation]
     whole = ids.get(context + continuation, [])
     if context:
-        length = len(ids[context])
-        return ids[context], whole[length:]
+        return first, encoder.begin(context + continuation, whole)[len(first) :]
     if whole[:1] == [encoder.prefix_id]:
         return whole[:1], whole[1:]
     return [encoder.prefix_id], whole
@@ -156,7 +169,7 @@ def encode_rolling(encoder: Encoder, text: str, family: int) -> Iterator[ScoredS
     The first window starts from the prefix token; later ones from the last token of the window before. The last window
     reaches back for more context, as far as ``max_length`` allows.
     """
-    ids = encoder.texts([text])[0]
+    ids = encoder.begin(text, encoder.texts([text])[0])
     shifted = [encoder.prefix_id, *ids]
     for first in range(0, len(ids), encoder.max_length):
         last = min(first + encoder.max_length, len(ids))

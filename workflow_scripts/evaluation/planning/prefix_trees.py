@@ -70,6 +70,15 @@ class Forest:
             "longest_row": int(np.diff(self.row_start).max(initial=0)),
         }
 
+    def sequence(self, number: int) -> ScoredSequence:
+        """Scored sequence ``number`` by itself again, as it was given to :func:`pack`; its family is not kept."""
+        edges = self.piece_edge[self.piece_start[number] : self.piece_start[number + 1]]
+        node = int(self.slot_node[self.edge_slot[edges[-1]]])
+        begin = int(self.row_start[np.searchsorted(self.row_start, node, side="right") - 1])
+        ancestors = self.end[begin : node + 1] > node - begin
+        inputs = self.token[begin : node + 1][ancestors]
+        return ScoredSequence(np.append(inputs, self.edge_token[edges[-1]]), len(inputs) - len(edges), 0)
+
 
 @dataclass
 class RowBuilder:

@@ -102,6 +102,11 @@ def add_include_path(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--include-path", type=Path, nargs="*", default=[], help="folders with your own task YAMLs")
 
 
+def add_prefix_token(parser: argparse.ArgumentParser) -> None:
+    """Option for the token that lm-eval's model would put in place of an empty context."""
+    parser.add_argument("--prefix-token", help="stands in for an empty context; by default <|endoftext|>")
+
+
 def require_folders(folders: Sequence[Path]) -> None:
     """Raise ConfigError for one of --include-path that is not there."""
     for folder in folders:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from workflow_scripts.errors import IntegrityError, MissingInputError, ModelError
 from workflow_scripts.json_values import JsonMapping
@@ -22,7 +23,8 @@ from workflow_scripts.training.tensor_shapes import layer_shapes
 HEAD = "embed_out.weight"
 # Numbers below it fit into an index of 32 bits.
 LARGEST = 1 << 31
-IN_LAYER = re.compile(r"gpt_neox\.layers\.(0|[1-9][0-9]{0,9})\.(.+)")
+LAYERS = "gpt_neox.layers."
+IN_LAYER = re.compile(r"(0|[1-9][0-9]{0,9})\.(.+)")
 # Parameters of transformers' GPTNeoXConfig that decide the numbers and may say only one thing here. The rest that is
 # not read has no effect on an evaluation; a key that transformers does not know has none either.
 ONLY: JsonMapping = {
@@ -34,9 +36,18 @@ ONLY: JsonMapping = {
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu")
 
 
-@dataclass(frozen=True)
-class NeoxConfig:
-    """The parts of ``config.json`` that decide the numbers."""
+class TensorNames(NamedTuple):
+    """Names and shapes of a network's weights: before the layers, of each layer below ``prefix``, after them."""
+
+    prefix: str
+    first: Mapping[str, tuple[int, ...]]
+    layer: Mapping[str, tuple[int, ...]]
+    last: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The parts of ``config.json`` that decide the numbers of every architecture."""
 
     hidden_size: int
     layers: int
@@ -44,12 +55,33 @@ class NeoxConfig:
     intermediate_size: int
     vocabulary: int
     context: int
-    rotary_share: float
     rotary_base: float
+    tied: bool
+
+    @property
+    def rotary_size(self) -> int:
+        """Leading dimensions of each head that are rotated."""
+        raise NotImplementedError
+
+    @property
+    def head_name(self) -> str:
+        """Name of the output matrix, where it is not the embedding."""
+        raise NotImplementedError
+
+    @property
+    def tensor_names(self) -> TensorNames:
+        """Names and shapes of all weights."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeoxConfig(NetworkConfig):
+    """What GPT-NeoX has beside it."""
+
+    rotary_share: float
     layer_norm_eps: float
     parallel_residual: bool
     activation: str
-    tied: bool
 
     @property
     def head_size(self) -> int:
@@ -60,6 +92,19 @@ class NeoxConfig:
     def rotary_size(self) -> int:
         """Leading dimensions of each head that are rotated."""
         return int(self.head_size * self.rotary_share)
+
+    @property
+    def head_name(self) -> str:
+        """Name of the output matrix."""
+        return HEAD
+
+    @property
+    def tensor_names(self) -> TensorNames:
+        """Names and shapes of all weights."""
+        width, embedding = (self.hidden_size,), (self.vocabulary, self.hidden_size)
+        last: dict[str, tuple[int, ...]] = {f"gpt_neox.final_layer_norm.{part}": width for part in ("weight", "bias")}
+        last |= {} if self.tied else {HEAD: embedding}
+        return TensorNames(LAYERS, {"gpt_neox.embed_in.weight": embedding}, shapes_of_layer(self), last)
 
 
 def read_config(folder: Path) -> NeoxConfig:
@@ -74,7 +119,7 @@ def read_config(folder: Path) -> NeoxConfig:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path}: not a GPT-NeoX configuration ({error})") from error
     if raw.get("model_type", "gpt_neox") != "gpt_neox":
-        raise ModelError(f"{path}: model_type is {raw['model_type']!r}; only 'gpt_neox' is scored here")
+        raise ModelError(f"{path}: model_type is {raw['model_type']!r}; this takes a 'gpt_neox' checkpoint only")
     if config.activation not in ACTIVATIONS:
         raise ModelError(f"{path}: hidden_act is {config.activation!r}; known are {', '.join(ACTIVATIONS)}")
     return config
@@ -150,17 +195,12 @@ class Shapes(Mapping[str, tuple[int, ...]]):
     Nothing is made of the number of layers, which is a stranger's: a billion of them would be gigabytes of names.
     """
 
-    def __init__(self, config: NeoxConfig) -> None:
-        self.layers, self.layer = config.layers, shapes_of_layer(config)
-        width = (config.hidden_size,)
-        self.first = {"gpt_neox.embed_in.weight": (config.vocabulary, *width)}
-        self.last: dict[str, tuple[int, ...]] = {}
-        self.last |= {f"gpt_neox.final_layer_norm.{part}": width for part in ("weight", "bias")}
-        if not config.tied:
-            self.last[HEAD] = (config.vocabulary, *width)
+    def __init__(self, config: NetworkConfig) -> None:
+        self.layers = config.layers
+        self.prefix, self.first, self.layer, self.last = config.tensor_names
 
     def __getitem__(self, name: str) -> tuple[int, ...]:
-        match = IN_LAYER.fullmatch(name)
+        match = IN_LAYER.fullmatch(name.removeprefix(self.prefix)) if name.startswith(self.prefix) else None
         if match is None:
             return self.first[name] if name in self.first else self.last[name]
         if int(match[1]) >= self.layers:
@@ -170,7 +210,7 @@ class Shapes(Mapping[str, tuple[int, ...]]):
     def __iter__(self) -> Iterator[str]:
         yield from self.first
         for number in range(self.layers):
-            yield from (f"gpt_neox.layers.{number}.{name}" for name in self.layer)
+            yield from (f"{self.prefix}{number}.{name}" for name in self.layer)
         yield from self.last
 
     def __len__(self) -> int:
@@ -188,19 +228,6 @@ def shapes_of_layer(config: NeoxConfig) -> dict[str, tuple[int, ...]]:
     width, inner = config.hidden_size, config.intermediate_size
     mlp = {"mlp.dense_h_to_4h.weight": (inner, width), "mlp.dense_h_to_4h.bias": (inner,)}
     return layer_shapes(width) | mlp | {"mlp.dense_4h_to_h.weight": (width, inner)}
-
-
-def refuse_absurd(folder: Path) -> None:
-    """Raise ModelError when ``config.json`` calls for more than twice the weights that there are.
-
-    For loaders of others, which allocate what the configuration says before they look at the files.
-    """
-    wanted, held = Shapes(read_config(folder)).elements, sum(map(elements, weight_files(folder)))
-    if wanted > 2 * held:
-        raise ModelError(
-            f"{folder}: config.json calls for {wanted:,} parameters, the weight files hold {held:,}; fetch the "
-            "checkpoint again"
-        )
 
 
 def elements(path: Path) -> int:

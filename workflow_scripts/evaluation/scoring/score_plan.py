@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from workflow_scripts.errors import DataError, EvaluationError, MissingInputError, PipelineError
+from workflow_scripts.errors import DataError, EvaluationError, MissingInputError, ModelError, PipelineError
 from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.engine.model_weights import load_weights
 from workflow_scripts.evaluation.engine.row_tensors import edges_before, segments
+from workflow_scripts.evaluation.engine.stock_engine import StockEngine
 from workflow_scripts.evaluation.planning.plan_file import Plan
+from workflow_scripts.evaluation.scoring.engine_choice import LM_EVAL, read_own_config
 from workflow_scripts.evaluation.scoring.metrics import Answers
-from workflow_scripts.evaluation.scoring.model_folder import read_config
 from workflow_scripts.evaluation.scoring.partial_scores import Unfinished
 from workflow_scripts.evaluation.scoring.results import (
     Archive,
@@ -42,19 +43,24 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 LOGGER = logging.getLogger(__name__)
 
 
-def score_plan(engine: Engine, plan: Plan, batch_tokens: int | None = None) -> Answers:
+def score_plan(engine: Engine | StockEngine, plan: Plan, batch_tokens: int | None = None) -> Answers:
     """Loglikelihood and greedy flag of each request of ``plan``."""
     return score_plans(engine, [plan], None, batch_tokens)[0]
 
 
 def score_plans(
-    engine: Engine, plans: Sequence[Plan], unfinished: Unfinished | None = None, batch_tokens: int | None = None
+    engine: Engine | StockEngine,
+    plans: Sequence[Plan],
+    unfinished: Unfinished | None = None,
+    batch_tokens: int | None = None,
 ) -> list[Answers]:
     """Loglikelihood and greedy flag of each request of each plan; continues from what ``unfinished`` holds.
 
     A batch never holds rows of two plans: the sums of a matrix product depend, in their last bits, on what else is in
     it, and the scores of a task must not depend on which others were asked for with it.
     """
+    if isinstance(engine, StockEngine):
+        return engine.score_plans(plans, unfinished)
     first_edge = np.cumsum([0, *(len(plan.forest.edge_token) for plan in plans)])
     first_row = np.cumsum([0, *(len(plan.forest.row_start) - 1 for plan in plans)])
     values, best = np.empty(first_edge[-1], dtype=np.float32), np.empty(first_edge[-1], dtype=np.bool_)
@@ -78,7 +84,7 @@ def score_plans(
     return answers
 
 
-def score_checkpoint(engine: Engine, job: Job, bootstrap: int) -> None:
+def score_checkpoint(engine: Engine | StockEngine, job: Job, bootstrap: int) -> None:
     """Score one loaded checkpoint on the plans that its outputs lack, and write these outputs."""
     for target in job.targets:
         plans = job.missing.get(target.output)
@@ -140,8 +146,18 @@ def kept_parts(target: Target, parts: Sequence[JsonMapping]) -> Iterator[tuple[J
 
 
 def read_weights(job: Job, dtype: torch.dtype, stop: threading.Event) -> dict[str, torch.Tensor]:
-    """Weights of a job on the host."""
-    return load_weights(job.checkpoint, read_config(job.checkpoint), torch.device("cpu"), dtype, stop)
+    """Weights of a job on the host; lm-eval's model reads its own."""
+    if job.choice.engine == LM_EVAL:
+        return {}
+    return load_weights(job.checkpoint, read_own_config(job.checkpoint), torch.device("cpu"), dtype, stop)
+
+
+def make_engine(job: Job, options: argparse.Namespace, weights: dict[str, torch.Tensor]) -> Engine | StockEngine:
+    """The engine that was chosen for ``job``, with the ``weights`` that were read."""
+    if job.choice.engine == LM_EVAL:
+        LOGGER.info("%s: scored by lm-eval's own model: %s", job.checkpoint, job.choice.reason)
+        return StockEngine(job.checkpoint, options.device, options.dtype)
+    return Engine(job.checkpoint, options.device, DTYPES[options.dtype], weights, options.attention)
 
 
 def score_all(jobs: Sequence[Job], options: argparse.Namespace) -> dict[Path, PipelineError]:
@@ -158,9 +174,9 @@ def score_all(jobs: Sequence[Job], options: argparse.Namespace) -> dict[Path, Pi
             failed[job.checkpoint] = weights
             continue
         try:
-            engine = Engine(job.checkpoint, options.device, dtype, weights, options.attention)
+            engine = make_engine(job, options, weights)
             score_checkpoint(engine, job, options.bootstrap_iters)
-        except EvaluationError as error:
+        except (EvaluationError, ModelError) as error:
             failed[job.checkpoint] = error
             continue
         LOGGER.info("scored %s", job.checkpoint)

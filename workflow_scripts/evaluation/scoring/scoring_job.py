@@ -14,7 +14,8 @@ from typing import Any
 
 from workflow_scripts.errors import ConfigError, DataError, EvaluationError, MissingInputError, shorten
 from workflow_scripts.evaluation.planning.plan_file import Plan
-from workflow_scripts.evaluation.scoring.model_folder import NeoxConfig, read_config, weights_identity
+from workflow_scripts.evaluation.scoring.engine_choice import LM_EVAL, EngineChoice
+from workflow_scripts.evaluation.scoring.model_folder import weights_identity
 from workflow_scripts.evaluation.scoring.results import has_scores, read_results
 from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.hashing import sha256_file
@@ -36,9 +37,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Job:
-    """One checkpoint, its identity and arithmetic (``config`` of the results files), and what to write."""
+    """One checkpoint, its engine, identity and arithmetic (``config`` of the results files), and what to write."""
 
     checkpoint: Path
+    choice: EngineChoice
     config: JsonMapping
     targets: Sequence[Target]
 
@@ -83,23 +85,29 @@ def make_target(output: Path, plans: Mapping[Path, Plan]) -> Target:
     return Target(output, {path.stem: plan for path, plan in plans.items()}, paths)
 
 
-def make_job(checkpoint: Path, targets: Sequence[Target], arithmetic: JsonMapping) -> Job:
+def make_job(checkpoint: Path, choice: EngineChoice, targets: Sequence[Target], arithmetic: JsonMapping) -> Job:
     """Job of one checkpoint, once everything that can be checked without its weights is.
 
     ``arithmetic`` is what :func:`arithmetic` says of a command line.
     """
-    config = read_config(checkpoint)
     for target in targets:
         for name, plan in target.plans.items():
-            check_fits(checkpoint, target.paths[name], plan, config)
-    return Job(checkpoint, run_config(checkpoint) | dict(arithmetic), targets)
+            check_fits(checkpoint, target.paths[name], plan, choice)
+    return Job(checkpoint, choice, run_config(checkpoint, choice) | dict(arithmetic), targets)
 
 
-def run_config(checkpoint: Path) -> JsonObject:
-    """What identifies a checkpoint and the engine, without paths of this machine."""
+def run_config(checkpoint: Path, choice: EngineChoice) -> JsonObject:
+    """What identifies a checkpoint and the engine, without paths of this machine.
+
+    ``engine`` is the version of ours, or the name of another with the reason why it was chosen.
+    """
+    engine: JsonObject = {"engine": ENGINE_VERSION}
+    if choice.engine == LM_EVAL:
+        version = importlib.metadata.version("transformers")
+        engine = {"engine": LM_EVAL, "engine_reason": choice.reason, "transformers": version}
     return {
-        "model": "gpt_neox",
-        "engine": ENGINE_VERSION,
+        "model": choice.architecture,
+        **engine,
         "model_name": checkpoint.parent.name,
         "revision": checkpoint.name,
         "weights_sha256": weights_identity(checkpoint),
@@ -113,7 +121,7 @@ def arithmetic(dtype: str, device: str, bootstrap: int, renewal: int | None = No
     return {"dtype": dtype, "softmax_dtype": "float32", "device": kind, "bootstrap_iters": bootstrap, **given}
 
 
-def check_fits(checkpoint: Path, plan_path: Path, plan: Plan, config: NeoxConfig) -> None:
+def check_fits(checkpoint: Path, plan_path: Path, plan: Plan, choice: EngineChoice) -> None:
     """Refuse a plan whose tokenizer or context length is not the checkpoint's."""
     tokenizer = checkpoint / "tokenizer.json"
     if not tokenizer.is_file():
@@ -123,13 +131,13 @@ def check_fits(checkpoint: Path, plan_path: Path, plan: Plan, config: NeoxConfig
         raise EvaluationError(
             f"{plan_path}: made for tokenizer {wanted[:12]}, but {checkpoint} has {digest[:12]}; make a plan for it"
         )
-    if plan.header["max_length"] > config.context:
+    if choice.context is not None and plan.header["max_length"] > choice.context:
         raise EvaluationError(
             f"{plan_path}: made for {plan.header['max_length']} tokens of context, but {checkpoint} takes "
-            f"{config.context}; make a plan with --max-length {config.context}"
+            f"{choice.context}; make a plan with --max-length {choice.context}"
         )
-    if plan.forest.token.max(initial=0) >= config.vocabulary:
-        raise EvaluationError(f"{plan_path}: holds token ids beyond the {config.vocabulary} of {checkpoint}")
+    if choice.vocabulary is not None and plan.forest.token.max(initial=0) >= choice.vocabulary:
+        raise EvaluationError(f"{plan_path}: holds token ids beyond the {choice.vocabulary} of {checkpoint}")
 
 
 def check_origin(plan_path: Path, plan: Plan, folders: Sequence[Path]) -> None:

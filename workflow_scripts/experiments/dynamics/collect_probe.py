@@ -27,7 +27,7 @@ from workflow_scripts.experiments.dynamics.probe_file import (
     training_rows,
     write_probe,
 )
-from workflow_scripts.experiments.dynamics.probe_metrics import HELD_OUT, TRAINING
+from workflow_scripts.experiments.dynamics.probe_texts import HELD_OUT, TRAINING
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.training.recipe import read_recipe
 from workflow_scripts.training.run.training_rows import open_rows

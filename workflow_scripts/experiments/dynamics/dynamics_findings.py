@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from workflow_scripts.experiments.dynamics.probe_metrics import HELD_OUT, REPEATED, TRAINING, UNREPEATED
+from workflow_scripts.experiments.dynamics.probe_texts import HELD_OUT, REPEATED, TRAINING, UNREPEATED
 from workflow_scripts.experiments.dynamics.weight_metrics import EMBEDDINGS, MATRICES
 from workflow_scripts.json_values import JsonObject
 from workflow_scripts.suite.models import Model

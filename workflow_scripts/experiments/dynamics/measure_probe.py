@@ -31,8 +31,9 @@ from workflow_scripts.experiments.dynamics.gradients import batch_gradients
 from workflow_scripts.experiments.dynamics.measure_weights import add_layer_argument, check_metrics
 from workflow_scripts.experiments.dynamics.measured_files import Row, write_rows
 from workflow_scripts.experiments.dynamics.probe_file import BATCH, Tokens, read_probe
-from workflow_scripts.experiments.dynamics.probe_metrics import PROBE_METRICS, TEXTS
+from workflow_scripts.experiments.dynamics.probe_metrics import PROBE_METRICS
 from workflow_scripts.experiments.dynamics.probe_model import Place, ProbeModel, rows_at_once
+from workflow_scripts.experiments.dynamics.probe_texts import TEXTS
 from workflow_scripts.experiments.dynamics.similarity import FEWEST_TOKENS, fingerprint
 from workflow_scripts.experiments.dynamics.spectra import Bounded
 from workflow_scripts.progress import Progress

@@ -14,10 +14,8 @@ import torch
 from torch import Tensor
 
 from workflow_scripts.experiments.dynamics.probe_model import Place
+from workflow_scripts.experiments.dynamics.probe_texts import RANDOM, TEXTS
 
-# What is asked: rows of the training order, held-out text, random tokens that are repeated or, as a control, are not.
-TRAINING, HELD_OUT, REPEATED, UNREPEATED = "training", "held_out", "repeated", "unrepeated"
-TEXTS, RANDOM = (TRAINING, HELD_OUT), (REPEATED, UNREPEATED)
 Function = Callable[[Place], Tensor]
 
 

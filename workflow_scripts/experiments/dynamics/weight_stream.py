@@ -19,6 +19,7 @@ from workflow_scripts.errors import DataError, IntegrityError, ModelError, short
 from workflow_scripts.evaluation.scoring.model_folder import (
     HEAD,
     IN_LAYER,
+    LAYERS,
     NeoxConfig,
     Shapes,
     listed_hashes,
@@ -107,5 +108,5 @@ def place_of(name: str) -> tuple[int | None, str]:
     >>> place_of("gpt_neox.layers.3.mlp.dense_4h_to_h.weight"), place_of("gpt_neox.embed_in.weight")
     ((3, 'mlp.dense_4h_to_h.weight'), (None, 'embed_in.weight'))
     """
-    match = IN_LAYER.fullmatch(name)
+    match = IN_LAYER.fullmatch(name.removeprefix(LAYERS))
     return (int(match[1]), match[2]) if match else (None, name.removeprefix("gpt_neox."))

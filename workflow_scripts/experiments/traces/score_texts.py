@@ -19,7 +19,8 @@ import pandas as pd
 
 from workflow_scripts import cli
 from workflow_scripts.evaluation.planning.encode import Encoder
-from workflow_scripts.evaluation.scoring.model_folder import read_config, weights_identity
+from workflow_scripts.evaluation.scoring.engine_choice import read_own_config
+from workflow_scripts.evaluation.scoring.model_folder import weights_identity
 from workflow_scripts.experiments.engine_options import add_engine_arguments, open_engine
 from workflow_scripts.experiments.outputs import write_frame
 from workflow_scripts.experiments.traces.losses import TracedForest
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     texts, _, files = named_texts(options)
     first = options.checkpoint[0]
-    forest = TracedForest(Encoder(first / "tokenizer.json", read_config(first).context), texts)
+    forest = TracedForest(Encoder(first / "tokenizer.json", read_own_config(first).context), texts)
     parts = [
         forest.token_losses(open_engine(checkpoint, options), hub_step_of_revision(checkpoint.name))
         for checkpoint in options.checkpoint

@@ -36,7 +36,7 @@ from workflow_scripts.dataset.order.row_source import check_range
 from workflow_scripts.dataset.order.training_order import TrainingRows
 from workflow_scripts.errors import ConfigError, DataError, MissingInputError
 from workflow_scripts.evaluation.planning.encode import Encoder
-from workflow_scripts.evaluation.scoring.model_folder import read_config
+from workflow_scripts.evaluation.scoring.engine_choice import read_own_config
 from workflow_scripts.evaluation.scoring.score_files import read_run
 from workflow_scripts.experiments.engine_options import add_engine_arguments, open_engine
 from workflow_scripts.experiments.memory.memorization_rows import placed
@@ -138,7 +138,7 @@ def kept_folder(output: Path | None) -> Iterator[Path]:
 def losses_of(what: Traced, folders: Sequence[tuple[int, Path]], options: argparse.Namespace) -> pd.DataFrame:
     """Losses of the texts at checkpoints, given as (step, folder)."""
     first = folders[0][1]
-    forest = TracedForest(Encoder(first / "tokenizer.json", read_config(first).context), what.texts)
+    forest = TracedForest(Encoder(first / "tokenizer.json", read_own_config(first).context), what.texts)
     parts = [forest.token_losses(open_engine(folder, options), step) for step, folder in folders]
     return forest.text_losses(pd.concat(parts, ignore_index=True))
 
@@ -179,7 +179,9 @@ def trace_of_run(options: argparse.Namespace) -> None:
     traces = []
     for model in models:
         if model.dataset not in found:
-            numbers = RunNumbers(model.sequence_length, model.data_seed, model.train_iterations, model.batch_rows, None)
+            numbers = RunNumbers(
+                model.sequence_length, model.training_facts.data_seed, model.train_iterations, model.batch_rows, None
+            )
             order = order_of(options.results / "data" / suite.name / model.dataset, numbers)
             found[model.dataset] = exposures_of(what, order, options, numbers)
             cli.say(f"{model.dataset} data, {model.train_iterations} steps")

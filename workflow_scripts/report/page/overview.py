@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from workflow_scripts.evaluation.scoring.engine_choice import LM_EVAL
 from workflow_scripts.report.drawing.axes import amount_label
 from workflow_scripts.report.drawing.curve_panels import Z95
 from workflow_scripts.report.drawing.style import ordered_sizes
@@ -42,7 +43,17 @@ def run_sentence(inputs: ReportInputs) -> str:
         f"This run {'trains' if retrains else 'fetches'} {plural(len(models), 'model')} of the suite "
         f"{inputs.run['suite']} ({spread} parameters{', on two data sets' if len(data) > 1 else ''}) and scores "
         f"{plural(checkpoints, 'checkpoint')} on {plural(len(tasks), 'task')}{', ' + shots if shots else ''}."
+        f"{engine_sentence(inputs.scores)}"
     )
+
+
+def engine_sentence(scores: pd.DataFrame) -> str:
+    """Which of the scores lm-eval's own model gave; empty where none."""
+    engines = set(scores["engine"].astype(str)) if "engine" in scores else set()
+    if LM_EVAL not in engines:
+        return ""
+    which = "The scores" if engines == {LM_EVAL} else f"Scores with the engine {LM_EVAL} in scores.csv"
+    return f" {which} are those of lm-eval's own Hugging Face model."
 
 
 def plural(count: int, noun: str) -> str:

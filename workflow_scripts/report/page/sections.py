@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from workflow_scripts.errors import DataError
 from workflow_scripts.published.summary import final_scores, final_table
 from workflow_scripts.report.drawing.curve_panels import select
@@ -225,17 +223,18 @@ def model_table(inputs: ReportInputs) -> Table | None:
     models = inputs.run["models"]
     if not models:
         return None
-    keys = ("parameters", "layers", "hidden_size", "heads", "learning_rate", "train_iterations")
-    frame = pd.DataFrame(models)
-    present = [key for key in keys if key in frame]
-    rows = [[model["name"], *(fact_text(model[key]) for key in present)] for model in models]
+    keys = ("architecture", "parameters", "layers", "hidden_size", "heads", "learning_rate", "train_iterations")
+    present = [key for key in keys if any(model.get(key) is not None for model in models)]
+    rows = [[model["name"], *(fact_text(model.get(key)) for key in present)] for model in models]
     return Table("Models", ["model", *(key.replace("_", " ") for key in present)], rows)
 
 
 def fact_text(value: object) -> str:
     """A fact for a cell.
 
-    >>> fact_text(1048576), fact_text(0.0006)
-    ('1,048,576', '0.0006')
+    >>> fact_text(1048576), fact_text(0.0006), fact_text("llama"), fact_text(None)
+    ('1,048,576', '0.0006', 'llama', '-')
     """
+    if value is None or isinstance(value, str):
+        return value or "-"
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"

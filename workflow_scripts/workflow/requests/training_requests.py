@@ -127,7 +127,7 @@ def memory_on(model: Model, device: str, devices: int, tokens: int, *, recompute
     """
     width, vocabulary, layers = model.hidden_size, model.vocab_size, model.layers
     matrices = 12.0 * width**2
-    dtype = model.training_dtype
+    dtype = model.training_facts.training_dtype
     one = saved_bytes(model, tokens, dtype)
     # Autocast keeps a 16-bit copy of each matrix until the backward pass of its layer.
     copy = 0.0 if dtype == "float32" else 2 * matrices

@@ -19,6 +19,7 @@ from workflow_scripts.errors import ConfigError
 from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.suite.run import load_run
+from workflow_scripts.workflow.checkpoints import hold_to_ledger, leave_out_defects
 from workflow_scripts.workflow.report import FACTS, facts_digest
 
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     settings = parse_settings(options.settings)
     planned = settings.pop(FACTS, None)
-    run = load_run(settings)
+    run = hold_to_ledger(leave_out_defects(load_run(settings)))
     if planned not in (None, facts_digest(run)):
         raise ConfigError(f"suite {run.suite.name}: its file changed since this run was planned; start the run again")
     write_json(options.output, run.as_json())
