@@ -40,6 +40,7 @@ def test_weights_that_changed_are_refused_when_they_are_read(forged: Path) -> No
     [
         ("weights_sha256", "00", "its weights are not here"),
         ("engine", 2, "version 2 of the engine"),
+        ("engine", "lm-eval-hf", "lm-eval's own model"),
         ("dtype", "int4", "int4"),
     ],
 )
