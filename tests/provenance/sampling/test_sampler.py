@@ -10,7 +10,6 @@ import pytest
 from scipy import stats
 
 from workflow_scripts.errors import DataError
-from workflow_scripts.provenance.release.sampling.draw import Draw
 from workflow_scripts.provenance.release.sampling.sample_result import (
     CONFIDENCE,
     Group,
@@ -21,6 +20,7 @@ from workflow_scripts.provenance.release.sampling.sample_result import (
     Verdict,
 )
 from workflow_scripts.provenance.release.sampling.sampler import Budget, Sampler, run_samplers
+from workflow_scripts.provenance.release.sampling.seeded_draw import Draw
 
 ROOT = "c0" * 32
 FILES, DOCUMENTS = 96, 893  # about the documents of the pocket run

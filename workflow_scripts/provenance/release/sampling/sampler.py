@@ -22,7 +22,6 @@ from typing import ClassVar
 
 from workflow_scripts.errors import PipelineError
 from workflow_scripts.provenance.release.sampling.bounds import samples_to_find
-from workflow_scripts.provenance.release.sampling.draw import Draw
 from workflow_scripts.provenance.release.sampling.sample_result import (
     Group,
     Item,
@@ -33,6 +32,7 @@ from workflow_scripts.provenance.release.sampling.sample_result import (
     Verdict,
     by_group,
 )
+from workflow_scripts.provenance.release.sampling.seeded_draw import Draw
 
 SHARE, PROBABILITY = 0.01, 0.99
 LARGEST_SHARE_OF_BUDGET = 0.1
