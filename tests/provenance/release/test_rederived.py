@@ -153,6 +153,19 @@ def test_without_an_input_nothing_is_run_and_with_it_a_failure_is_wrong(copied):
     assert [finding.text for finding in part.wrong] == ["cannot be made again from what was sealed: cannot"]
 
 
+def test_of_a_folder_only_what_the_record_names_must_be_here(copied, monkeypatch):
+    """A release without its weights: tables are made again all the same, and a program that needs them is left out."""
+    own = Program("made.copy", frozenset({"--source", "--output", "--results"}))
+    monkeypatch.setattr(rederived, "CHEAP", {"copy.py": own})
+    write(copied, "results/weights", "absent below")
+    paths = ("results/scores/a.txt", "results/secret.txt", "results/tables/b.txt", "results/weights")
+    part = run(copied, [*COMMAND, "--results", "results"], paths, without=["results/weights"])
+    assert (part.right, part.wrong, part.unchecked) == (1, [], [])
+    (rederived.ROOT / "made" / "copy.py").write_text("raise SystemExit('cannot')\n")
+    part = run(copied, [*COMMAND, "--results", "results"], paths, without=["results/weights"])
+    assert [finding.text for finding in part.unchecked] == [rederived.NOT_HERE]
+
+
 def test_a_program_that_hangs_is_ended(copied, monkeypatch):
     (rederived.ROOT / "made" / "copy.py").write_text("import time; time.sleep(60)\n")
     monkeypatch.setattr(rederived, "LONGEST", 0.5)

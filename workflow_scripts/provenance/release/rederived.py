@@ -128,20 +128,27 @@ class Rederivation:
 
     def run(self, records: Mapping[str, JsonMapping]) -> Part:
         """Run every job, two at a time, and compare."""
-        jobs = jobs_of(self.manifest, records, self.part)
         sealed = {file.path for file in self.manifest.files()}
         ready = []
-        for job in jobs:
-            absent = sorted((set(self.read_by(job, sealed)) | job.inputs & sealed) - self.places.keys())
-            if absent:
-                for output in job.outputs:
-                    self.part.leave(output.path, NOT_HERE)
-            else:
+        for job in jobs_of(self.manifest, records, self.part):
+            named = {value for each in job.arguments.values() for value in each}
+            needed = (job.inputs | (named & set(self.read_by(job, sealed)))) & sealed
+            if needed <= self.places.keys():
                 ready.append(job)
+            else:
+                self.leave(job)
         with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
             for job, (made, last) in zip(ready, pool.map(self.made, ready), strict=True):
-                self.compare(job, made, last)
+                if last and not set(self.read_by(job, sealed)) <= self.places.keys():
+                    self.leave(job)  # of a folder that it was given, something is not here
+                else:
+                    self.compare(job, made, last)
         return self.part
+
+    def leave(self, job: Job) -> None:
+        """Enter the outputs of a job that cannot be run."""
+        for output in job.outputs:
+            self.part.leave(output.path, NOT_HERE)
 
     def read_by(self, job: Job, paths: Iterable[str]) -> Iterator[str]:
         """Of ``paths`` those that a job may read: what its arguments name, but nothing that its own rule makes."""
