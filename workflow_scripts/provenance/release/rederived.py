@@ -120,7 +120,10 @@ def jobs_of(manifest: Manifest, records: Mapping[str, JsonMapping], part: Part) 
 
 @dataclass
 class Rederivation:
-    """``places`` says where the files lie that are here and are what was sealed."""
+    """``places`` says where the files lie that are here and are what was sealed.
+
+    Notes that ``part`` has from the start say what is other here than where it was sealed.
+    """
 
     manifest: Manifest
     places: Mapping[str, Path]
@@ -175,11 +178,12 @@ class Rederivation:
         expected = {output.path: output.sha256 for output in job.outputs}
         rules = {output.rule for output in job.outputs}
         also = {each.path: each.sha256 for each in self.manifest.outputs if each.rule in rules and each.path in made}
+        reason = "; code or libraries here are others than those of the seal" if self.part.notes else ""
         for path, sha256 in sorted({**also, **expected}.items()):
             if path not in made:
                 self.part.hold(path, False, f"cannot be made again from what was sealed: {said or 'nothing was made'}")
             else:
-                text = f"made again it has sha256 {made[path][:SHORT]}, sealed is {sha256[:SHORT]}"
+                text = f"made again it has sha256 {made[path][:SHORT]}, sealed is {sha256[:SHORT]}{reason}"
                 self.part.hold(path, made[path] == sha256, text)
 
 
