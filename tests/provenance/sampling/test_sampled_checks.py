@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.provenance.sampling.forgeries import forge_documents
-from tests.provenance.sampling.made_release import TRAINING, release_of, sealed
+from tests.provenance.sampling.sampled_release import TRAINING, release_of, sealed
 from tests.workflow.real_run import RealRun
 from workflow_scripts.provenance.release.sampling.sample_result import SampleResult
 from workflow_scripts.provenance.release.sampling.sampled_checks import sample, samplers_of, sizes_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.provenance.sampling.made_release import VIEW, recipe, release_of
+from tests.provenance.sampling.sampled_release import VIEW, recipe, release_of
 from workflow_scripts.provenance.release.sampling.sample_result import Outcome, Verdict
 from workflow_scripts.provenance.release.sampling.walked_rows import Walk, WalkedRows
 
