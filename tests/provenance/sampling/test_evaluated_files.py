@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.provenance.sampling.made_release import LAST, MODEL, SCORES, release_of, sealed
+from tests.provenance.sampling.sampled_release import LAST, MODEL, SCORES, release_of, sealed
 from workflow_scripts.errors import IntegrityError
 from workflow_scripts.provenance.release.sampling.evaluated_files import Evaluations
 from workflow_scripts.provenance.release.sampling.fetched_weights import Fetcher

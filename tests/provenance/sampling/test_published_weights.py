@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tests.provenance.sampling.made_release import LAST, MODEL, TRAINING, release_of
+from tests.provenance.sampling.sampled_release import LAST, MODEL, TRAINING, release_of
 from workflow_scripts.provenance.release.sampling.published_weights import PublishedWeights
 from workflow_scripts.provenance.release.sampling.sample_result import Outcome, Verdict
 from workflow_scripts.provenance.release.sampling.trained_steps import trainings_of

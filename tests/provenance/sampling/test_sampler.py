@@ -142,21 +142,24 @@ def test_items_too_dear_for_the_budget_are_listed_and_not_begun() -> None:
     assert "60 s" in result.not_checked[0].reason
 
 
-def test_what_cannot_be_recomputed_is_wrong_with_its_reason() -> None:
+@pytest.mark.parametrize(
+    ("error", "detail"), [(DataError("file: damaged"), "file: damaged"), (KeyError("x"), "KeyError: 'x'")]
+)
+def test_what_cannot_be_recomputed_is_wrong_with_its_reason(error: Exception, detail: str) -> None:
     """One bad item of a portion does not accuse the others."""
 
     class Broken(Table):
         def check(self, group: str, numbers: Sequence[int]) -> Iterator[Outcome]:
             for outcome in super().check(group, numbers):
                 if outcome.item.number == 3:
-                    raise DataError("file: damaged")
+                    raise error
                 yield outcome
 
     clock = Clock()
     (result,) = run_samplers(
         [Broken([Group("g", 9)], set(), clock, 0.1)], Draw(ROOT, "s"), Budget(60, 60, clock), print
     )
-    assert [(each.item.number, each.detail) for each in result.wrong] == [(3, "file: damaged")]
+    assert [(each.item.number, each.detail) for each in result.wrong] == [(3, detail)]
     assert result.checked == 9
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.provenance.sampling.made_release import KEPT, LAST, TRAINING, release_of
+from tests.provenance.sampling.sampled_release import KEPT, LAST, TRAINING, release_of
 from workflow_scripts.provenance.release.sampling.sample_result import Outcome, Verdict
 from workflow_scripts.provenance.release.sampling.trained_steps import Losses, Updates, line_difference, trainings_of
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -50,7 +51,9 @@ def published(training: Training) -> list[tuple[int, str]]:
     """Iteration and path of each published checkpoint whose weights the training saved, sorted."""
     parts = training.folder.split("/")
     is_arm = parts[1] == "experiments"
-    folder = OF_ARM.format(arm="/".join(parts[:-1])) if is_arm else FOLDERS.format(model=parts[-1])
+    folder = (
+        OF_ARM.format(arm=re.escape("/".join(parts[:-1]))) if is_arm else FOLDERS.format(model=re.escape(parts[-1]))
+    )
     per = training.recipe.hub_steps_per_iteration
     matches = training.release.matching(rf"{folder}/step(\d+)/{checkpoint.WEIGHTS}")
     found = ((int(match[1]), match[0]) for match in matches if training.release.has(match[0]))

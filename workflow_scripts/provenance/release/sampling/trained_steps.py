@@ -9,6 +9,7 @@ follow, compared line by line, and weight by weight wherever a checkpoint was sa
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -99,16 +100,19 @@ def trainings_of(release: Release) -> tuple[list[Training], list[NotChecked]]:
     found, without = [], []
     for match in release.matching(RECEIPT):
         folder, view = match[1], release.input_path(match[0], "view")
-        steps = [int(each[1]) for each in release.matching(rf"{folder}/step(\d+)/{checkpoint.STATE}")]
+        steps = [int(each[1]) for each in release.matching(rf"{re.escape(folder)}/step(\d+)/{checkpoint.STATE}")]
         here = tuple(sorted(s for s in steps if has_all(release, f"{folder}/step{s}", checkpoint.WEIGHTS)))
         try:
             if view is None or not release.has(view):
                 raise DataError("its data set is not here, or its rows came from a preshuffled one")
             if not here or not release.has(f"{folder}/{checkpoint.METRICS}"):
                 raise DataError("its weights or its metrics.csv are not here")
+            patch = release.input_path(match[0], "patch")
+            if patch is not None and not release.has(patch):
+                raise DataError("the patch of its rows is not here")
             baseline = f"results/training/{match[2] or match[3]}"
             starts = starts_of(release, folder, here, baseline)
-            training = Training(release, folder, here, starts, view, release.input_path(match[0], "patch"))
+            training = Training(release, folder, here, starts, view, patch)
             training.rows  # noqa: B018 - the data are opened, or the reason is known
             found.append(training)
         except (PipelineError, OSError) as error:
