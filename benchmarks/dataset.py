@@ -15,10 +15,11 @@ import hashlib
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from workflow_scripts.dataset.files.index_writer import with_suffix, write_index
 from workflow_scripts.dataset.files.joining import join, plan_join
 from workflow_scripts.dataset.files.shard_names import shard_name
 from workflow_scripts.dataset.files.shards import VirtualTokens
-from workflow_scripts.dataset.order.index_maps import build_maps, map_key
+from workflow_scripts.dataset.order.index_maps import build_maps, map_key, number_from
 from workflow_scripts.dataset.order.mersenne import LegacyShuffle
 from workflow_scripts.dataset.order.preshuffled_rows import PreshuffledRows
 from workflow_scripts.dataset.order.sample_index import sample_rows
@@ -96,24 +97,49 @@ def synthetic_sizes(count: int, mean: float) -> np.ndarray:
 
 
 def maps(options: argparse.Namespace) -> None:
-    """Index maps at true size: GPT-NeoX's own takes 67 CPU-seconds and 7.4 GB (measured on a machine like this)."""
+    """Index maps at true size: GPT-NeoX's own takes 67 CPU-seconds and 7.4 GB (measured on a machine like this).
+
+    ``--rounds`` repeats them, each time beside the floor and beside numpy's shuffles alone of arrays as long.
+    """
     documents = int(134_318_121 * options.scale)
     sizes = synthetic_sizes(documents, 1542.4)
     tokens = int(sizes.sum(dtype=np.int64))
     requested = int(147_164_160 * options.scale)
     plan = plan_set("train_0", 0, documents, tokens=tokens, requested=requested, seq_length=2048)
     warm_up()
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder, measured() as spent:
-        build_maps(Path(folder), "deduped", plan, map_key(plan, "-", 2048, 1234), sizes)
-        written = sum(path.stat().st_size for path in Path(folder).iterdir())
-    entries = plan.epochs * documents
+    entries, floors, ours, theirs = plan.epochs * documents, [], [], []
     random_bytes = 2 * LINE * (entries + plan.samples) + LINE * entries
-    floor = (random_bytes + 2 * written) / copy_bandwidth()
+    for _ in range(options.rounds):
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder, measured() as spent:
+            build_maps(Path(folder), "deduped", plan, map_key(plan, "-", 2048, 1234), sizes)
+            written = sum(path.stat().st_size for path in Path(folder).iterdir())
+        ours.append(spent)
+        floors.append((random_bytes + 2 * written) / copy_bandwidth())
+        if options.rounds > 1:
+            theirs.append(numpys_shuffles(entries, plan.samples))
     print(
-        f"maps: {documents:,} documents x {plan.epochs} epochs, {plan.samples:,} samples: {spent.cpu:.1f} CPU-s, "
-        f"{spent.wall:.1f} s, peak {peak_gib():.2f} GiB, {written / 1e9:.2f} GB written, hashed; floor {floor:.1f} s "
+        f"maps: {documents:,} documents x {plan.epochs} epochs, {plan.samples:,} samples: "
+        f"{spread([each.cpu for each in ours])} CPU-s, {spread([each.wall for each in ours])} s, "
+        f"peak {peak_gib():.2f} GiB, {written / 1e9:.2f} GB written, hashed; floor {spread(floors)} s "
         "(a cache line read and written per swap, one read per length looked up, the files written and hashed)"
+        + (f"; numpy's shuffles alone {spread(theirs)} CPU-s" if theirs else "")
     )
+
+
+def numpys_shuffles(entries: int, samples: int) -> float:
+    """CPU-seconds of RandomState's shuffles of both arrays, which are filled before the clock starts."""
+    generator, spent = np.random.RandomState(1234), 0.0
+    for array in (np.arange(entries, dtype=np.int32), np.arange(samples, dtype=np.uint32)):
+        with measured() as shuffled:
+            generator.shuffle(array)
+        spent += shuffled.cpu
+    return spent
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """Median, and least and most where there are several."""
+    middle = f"{statistics.median(seconds):.1f}"
+    return middle if len(seconds) == 1 else f"{middle} ({min(seconds):.1f} to {max(seconds):.1f})"
 
 
 def warm_up() -> None:
@@ -121,6 +147,7 @@ def warm_up() -> None:
     shuffle = LegacyShuffle(0)
     for dtype in (np.int32, np.uint32):
         shuffle.shuffle(np.arange(10, dtype=dtype))
+        number_from(np.empty(2, dtype), 0, 2)
     list(sample_rows(np.full(3, 9, np.int32), np.arange(3, dtype=np.int32), 2, 5, np.dtype("<i4")))
 
 
@@ -240,6 +267,7 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="scratch space")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the true size for maps")
+    parser.add_argument("--rounds", type=int, default=1, help="repetitions of maps, in turns with numpy's shuffles")
     parser.add_argument("--join-bytes", type=float, default=2e9, help="bytes to join")
     options = parser.parse_args()
     if unknown := set(options.sections) - set(SECTIONS):

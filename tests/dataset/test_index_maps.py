@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from workflow_scripts import cli
 from workflow_scripts.dataset import build_index_maps, restore_maps
 from workflow_scripts.dataset.files.npy_stream import write_npy
-from workflow_scripts.dataset.order.index_maps import sample_index_dtype
-from workflow_scripts.dataset.order.sample_index import ROWS, sample_rows
+from workflow_scripts.dataset.order.index_maps import sample_index_dtype, shuffled_documents, shuffled_samples
+from workflow_scripts.dataset.order.mersenne import LegacyShuffle
+from workflow_scripts.dataset.order.sample_index import GATHER, ROWS, sample_rows
+from workflow_scripts.dataset.order.set_plan import SetPlan
 from workflow_scripts.dataset.order.training_order import TrainingRows
 from workflow_scripts.errors import ConfigError, DataError, IntegrityError, MissingInputError
 from workflow_scripts.storage.hashing import sha256_file
@@ -57,15 +59,29 @@ def test_sample_index_is_the_closed_form(sizes, epochs, length, seed):
     sizes = np.array(sizes, np.int32)
     documents = np.tile(np.arange(len(sizes), dtype=np.int32), epochs)
     np.random.RandomState(seed).shuffle(documents)
-    samples = (int(sizes.sum()) * epochs - 1) // length
-    rows = np.concatenate([b.copy() for b in sample_rows(sizes, documents, length, samples, np.dtype("<i4"))])
+    check_sample_index(sizes, documents, length)
+
+
+def check_sample_index(sizes, documents, length):
+    """Rows against a search for each in the cumulated lengths."""
     ends = np.cumsum(sizes[documents], dtype=np.int64)
+    samples = (int(ends[-1]) - 1) // length
+    rows = np.concatenate([b.copy() for b in sample_rows(sizes, documents, length, samples, np.dtype("<i4"))])
     positions = np.arange(samples + 1) * length
     entries = np.searchsorted(ends, positions, side="right")
     offsets = positions - (ends[entries] - sizes[documents[entries]])
     expected = np.stack([entries, offsets], axis=1)
     expected[0] = 0
     np.testing.assert_array_equal(rows, expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_documents_of_all_lengths_cross_the_borders_of_blocks(seed):
+    # No row, one, two or many in a document, where a block of rows ends and where the sizes looked up ahead end.
+    random = np.random.default_rng(seed)
+    sizes = np.clip(random.lognormal(2.5, 1.2, 2 * GATHER + 5), 0, 4000).astype(np.int32)
+    documents = random.permutation(len(sizes)).astype(np.int32)
+    check_sample_index(sizes, documents, length=2)
 
 
 def test_sample_index_goes_on_over_blocks():
@@ -215,9 +231,19 @@ def test_streamed_arrays_must_fill_their_shape(tmp_path):
 
 
 def test_too_many_documents_for_the_format_are_refused():
-    from workflow_scripts.dataset.order.index_maps import shuffled_documents
-    from workflow_scripts.dataset.order.mersenne import LegacyShuffle
-    from workflow_scripts.dataset.order.set_plan import SetPlan
-
     with pytest.raises(ConfigError, match="exceed the int32"):
         shuffled_documents(SetPlan("train", 0, 2**30, 1, 2, 1, 2**31), LegacyShuffle(1))
+
+
+@pytest.mark.parametrize(("samples", "is_reused"), [(5, True), (20, True), (21, False)])
+def test_samples_are_numpys_whatever_lay_in_their_memory(samples, is_reused):
+    plan = SetPlan("train", 0, 10, requested=1, epochs=2, samples=samples, tokens=0)
+    shuffle, numpys = LegacyShuffle(7), np.random.RandomState(7)
+    documents, expected = shuffled_documents(plan, shuffle), np.tile(np.arange(10, dtype=np.int32), 2)
+    numpys.shuffle(expected)
+    np.testing.assert_array_equal(documents, expected)
+    order, expected = shuffled_samples(plan, shuffle, memory=documents), np.arange(samples, dtype=np.uint32)
+    numpys.shuffle(expected)
+    np.testing.assert_array_equal(order, expected)
+    assert order.dtype == np.uint32
+    assert np.shares_memory(order, documents) == is_reused

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -31,6 +33,13 @@ from workflow_scripts.suite.figure_names import figure_names
 from workflow_scripts.suite.run import load_run
 
 DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())
+
+
+def test_figures_are_drawn_without_torch():
+    # Each figure is a process of its own; these two took two thirds of its CPU time.
+    code = "import sys, workflow_scripts.report.draw; print({'torch', 'scipy.stats'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_each_figure_is_a_full_set_of_files(drawn):

@@ -227,7 +227,7 @@ def test_a_quiet_run_says_only_what_fails(make, capsys):
 @pytest.mark.parametrize(
     ("words", "settings"),
     [
-        (["-n"], {"dryrun": True}),
+        (["-n", "-p"], {"dryrun": True, "printshellcmds": True}),
         (["--lint"], {}),
         (["-c1", "-p"], {"printshellcmds": True}),
         (["-c1", "--verbose"], {"verbose": True}),
@@ -241,6 +241,42 @@ def test_who_asks_to_see_more_gets_snakemakes_own_lines(make, capsys, words, set
     assert "Job stats: ..." in said
     assert "10 of 20 steps (50%) done" in said
     assert "run: " not in said
+
+
+def test_a_dry_run_is_a_line_per_rule_with_the_reason_that_says_most(make, capsys):
+    handler = make("-n", dryrun=True)
+    missing = f"Missing output files: {', '.join(f'file-{number}.txt' for number in range(50))}"
+    for name, model, reason in (
+        ("fetch", "a", missing),
+        ("score", "a", "Input files updated by another job: x"),
+        ("score", "b", "Params have changed since last execution: limit"),
+        ("score", "c", "Code has changed since last execution"),
+    ):
+        wildcards = {"model": model}
+        handler.emit(record(event=LogEvent.JOB_INFO, rule_name=name, wildcards=wildcards, reason=reason))
+    for text in ("Building DAG of jobs...", "Reasons:\n    (check individual jobs above for details)"):
+        handler.emit(record(message=text))
+    handler.emit(record(event=LogEvent.RUN_INFO, message="Job stats:"))
+    handler.emit(record(message="a warning about metadata"))
+    last = record(message="This was a dry-run (flag -n).")
+    handler.emit(last)
+    assert capsys.readouterr().err.splitlines() == [
+        "a warning about metadata",
+        "   jobs  the first of each rule, and why it runs",
+        "      1  fetch model=a  Missing output files: file-0.txt, file-1.txt, file-2.txt, file-3.txt, file-4 ...",
+        "      3  score model=b  Params have changed since last execution: limit",
+        "      4  jobs in all, none of them run (-n); -p shows all of each job",
+    ]
+    assert last.getMessage().startswith("This was a dry-run"), "Snakemake's log file gets its own line"
+
+
+def test_a_quiet_dry_run_keeps_its_table_of_jobs(make, capsys):
+    from snakemake.settings.types import Quietness
+
+    handler = make("-n", "--quiet", dryrun=True, quiet={Quietness.RULES, Quietness.PROGRESS})
+    handler.emit(record(event=LogEvent.RUN_INFO, message="Job stats: 5"))
+    handler.emit(record(event=LogEvent.JOB_INFO, rule_name="x"))
+    assert capsys.readouterr().err == "Job stats: 5\n"
 
 
 def test_a_configuration_is_read_strictly_before_snakemake_reads_it(make, capsys, tmp_path):

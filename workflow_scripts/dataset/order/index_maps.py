@@ -68,9 +68,16 @@ def shuffled_documents(plan: SetPlan, shuffle: LegacyShuffle) -> Array:
     return documents
 
 
-def shuffled_samples(plan: SetPlan, shuffle: LegacyShuffle) -> Array:
-    """shuffle_idx; ``shuffle`` must just have shuffled the documents. uint32 [N], int64 from 2**32 - 2 samples on."""
-    samples = np.empty(plan.samples, np.uint32 if plan.samples < 2**32 - 2 else np.int64)
+def shuffled_samples(plan: SetPlan, shuffle: LegacyShuffle, memory: Array | None = None) -> Array:
+    """shuffle_idx; ``shuffle`` must just have shuffled the documents. uint32 [N], int64 from 2**32 - 2 samples on.
+
+    ``memory`` is an int32 array whose content is no longer needed, such as the documents: where it is long enough it is
+    overwritten and returned, since memory that a process touches for the first time costs more than the shuffle.
+    """
+    if memory is not None and plan.samples <= min(len(memory), INT32_MAX):
+        samples = memory[: plan.samples].view(np.uint32)
+    else:
+        samples = np.empty(plan.samples, np.uint32 if plan.samples < 2**32 - 2 else np.int64)
     number_from(samples, 0, plan.samples)
     shuffle.shuffle(samples)
     return samples
@@ -79,8 +86,10 @@ def shuffled_samples(plan: SetPlan, shuffle: LegacyShuffle) -> Array:
 @compiled
 def number_from(values: Array, first: int, count: int) -> None:
     """Fill ``values`` with first, first + 1, ... starting again after each ``count``."""
-    for k in range(len(values)):
-        values[k] = first + k % count
+    for start in range(0, len(values), max(count, 1)):
+        # Without a remainder in the inner loop it is as fast as memory takes it.
+        for k in range(start, min(start + count, len(values))):
+            values[k] = first + k - start
 
 
 def sample_index_dtype(samples: int) -> np.dtype[np.generic]:
@@ -100,8 +109,7 @@ def build_maps(folder: Path, stem: str, plan: SetPlan, key: MapKey, sizes: Array
     dtype = sample_index_dtype(plan.samples)
     rows = sample_rows(sizes, documents, key.seq_length, plan.samples, dtype)
     hashes[paths[1].name] = write_npy(paths[1], dtype, (plan.samples + 1, 2), rows)
-    del documents, rows
-    samples = shuffled_samples(plan, shuffle)
+    samples = shuffled_samples(plan, shuffle, memory=documents)
     hashes[paths[2].name] = write_npy(paths[2], samples.dtype, samples.shape, in_blocks(samples))
     return hashes
 

@@ -53,6 +53,15 @@ def fill_rows(sizes: Array, documents: Array, seq_length: int, rows: Array, stat
         used = np.uint64(0)
         while used < count and filled < wanted:
             end = start + np.int64(ahead[used])
+            # How many rows start in a document cannot be predicted. Two are written before it is known whether it has
+            # them, and those that it has not are overwritten by the next: only a third one is a branch.
+            if filled + np.uint64(2) <= wanted:
+                rows[filled, 0] = rows[filled + np.uint64(1), 0] = np.int64(position + used)
+                rows[filled, 1] = target - start
+                rows[filled + np.uint64(1), 1] = target - start + seq_length
+                begun = np.int64(target < end) + np.int64(target + seq_length < end)
+                filled += np.uint64(begun)
+                target += begun * seq_length
             while target < end and filled < wanted:
                 rows[filled, 0] = np.int64(position + used)
                 rows[filled, 1] = target - start

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from workflow_scripts.errors import DataError
 
@@ -63,6 +62,8 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
     only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
     if only_first + only_second == 0:
         return 1.0
+    from scipy import stats  # half a second, which most users of this module need not spend
+
     return float(stats.binomtest(only_first, only_first + only_second).pvalue)
 
 
@@ -98,6 +99,8 @@ def spearman(table: Floats) -> Floats:
 
     NaN where a side is constant, or is fully explained by the control.
     """
+    from scipy import stats
+
     ranks = stats.rankdata(table, axis=-1)
     ranks = ranks - ranks.mean(axis=-1, keepdims=True)
     if len(ranks) == 3:

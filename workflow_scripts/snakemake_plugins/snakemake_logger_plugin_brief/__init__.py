@@ -3,19 +3,21 @@
 Snakemake prints about ten lines per job, which hides an error among thousands; its quiet modes hide the error too.
 Its own complete log is written to ``.snakemake/log`` as always. Every profile names this logger, and
 ``profiles/default`` does so for a plain ``snakemake``, so that all ways of starting say the same. Where the user asks
-to see more (``-n``, ``-p``, ``--verbose``) or runs no job (``--lint``, ``--summary``), Snakemake's own lines are
-printed as well.
+to see more (``-p``, ``--verbose``) or runs no job (``--lint``, ``--summary``), Snakemake's own lines are printed too.
+A dry run (``-n``) is a line per rule with the reason of its first job; with ``-p`` it is Snakemake's, all of each job.
 ``bootstrap.py`` puts this folder on the path of the environment, where Snakemake finds plugins by their name.
 """
 
 from __future__ import annotations
 
+import copy
 import errno
 import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ RESTART = re.compile(r"Trying to restart job (\d+)\.")
 # How Python writes an error of the operating system, which Snakemake wraps into its own or lets through: the number
 # and, for most, the file.
 OS_ERROR = re.compile(r"\[Errno (\d+)\][^:\n]*(?:: '([^'\n]+)')?")
+TITLE, FILES_OF_A_REASON, REASON = 48, 80, 400  # characters of a line of a dry run
 SHOWN = 3  # running jobs that are named when the run ends
 BLOCK_LINES = 10  # of what is printed about a failed job
 # Messages without an event that say nothing a person needs.
@@ -49,6 +52,13 @@ CHATTER = (
 
 # Messages below a warning that a person waits for.
 NEWS = ("Nothing to be done",)
+# Why jobs run that nobody wonders about: a reason of another kind is shown in place of one of these.
+USUAL_REASONS = ("Missing output files", "Input files updated by another job")
+# What Snakemake says about the reasons that it has printed with each job.
+ON_REASONS = ("Reasons:", "Some jobs were triggered by provenance")
+DRY_RUN_ENDS = "This was a dry-run"
+# Events of a dry run that the list by rule takes the place of.
+LEFT_OUT = (LogEvent.WORKFLOW_STARTED, LogEvent.GROUP_INFO, LogEvent.SHELLCMD, LogEvent.RUN_INFO)
 # What Snakemake says when it is asked to end, and what that means; the jobs that it waits for are named behind it.
 ENDINGS = {
     "Will exit after finishing": "ending: waiting for",
@@ -87,6 +97,7 @@ class LogHandler(LogHandlerBase):
         self.failed: set[str] = set()
         self.running: dict[int, str] = {}
         self.ending = ""
+        self.planned: dict[str, Planned] | None = {} if is_listed(self.common_settings, sys.argv) else None
 
     @property
     def writes_to_stream(self) -> bool:
@@ -120,7 +131,7 @@ class LogHandler(LogHandlerBase):
             self.print([f"error: {line}"])
             return
         if self.usual is not None:
-            self.usual.handle(record)
+            self.show(self.usual, record)
         if event == LogEvent.JOB_INFO:
             self.labels[int(getattr(record, "jobid", -1))] = title = label(record)
             self.running[int(getattr(record, "jobid", -1))] = title
@@ -134,6 +145,21 @@ class LogHandler(LogHandlerBase):
             self.advance(record)
         elif self.usual is None and event in (None, LogEvent.ERROR):
             self.message(record)
+
+    def show(self, usual: logging.Handler, record: logging.LogRecord) -> None:
+        """Hand ``record`` to Snakemake's own handler; of a dry run only what is not in the list by rule."""
+        event, text = getattr(record, "event", None), record.getMessage()
+        if self.planned is None:
+            usual.handle(record)
+        elif event == LogEvent.JOB_INFO:
+            planned = self.planned.setdefault(str(getattr(record, "rule_name", "job")), Planned())
+            planned.add(label(record), str(getattr(record, "reason", "")))
+        elif text.startswith(DRY_RUN_ENDS):
+            listed = copy.copy(record)  # Snakemake's log file gets the record itself
+            listed.msg, listed.args = "\n".join(listing(self.planned)), None
+            usual.handle(listed)
+        elif event not in LEFT_OUT and not text.strip().startswith((*CHATTER, *ON_REASONS)):
+            usual.handle(record)
 
     def advance(self, record: logging.LogRecord) -> None:
         """One more job is done."""
@@ -193,6 +219,50 @@ class LogHandler(LogHandlerBase):
         self.progress.stream.flush()
 
 
+@dataclass
+class Planned:
+    """Jobs of one rule in a dry run: how many, the name of one, and why that one runs."""
+
+    jobs: int = 0
+    title: str = ""
+    reason: str = ""
+
+    def add(self, title: str, reason: str) -> None:
+        """One more job, whose reason is kept if it is the first, or the first that is not a usual one."""
+        self.jobs += 1
+        if self.jobs == 1 or (self.reason.startswith(USUAL_REASONS) and not reason.startswith(USUAL_REASONS)):
+            self.title, self.reason = title, reason
+
+
+def listing(planned: Mapping[str, Planned]) -> list[str]:
+    """A line per rule, in the order of a dry run: the number of jobs, one of them, and its reason."""
+    width = max((len(each.title) for each in planned.values() if len(each.title) <= TITLE), default=0)
+    lines = [f"{each.jobs:>7}  {each.title:{width}}  {cut(each.reason)}" for each in planned.values()]
+    total = sum(each.jobs for each in planned.values())
+    return [
+        "   jobs  the first of each rule, and why it runs",
+        *lines,
+        f"{total:>7}  jobs in all, none of them run (-n); -p shows all of each job",
+    ]
+
+
+def cut(reason: str) -> str:
+    """A reason on one line: the beginning of one that names files, and what changed in parameters or code.
+
+    >>> cut("Missing output files: a.txt"), len(cut("Missing output files: " + "a" * 200)) == FILES_OF_A_REASON
+    ('Missing output files: a.txt', True)
+    """
+    text = " ".join(reason.split())
+    limit = FILES_OF_A_REASON if text.startswith(USUAL_REASONS) else REASON
+    return text if len(text) <= limit else f"{text[: limit - 4]} ..."
+
+
+def is_listed(settings: Any, words: Sequence[str]) -> bool:
+    """True for a dry run whose user did not say how much to print."""
+    asked = settings.quiet or settings.verbose or settings.debug_dag or settings.printshellcmds
+    return bool(settings.dryrun) and is_snakemake(words) and not asked
+
+
 def is_brief(settings: Any, words: Sequence[str]) -> bool:
     """True when the command line ``words`` runs jobs and its user did not ask to see more of them."""
     return runs_jobs(words) and not (settings.verbose or settings.debug_dag or settings.printshellcmds)
@@ -201,8 +271,12 @@ def is_brief(settings: Any, words: Sequence[str]) -> bool:
 def usual_handler(settings: Any) -> logging.Handler:
     """Snakemake's own handler, as it makes it where no plugin prints to the terminal."""
     from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
+    from snakemake.settings.enums import Quietness
 
-    quiet = settings.quiet
+    quiet = set(settings.quiet or ())
+    if settings.dryrun and quiet == {Quietness.RULES, Quietness.PROGRESS}:
+        # `-n --quiet` ends before jobs are listed, a third sooner; its table of jobs would be silenced as progress.
+        quiet = {Quietness.RULES}
     shown = DefaultFilter(quiet, settings.debug_dag, settings.verbose, settings.dryrun, settings.printshellcmds)
     handler: logging.Handler = ColorizingTextHandler(
         nocolor=settings.nocolor,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from workflow_scripts import cli
@@ -35,18 +36,26 @@ MEBIBYTE = 1024 * 1024
 NOT_MEASURED = ("-", "NA", "")
 
 
-def read_benchmark(path: Path) -> tuple[float, float]:
-    """Seconds and peak in MB (1e6 bytes) of one benchmark file; a peak that was not measured is 0.
+@dataclass(frozen=True)
+class Benchmark:
+    """Seconds of a job, its peak in MB (1e6 bytes) and its CPU-seconds; 0 for what was not measured."""
 
-    Raises DataError for a file that is not a timing.
-    """
+    seconds: float
+    peak_mb: float
+    cpu_seconds: float
+
+
+def read_benchmark(path: Path) -> Benchmark:
+    """The largest numbers in a benchmark file; raises DataError for a file that is not a timing."""
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
-        peaks = [float(row["max_rss"]) for row in rows if row["max_rss"] not in NOT_MEASURED]
-        seconds = max(float(row["s"]) for row in rows)
+        seconds, peak, cpu = (
+            max(0.0 if row[name] in NOT_MEASURED else float(row[name]) for row in rows)
+            for name in ("s", "max_rss", "cpu_time")
+        )
     except (KeyError, TypeError, ValueError, UnicodeDecodeError):
         raise DataError(f"{path}: not a benchmark file of Snakemake; remove it") from None
-    return seconds, max(peaks, default=0.0) * MEBIBYTE / 1e6
+    return Benchmark(seconds, peak * MEBIBYTE / 1e6, cpu)
 
 
 def files_of(folder: Path, model: str) -> list[Path]:
@@ -64,12 +73,12 @@ def measure(run: Run, timings: Path) -> Iterator[Measured]:
         if stage == "evaluate" and run.section("evaluation").get("limit"):
             continue
         for model in run.models:
-            pairs = [read_benchmark(path) for path in files_of(timings / rule, model.name)]
-            if not pairs:
+            jobs = [read_benchmark(path) for path in files_of(timings / rule, model.name)]
+            if not jobs:
                 continue
-            work = asked.work[model.name][stage]
-            peak = max(peak for _, peak in pairs)
-            yield Measured(stage, model.name, asked.device, work, len(pairs), peak, max(time for time, _ in pairs))
+            work, peak = asked.work[model.name][stage], max(job.peak_mb for job in jobs)
+            longest = max(job.seconds for job in jobs)
+            yield Measured(stage, model.name, asked.device, work, len(jobs), peak, longest)
 
 
 def comparison(run: Run, measured: Mapping[Key, Measured]) -> str:
