@@ -18,7 +18,7 @@ from pathlib import Path
 
 from workflow_scripts import cli
 from workflow_scripts.errors import ConfigError, MissingInputError
-from workflow_scripts.provenance.release.sampling.draw import new_seed
+from workflow_scripts.provenance.release.sampling.seeded_draw import new_seed
 from workflow_scripts.provenance.release.verification import Request, verify
 from workflow_scripts.provenance.release.verification_page import render
 from workflow_scripts.storage.atomic import write_json, write_text

@@ -79,7 +79,9 @@ def copied(tmp_path, monkeypatch):
     return folder
 
 
-def run(folder, command, paths=("results/scores/a.txt", "results/secret.txt", "results/tables/b.txt"), without=()):
+def run(
+    folder, command, paths=("results/scores/a.txt", "results/secret.txt", "results/tables/b.txt"), without=(), notes=()
+):
     """Seal the release with one record of ``command``, and make everything again."""
     record = {"command": command, "inputs": {}, "parameters": {}, "versions": {}}
     rules = {"results/tables/b.txt": ("copy", "results/tables/b.txt.record.json")}
@@ -93,7 +95,7 @@ def run(folder, command, paths=("results/scores/a.txt", "results/secret.txt", "r
     )  # fmt: skip
     places = {path: folder / path for path in (*paths, "config/x.yaml") if path not in without}
     records = {"results/tables/b.txt.record.json": record}
-    return Rederivation(manifest, places, Part("Made again", "")).run(records)
+    return Rederivation(manifest, places, Part("Made again", "", notes=list(notes))).run(records)
 
 
 COMMAND = ["copy.py", "--source", "results/scores/a.txt", "--output", "results/tables/b.txt"]
@@ -110,6 +112,9 @@ def test_other_bytes_are_wrong(copied):
     write(copied, "results/tables/b.txt", "forged")
     part = run(copied, COMMAND)
     assert [(finding.subject, finding.text[:10]) for finding in part.wrong] == [("results/tables/b.txt", "made again")]
+    assert "others than those of the seal" not in part.wrong[0].text
+    part = run(copied, COMMAND, notes=["Sealed with numpy 1."])
+    assert part.wrong[0].text.endswith("code or libraries here are others than those of the seal")
 
 
 def test_the_program_sees_what_its_arguments_name_and_the_configuration(copied):
@@ -151,6 +156,19 @@ def test_without_an_input_nothing_is_run_and_with_it_a_failure_is_wrong(copied):
     (rederived.ROOT / "made" / "copy.py").write_text("raise SystemExit('cannot')\n")
     part = run(copied, COMMAND)
     assert [finding.text for finding in part.wrong] == ["cannot be made again from what was sealed: cannot"]
+
+
+def test_of_a_folder_only_what_the_record_names_must_be_here(copied, monkeypatch):
+    """A release without its weights: tables are made again all the same, and a program that needs them is left out."""
+    own = Program("made.copy", frozenset({"--source", "--output", "--results"}))
+    monkeypatch.setattr(rederived, "CHEAP", {"copy.py": own})
+    write(copied, "results/weights", "absent below")
+    paths = ("results/scores/a.txt", "results/secret.txt", "results/tables/b.txt", "results/weights")
+    part = run(copied, [*COMMAND, "--results", "results"], paths, without=["results/weights"])
+    assert (part.right, part.wrong, part.unchecked) == (1, [], [])
+    (rederived.ROOT / "made" / "copy.py").write_text("raise SystemExit('cannot')\n")
+    part = run(copied, [*COMMAND, "--results", "results"], paths, without=["results/weights"])
+    assert [finding.text for finding in part.unchecked] == [rederived.NOT_HERE]
 
 
 def test_a_program_that_hangs_is_ended(copied, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.provenance.sampling.made_release import make_release
+from tests.provenance.sampling.sampled_release import make_release
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.provenance.sampling.made_release import SCORES
+from tests.provenance.sampling.sampled_release import SCORES
 from workflow_scripts.evaluation.planning.plan_file import read_plan
 from workflow_scripts.evaluation.scoring.metrics import Answers
 from workflow_scripts.evaluation.scoring.results import (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.provenance.sampling.made_release import LAST, MODEL, SCORES, release_of, sealed
+from tests.provenance.sampling.sampled_release import LAST, MODEL, SCORES, release_of, sealed
 from workflow_scripts.errors import IntegrityError
 from workflow_scripts.provenance.release.sampling.evaluated_files import Evaluations
 from workflow_scripts.provenance.release.sampling.fetched_weights import Fetcher
@@ -40,6 +40,7 @@ def test_weights_that_changed_are_refused_when_they_are_read(forged: Path) -> No
     [
         ("weights_sha256", "00", "its weights are not here"),
         ("engine", 2, "version 2 of the engine"),
+        ("engine", "lm-eval-hf", "lm-eval's own model"),
         ("dtype", "int4", "int4"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.provenance.sampling.made_release import MEMORIZED, TRAINING, release_of
+from tests.provenance.sampling.sampled_release import MEMORIZED, TRAINING, release_of
 from workflow_scripts.errors import IntegrityError
 from workflow_scripts.provenance.release.sampling.evaluated_files import Evaluations
 from workflow_scripts.provenance.release.sampling.memorized_rows import MemorizedRows

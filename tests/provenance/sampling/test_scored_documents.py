@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.provenance.sampling.forgeries import forge_documents
-from tests.provenance.sampling.made_release import SCORES, release_of
+from tests.provenance.sampling.sampled_release import SCORES, release_of
 from workflow_scripts.errors import EvaluationError
 from workflow_scripts.evaluation.planning.prefix_trees import ScoredSequence, pack
 from workflow_scripts.provenance.release.sampling.evaluated_files import Evaluations

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.provenance.sampling.forgeries import forge_documents
-from tests.provenance.sampling.made_release import SCORES, release_of
+from tests.provenance.sampling.sampled_release import SCORES, release_of
 from workflow_scripts.provenance.release.sampling.evaluated_files import Evaluations
 from workflow_scripts.provenance.release.sampling.sample_result import Outcome, Verdict
 from workflow_scripts.provenance.release.sampling.stored_scores import StoredScores

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.provenance.sampling.made_release import KEPT, LAST, TRAINING, release_of
+from tests.provenance.sampling.sampled_release import KEPT, LAST, TRAINING, release_of
 from workflow_scripts.provenance.release.sampling.sample_result import Outcome, Verdict
 from workflow_scripts.provenance.release.sampling.trained_steps import Losses, Updates, line_difference, trainings_of
 
@@ -70,8 +70,17 @@ def test_forged_weights_give_another_loss_and_another_movement(forged: Path) -> 
     change_tensors(forged / f"{TRAINING}/step4/model.safetensors", 1.01)
     assert [each.item.number for each in losses(forged) if each.verdict is Verdict.WRONG] == [STEPS.index(4)]
     first, second = updates(forged).values()
-    assert "weights of step 4" in first.detail
+    assert "weights of step 4 differs, and later weights are the same bits" in first.detail
     assert second.verdict is Verdict.EQUAL
+
+
+def test_the_last_weights_of_a_stretch_have_a_tolerance_and_no_more(forged: Path) -> None:
+    """Nothing after them shows whether a difference is rounding."""
+    path = forged / f"{TRAINING}/step{LAST}/model.safetensors"
+    change_tensors(path, 1 + 1e-7)
+    assert {each.verdict for each in updates(forged).values()} == {Verdict.WITHIN}
+    change_tensors(path, 1.2)
+    assert all("is unexplained" in each.detail for each in updates(forged).values())
 
 
 def test_forged_moments_are_found(forged: Path) -> None:

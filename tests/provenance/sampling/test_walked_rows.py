@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.provenance.sampling.made_release import VIEW, recipe, release_of
+from tests.provenance.sampling.sampled_release import VIEW, recipe, release_of
+from workflow_scripts.errors import DataError
 from workflow_scripts.provenance.release.sampling.sample_result import Outcome, Verdict
 from workflow_scripts.provenance.release.sampling.walked_rows import Walk, WalkedRows
 
@@ -89,3 +90,12 @@ def test_without_the_data_the_order_is_listed(forged: Path) -> None:
     sampler = WalkedRows(release_of(forged))
     assert sampler.groups == []
     assert [each.items for each in sampler.not_checked] == [ROWS]
+
+
+def test_a_run_without_the_numbers_of_its_models_is_refused(forged: Path) -> None:
+    path = forged / "results/runs/made/run.json"
+    run = json.loads(path.read_text())
+    del run["models"][0]["data_seed"]
+    path.write_text(json.dumps(run))
+    with pytest.raises(DataError, match="a model has no data_seed"):
+        WalkedRows(release_of(forged))

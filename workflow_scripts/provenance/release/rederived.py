@@ -120,7 +120,10 @@ def jobs_of(manifest: Manifest, records: Mapping[str, JsonMapping], part: Part) 
 
 @dataclass
 class Rederivation:
-    """``places`` says where the files lie that are here and are what was sealed."""
+    """``places`` says where the files lie that are here and are what was sealed.
+
+    Notes that ``part`` has from the start say what is other here than where it was sealed.
+    """
 
     manifest: Manifest
     places: Mapping[str, Path]
@@ -128,20 +131,27 @@ class Rederivation:
 
     def run(self, records: Mapping[str, JsonMapping]) -> Part:
         """Run every job, two at a time, and compare."""
-        jobs = jobs_of(self.manifest, records, self.part)
         sealed = {file.path for file in self.manifest.files()}
         ready = []
-        for job in jobs:
-            absent = sorted((set(self.read_by(job, sealed)) | job.inputs & sealed) - self.places.keys())
-            if absent:
-                for output in job.outputs:
-                    self.part.leave(output.path, NOT_HERE)
-            else:
+        for job in jobs_of(self.manifest, records, self.part):
+            named = {value for each in job.arguments.values() for value in each}
+            needed = (job.inputs | (named & set(self.read_by(job, sealed)))) & sealed
+            if needed <= self.places.keys():
                 ready.append(job)
+            else:
+                self.leave(job)
         with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
             for job, (made, last) in zip(ready, pool.map(self.made, ready), strict=True):
-                self.compare(job, made, last)
+                if last and not set(self.read_by(job, sealed)) <= self.places.keys():
+                    self.leave(job)  # of a folder that it was given, something is not here
+                else:
+                    self.compare(job, made, last)
         return self.part
+
+    def leave(self, job: Job) -> None:
+        """Enter the outputs of a job that cannot be run."""
+        for output in job.outputs:
+            self.part.leave(output.path, NOT_HERE)
 
     def read_by(self, job: Job, paths: Iterable[str]) -> Iterator[str]:
         """Of ``paths`` those that a job may read: what its arguments name, but nothing that its own rule makes."""
@@ -168,11 +178,12 @@ class Rederivation:
         expected = {output.path: output.sha256 for output in job.outputs}
         rules = {output.rule for output in job.outputs}
         also = {each.path: each.sha256 for each in self.manifest.outputs if each.rule in rules and each.path in made}
+        reason = "; code or libraries here are others than those of the seal" if self.part.notes else ""
         for path, sha256 in sorted({**also, **expected}.items()):
             if path not in made:
                 self.part.hold(path, False, f"cannot be made again from what was sealed: {said or 'nothing was made'}")
             else:
-                text = f"made again it has sha256 {made[path][:SHORT]}, sealed is {sha256[:SHORT]}"
+                text = f"made again it has sha256 {made[path][:SHORT]}, sealed is {sha256[:SHORT]}{reason}"
                 self.part.hold(path, made[path] == sha256, text)
 
 

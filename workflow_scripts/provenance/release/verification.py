@@ -88,6 +88,7 @@ def verify(request: Request, report: Report) -> Verification:
     )
 
 
+OTHERS = "What is made again may differ for that reason alone: check out that code, with its locked environment."
 STRUCTURE = "Is the manifest what was sealed: does its content give its root, the line of the paper, the signature?"
 RECORDS = "Do records, files and manifest tell one story: inputs of one are outputs of another, parameters agree?"
 AGAIN = "Do the same programs make the same bytes again: tables from scores, figures and page from tables?"
@@ -101,9 +102,9 @@ def remade(manifest: Manifest, places: dict[str, Path], report: Report) -> list[
     records.seconds = spent()
     report(records.sentence)
     with timed() as spent:
-        again = Rederivation(manifest, places, Part("Made again", AGAIN)).run(checks.records)
+        again = Part("Made again", AGAIN, notes=differing_versions(manifest))
+        Rederivation(manifest, places, again).run(checks.records)
     again.seconds = spent()
-    again.notes += differing_versions(manifest)
     report(again.sentence)
     return [records, again]
 
@@ -151,7 +152,7 @@ def differing_versions(manifest: Manifest) -> list[str]:
     others += [f"code {', '.join(manifest.code)} (here {code})"] if manifest.code and manifest.code != (code,) else []
     if not others:
         return []
-    return [f"Sealed with {'; '.join(others)}. Bytes may differ for that reason alone: use the locked environment."]
+    return [f"Sealed with {'; '.join(others)}. {OTHERS}"]
 
 
 def sampled(

@@ -12,7 +12,8 @@ import torch
 from workflow_scripts.errors import IntegrityError, MissingInputError, PipelineError
 from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.planning.plan_file import Plan, read_plan
-from workflow_scripts.evaluation.scoring.model_folder import Shapes, read_config, weights_identity
+from workflow_scripts.evaluation.scoring.engine_choice import LM_EVAL
+from workflow_scripts.evaluation.scoring.model_folder import elements, weights_identity
 from workflow_scripts.evaluation.scoring.results import read_results
 from workflow_scripts.evaluation.scoring.score_plan import DTYPES
 from workflow_scripts.evaluation.scoring.scoring_job import ENGINE_VERSION
@@ -20,6 +21,7 @@ from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.provenance.release.sampling.fetched_weights import Fetcher
 from workflow_scripts.provenance.release.sampling.release_files import Release
 from workflow_scripts.provenance.release.sampling.sample_result import NotChecked
+from workflow_scripts.storage.model_files import weight_files
 
 SCORES = r"results/scores/([^/]+)/(step\d+)/(\d+-shot(?:\.[\w-]+)?)\.json"
 PLAN = r"results/plans/[^/]+/(\d+-shot(?:\.[\w-]+)?)/([^/]+)\.plan"
@@ -76,8 +78,8 @@ def nodes(plan: Plan) -> int:
 
 
 def parameters(checkpoint: Path) -> int:
-    """Number of weights, by the configuration."""
-    return Shapes(read_config(checkpoint)).elements
+    """Number of weights, by the headers of their files."""
+    return sum(map(elements, weight_files(checkpoint)))
 
 
 @dataclass
@@ -145,10 +147,12 @@ class Evaluations:
 
     def why_not(self, file: EvaluatedFile) -> str:
         """Why the loglikelihoods of a file cannot be recomputed; empty where they can."""
+        if (version := file.content["config"].get("engine")) == LM_EVAL:
+            return "scored by lm-eval's own model, which is not run again here"
+        if version != ENGINE_VERSION:
+            return f"scored by version {version} of the engine, and this is {ENGINE_VERSION}; use the code of the seal"
         if file.checkpoint is None and (self.fetcher is None or file.pinned not in self.fetcher):
             return "its weights are not here, or are not those that were scored; --fetch fetches them"
-        if (version := file.content["config"].get("engine")) != ENGINE_VERSION:
-            return f"scored by version {version} of the engine, and this is {ENGINE_VERSION}; use the code of the seal"
         if file.dtype not in DTYPES:
             return f"scored in {file.dtype}, which is not known here"
         return ""

@@ -136,7 +136,7 @@ class SampleResult:
     def sentence(self) -> str:
         """The finding, for a page."""
         if not self.population:
-            return f"{self.title}: none of this release can be recomputed here."
+            return f"{self.title}: {'none can be recomputed here' if self.not_checked else 'the release has none'}."
         said = f"{self.title}: {self.checked} of {self.population} recomputed"
         if self.checked:
             counts = [(verdict, self.count(verdict)) for verdict in Verdict]

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from workflow_scripts.json_values import read_object
 from workflow_scripts.provenance.release.manifest import Manifest
-from workflow_scripts.provenance.release.sampling.draw import Draw
 from workflow_scripts.provenance.release.sampling.evaluated_files import Evaluations
 from workflow_scripts.provenance.release.sampling.fetched_weights import Fetcher
 from workflow_scripts.provenance.release.sampling.memorized_rows import MemorizedRows
+from workflow_scripts.provenance.release.sampling.published_weights import PublishedWeights
 from workflow_scripts.provenance.release.sampling.release_files import FOREIGN, Release
 from workflow_scripts.provenance.release.sampling.sample_result import SampleResult
 from workflow_scripts.provenance.release.sampling.sampler import Budget, Report, Sampler, run_samplers
 from workflow_scripts.provenance.release.sampling.scored_documents import Documents, Scores
+from workflow_scripts.provenance.release.sampling.seeded_draw import Draw
 from workflow_scripts.provenance.release.sampling.stored_scores import StoredScores
 from workflow_scripts.provenance.release.sampling.trained_steps import Losses, Updates, trainings_of
 from workflow_scripts.provenance.release.sampling.walked_rows import RUN, WalkedRows
@@ -51,6 +52,7 @@ def samplers_of(release: Release, fetcher: Fetcher | None = None) -> Sequence[Sa
         Documents(evaluations),
         Scores(evaluations),
         WalkedRows(release),
+        PublishedWeights(*trainings),
         Losses(*trainings),
         Updates(*trainings),
         MemorizedRows(evaluations),

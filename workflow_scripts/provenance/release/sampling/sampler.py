@@ -22,7 +22,6 @@ from typing import ClassVar
 
 from workflow_scripts.errors import PipelineError
 from workflow_scripts.provenance.release.sampling.bounds import samples_to_find
-from workflow_scripts.provenance.release.sampling.draw import Draw
 from workflow_scripts.provenance.release.sampling.sample_result import (
     Group,
     Item,
@@ -33,11 +32,14 @@ from workflow_scripts.provenance.release.sampling.sample_result import (
     Verdict,
     by_group,
 )
+from workflow_scripts.provenance.release.sampling.seeded_draw import Draw
 
 SHARE, PROBABILITY = 0.01, 0.99
 LARGEST_SHARE_OF_BUDGET = 0.1
 PORTION = 0.1
 Report = Callable[[str], None]
+# What reading files of a stranger raises where they do not hold what their formats promise.
+MALFORMED = (PipelineError, OSError, KeyError, IndexError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -129,10 +131,15 @@ def checked(sampler: Sampler, group: str, numbers: Sequence[int]) -> list[Outcom
     """Outcomes of ``numbers``; what cannot be recomputed from what was sealed is wrong, with the reason."""
     try:
         return list(sampler.check(group, numbers))
-    except PipelineError as error:
+    except MALFORMED as error:
         if len(numbers) > 1:
             return [outcome for number in numbers for outcome in checked(sampler, group, [number])]
-        return [Outcome(Item(group, numbers[0]), Verdict.WRONG, detail=str(error))]
+        return [Outcome(Item(group, numbers[0]), Verdict.WRONG, detail=said(error))]
+
+
+def said(error: Exception) -> str:
+    """An error for the page; of those that are none of ours the kind is needed to understand the text."""
+    return str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
 
 
 def begin(sampler: Sampler, draw: Draw, budget: Budget) -> Progress:

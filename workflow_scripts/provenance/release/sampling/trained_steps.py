@@ -9,6 +9,7 @@ follow, compared line by line, and weight by weight wherever a checkpoint was sa
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -99,16 +100,19 @@ def trainings_of(release: Release) -> tuple[list[Training], list[NotChecked]]:
     found, without = [], []
     for match in release.matching(RECEIPT):
         folder, view = match[1], release.input_path(match[0], "view")
-        steps = [int(each[1]) for each in release.matching(rf"{folder}/step(\d+)/{checkpoint.STATE}")]
+        steps = [int(each[1]) for each in release.matching(rf"{re.escape(folder)}/step(\d+)/{checkpoint.STATE}")]
         here = tuple(sorted(s for s in steps if has_all(release, f"{folder}/step{s}", checkpoint.WEIGHTS)))
         try:
             if view is None or not release.has(view):
                 raise DataError("its data set is not here, or its rows came from a preshuffled one")
             if not here or not release.has(f"{folder}/{checkpoint.METRICS}"):
                 raise DataError("its weights or its metrics.csv are not here")
+            patch = release.input_path(match[0], "patch")
+            if patch is not None and not release.has(patch):
+                raise DataError("the patch of its rows is not here")
             baseline = f"results/training/{match[2] or match[3]}"
             starts = starts_of(release, folder, here, baseline)
-            training = Training(release, folder, here, starts, view, release.input_path(match[0], "patch"))
+            training = Training(release, folder, here, starts, view, patch)
             training.rows  # noqa: B018 - the data are opened, or the reason is known
             found.append(training)
         except (PipelineError, OSError) as error:
@@ -221,10 +225,9 @@ class Updates(OfTrainings):
         """Replay a stretch and compare its lines and its checkpoints."""
         training, start, end = self.stretches[group]
         with tempfile.TemporaryDirectory() as working:
-            replay = started(training, start, Path(working))
-            largest, detail = 0.0, ""
-            for difference, problem in compared_stretch(replay, end):
-                largest, detail = max(largest, difference), detail or problem
+            found = list(compared_stretch(started(training, start, Path(working)), end))
+        largest = max(each.difference for each in found)
+        detail = next((each.problem for each in found if each.problem), "") or strayed(found)
         yield outcome_of(Item(group, numbers[0]), largest, detail)
 
 
@@ -261,22 +264,43 @@ def started(training: Training, start: int, working: Path) -> Replay:
     return replay
 
 
-def compared_stretch(replay: Replay, end: int) -> Iterator[tuple[float, str]]:
-    """Difference and problem, if there is one, of each line and each saved checkpoint from where the replay stands."""
+@dataclass(frozen=True)
+class Compared:
+    """A line of metrics.csv, or a checkpoint, beside the replayed one: how far apart, and what is wrong with it."""
+
+    name: str
+    difference: float
+    problem: str
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether weights were compared."""
+        return self.name.startswith("weights")
+
+
+def strayed(found: Sequence[Compared]) -> str:
+    """What differs before a checkpoint of the same bits: rounding does not heal, so that is no rounding."""
+    same = [place for place, each in enumerate(found) if each.is_checkpoint and not each.difference]
+    before = found[: same[-1]] if same else []
+    return next((f"{each.name} differs, and later weights are the same bits" for each in before if each.difference), "")
+
+
+def compared_stretch(replay: Replay, end: int) -> Iterator[Compared]:
+    """Each line and each saved checkpoint from where the replay stands to ``end``."""
     training, trainer = replay.training, replay.trainer
     allowed = TRAINING[training.recipe.compute_dtype]
     start = {name: tensor.detach().clone() for name, tensor in replay.model.named_parameters()}
     if trainer.state.step == 0 and 0 in training.steps:
-        yield weight_difference(start, start, training.weights(0), "step 0", 0.0)
+        yield weight_difference(start, start, training.weights(0), "weights of step 0", 0.0)
     while trainer.state.step < end:
         line = replay.line(trainer.iterate())
         step = trainer.state.step
         stored = training.lines.get(step)
         detail, off = line_difference(line, stored, allowed.replayed) if stored else (f"no line {step}", 1.0)
-        yield off, detail
+        yield Compared(f"line {step}", off, detail)
         if step in training.steps:
             now = {name: tensor.detach() for name, tensor in replay.model.named_parameters()}
-            yield weight_difference(start, now, training.weights(step), f"step {step}", allowed.weights)
+            yield weight_difference(start, now, training.weights(step), f"weights of step {step}", allowed.weights)
 
 
 def weight_difference(
@@ -285,15 +309,14 @@ def weight_difference(
     stored: dict[str, torch.Tensor],
     where: str,
     allowed: float,
-) -> tuple[float, str]:
-    """Unexplained share of the movement since ``start`` (training/replay.py), and what is wrong with it."""
+) -> Compared:
+    """Unexplained share of the movement since ``start`` (training/replay.py); ``allowed`` of it is no problem."""
     if replayed.keys() == stored.keys() and all(torch.equal(replayed[name], stored[name]) for name in stored):
-        return 0.0, ""
+        return Compared(where, 0.0, "")
     found = compare(start, replayed, stored)
     share = found.unexplained_share
-    if share <= allowed:
-        return share, ""
-    return share, f"weights of {where}: {share:.3g} of the movement is unexplained, worst in {found.worst_tensor}"
+    problem = f"{where}: {share:.3g} of the movement is unexplained, worst in {found.worst_tensor}"
+    return Compared(where, share, "" if share <= allowed else problem)
 
 
 def line_difference(line: dict[str, str], stored: dict[str, str], allowed: float) -> tuple[str, float]:

@@ -25,7 +25,7 @@ from workflow_scripts.dataset.corpus.tokenizer_file import open_tokenizer, token
 from workflow_scripts.dataset.files.token_view import TokenData, open_data
 from workflow_scripts.dataset.order.set_plan import Schedule, epochs_and_samples, requested_in_paths_mode
 from workflow_scripts.dataset.order.training_order import TrainingRows
-from workflow_scripts.errors import PipelineError
+from workflow_scripts.errors import DataError, PipelineError
 from workflow_scripts.json_values import read_object
 from workflow_scripts.provenance.release.sampling.release_files import FOREIGN, Release
 from workflow_scripts.provenance.release.sampling.sample_result import Group, Item, NotChecked, Outcome, Verdict
@@ -34,6 +34,7 @@ from workflow_scripts.provenance.release.sampling.sampler import Sampler
 Tokens = NDArray[np.int64]
 RUN = r"results/runs/[^/]+/run\.json"
 VIEW = "results/data/{suite}/{dataset}/view.json"
+NUMBERS = ("sequence_length", "data_seed", "train_iterations", "batch_rows")
 SHUFFLED = 5e7  # numbers that the generator shuffles in a second
 PER_ROW = 0.005
 
@@ -67,15 +68,16 @@ class Order:
 
 
 def orders_of(release: Release) -> list[Order]:
-    """The orders that the models of a release were trained in, as its ``run.json`` lists them."""
+    """The orders that the models of a release were trained in, as its ``run.json`` lists them; raises DataError."""
     found = set()
     for match in release.matching(RUN):
         if not release.has(match[0]):
             continue
         run = read_object(release.place(match[0]), "run file", FOREIGN, "suite", "models")
         for model in run["models"]:
-            numbers = (model["sequence_length"], model["data_seed"], model["train_iterations"], model["batch_rows"])
-            found.add(Order(run["suite"], model["dataset"], *numbers))
+            if absent := [name for name in (*NUMBERS, "dataset") if name not in model]:
+                raise DataError(f"{match[0]}: a model has no {absent[0]}; {FOREIGN}")
+            found.add(Order(str(run["suite"]), str(model["dataset"]), *(int(model[name]) for name in NUMBERS)))
     return sorted(found, key=lambda order: order.name)
 
 

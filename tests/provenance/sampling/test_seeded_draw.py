@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 from scipy import stats
 
-from workflow_scripts.provenance.release.sampling.draw import Draw, new_seed
+from workflow_scripts.provenance.release.sampling.seeded_draw import Draw, new_seed
 
 ROOT = "8f" * 32
 
