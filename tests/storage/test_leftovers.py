@@ -18,7 +18,6 @@ from workflow_scripts.storage import download, leftovers, make_lock, verify
 from workflow_scripts.storage.lockfile import FileEntry, write_lock
 from workflow_scripts.storage.locks import exclusive
 from workflow_scripts.storage.sources.source import MirrorSource, Repository
-from workflow_scripts.training.run import checkpoint
 
 FILES = {"a.bin": b"a" * 100, "sub/b.bin": b"b" * 200}
 NAMES = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"]), min_size=1, max_size=40)
@@ -152,14 +151,6 @@ def test_a_second_name_that_a_killed_link_left_does_not_keep_weights(tmp_path: P
     (store.weights / f".ab.{leftovers.MACHINE}-{dead()}-0.tmp").hardlink_to(store.weights / "ab")
     assert store.sweep([(store.weights / "ab").stat().st_ino]) == 10
     assert not list(store.weights.iterdir())
-
-
-def test_a_checkpoint_folder_that_was_never_finished_goes_with_the_next_one(tmp_path: Path) -> None:
-    (tmp_path / ".step7.tmp").mkdir()
-    (tmp_path / ".step7.tmp" / checkpoint.WEIGHTS).write_bytes(b"half")
-    (tmp_path / ".notes.tmp").mkdir()
-    checkpoint.remove_unfinished(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".notes.tmp"]
 
 
 def test_what_dead_processes_left_is_removed_whatever_its_target(tmp_path: Path) -> None:

@@ -330,3 +330,11 @@ def test_a_damaged_checkpoint_is_one_line(
     moments.write_bytes(moments.read_bytes()[:50])
     assert cli.run(retrain.main, command(recipe_file, view, tmp_path / "b")) == cli.USER_ERROR
     assert "not a whole safetensors file" in capsys.readouterr().err
+
+
+def test_a_checkpoint_folder_that_was_never_finished_goes_with_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / ".step7.tmp").mkdir()
+    (tmp_path / ".step7.tmp" / checkpoint.WEIGHTS).write_bytes(b"half")
+    (tmp_path / ".notes.tmp").mkdir()
+    checkpoint.remove_unfinished(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".notes.tmp"]
