@@ -84,7 +84,8 @@ def make_release(folder):
     write(folder, PLACES["receipt"], {"repository": "made/m", "revision": "step1", "commit": commit})
     write_record(folder, PLACES["receipt"], "fetch.py", {}, revision="step1")
     identity = sha256_text(f"{config}  config.json\n{weights}  model.safetensors")
-    write(folder, PLACES["score"], {"results": {"task": {"acc,none": 0.25, "acc_stderr,none": 0.01}}})
+    scores = {"task": {"acc,none": 0.25, "acc_stderr,none": 0.01}}
+    write(folder, PLACES["score"], {"config": {"weights_sha256": identity}, "results": scores})
     write(folder, PLACES["loglikelihood"], numbers.randbytes(800))
     made_from = {"weights": (FOLDER, identity), "tokens": (PLACES["token"], None)}
     write_record(folder, PLACES["score"], "score.py", made_from, dtype="float32", threads=1)

@@ -46,8 +46,18 @@ def test_records_of_an_untouched_release_agree(release):
     assert (part.wrong, part.unchecked) == ([], [])
     # Outputs: tokens, receipt, score, table, 2 of the figure. Inputs: suite, weights, tokens, score, table. Parameters:
     # vocabulary, revision (6 files), dtype and threads (2 files), rows, figure (2 files). The list: 2. The summary: 3.
-    # The settings: 1.
-    assert part.right == 6 + 5 + (1 + 4 + 4 + 1 + 2) + 2 + 3 + 1
+    # The settings: 1. The weights that the scores file names: 1.
+    assert part.right == 6 + 5 + (1 + 4 + 4 + 1 + 2) + 2 + 3 + 1 + 1
+
+
+def test_scores_that_name_other_weights_than_the_sealed_ones_are_wrong(release):
+    def forge(folder):
+        scores = {"config": {"weights_sha256": "0" * 64}, "results": {"task": {"acc,none": 0.9}}}
+        sha256 = write(folder, PLACES["score"], scores)
+        edit(PLACES["record of a score"], output_sha256=sha256)(folder)
+
+    found = [finding for finding in checked(*release(forge)).wrong if "weights 000000000000" in finding.text]
+    assert [finding.subject for finding in found] == [PLACES["score"]]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +86,7 @@ def test_weights_that_the_scores_were_not_made_from_are_found(release):
         write(folder, PLACES["list of hashes"], f"{lines[0]}\n{sha256}  model.safetensors\n")
 
     part = checked(*release(change))
-    assert [finding.subject for finding in part.wrong] == [PLACES["record of a score"]]
+    assert [finding.subject for finding in part.wrong] == [PLACES["record of a score"], PLACES["score"]]
     assert f"in {FOLDER}" in part.wrong[0].text
 
 

@@ -79,9 +79,10 @@ def copied(tmp_path, monkeypatch):
     return folder
 
 
-def run(
-    folder, command, paths=("results/scores/a.txt", "results/secret.txt", "results/tables/b.txt"), without=(), notes=()
-):
+COPIED = ("results/scores/a.txt", "results/secret.txt", "results/tables/b.txt")
+
+
+def run(folder, command, paths=COPIED, without=(), notes=()):
     """Seal the release with one record of ``command``, and make everything again."""
     record = {"command": command, "inputs": {}, "parameters": {}, "versions": {}}
     rules = {"results/tables/b.txt": ("copy", "results/tables/b.txt.record.json")}
@@ -185,11 +186,36 @@ def test_jobs_that_differ_in_lists_alone_are_one(monkeypatch):
         command = ["copy.py", "--names", name, "--source", "in", "--output", "out"]
         inputs = {"table": {"path": f"in/{name}", "sha256": "0" * 64}}
         records[f"out/{name}.record.json"] = {"command": command, "inputs": inputs}
-    manifest = type("Manifest", (), {"outputs": outputs})
+    manifest = type("Manifest", (), {"outputs": outputs, "run": "r"})
     (job,) = rederived.jobs_of(manifest, records, Part("", ""))
     assert job.words() == ["-m", "workflow_scripts.made.copy", "--source", "in", "--output", "out", "--names", "x", "y"]
     assert job.inputs == {"in/x", "in/y"}
     assert job.outputs == outputs
+
+
+def test_tables_of_scores_that_lie_elsewhere_are_not_passed_over(monkeypatch):
+    """A forger seals honest scores at their place and makes the tables from others."""
+    outputs, records = (), {}
+    for name, scores in (("a", "results/scores"), ("b", "results/forged")):
+        path = f"results/runs/r/tables/{name}.parquet"
+        outputs += (Output(path, 1, "0" * 64, "collect_scores", f"{path}.record.json"),)
+        command = ["collect.py", "--run", "results/runs/r/run.json", "--scores-dir", scores, "--output", path]
+        records[f"{path}.record.json"] = {"command": command, "inputs": {}}
+    part = Part("", "")
+    (job,) = rederived.jobs_of(type("Manifest", (), {"outputs": outputs, "run": "r"}), records, part)
+    assert [output.path for output in job.outputs] == ["results/runs/r/tables/a.parquet"]
+    assert [(each.subject, each.text.rpartition(": ")[2]) for each in part.unchecked] == [
+        ("results/runs/r/tables/b.parquet", "--scores-dir results/forged")
+    ]
+
+
+def test_what_no_job_makes_again_is_listed(copied):
+    for path in ("results/runs/r/tables/c.csv", "results/runs/r/run.json", "results/plans/s/0-shot/t.plan"):
+        write(copied, path, "forged")
+    paths = (*COPIED, "results/runs/r/tables/c.csv", "results/runs/r/run.json", "results/plans/s/0-shot/t.plan")
+    part = run(copied, COMMAND, paths)
+    assert (part.right, part.wrong) == (1, [])
+    assert [finding.subject for finding in part.unchecked] == [paths[-3], paths[-1]]
 
 
 @pytest.mark.slow

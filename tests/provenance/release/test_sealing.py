@@ -134,6 +134,18 @@ def test_commits_of_checkpoints_that_are_gone_come_from_the_ledger(tmp_path, mon
     assert ledger.relative_to(tmp_path).as_posix() in [lock.path for lock in manifest.locks]
 
 
+def test_commits_are_those_of_the_revisions_as_the_suite_calls_them(tmp_path, monkeypatch):
+    suite = type("Suite", (), {"ledgers": ("config/suites/locks/own.tsv",)})
+    monkeypatch.setattr(sealing, "load_suite", lambda name: suite)
+    line = f"Amber\tckpt_007\t{'a' * 40}\tconfig.json\t3\t{'0' * 64}\n"
+    ledger = tmp_path / "config/suites/locks/own.tsv"
+    ledger.parent.mkdir(parents=True)
+    ledger.write_text(f"model\tstep\tcommit\tfile\tsize\tsha256\n{line}")
+    model = {"name": "Amber", "repository": "LLM360/Amber", "steps": [7, 8], "revisions": ["ckpt_006", "ckpt_007"]}
+    resolved = {"suite": "amber", "models": [model], "steps": {"Amber": [8]}}
+    assert sealing.ledger_of(resolved, tmp_path) == (Revision("Amber", 8, "LLM360/Amber", "ckpt_007", "a" * 40),)
+
+
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "x"
     path.write_text("before")

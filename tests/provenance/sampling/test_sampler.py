@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from scipy import stats
 
-from workflow_scripts.errors import DataError
+from workflow_scripts.errors import DataError, TransferError
 from workflow_scripts.provenance.release.sampling.sample_result import (
     CONFIDENCE,
     Group,
@@ -143,7 +143,8 @@ def test_items_too_dear_for_the_budget_are_listed_and_not_begun() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "detail"), [(DataError("file: damaged"), "file: damaged"), (KeyError("x"), "KeyError: 'x'")]
+    ("error", "detail"),
+    [(DataError("file: damaged"), "file: damaged"), (KeyError("x"), "KeyError: 'x'"), (TypeError("x"), "TypeError: x")],
 )
 def test_what_cannot_be_recomputed_is_wrong_with_its_reason(error: Exception, detail: str) -> None:
     """One bad item of a portion does not accuse the others."""
@@ -161,6 +162,24 @@ def test_what_cannot_be_recomputed_is_wrong_with_its_reason(error: Exception, de
     )
     assert [(each.item.number, each.detail) for each in result.wrong] == [(3, detail)]
     assert result.checked == 9
+
+
+def test_weights_that_no_server_gives_accuse_nobody() -> None:
+    class Unreachable(Table):
+        def check(self, group: str, numbers: Sequence[int]) -> Iterator[Outcome]:
+            raise TransferError("hub: no answer")
+
+    clock = Clock()
+    kind = Unreachable([Group("g", 9)], set(), clock, 0.1)
+    with pytest.raises(TransferError, match="no answer"):
+        run_samplers([kind], Draw(ROOT, "s"), Budget(60, 60, clock), print)
+
+
+def test_a_kind_without_time_for_one_item_is_among_what_was_not_checked() -> None:
+    (result,) = run_samplers(
+        [Table([Group("g", 9)], set(), Clock(), 0.1)], Draw(ROOT, "s"), Budget(0, 60, Clock()), print
+    )
+    assert [(each.items, "no time" in each.reason) for each in result.left] == [(9, True)]
 
 
 def test_results_speak_of_the_population_and_no_more() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf, nan
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.provenance.sampling.forgeries import forge_documents
 from tests.provenance.sampling.sampled_release import SCORES, release_of
 from workflow_scripts.provenance.release.sampling.evaluated_files import Evaluations
 from workflow_scripts.provenance.release.sampling.sample_result import Outcome, Verdict
-from workflow_scripts.provenance.release.sampling.stored_scores import StoredScores
+from workflow_scripts.provenance.release.sampling.stored_scores import StoredScores, differing
 
 
 def outcome(root: Path) -> Outcome:
@@ -58,3 +59,8 @@ def test_a_file_without_its_plans_is_listed(forged: Path) -> None:
     sampler = StoredScores(Evaluations(release_of(forged)))
     assert sampler.groups == []
     assert {each.reason for each in sampler.not_checked} == {"its plan is not in the release", "a plan is not here"}
+
+
+def test_no_number_hides_behind_a_small_difference() -> None:
+    found = dict(differing({"a": 1.0, "b": 0.5, "c": nan}, {"a": 1.0 + 1e-15, "b": nan, "c": nan}))
+    assert found == {"a": pytest.approx(1e-15, rel=0.2), "b": inf}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from workflow_scripts.storage.records import RECORD_SUFFIX
 from workflow_scripts.suite.layout import HASH_LIST, run_folder
 
 SHORT = 12
+SCORES = re.compile(r"results/scores/([^/]+)/(step\d+)/[^/]+(?<!\.record)\.json", re.ASCII)
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -56,6 +58,8 @@ class RecordChecks:
         for output in self.manifest.outputs:
             if PurePosixPath(output.path).name == HASH_LIST and output.path in self.places:
                 self.hash_list(output.path)
+            if (scored := SCORES.fullmatch(output.path)) and output.path in self.places:
+                self.scored_weights(output.path, f"results/checkpoints/{scored[1]}/{scored[2]}")
         if self.records.keys() == {file.path for file in self.manifest.records}:
             self.summary()
         self.settings()
@@ -123,6 +127,19 @@ class RecordChecks:
         for entry in entries:
             if entry.sha256 is not None:
                 self.agree(path, (PurePosixPath(path).parent / entry.path).as_posix(), entry.sha256, "the file")
+
+    def scored_weights(self, path: str, folder: str) -> None:
+        """The weights that a scores file names, from which nothing can be recomputed where they are others."""
+        if (identity := self.identity(folder)) is None:
+            return
+        try:
+            config = read_object(self.places[path], "scores file", "restore it as it was sealed", "config")["config"]
+        except PipelineError as error:
+            self.part.hold(path, False, str(error))
+            return
+        said = str(config.get("weights_sha256")) if isinstance(config, dict) else "none"
+        text = f"says that weights {said[:SHORT]} were scored, sealed in {folder} are {identity[:SHORT]}"
+        self.part.hold(path, said == identity, text)
 
     def summary(self) -> None:
         """What the manifest says of rules, code and libraries is what the records say together."""

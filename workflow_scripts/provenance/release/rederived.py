@@ -9,6 +9,7 @@ outside that folder is read or written by name. Only outputs of one rule are mad
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,10 +24,20 @@ from workflow_scripts.provenance.release.manifest import Manifest, Output
 from workflow_scripts.provenance.release.release_findings import Part
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.lockfile import path_fault
+from workflow_scripts.suite.layout import run_folder
 
 SHORT = 12
 LONGEST = 600  # seconds of one program
 NOT_HERE = "is made from files that are not here"
+NOT_AGAIN = "lies in the folder of the run and is not made again: its record names no program that is"
+PLANS = "is not built again from its data: which documents, texts and right answers it holds is not checked"
+# Where a run keeps what an option names. A record that names another place tells of other numbers than those that are
+# sampled; results/runs/<run> is written "own".
+KEPT: Mapping[str, str] = {
+    "--run": r"own/run\.json", "--run-dir": "own", "--results": "results", "--scores-dir": "results/scores",
+    "--plans": r"results/plans/.+", "--tables-dir": "own/tables", "--tables": r"own/tables/[^/]+",
+    "--scores": r"own/tables/[^/]+", "--logs": r"results/training/[^/]+/metrics\.csv", "--output-dir": "own/figures",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,18 @@ def parsed(command: Sequence[object], allowed: Program) -> dict[str, list[str]] 
     return None if any(path_fault(value) for each in found.values() for value in each) else found
 
 
+def misplaced(arguments: Mapping[str, Sequence[str]], run: str) -> str:
+    """The first option with a value that is not where a run keeps such things, with the value; empty without one.
+
+    >>> misplaced({"--run": ["results/runs/a/run.json"], "--scores-dir": ["results/other"]}, "a")
+    '--scores-dir results/other'
+    """
+    own = re.escape(run_folder(run))
+    places = {name: re.compile(place.replace("own", own)) for name, place in KEPT.items()}
+    values = ((name, value) for name, each in arguments.items() if name in places for value in each)
+    return next((f"{name} {value}" for name, value in values if not places[name].fullmatch(value)), "")
+
+
 def jobs_of(manifest: Manifest, records: Mapping[str, JsonMapping], part: Part) -> list[Job]:
     """Jobs that make cheap outputs again; what cannot be asked for is entered in ``part``."""
     found: dict[str, Job] = {}
@@ -108,6 +131,9 @@ def jobs_of(manifest: Manifest, records: Mapping[str, JsonMapping], part: Part) 
         arguments = parsed(record["command"], allowed)
         if arguments is None:
             part.leave(output.path, "its record has arguments that are not those of the rule")
+            continue
+        if elsewhere := misplaced(arguments, manifest.run):
+            part.leave(output.path, f"is made from or at another place than a run's own: {elsewhere}")
             continue
         fixed = {name: each for name, each in arguments.items() if name not in allowed.lists}
         job = found.setdefault(f"{output.rule} {allowed.module} {fixed}", Job(allowed, fixed))
@@ -128,6 +154,7 @@ class Rederivation:
     manifest: Manifest
     places: Mapping[str, Path]
     part: Part
+    compared: set[str] = field(default_factory=set)
 
     def run(self, records: Mapping[str, JsonMapping]) -> Part:
         """Run every job, two at a time, and compare."""
@@ -146,7 +173,16 @@ class Rederivation:
                     self.leave(job)  # of a folder that it was given, something is not here
                 else:
                     self.compare(job, made, last)
+        self.leave_others()
         return self.part
+
+    def leave_others(self) -> None:
+        """Enter what readers take numbers from and no job made: other tables and figures of the run, and plans."""
+        own = run_folder(self.manifest.run)
+        done = self.compared | {finding.subject for finding in self.part.unchecked} | {f"{own}/run.json"}
+        for output in self.manifest.outputs:
+            if output.path not in done and output.path.startswith((f"{own}/", "results/plans/")):
+                self.part.leave(output.path, NOT_AGAIN if output.path.startswith(f"{own}/") else PLANS)
 
     def leave(self, job: Job) -> None:
         """Enter the outputs of a job that cannot be run."""
@@ -180,6 +216,7 @@ class Rederivation:
         also = {each.path: each.sha256 for each in self.manifest.outputs if each.rule in rules and each.path in made}
         reason = "; code or libraries here are others than those of the seal" if self.part.notes else ""
         for path, sha256 in sorted({**also, **expected}.items()):
+            self.compared.add(path)
             if path not in made:
                 self.part.hold(path, False, f"cannot be made again from what was sealed: {said or 'nothing was made'}")
             else:

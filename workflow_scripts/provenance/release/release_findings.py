@@ -79,7 +79,7 @@ class Verification:
         """The whole in one sentence."""
         if self.faults:
             return f"{self.faults} differences found: this is not the release that was sealed, or not what it says."
-        left = sum(len(part.unchecked) for part in self.parts)
+        left = sum(len(part.unchecked) for part in self.parts) + sum(len(each.left) for each in self.samples)
         rest = f"; {left} could not be checked here" if left else ""
         drawn = sum(sample.checked for sample in self.samples)
         again = f" and {drawn:,} samples" if drawn else ""

@@ -18,6 +18,7 @@ from workflow_scripts.provenance.release.record_facts import code_versions, libr
 from workflow_scripts.provenance.stale import stale_outputs
 from workflow_scripts.storage.records import RECORD_SUFFIX
 from workflow_scripts.suite import layout
+from workflow_scripts.suite.registry import load_suite
 
 LOCKS = ("envs/*.lock", "config/suites/locks/*.tsv")
 SHOWN = 3
@@ -125,15 +126,20 @@ def hashed(paths: Iterable[str], folder: Path) -> tuple[SealedFile, ...]:
 
 def ledger_of(resolved: JsonMapping, folder: Path) -> tuple[Revision, ...]:
     """Revision and commit of every checkpoint of the run: by the receipt of its fetch, or by the ledger."""
-    pinned = read_ledger(folder / layout.LEDGER) if (folder / layout.LEDGER).is_file() else None
+    own = load_suite(str(resolved["suite"])).ledgers
+    place = next((path for path in (*own, layout.LEDGER) if (folder / path).is_file()), None)
+    pinned = None if place is None else read_ledger(folder / place)
     found = []
     for model in resolved["models"]:
+        named = dict(zip(model.get("steps", ()), model.get("revisions", ()), strict=False))
         for step in resolved["steps"].get(model["name"], ()):
             receipt = folder / layout.checkpoint_folder(model["name"], step) / layout.FETCHED
             if receipt.is_file():
                 said = read_object(receipt, "receipt", "fetch the checkpoint again", "repository", "revision", "commit")
                 commit = said["commit"] and str(said["commit"])
                 found.append(Revision(model["name"], step, str(said["repository"]), str(said["revision"]), commit))
-            elif pinned is not None and (entry := pinned.get(model["name"], f"step{step}")) is not None:
-                found.append(Revision(model["name"], step, str(model["repository"]), f"step{step}", entry.commit))
+                continue
+            revision = str(named.get(step) or f"step{step}")
+            if pinned is not None and (entry := pinned.get(model["name"], revision)) is not None:
+                found.append(Revision(model["name"], step, str(model["repository"]), revision, entry.commit))
     return tuple(found)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from workflow_scripts.errors import PipelineError
+from workflow_scripts.errors import PipelineError, TransferError
 from workflow_scripts.provenance.release.file_hashes import staged
 from workflow_scripts.provenance.release.hash_pass import check_hashes
 from workflow_scripts.provenance.release.manifest import Manifest, content_of, parse
@@ -17,7 +17,7 @@ from workflow_scripts.provenance.release.published_results import check_publishe
 from workflow_scripts.provenance.release.record_checks import RecordChecks
 from workflow_scripts.provenance.release.rederived import Rederivation
 from workflow_scripts.provenance.release.release_findings import Part, Verification
-from workflow_scripts.provenance.release.sampling.sample_result import SampleResult
+from workflow_scripts.provenance.release.sampling.sample_result import NO_TIME, NotChecked, SampleResult
 from workflow_scripts.provenance.release.signatures import Trust, check
 from workflow_scripts.storage.records import code_version, library_versions
 
@@ -48,7 +48,8 @@ class Request:
 def verify(request: Request, report: Report) -> Verification:
     """Check everything that can be checked here; ``report`` is told a sentence for each part.
 
-    Raises MissingInputError and DataError for a manifest that is none, and where a link leads out of the folder.
+    Raises MissingInputError and DataError for a manifest that is none, and where a link leads out of the folder, and
+    TransferError where weights that were drawn cannot be fetched.
     """
     end = time.monotonic() + request.budget
     content = content_of(request.manifest)
@@ -65,6 +66,10 @@ def verify(request: Request, report: Report) -> Verification:
         parts += remade(manifest, places, report)
         try:
             samples = sampled(manifest, places, request, end - time.monotonic(), report)
+        except TransferError as error:
+            raise TransferError(
+                f"{error}; nothing is said about the release: run it again, or without --fetch"
+            ) from error
         except PipelineError as error:
             parts[-1].hold("samples", False, f"cannot be drawn from what was sealed: {error}")
     if tables := tables_in(manifest):
@@ -158,10 +163,10 @@ def differing_versions(manifest: Manifest) -> list[str]:
 def sampled(
     manifest: Manifest, places: dict[str, Path], request: Request, seconds: float, report: Report
 ) -> list[SampleResult]:
-    """The sampled checks, of what was sealed and nothing else; none without time. Raises PipelineError."""
+    """The sampled checks, of what was sealed and nothing else; without time it says so. Raises PipelineError."""
     if seconds <= 0:
         report("Samples: none, no time was left for them")
-        return []
+        return [SampleResult("all", "Samples of any kind", "", 0, (), (NotChecked("all of them", 0, NO_TIME),), 0.0)]
     from workflow_scripts.provenance.release.sampling.fetched_weights import Fetcher
     from workflow_scripts.provenance.release.sampling.sampled_checks import sample
 

@@ -36,11 +36,11 @@ def render(verification: Verification, command: str) -> str:
 
 def page_content(verification: Verification, command: str) -> JsonObject:
     """Everything that the template shows."""
-    samples = [sample for sample in verification.samples if sample.population or sample.not_checked]
+    samples = [sample for sample in verification.samples if sample.population or sample.left]
     wrong = [(part.title, shown(part.wrong)) for part in verification.parts if part.wrong]
     wrong += [(each.title, shown(wrong_items(each))) for each in samples if each.wrong]
     unchecked = [(part.title, shown(part.unchecked)) for part in verification.parts if part.unchecked]
-    unchecked += [(each.title, shown(left_out(each))) for each in samples if each.not_checked]
+    unchecked += [(each.title, shown(left_out(each))) for each in samples if each.left]
     return {
         "verification": verification,
         "facts": facts_of(verification),
@@ -88,7 +88,7 @@ def wrong_items(sample: SampleResult) -> list[Finding]:
 
 def left_out(sample: SampleResult) -> list[Finding]:
     """What of a kind could not be sampled, as findings."""
-    return [Finding(each.name, each.reason) for each in sample.not_checked]
+    return [Finding(each.name, each.reason) for each in sample.left]
 
 
 def shown(findings: list[Finding]) -> list[JsonObject]:

@@ -14,6 +14,7 @@ from workflow_scripts.json_values import JsonObject
 from workflow_scripts.provenance.release.sampling.bounds import chance_to_find, share_right
 
 CONFIDENCE = 0.95
+NO_TIME = "no time was left for it; give a larger --budget"
 FORGED = 0.05  # the share of a forgery that the page gives the chance of finding for
 
 
@@ -111,6 +112,12 @@ class SampleResult:
         return sum(outcome.verdict is verdict for outcome in self.outcomes)
 
     @property
+    def left(self) -> tuple[NotChecked, ...]:
+        """What could not be recomputed here, and all that could when there was no time for a single one."""
+        untried = NotChecked(self.title, self.population, NO_TIME)
+        return (*self.not_checked, untried) if self.population and not self.checked else self.not_checked
+
+    @property
     def wrong(self) -> tuple[Outcome, ...]:
         """Items that are not what the release says."""
         return tuple(outcome for outcome in self.outcomes if outcome.verdict is Verdict.WRONG)
@@ -163,7 +170,7 @@ class SampleResult:
             "found_wrong": [
                 {"item": f"{each.item.group} {each.item.number}", "detail": each.detail} for each in self.wrong
             ],
-            "not_checked": [dataclasses.asdict(each) for each in self.not_checked],
+            "not_checked": [dataclasses.asdict(each) for each in self.left],
             "seconds": round(self.seconds, 1),
         }
 

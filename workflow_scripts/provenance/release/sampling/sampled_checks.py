@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from workflow_scripts.errors import DataError, PipelineError
 from workflow_scripts.json_values import read_object
 from workflow_scripts.provenance.release.manifest import Manifest
 from workflow_scripts.provenance.release.sampling.evaluated_files import Evaluations
@@ -13,7 +14,14 @@ from workflow_scripts.provenance.release.sampling.memorized_rows import Memorize
 from workflow_scripts.provenance.release.sampling.published_weights import PublishedWeights
 from workflow_scripts.provenance.release.sampling.release_files import FOREIGN, Release
 from workflow_scripts.provenance.release.sampling.sample_result import SampleResult
-from workflow_scripts.provenance.release.sampling.sampler import Budget, Report, Sampler, run_samplers
+from workflow_scripts.provenance.release.sampling.sampler import (
+    MALFORMED,
+    Budget,
+    Report,
+    Sampler,
+    run_samplers,
+    said,
+)
 from workflow_scripts.provenance.release.sampling.scored_documents import Documents, Scores
 from workflow_scripts.provenance.release.sampling.seeded_draw import Draw
 from workflow_scripts.provenance.release.sampling.stored_scores import StoredScores
@@ -39,7 +47,12 @@ def sample(
     fetched. Raises DataError for files that are not readable.
     """
     budget = Budget(budget_seconds, budget_seconds if whole is None else whole)
-    samplers = samplers_of(Release.of(manifest, root), fetcher)
+    try:
+        samplers = samplers_of(Release.of(manifest, root), fetcher)
+    except PipelineError:
+        raise
+    except MALFORMED as error:
+        raise DataError(f"its files are not what their formats promise: {said(error)}") from error
     return run_samplers(samplers, Draw(manifest.root, seed), budget, report)
 
 

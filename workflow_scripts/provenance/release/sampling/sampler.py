@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
-from workflow_scripts.errors import PipelineError
+from workflow_scripts.errors import PipelineError, TransferError
 from workflow_scripts.provenance.release.sampling.bounds import samples_to_find
 from workflow_scripts.provenance.release.sampling.sample_result import (
     Group,
@@ -39,7 +39,7 @@ LARGEST_SHARE_OF_BUDGET = 0.1
 PORTION = 0.1
 Report = Callable[[str], None]
 # What reading files of a stranger raises where they do not hold what their formats promise.
-MALFORMED = (PipelineError, OSError, KeyError, IndexError, ValueError)
+MALFORMED = (PipelineError, OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,14 @@ class Progress:
 
 
 def checked(sampler: Sampler, group: str, numbers: Sequence[int]) -> list[Outcome]:
-    """Outcomes of ``numbers``; what cannot be recomputed from what was sealed is wrong, with the reason."""
+    """Outcomes of ``numbers``; what cannot be recomputed from what was sealed is wrong, with the reason.
+
+    Raises TransferError: weights that no server gives say nothing about the release.
+    """
     try:
         return list(sampler.check(group, numbers))
+    except TransferError:
+        raise
     except MALFORMED as error:
         if len(numbers) > 1:
             return [outcome for number in numbers for outcome in checked(sampler, group, [number])]

@@ -59,6 +59,8 @@ class StoredScores(Sampler):
 def differing(computed: JsonValue, stored: JsonValue, name: str = "") -> Iterator[tuple[str, float]]:
     """Names of values that are not equal, and how far numbers are apart, relatively; other values infinitely.
 
+    Two NaN are equal; one is as far from any number as can be.
+
     >>> dict(differing({"a": {"b": 1.0}, "c": [1]}, {"a": {"b": 2.0}}))
     {'a/b': 0.5, 'c': inf}
     """
@@ -70,7 +72,8 @@ def differing(computed: JsonValue, stored: JsonValue, name: str = "") -> Iterato
             else:
                 yield below, math.inf
     elif type(computed) is float and type(stored) is float:
-        if computed != stored:
-            yield name, abs(computed - stored) / max(abs(computed), abs(stored))
+        if computed != stored and not (math.isnan(computed) and math.isnan(stored)):
+            off = abs(computed - stored) / max(abs(computed), abs(stored))
+            yield name, math.inf if math.isnan(off) else off
     elif computed != stored or type(computed) is not type(stored):
         yield name, math.inf
