@@ -11,6 +11,7 @@ found; 1: there are differences; 2: this is no manifest. docs/how-to/verify-a-re
 
 import argparse
 import logging
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -41,6 +42,20 @@ def seconds(text: str) -> float:
     if match is None:
         raise ConfigError(f"--budget {text}: not a length of time; give seconds, or a number with s, m or h, as in 10m")
     return float(match[1]) * UNITS[match[2]]
+
+
+def checked_seed(text: str) -> str:
+    """A seed that can be printed and typed again; raises ConfigError for any other."""
+    if not (text.strip() and text.isascii() and text.isprintable()):
+        raise ConfigError("--seed: give the seed that the earlier verification printed, or leave it out for a new one")
+    return text
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise ConfigError now, and not after ten minutes of work, where ``path`` cannot be written."""
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not above.is_dir() or not os.access(above, os.W_OK):
+        raise ConfigError(f"{path}: cannot be written; name a file in a folder of yours")
 
 
 def folder_of(manifest: Path) -> Path:
@@ -76,7 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = options.root or folder_of(options.manifest)
     if not folder.is_dir():
         raise MissingInputError(f"{folder}: no such folder; --root is the folder of the release, above results/")
-    seed = options.seed or new_seed()
+    for path in filter(None, (options.json, options.page)):
+        refuse_unwritable(path)
+    seed = new_seed() if options.seed is None else checked_seed(options.seed)
     request = Request(
         options.manifest,
         folder,
@@ -88,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         upstream=options.upstream,
         fetched=options.fetch,
         complete=options.complete,
+        given=options.seed is not None,
     )
     found = verify(request, logger.info)
     again = ["pythia", "verify", str(options.manifest), "--root", str(folder), "--budget", options.budget]

@@ -194,3 +194,23 @@ def test_what_a_stranger_wrote_does_not_become_part_of_the_page(verified, releas
     assert "&lt;script&gt;" in page
     assert "http" not in re.sub(r"<style>.*?</style>", "", page, flags=re.S).replace("https://", "http")
     assert verification_page.NOT_PROVED[0] in page
+
+
+@pytest.mark.parametrize("option", ["--page", "--json"])
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(release, tmp_path, capsys, monkeypatch, option):
+    monkeypatch.setattr(verify_release, "verify", lambda *_: pytest.fail("began"))
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "file/page.html"):
+        assert cli.run(verify_release.main, [str(release), option, str(place)]) == 2
+        assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", ["", " ", "a\nb", "\udcff"])
+def test_a_seed_that_cannot_be_repeated_is_one_line(release, capsys, seed):
+    assert cli.run(verify_release.main, [str(release), "--seed", seed]) == 2
+    assert capsys.readouterr().err.startswith("error: --seed: ")
+
+
+def test_a_page_says_that_its_seed_was_given(verified):
+    assert "The seed was given" in verified("--seed", "mine")[3]
+    assert "The seed was given" not in verified()[3]

@@ -30,7 +30,7 @@ class Request:
     """What is verified and how: ``budget`` in seconds; ``line`` is what a paper gives, None where nobody does.
 
     ``upstream`` is a checkout of the authors' results, for tables that were imported from it. Weights that are drawn
-    and absent are fetched into the folder ``fetched``, if one is given.
+    and absent are fetched into the folder ``fetched``, if one is given. ``given`` seeds were not drawn now.
     """
 
     manifest: Path
@@ -43,6 +43,7 @@ class Request:
     upstream: Path | None = None
     fetched: Path | None = None
     complete: bool = False
+    given: bool = False
 
 
 def verify(request: Request, report: Report) -> Verification:
@@ -84,7 +85,7 @@ def verify(request: Request, report: Report) -> Verification:
         line=manifest.line,
         run=manifest.run,
         sealed=manifest.sealed,
-        limits=limits_of(manifest),
+        limits=(*limits_of(manifest), *([GIVEN] if request.given else [])),
         seed=request.seed,
         budget=request.budget,
         here=here,
@@ -94,6 +95,10 @@ def verify(request: Request, report: Report) -> Verification:
 
 
 OTHERS = "What is made again may differ for that reason alone: check out that code, with its locked environment."
+GIVEN = (
+    "The seed was given. If it was known to whoever sealed, or chosen among many, the samples prove nothing: verify with a "
+    "seed of your own."
+)
 STRUCTURE = "Is the manifest what was sealed: does its content give its root, the line of the paper, the signature?"
 RECORDS = "Do records, files and manifest tell one story: inputs of one are outputs of another, parameters agree?"
 AGAIN = "Do the same programs make the same bytes again: tables from scores, figures and page from tables?"
