@@ -96,8 +96,8 @@ def verify(request: Request, report: Report) -> Verification:
 
 OTHERS = "What is made again may differ for that reason alone: check out that code, with its locked environment."
 GIVEN = (
-    "The seed was given. If it was known to whoever sealed, or chosen among many, the samples prove nothing: verify with a "
-    "seed of your own."
+    "The seed was given. If it was known to whoever sealed, or chosen among many, the samples prove nothing: verify "
+    "with a seed of your own."
 )
 STRUCTURE = "Is the manifest what was sealed: does its content give its root, the line of the paper, the signature?"
 RECORDS = "Do records, files and manifest tell one story: inputs of one are outputs of another, parameters agree?"
