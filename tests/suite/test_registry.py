@@ -131,6 +131,14 @@ def test_unknown_names_suggest(pythia):
         load_suite("pithia")
 
 
+def test_a_copied_suite_that_kept_its_name_is_refused(tmp_path, monkeypatch):
+    """Its results would lie among those of the suite that it was copied from."""
+    (tmp_path / "mine.yaml").write_bytes((SUITES / "amber.yaml").read_bytes())
+    monkeypatch.setattr("workflow_scripts.suite.registry.SUITES", tmp_path)
+    with pytest.raises(ConfigError, match=r"mine\.yaml: suite: 'amber' is not the name of its file"):
+        load_suite("mine")
+
+
 def test_overrides_change_one_model_and_only_known_numbers():
     suite = load_suite("pocket")
     name = next(iter(suite.models))

@@ -137,6 +137,8 @@ def test_a_grid_that_is_to_come_from_a_ledger_that_is_not_there(root, tmp_path):
         ({"revision": "x{step:>9}"}, "is not allowed here; write letters, digits"),
         ({"revision": "../x{step}"}, "is not allowed here; write letters, digits"),
         ({"named": {"1": "../main"}}, "is not allowed here; write letters, digits"),
+        ({"revision": "main", "named": {}}, "steps 1 and 2 of Amber are both the revision main"),
+        ({"named": {"7": "ckpt_001"}}, "steps 2 and 7 of Amber are both the revision ckpt_001"),
     ],
 )
 def test_what_a_family_cannot_say_is_refused_in_one_line(root, family, line):

@@ -47,7 +47,10 @@ def suite_names() -> list[str]:
 @functools.cache
 def load_suite(name: str) -> Suite:
     """The suite called ``name``; raises UnknownNameError or ConfigError."""
-    return build_suite(load_named(SUITES, name, "suite", "suite"))
+    facts = load_named(SUITES, name, "suite", "suite")
+    if facts["suite"] != name:
+        raise ConfigError(f"config/suites/{name}.yaml: suite: '{facts['suite']}' is not the name of its file")
+    return build_suite(facts)
 
 
 def build_suite(facts: JsonMapping) -> Suite:
@@ -208,10 +211,18 @@ def grid_of(facts: JsonMapping, family: JsonMapping, numbers: JsonMapping, model
         return dict.fromkeys(steps, "")
     tokens = numbers["batch_rows"] * numbers["sequence_length"]
     per_iteration = numbers.get("hub_steps_per_iteration", 1)
-    return {
+    found = {
         step: named.get(str(step)) or revision_name(pattern, step, index, step // per_iteration * tokens)
         for index, step in enumerate(steps)
     }
+    steps_of: dict[str, int] = {}
+    for step, revision in found.items():
+        if (other := steps_of.setdefault(revision, step)) != step:
+            raise ConfigError(
+                f"suite {facts['suite']}: steps {other} and {step} of {model} are both the revision {revision}; "
+                "write {step} or {index} in `revision`, or other names in `named`"
+            )
+    return found
 
 
 def with_variants(suite: Suite, variants: Mapping[str, JsonMapping]) -> Suite:
