@@ -92,6 +92,17 @@ def test_without_the_data_the_order_is_listed(forged: Path) -> None:
     assert [each.items for each in sampler.not_checked] == [ROWS]
 
 
+def test_models_whose_order_nobody_knows_are_listed(forged: Path) -> None:
+    """Checkpoints of a suite that does not say what they were trained on."""
+    (path,) = forged.glob("results/runs/*/run.json")
+    run = json.loads(path.read_text())
+    models = [{**model, "dataset": None, "data_seed": None} for model in run["models"]]
+    path.write_text(json.dumps({**run, "models": models}))
+    sampler = WalkedRows(release_of(forged))
+    assert sampler.groups == []
+    assert {each.reason.rpartition(" ")[2] for each in sampler.not_checked} == {"dataset"}
+
+
 def test_a_run_without_the_numbers_of_its_models_is_refused(forged: Path) -> None:
     path = forged / "results/runs/made/run.json"
     run = json.loads(path.read_text())

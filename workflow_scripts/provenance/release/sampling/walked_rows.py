@@ -67,9 +67,12 @@ class Order:
         return self.train_iterations * self.batch_rows
 
 
-def orders_of(release: Release) -> list[Order]:
-    """The orders that the models of a release were trained in, as its ``run.json`` lists them; raises DataError."""
-    found = set()
+def orders_of(release: Release) -> tuple[list[Order], list[NotChecked]]:
+    """The orders that the models of a release were trained in, as its ``run.json`` lists them, and models of no order.
+
+    Raises DataError.
+    """
+    found, without = set(), []
     for match in release.matching(RUN):
         if not release.has(match[0]):
             continue
@@ -77,8 +80,12 @@ def orders_of(release: Release) -> list[Order]:
         for model in run["models"]:
             if absent := [name for name in (*NUMBERS, "dataset") if name not in model]:
                 raise DataError(f"{match[0]}: a model has no {absent[0]}; {FOREIGN}")
+            if unknown := [name for name in ("dataset", *NUMBERS) if model[name] is None]:
+                reason = f"the order of its training rows is not known: {match[0]} does not say its {unknown[0]}"
+                without.append(NotChecked(str(model.get("name")), 0, reason))
+                continue
             found.add(Order(str(run["suite"]), str(model["dataset"]), *(int(model[name]) for name in NUMBERS)))
-    return sorted(found, key=lambda order: order.name)
+    return sorted(found, key=lambda order: order.name), without
 
 
 @dataclass(frozen=True)
@@ -183,9 +190,9 @@ class WalkedRows(Sampler):
         self.release = release
         self.orders: dict[str, Order] = {}
         self.groups: list[Group] = []
-        self.not_checked: list[NotChecked] = []
         self.walks: dict[str, Walk] = {}
-        for order in orders_of(release):
+        orders, self.not_checked = orders_of(release)
+        for order in orders:
             try:
                 self.add(order)
             except (PipelineError, OSError) as error:
