@@ -8,7 +8,13 @@ import jinja2
 
 from workflow_scripts.json_values import JsonObject
 from workflow_scripts.provenance.release.release_findings import Finding, Part, Verification, in_groups
-from workflow_scripts.provenance.release.sampling.sample_result import CONFIDENCE, SampleResult, Verdict, floor_percent
+from workflow_scripts.provenance.release.sampling.sample_result import (
+    CONFIDENCE,
+    SampleResult,
+    Verdict,
+    floor_chance,
+    floor_percent,
+)
 from workflow_scripts.report.build import TEMPLATES
 
 SHOWN = 20  # names of a group
@@ -77,7 +83,7 @@ def sample_row(sample: SampleResult) -> list[str]:
     """One row of the table of samples."""
     counts = [f"{sample.count(verdict):,}" for verdict in Verdict]
     largest = f"{sample.largest_difference:.2g} {sample.unit}" if sample.largest_difference else "none"
-    bounds = [floor_percent(sample.share_right), f"{sample.chance:.3f}"] if sample.checked else ["0.0 %", "0.000"]
+    bounds = [floor_percent(sample.share_right), floor_chance(sample.chance)] if sample.checked else ["0.0 %", "0.000"]
     return [sample.title, f"{sample.population:,}", f"{sample.checked:,}", *counts, largest, *bounds]
 
 

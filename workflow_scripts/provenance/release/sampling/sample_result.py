@@ -151,7 +151,7 @@ class SampleResult:
         if self.checked == self.population:
             return f"{said}. These are all."
         share = f"With {CONFIDENCE:.0%} confidence at least {floor_percent(self.share_right)} of them are right"
-        return f"{said}. {share}; a forgery of {FORGED:.0%} would have been found with probability {self.chance:.3f}."
+        return f"{said}. {share}; a forgery of {FORGED:.0%} would have been found with probability {floor_chance(self.chance)}."
 
     def to_json(self) -> JsonObject:
         """For the report of a verification."""
@@ -182,6 +182,15 @@ def floor_percent(share: float) -> str:
     '95.9 %'
     """
     return f"{int(share * 1000) / 10:.1f} %"
+
+
+def floor_chance(chance: float) -> str:
+    """A probability in thousandths, rounded down: only what is certain is 1.
+
+    >>> floor_chance(0.99996), floor_chance(1.0)
+    ('0.999', '1.000')
+    """
+    return f"{int(chance * 1000) / 1000:.3f}"
 
 
 def by_group(items: Iterable[Item]) -> Iterator[tuple[str, Sequence[int]]]:

@@ -191,6 +191,7 @@ class WalkedRows(Sampler):
         self.orders: dict[str, Order] = {}
         self.groups: list[Group] = []
         self.walks: dict[str, Walk] = {}
+        self.not_checked: list[NotChecked]
         orders, self.not_checked = orders_of(release)
         for order in orders:
             try:
