@@ -151,7 +151,8 @@ class SampleResult:
         if self.checked == self.population:
             return f"{said}. These are all."
         share = f"With {CONFIDENCE:.0%} confidence at least {floor_percent(self.share_right)} of them are right"
-        return f"{said}. {share}; a forgery of {FORGED:.0%} would have been found with probability {floor_chance(self.chance)}."
+        chance = floor_chance(self.chance)
+        return f"{said}. {share}; a forgery of {FORGED:.0%} would have been found with probability {chance}."
 
     def to_json(self) -> JsonObject:
         """For the report of a verification."""
