@@ -51,7 +51,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", default="14m", choices=sorted(SHAPES))
     parser.add_argument("--tasks", nargs="+", default=list(WHOLE_LIST), help="groups of tasks, one a piece")
     parser.add_argument("--share", type=float, help="share of each task's documents instead of all")
-    parser.add_argument("--output", type=Path, required=True, help="JSON file, written after each piece")
+    parser.add_argument("--output", type=Path, help="JSON file, written after each piece")
     return parser.parse_args()
 
 
@@ -126,6 +126,12 @@ def show(piece: dict[str, Any]) -> None:
     )
 
 
+def write(path: Path | None, found: dict[str, Any]) -> None:
+    """Write what was found so far, where a file was named."""
+    if path is not None:
+        path.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
 def main() -> None:
     """Run all pieces, then our whole list in one process."""
     options = parse()
@@ -138,14 +144,14 @@ def main() -> None:
         for task in options.tasks:
             found["pieces"].append(both.piece(task))
             show(found["pieces"][-1])
-            options.output.write_text(json.dumps(found, indent=1))
+            write(options.output, found)
         plan, planning = both.plan(options.tasks, options.share)
         found["whole"] = {"planning": planning, "ours": both.ours(plan)[0]}
     starts = len(options.tasks) - 1
     sums = {side: sum(piece[side] for piece in found["pieces"]) for side in ("ours", "stock", "floor")}
     stock = sums["stock"] - starts * found["start"]["stock"]
     found["sums"] = {"ours": sums["ours"] - starts * found["start"]["ours"], "stock": stock, "floor": sums["floor"]}
-    options.output.write_text(json.dumps(found, indent=1))
+    write(options.output, found)
     ours, whole = found["sums"]["ours"], found["whole"]["ours"]
     print(f"sums with one start: ours {ours:.1f}, stock {stock:.1f}, floor {sums['floor']:.1f}; {stock / ours:.2f}x")
     print(f"our whole list in one process: {whole:.1f} CPU s, {stock / whole:.2f}x; its plan, once: {planning:.1f}")

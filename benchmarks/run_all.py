@@ -70,6 +70,13 @@ BENCHMARKS = {
         ("benchmarks/evaluation.py", *DATA, "--model", "14m", "--share", "0.01", "--shots", "5"),
         needs_shared=True,
     ),
+    "evaluation-whole-list": Benchmark(
+        "Evaluation, the whole zero-shot list",
+        "All documents of all zero-shot groups, one group after the other, both sides in turns with the rate of the "
+        "machine's matrix products around them; CPU-seconds.",
+        ("benchmarks/evaluation_whole_list.py", *DATA, "--model", "14m"),
+        needs_shared=True,
+    ),
     "experiments": Benchmark(
         "Experiments",
         "Rates behind the plan: tokens per CPU-second of counting, rewriting and scoring memorization.",
@@ -94,14 +101,14 @@ BENCHMARKS = {
 }  # fmt: skip
 
 
-def machine() -> list[str]:
-    """What the figures belong to."""
+def machine(code: str) -> list[str]:
+    """What the figures belong to; ``code`` is the commit."""
     gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
     return [
         f"- processor: {processor()}, {os.cpu_count()} cores, {gigabytes:.0f} GB memory, {platform.system()}",
         f"- Python {platform.python_version()}; {versions}",
-        f"- code: {git('describe', '--always', '--dirty', '--abbrev=12')}",
+        f"- code: {code}",
         f"- date: {time.strftime('%Y-%m-%d')}; load average at the start {os.getloadavg()[0]:.1f} (idle: 0)",
     ]
 
@@ -123,7 +130,7 @@ def shown(arguments: tuple[str, ...]) -> str:
     return shlex.join(["python", *(word.replace(str(SHARED), "../shared") for word in arguments)])
 
 
-def section(name: str, benchmark: Benchmark) -> str:
+def section(name: str, benchmark: Benchmark, code: str) -> str:
     """Run one benchmark and return its section of the page."""
     head = [
         f"## {benchmark.title}",
@@ -146,7 +153,7 @@ def section(name: str, benchmark: Benchmark) -> str:
         sys.exit(f"{name} failed:\n{done.stderr[-3000:]}")
     printed = done.stdout.strip().replace(str(SHARED), "../shared")
     print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
-    return "\n".join([*head, printed, "```", "", *machine(), ""])
+    return "\n".join([*head, printed, "```", "", *machine(code), ""])
 
 
 def sections_of(page: str) -> dict[str, str]:
@@ -165,8 +172,9 @@ def main() -> None:
     head = (
         "# Benchmarks\n\nMade by `make bench`; do not edit. Ratios and floors say more than times: see the programs.\n"
     )
+    code = git("describe", "--always", "--dirty", "--abbrev=12")  # before the page itself makes the tree dirty
     for name in options.only:
-        found[name] = section(name, BENCHMARKS[name])
+        found[name] = section(name, BENCHMARKS[name], code)
         ordered = [found[key] for key in BENCHMARKS if key in found]
         options.output.write_text("\n".join([head, *ordered]), encoding="utf-8")
 
