@@ -66,9 +66,9 @@ class Comparison:
         make_checkpoint(self.checkpoint, options, 0)
         write_stock_tasks(folder / "tasks", tuple({START, *options.tasks}), options.data_dir)
 
-    def plan(self, tasks: list[str], share: float | None) -> tuple[Path, float]:
-        """The plan of ``tasks`` and the CPU seconds that it took."""
-        path = self.folder / f"{tasks[0]}-{len(tasks)}-{share}.plan"
+    def plan(self, name: str, tasks: list[str], share: float | None) -> tuple[Path, float]:
+        """The plan of ``tasks``, called ``name``, and the CPU seconds that it took."""
+        path = self.folder / f"{name}-{share}.plan"
         command = plan_command(tuple(tasks), 0, self.options, path)
         return path, run([*command, *limit(share)], self.folder).cpu
 
@@ -91,7 +91,7 @@ class Comparison:
     def piece(self, task: str) -> dict[str, Any]:
         """Both sides on one group of tasks."""
         share = self.options.share
-        plan, planning = self.plan([task], share)
+        plan, planning = self.plan(task, [task], share)
         operations = needed_operations(read_plan(plan), read_config(self.checkpoint))
         rates = [gemm_rates(1.0)]
         ours, metrics = self.ours(plan)
@@ -137,7 +137,7 @@ def main() -> None:
     options = parse()
     with tempfile.TemporaryDirectory(prefix="whole-list-") as name:
         both = Comparison(options, Path(name))
-        tiny, _ = both.plan([START], 0.001)
+        tiny, _ = both.plan("start", [START], 0.001)
         found: dict[str, Any] = {"model": options.model, "share": options.share, "pieces": []}
         found["start"] = {"ours": both.ours(tiny)[0], "stock": both.stock(START, 0.001)[0]}
         print(f"a start of almost no work: {found['start']} CPU s", flush=True)
@@ -145,7 +145,7 @@ def main() -> None:
             found["pieces"].append(both.piece(task))
             show(found["pieces"][-1])
             write(options.output, found)
-        plan, planning = both.plan(options.tasks, options.share)
+        plan, planning = both.plan("whole", options.tasks, options.share)
         found["whole"] = {"planning": planning, "ours": both.ours(plan)[0]}
     starts = len(options.tasks) - 1
     sums = {side: sum(piece[side] for piece in found["pieces"]) for side in ("ours", "stock", "floor")}
