@@ -163,6 +163,16 @@ def asked(command: list[str]) -> str | None:
     return lines[0].strip() if done.returncode == 0 and lines else None
 
 
+def commit() -> str | None:
+    """The commit of this code; None where no git is, or no repository."""
+    from run_all import git
+
+    try:
+        return git("describe", "--always", "--dirty", "--abbrev=12") or None
+    except OSError:
+        return None
+
+
 def machine(rehearse: bool) -> dict[str, Any]:
     """What the figures belong to."""
     from run_all import processor
@@ -285,7 +295,7 @@ def main(arguments: list[str] | None = None) -> None:
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": 0.0,
         "rehearsal": options.rehearse,
-        "commit": asked(["git", "describe", "--always", "--dirty", "--abbrev=12"]),
+        "commit": commit(),
         "machine": facts,
         "peaks": peaks_of(facts["device"]),
         "requests": "real" if options.data_dir is not None and facts["lm_eval"] else "made up",
