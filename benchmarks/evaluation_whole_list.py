@@ -3,7 +3,7 @@ r"""The whole zero-shot list of the suite, all documents: stock lm-eval beside t
     python benchmarks/evaluation_whole_list.py --data-dir ../shared/hub/datasets \
         --tokenizer ../shared/tokenizer/20B_tokenizer.json --model 14m --output whole-list.json
 
-A share of the documents flatters whoever starts faster, and a machine that changes its speed flatters whoever ran last.
+A share of the documents favours the side that starts faster, and a change in the speed of the machine one of the two.
 So each group of tasks is a piece: the rate of float32 matrix products, our scoring, the rate again, the stock command,
 the rate again. A piece whose rates differ by more than a fifth is too noisy for a ratio, and says so. All metrics must
 agree to 1e-6. Sums count one start of each side: what a process of no work costs is measured and taken off the

@@ -53,7 +53,7 @@ RUN_SNAKEMAKE = ("snakemake", "-c2", "--configfile", "config/runs/someone.yaml")
 
 
 def add_model(hub, folder, tokenizer):
-    """A branch for each checkpoint, and others that are none of the family."""
+    """A branch for each checkpoint, and branches of other names."""
     for seed, name in enumerate([*REVISIONS.values(), *OTHERS]):
         place = folder / name
         place.mkdir()

@@ -49,7 +49,7 @@ class Request:
 def verify(request: Request, report: Report) -> Verification:
     """Check everything that can be checked here; ``report`` is told a sentence for each part.
 
-    Raises MissingInputError and DataError for a manifest that is none, and where a link leads out of the folder, and
+    Raises MissingInputError and DataError for a file that is not a manifest, and where a link leads out of the folder;
     TransferError where weights that were drawn cannot be fetched.
     """
     end = time.monotonic() + request.budget
@@ -96,7 +96,7 @@ def verify(request: Request, report: Report) -> Verification:
 
 OTHERS = "What is made again may differ for that reason alone: check out that code, with its locked environment."
 GIVEN = (
-    "The seed was given. If it was known to whoever sealed, or chosen among many, the samples prove nothing: verify "
+    "The seed was given. If it was known before sealing, or chosen among many, the samples prove nothing: verify "
     "with a seed of your own."
 )
 STRUCTURE = "Is the manifest what was sealed: does its content give its root, the line of the paper, the signature?"

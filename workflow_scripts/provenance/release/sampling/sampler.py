@@ -143,7 +143,7 @@ def checked(sampler: Sampler, group: str, numbers: Sequence[int]) -> list[Outcom
 
 
 def said(error: Exception) -> str:
-    """An error for the page; of those that are none of ours the kind is needed to understand the text."""
+    """An error for the page; errors of other libraries are shown with their type."""
     return str(error) if isinstance(error, PipelineError) else f"{type(error).__name__}: {error}"
 
 

@@ -134,6 +134,13 @@ class OfEvaluations(Sampler):
         self.evaluations = evaluations
         self.not_checked = [*evaluations.not_checked, *evaluations.absent()]
 
+    def plans(self) -> Iterator[tuple[str, EvaluatedFile, Plan]]:
+        """Each plan with documents that can be run again here: its group's name, its scores file and itself."""
+        for file in self.evaluations.recomputable():
+            for name, plan in file.plans.items():
+                if len(plan.table.words):
+                    yield f"{file.path} {name}", file, plan
+
     def open(self, group: str) -> tuple[EvaluatedFile, Plan, Answers]:
         """A group's file, plan and stored answers; raises EvaluationError where they do not belong together."""
         path, _, name = group.partition(" ")
@@ -151,12 +158,8 @@ class Documents(OfEvaluations):
     def __init__(self, evaluations: Evaluations) -> None:
         super().__init__(evaluations)
         self.groups = [
-            Group(
-                f"{file.path} {name}", len(plan.table.words), file.loading + file.seconds(plan) / len(plan.table.words)
-            )
-            for file in evaluations.recomputable()
-            for name, plan in file.plans.items()
-            if len(plan.table.words)
+            Group(name, len(plan.table.words), file.loading + file.seconds(plan) / len(plan.table.words))
+            for name, file, plan in self.plans()
         ]
 
     def check(self, group: str, numbers: Sequence[int]) -> Iterator[Outcome]:
@@ -176,12 +179,7 @@ class Scores(OfEvaluations):
 
     def __init__(self, evaluations: Evaluations) -> None:
         super().__init__(evaluations)
-        self.groups = [
-            Group(f"{file.path} {name}", 1, file.loading + file.seconds(plan))
-            for file in evaluations.recomputable()
-            for name, plan in file.plans.items()
-            if len(plan.table.words)
-        ]
+        self.groups = [Group(name, 1, file.loading + file.seconds(plan)) for name, file, plan in self.plans()]
 
     def check(self, group: str, numbers: Sequence[int]) -> Iterator[Outcome]:
         """Run the whole plan; where bits differ, those documents alone decide what is wrong."""

@@ -7,7 +7,7 @@ digest of the UTF-8 text
 
 (root, seed and kind as printed, N and counter in decimal) is read as a whole number, the highest byte first; its
 remainder by N is the next number drawn unless it was drawn before. No remainder is likelier than another by more than
-2**-256. Whoever has manifest and seed draws the same items. The root is in it, so that a seed fits one manifest; the
+2**-256. The same manifest and seed draw the same items. The root is in it, so that a seed fits one manifest; the
 seed must be made after sealing, by the verifier, or the forger could choose what is looked at.
 """
 
