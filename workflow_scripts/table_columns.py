@@ -1,4 +1,4 @@
-"""The first columns of a tab-separated table, without what the rest of its lines says: quick, whoever wrote it."""
+"""The first columns of a tab-separated table; the others are not interpreted."""
 
 import csv
 from collections.abc import Iterator

@@ -11,6 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from workflow_scripts.evaluation.planning.plan_file import Plan
+from workflow_scripts.evaluation.planning.tasks import local_manager
+
 TEXT = "the old miller walks near a small river and sings of seven green hills while two farmers wait"
 WORDS = TEXT.split()
 TASKS = ("pocket_agreement", "pocket_last_word", "pocket_facts", "pocket_pronouns", "pocket_arithmetic")
@@ -132,3 +135,20 @@ def plan_arguments(tasks: tuple[str, ...], shots: int, data: Path, tokenizer: Pa
     """Command line of the planner."""
     options = ["--shots", str(shots), "--data-dir", str(data), "--tokenizer", str(tokenizer), "--max-length", "128"]
     return ["--tasks", *tasks, *options, "--output", str(output)]
+
+
+def stock_evaluation(folder: Path, plan: Plan, shots: int, task_data: Path) -> dict[str, Any]:
+    """Results of lm-eval as a user calls it, of the model in ``folder`` on the tasks of ``plan``."""
+    import lm_eval
+    from lm_eval.models.huggingface import HFLM
+
+    names = [task["name"] for task in plan.header["tasks"]]
+    found: dict[str, Any] = lm_eval.simple_evaluate(
+        model=HFLM(pretrained=str(folder), dtype="float32", device="cpu", batch_size=3),
+        tasks=names,
+        num_fewshot=shots,
+        task_manager=local_manager(names, [task_data])[0],
+        bootstrap_iters=0,
+        fewshot_random_seed=1234,
+    )
+    return found

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from evaluation_worlds import TASKS, save_other_model
+from evaluation_worlds import TASKS, save_other_model, stock_evaluation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -20,7 +20,6 @@ from workflow_scripts.evaluation import score as scorer
 from workflow_scripts.evaluation.engine.engine import Engine
 from workflow_scripts.evaluation.planning.plan_file import read_plan
 from workflow_scripts.evaluation.planning.prefix_trees import pack
-from workflow_scripts.evaluation.planning.tasks import local_manager
 from workflow_scripts.evaluation.scoring.results import read_answers, read_results
 
 KINDS = ("llama", "olmo2")
@@ -113,9 +112,6 @@ def test_broken_weights_are_named(tmp_path, tokenizer_file, kind):
 @pytest.mark.parametrize("case", [(kind, shots) for kind in KINDS for shots in (0, 5)], ids=str)
 def test_scores_equal_stock_lm_evals(tmp_path, tokenizer_file, task_data, plan_file, case):
     """The program chooses our engine, and its results are those of lm-eval as a user calls it."""
-    import lm_eval
-    from lm_eval.models.huggingface import HFLM
-
     kind, shots = case
     folder, output = tmp_path / "tiny" / "step4", tmp_path / "scores" / f"{shots}-shot.json"
     save_other_model(folder, tokenizer_file, 5, kind)
@@ -124,15 +120,7 @@ def test_scores_equal_stock_lm_evals(tmp_path, tokenizer_file, task_data, plan_f
     config = read_results(output)["config"]
     assert (config["model"], type(config["engine"])) == (kind, int)
     plan = read_plan(plan_file(shots))
-    names = [task["name"] for task in plan.header["tasks"]]
-    stock = lm_eval.simple_evaluate(
-        model=HFLM(pretrained=str(folder), dtype="float32", device="cpu", batch_size=3),
-        tasks=names,
-        num_fewshot=shots,
-        task_manager=local_manager(names, [task_data])[0],
-        bootstrap_iters=0,
-        fewshot_random_seed=1234,
-    )
+    stock = stock_evaluation(folder, plan, shots, task_data)
     assert equal_metrics(read_results(output), stock) >= 4
     ours = read_answers(output, plan)
     for task in plan.header["tasks"]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from evaluation_worlds import TASKS, save_other_model
+from evaluation_worlds import TASKS, save_other_model, stock_evaluation
 from safetensors.torch import load_file, save_file
 from test_stock_parity import equal_metrics
 
@@ -19,7 +19,6 @@ from workflow_scripts.evaluation import score as scorer
 from workflow_scripts.evaluation.engine import stock_engine
 from workflow_scripts.evaluation.engine.stock_engine import StockEngine
 from workflow_scripts.evaluation.planning.plan_file import read_plan
-from workflow_scripts.evaluation.planning.tasks import local_manager
 from workflow_scripts.evaluation.scoring import partial_scores
 from workflow_scripts.evaluation.scoring.results import read_answers, read_results
 from workflow_scripts.storage.hashing import sha256_file
@@ -68,19 +67,8 @@ def scored(other, plan_file, tmp_path_factory):
 @pytest.mark.parametrize("shots", [0, 5])
 def test_scores_equal_stock_lm_evals(other, plan_file, task_data, scored, shots):
     """lm-eval as a user calls it: its own evaluator, its tokens, its batches, the folder given by name."""
-    import lm_eval
-    from lm_eval.models.huggingface import HFLM
-
     plan = read_plan(plan_file(shots))
-    names = [task["name"] for task in plan.header["tasks"]]
-    stock = lm_eval.simple_evaluate(
-        model=HFLM(pretrained=str(other), dtype="float32", device="cpu", batch_size=3),
-        tasks=names,
-        num_fewshot=shots,
-        task_manager=local_manager(names, [task_data])[0],
-        bootstrap_iters=0,
-        fewshot_random_seed=1234,
-    )
+    stock = stock_evaluation(other, plan, shots, task_data)
     assert equal_metrics(read_results(scored[shots]), stock) >= 4
     ours = read_answers(scored[shots], plan)
     for task in plan.header["tasks"]:
