@@ -97,6 +97,7 @@ def test_without_a_signature_there_is_none_unless_keys_were_given(manifest, tmp_
     assert [each.trust for each in found] == [Trust.BAD, Trust.BAD]
 
 
+@needs_ssh
 @pytest.mark.parametrize("content", [b"", b"no signature", b"-----BEGIN SSH SIGNATURE-----\nAAAA\n"])
 def test_what_is_no_signature_is_bad(manifest, tmp_path, content):
     (tmp_path / "keys").write_text("a@example.org ssh-ed25519 AAAA\n")
@@ -105,19 +106,27 @@ def test_what_is_no_signature_is_bad(manifest, tmp_path, content):
         assert [each.trust for each in check(manifest, b"{}\n", keys, None)] == [Trust.BAD]
 
 
-def test_mistakes_are_one_line(manifest, tmp_path, monkeypatch):
-    with pytest.raises(MissingInputError, match="no such key"):
-        sign(manifest, str(tmp_path / "nowhere"))
+@needs_ssh
+def test_what_ssh_keygen_refuses_is_its_line(manifest, tmp_path):
     (tmp_path / "key").write_text("no key")
     (tmp_path / "key").chmod(0o600)
     with pytest.raises(PipelineError, match="not signed; ssh-keygen says"):
         sign(manifest, str(tmp_path / "key"))
+    assert not (tmp_path / "seal.json.sig").exists()
+
+
+def test_mistakes_are_one_line(manifest, tmp_path, monkeypatch):
+    with pytest.raises(MissingInputError, match="no such key"):
+        sign(manifest, str(tmp_path / "nowhere"))
     with pytest.raises(MissingInputError, match="no such file of keys"):
         check(manifest, b"", tmp_path / "nowhere", None)
     (tmp_path / "seal.json.sig").write_bytes(b"x" * (signatures.LARGEST_SIGNATURE + 1))
     with pytest.raises(ConfigError, match="so not a signature"):
         check(manifest, b"", None, None)
+    (tmp_path / "seal.json.sig").write_bytes(b"no signature")
     monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingInputError, match="ssh-keygen is not installed"):
+        check(manifest, b"", None, None)
     with pytest.raises(MissingInputError, match="is not installed"):
         sign(manifest, "author@example.org")
     assert not (tmp_path / "seal.json.asc").exists()
