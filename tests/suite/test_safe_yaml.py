@@ -46,7 +46,7 @@ BOTH = {
     "steps: [010]\n": "run.yaml: line 1: YAML reads 010 as 8; write the number in plain decimal digits",
     "shots: [0]\nevaluation: {fewshot_seed: 0777}\n": "run.yaml: line 2: YAML reads 0777 as 511; write the number",
     "limits: {disk_gb: 1_0}\n": "run.yaml: line 1: YAML reads 1_0 as 10; write the number in plain decimal digits",
-    "shots: [5.0]\n": "config: shots.0: 5.0 is a float, expected integer",
+    "shots: [5.0]\n": "config: shots.0: expected a whole number, not 5.0",
     'run: "pocket\\n"\n': r"config: the value at 'run' contains a line break or another control character: 'pocket\n'",
 }
 

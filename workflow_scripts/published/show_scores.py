@@ -61,8 +61,8 @@ def readable_tables(paths: Sequence[Path]) -> dict[Path, pd.DataFrame]:
             broken.append(error)
     if broken and not tables:
         raise broken[0]
-    for error in broken:
-        log.warning("warning: %s; left out", error)
+    for reason in broken:
+        log.warning("warning: %s; left out", reason)
     return tables
 
 
