@@ -105,11 +105,13 @@ rule checkpoint_ledger:
     """Commit, sizes and hashes of everything that the mirror serves; a Hub's ledger is part of this project."""
     input:
         lists=training.each_revision(
-            AUDITED, "results/mirror/models/{organisation}/{model}/{revision}/sha256.txt"
+            AUDITED,
+            "results/mirror/models/{organisation}/{model}/{revision}/sha256.txt",
         ),
         files=ancient(
             training.each_revision(
-                AUDITED, "results/mirror/models/{organisation}/{model}/{revision}/{file}"
+                AUDITED,
+                "results/mirror/models/{organisation}/{model}/{revision}/{file}",
             )
         ),
         facts=ancient(SUITE_FACTS),
