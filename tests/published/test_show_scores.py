@@ -146,6 +146,12 @@ def test_a_table_without_numbers_is_one_line(results, capsys):
     assert said.count("\n") == 1
 
 
+def test_a_model_that_nobody_has_scored_yet_is_no_unknown_one(capsys, tmp_path):
+    assert cli.run(show_scores.main, ["pocket-1m", "last", "--results", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: no run in {tmp_path} has scored pocket-1m yet; run snakemake evaluate\n"
+
+
 @pytest.mark.parametrize("run", ["/mine", "", "../runs", "min"])
 def test_a_run_that_is_not_there_is_named(results, capsys, run):
     assert cli.run(show_scores.main, ["pocket-1m", "last", "--run", run, "--results", str(results)]) == 2

@@ -1,4 +1,4 @@
-r"""Scores of one checkpoint, zero-shot and few-shot, ours beside the published ones. The same as `pythia scores`.
+r"""Scores of one checkpoint, zero-shot and few-shot, ours beside the published ones.
 
     pythia scores pythia-70m 143000
     pythia scores pythia-70m step143000 'arc_*' sciq
@@ -7,7 +7,7 @@ r"""Scores of one checkpoint, zero-shot and few-shot, ours beside the published 
 Reads what the runs of this checkout have scored and the published results that the project carries, and fetches
 nothing. A value is followed by its standard error. A published number is under the name of the task that it has today
 where the two can be compared; in brackets where lm-eval has changed the task or the prompts since. Without a TASK the
-parts of larger tasks, as MMLU's subjects, are left out.
+parts of larger tasks, such as MMLU's subjects, are left out.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from pathlib import Path
 import pandas as pd
 
 from workflow_scripts import ROOT, cli
-from workflow_scripts.errors import ConfigError, PipelineError, UnknownNameError
+from workflow_scripts.errors import ConfigError, MissingInputError, PipelineError, UnknownNameError
 from workflow_scripts.published.compare import COUNTERPARTS, FIVE_SHOT, TODAY, Counterpart
 from workflow_scripts.published.results_table import of_protocol, read_table
 from workflow_scripts.published.rules.findings import CONTROL, has_note, without_dropped
 from workflow_scripts.published.summary import MMLU_PREFIX
+from workflow_scripts.suite.registry import load_suite, suite_names
 from workflow_scripts.suite.run import STOCK
 from workflow_scripts.suite.steps import nearest
 
@@ -167,6 +168,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     theirs = published_of(options.model, published)
     if ours.empty and theirs.empty:
         mine = {str(name) for table in tables.values() for name in table["model"].unique()}
+        if options.model not in mine and any(load_suite(name).knows(options.model) for name in suite_names()):
+            raise MissingInputError(
+                f"no run in {options.results} has scored {options.model} yet; run snakemake evaluate"
+            )
         if options.model in mine:
             raise ConfigError(f"{options.model} has no scores under today's prompts in {options.results}")
         raise UnknownNameError("model", options.model, sorted(mine | set(published["model"].astype(str))))
