@@ -15,7 +15,6 @@ MIRRORED_CHECKPOINT = (
     else []
 )
 of_mirror = training.in_mirror(RUN)
-AUDITED = checkpoints.of_suite(RUN)
 
 
 # A rule's outputs are the same for all of its jobs: one rule for each list of files, and nearly all models share one.
@@ -105,13 +104,11 @@ rule checkpoint_ledger:
     """Commit, sizes and hashes of everything that the mirror serves; a Hub's ledger is part of this project."""
     input:
         lists=training.each_revision(
-            AUDITED,
-            "results/mirror/models/{organisation}/{model}/{revision}/sha256.txt",
+            RUN, "results/mirror/models/{organisation}/{model}/{revision}/sha256.txt"
         ),
         files=ancient(
             training.each_revision(
-                AUDITED,
-                "results/mirror/models/{organisation}/{model}/{revision}/{file}",
+                RUN, "results/mirror/models/{organisation}/{model}/{revision}/{file}"
             )
         ),
         facts=ancient(SUITE_FACTS),
@@ -128,7 +125,7 @@ rule checkpoint_ledger:
         mem_mb=grows(500),
         runtime=lasts(60),
     params:
-        models=[model.name for model in AUDITED.models],
+        models=[model.name for model in RUN.models],
         source=checkpoints.source_of(RUN),
         location=lambda wildcards: checkpoints.location_of(RUN),
     shell:
@@ -172,7 +169,7 @@ rule audit_checkpoints:
     input:
         observed=expand(
             "results/audit/{{suite}}/{model}.json",
-            model=[model.name for model in AUDITED.models],
+            model=[model.name for model in RUN.models],
         ),
         ledger=checkpoints.ledger_of(RUN),
         facts=ancient(SUITE_FACTS),

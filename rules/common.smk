@@ -15,7 +15,6 @@ from workflow_scripts.workflow.checkpoints import (
     commit_of,
     hold_to_ledger,
     leave_out_defects,
-    unaudited,
 )
 from workflow_scripts.workflow.cluster import patient_executor
 from workflow_scripts.workflow.sweep import plan_sweep
@@ -55,7 +54,7 @@ except PipelineError as error:
     raise SystemExit(USER_ERROR)
 
 SUITE = RUN.suite
-for line in (*RUN.left_out, *unaudited(RUN), *RUN.renamed):
+for line in (*RUN.left_out, *RUN.renamed):
     sys.stderr.write(f"{line}\n")
 
 

@@ -323,7 +323,7 @@ def test_what_a_run_adds_is_known_to_programs_that_read_it(default):
         ),
         (
             {"variants": WARM, "models": "pocket-90k-warm", "checkpoints": {"source": "retrain", "audit": True}},
-            "checkpoints.audit: true is not possible: all models of this run are variants; add one of the suite",
+            "checkpoints.audit: true is not possible for pocket-90k-warm, a variant of this run only",
         ),
         (
             {"own_tasks": {"mine": {**OWN["mine"], "title": "Facts"}}},

@@ -10,7 +10,7 @@ from workflow_scripts.suite import layout
 from workflow_scripts.suite.models import CHECKPOINT_FILES
 from workflow_scripts.suite.run import load_run
 from workflow_scripts.suite.safe_yaml import load_yaml
-from workflow_scripts.workflow import checkpoints, readiness, training
+from workflow_scripts.workflow import checkpoints, training
 from workflow_scripts.workflow.sweep import Sweep, plan_sweep
 from workflow_scripts.workflow.tools import check
 
@@ -72,22 +72,6 @@ def test_only_models_that_are_trained_here_are_published_here(trained, from_hub)
     assert training.in_mirror(from_hub)(pattern)(Wildcards(model="pythia-70m-deduped")) == []
     assert (checkpoints.source_of(trained), checkpoints.location_of(trained)) == ("mirror", "results/mirror")
     assert checkpoints.source_of(from_hub) == from_hub.settings["checkpoints"]["source"]
-
-
-def test_the_audit_is_of_the_models_of_the_suite():
-    variants = {"pocket-90k-slow": {"of": "pocket-90k", "learning_rate": 0.004}}
-    chosen = {"models": ["pocket-90k", "pocket-90k-slow"], "variants": variants}
-    both = run_of(None, **chosen, checkpoints={"audit": True})
-    assert [model.name for model in checkpoints.of_suite(both).models] == ["pocket-90k"]
-    assert checkpoints.unaudited(both) == ["pocket-90k-slow: not audited, a variant of this run only"]
-    assert checkpoints.audited(both) == ["results/audit/pocket/defects.tsv", "results/audit/pocket/ledger.tsv"]
-    assert checkpoints.unaudited(run_of(None, **chosen)) == []
-    alone = run_of(None, models=["pocket-90k-slow"], variants=variants)
-    assert checkpoints.audited(alone) == []
-    audit = SimpleNamespace(name="audit", is_producer=lambda _: False)
-    readiness.check_targets(both, ["audit"], [audit], [])
-    with pytest.raises(ConfigError, match="audit is not possible for run pocket: all its models are variants"):
-        readiness.check_targets(alone, ["audit"], [audit], [])
 
 
 def test_stock_lm_eval_scores_the_last_checkpoint_of_the_first_model_too(trained, from_hub):

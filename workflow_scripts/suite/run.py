@@ -216,14 +216,9 @@ def refuse_untrainable(suite: Suite, settings: JsonMapping, models: Sequence[Mod
                 f"config: checkpoints.source: retrain is not possible for {model.name}: suite {suite.name} does not "
                 f"say its {', '.join(unknown)}; fetch its checkpoints with source: hub or mirror"
             )
-        if model.version == VARIANT and source == "hub":
-            raise ConfigError(
-                f"config: checkpoints.source: hub is not possible for {model.name}, a variant of this run only"
-            )
-    if settings["checkpoints"].get("audit") and models and all(model.version == VARIANT for model in models):
-        raise ConfigError(
-            "config: checkpoints.audit: true is not possible: all models of this run are variants; add one of the suite"
-        )
+        if model.version == VARIANT and (source == "hub" or settings["checkpoints"].get("audit")):
+            key = "source: hub" if source == "hub" else "audit: true"
+            raise ConfigError(f"config: checkpoints.{key} is not possible for {model.name}, a variant of this run only")
 
 
 def given_corpus(suite: Suite, settings: JsonMapping) -> Path | None:

@@ -18,7 +18,6 @@ from workflow_scripts.errors import ConfigError
 from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.suite import GPT_NEOX, layout
 from workflow_scripts.suite.models import CHECKPOINT_FILES
-from workflow_scripts.suite.registry import VARIANT
 from workflow_scripts.suite.revision_names import ledger_text
 from workflow_scripts.suite.run import Run
 from workflow_scripts.table_columns import read_columns
@@ -216,22 +215,11 @@ def sample_checkpoint(run: Run) -> tuple[str, int] | None:
     return name, run.steps[name][-1]
 
 
-def of_suite(run: Run) -> Run:
-    """``run`` without its variants, of which the audit's programs know nothing: they read the suite's file."""
-    return replace(run, models=tuple(model for model in run.models if model.version != VARIANT))
-
-
-def unaudited(run: Run) -> list[str]:
-    """A line for each variant of a run that audits its checkpoints."""
-    names = [model.name for model in run.models if model.version == VARIANT and run.section("checkpoints").get("audit")]
-    return [f"{name}: not audited, a variant of this run only" for name in names]
-
-
 def audited(run: Run) -> list[str]:
-    """The table of defects, and the ledger of a mirror; nothing for a run without models of its suite."""
+    """The table of defects, and the ledger of a mirror; nothing for a run without models."""
     folder = layout.audit_folder(run.suite.name)
     names = ["defects.tsv"] if ledger_of(run) else ["defects.tsv", "ledger.tsv"]
-    return [f"{folder}/{name}" for name in names] if of_suite(run).models else []
+    return [f"{folder}/{name}" for name in names] if run.models else []
 
 
 def quickstarts(run: Run) -> list[str]:

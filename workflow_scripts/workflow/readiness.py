@@ -20,7 +20,7 @@ from workflow_scripts.storage.sources.source import Repository, Source
 from workflow_scripts.suite import GPT_NEOX
 from workflow_scripts.suite.experiment_files import experiments_of
 from workflow_scripts.suite.run import Run
-from workflow_scripts.workflow import checkpoints, dynamics, evaluation, experiments
+from workflow_scripts.workflow import dynamics, evaluation, experiments
 from workflow_scripts.workflow.places import GIT, RAW, Place, places_of_run
 
 # Longest silence of a place that is only asked whether it is there, in seconds.
@@ -169,10 +169,6 @@ def refuse_without_facts(run: Run, name: str) -> None:
     for fact in NEEDED.get(name, ()):
         if missing := missing_fact(run, fact):
             raise ConfigError(f"{name} is not possible for suite {run.suite.name}: {missing}")
-    if name == "audit" and run.models and not checkpoints.audited(run):
-        raise ConfigError(
-            f"audit is not possible for run {run.name}: all its models are variants; add one of the suite"
-        )
 
 
 def missing_fact(run: Run, fact: str) -> str:
