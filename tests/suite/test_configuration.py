@@ -322,10 +322,6 @@ def test_what_a_run_adds_is_known_to_programs_that_read_it(default):
             "checkpoints.source: hub is not possible for pocket-90k-warm, a variant of this run only",
         ),
         (
-            {"variants": WARM, "models": "pocket-90k-warm", "checkpoints": {"source": "retrain", "audit": True}},
-            "checkpoints.audit: true is not possible for pocket-90k-warm, a variant of this run only",
-        ),
-        (
             {"own_tasks": {"mine": {**OWN["mine"], "title": "Facts"}}},
             "own_tasks.mine.title: another task has this title",
         ),

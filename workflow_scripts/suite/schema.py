@@ -45,7 +45,12 @@ def load_schema(name: str) -> JsonObject:
 
 def check_schema(value: JsonMapping, name: str, where: str) -> None:
     """Raise ConfigError for the first violation of schema ``name``, by position in the file."""
-    validator = STRICT(load_schema(name))
+    check_value(value, load_schema(name), where)
+
+
+def check_value(value: JsonMapping, schema: JsonMapping, where: str) -> None:
+    """Raise ConfigError for the first violation of ``schema``, by position in the file."""
+    validator = STRICT(schema)
     errors = sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path])
     if errors:
         raise explain(jsonschema.exceptions.best_match([errors[0]]), where)
