@@ -82,9 +82,10 @@ def copied(tmp_path, monkeypatch):
 COPIED = ("results/scores/a.txt", "results/secret.txt", "results/tables/b.txt")
 
 
-def run(folder, command, paths=COPIED, without=(), notes=()):
+def run(folder, command, paths=COPIED, *, without=(), notes=(), inputs=()):
     """Seal the release with one record of ``command``, and make everything again."""
-    record = {"command": command, "inputs": {}, "parameters": {}, "versions": {}}
+    read = {path: {"path": path} for path in inputs}
+    record = {"command": command, "inputs": read, "parameters": {}, "versions": {}}
     rules = {"results/tables/b.txt": ("copy", "results/tables/b.txt.record.json")}
     outputs = tuple(
         Output(path, 1, sha256_file(folder / path), *rules.get(path, (None, None))) for path in paths
@@ -107,6 +108,48 @@ def test_equal_bytes_are_right_and_the_release_is_not_touched(copied):
     part = run(copied, COMMAND)
     assert (part.right, part.wrong, part.unchecked) == (1, [], [])
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("mode", ["w", "r+", "a"])
+def test_a_program_that_writes_to_its_input_does_not_change_the_release(copied, mode):
+    """Neither through the name that it was given, nor through what that name resolves to."""
+    (rederived.ROOT / "made" / "copy.py").write_text(
+        "import sys, pathlib\n"
+        "options = dict(zip(sys.argv[1::2], sys.argv[2::2]))\n"
+        "text = pathlib.Path(options['--source']).read_text()\n"
+        "for path in (pathlib.Path(options['--source']), pathlib.Path('config/x.yaml')):\n"
+        f"    with path.resolve().open({mode!r}) as file:\n"
+        "        file.write('spoilt')\n"
+        "target = pathlib.Path(options['--output'])\n"
+        "target.parent.mkdir(parents=True)\n"
+        "target.write_text(text)\n"
+    )
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    part = run(copied, COMMAND)
+    assert (part.right, part.wrong, part.unchecked) == (1, [], [])
+    assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
+
+
+def test_an_output_that_a_record_of_its_rule_reads_is_made_all_the_same(copied):
+    """The text of an experiment is made from its table by one program."""
+    part = run(copied, COMMAND, inputs=["results/tables/b.txt"])
+    assert (part.right, part.wrong, part.unchecked) == (1, [], [])
+
+
+def test_a_large_file_is_copied_only_where_a_record_names_it(copied, monkeypatch):
+    """Weights below a folder that a program is given are left out; where that lets it fail, nothing is said."""
+    own = Program("made.copy", frozenset({"--source", "--output", "--results"}))
+    monkeypatch.setattr(rederived, "CHEAP", {"copy.py": own})
+    monkeypatch.setattr(rederived, "COPIED", 10)
+    write(copied, "results/weights", "more than ten bytes")
+    write(copied, "results/tables/b.txt", "more than ten bytes")
+    paths = (*COPIED, "results/weights")
+    named = ["copy.py", "--source", "results/weights", "--output", "results/tables/b.txt"]
+    assert run(copied, named, paths).right == 1
+    program = rederived.ROOT / "made" / "copy.py"
+    program.write_text(program.read_text().replace("options['--source']", "'results/weights'"))
+    part = run(copied, [*COMMAND, "--results", "results"], paths)
+    assert [finding.text for finding in part.unchecked] == [rederived.NOT_HERE]
 
 
 def test_other_bytes_are_wrong(copied):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,10 +64,24 @@ def hash_files(places: Iterable[tuple[str, Path]]) -> list[SealedFile]:
 
 @contextmanager
 def staged(places: Mapping[str, Path]) -> Iterator[Path]:
-    """A temporary folder with links to files under their names in the release, and nothing else."""
+    """A temporary folder with links to files under their names in the release, for this process, which only reads."""
+    with filled(places, lambda place, target: target.symlink_to(place.resolve())) as folder:
+        yield folder
+
+
+@contextmanager
+def copied(places: Mapping[str, Path]) -> Iterator[Path]:
+    """The same with copies, for other programs: what they write, through whatever name, is not in the release."""
+    with filled(places, shutil.copyfile) as folder:
+        yield folder
+
+
+@contextmanager
+def filled(places: Mapping[str, Path], put: Callable[[Path, Path], object]) -> Iterator[Path]:
+    """A temporary folder into which each place is ``put`` under its name."""
     with tempfile.TemporaryDirectory() as made:
         for name, place in places.items():
-            link = Path(made) / name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(place.resolve())
+            target = Path(made) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            put(place, target)
         yield Path(made)

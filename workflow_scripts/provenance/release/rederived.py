@@ -2,8 +2,9 @@
 
 A record says by which program and arguments an output was made. The program is looked up in a fixed list, its arguments
 are held to the options that the list allows and to plain relative paths, and it runs in an empty folder into which
-those files of the release are linked that are what was sealed. So nothing in a release names a program, and nothing
-outside that folder is read or written by name. Only outputs of one rule are made in one run, never those of its inputs.
+those files of the release are copied that are what was sealed. So nothing in a release names a program, and nothing
+outside that folder is read or written by name: a copy shares nothing with the release, as a link would. Only outputs of
+one rule are made in one run, never those of its inputs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from workflow_scripts import ROOT
 from workflow_scripts.json_values import JsonMapping
-from workflow_scripts.provenance.release.file_hashes import staged
+from workflow_scripts.provenance.release.file_hashes import copied
 from workflow_scripts.provenance.release.manifest import Manifest, Output
 from workflow_scripts.provenance.release.release_findings import Part
 from workflow_scripts.storage.hashing import sha256_file
@@ -28,13 +29,15 @@ from workflow_scripts.suite.layout import run_folder
 
 SHORT = 12
 LONGEST = 600  # seconds of one program
+COPIED = 8 << 20  # bytes of a file that a record does not name
 NOT_HERE = "is made from files that are not here"
 NOT_AGAIN = "lies in the folder of the run and is not made again: its record names no program that is"
 # Where a run keeps what an option names. A record that names another place tells of other numbers than those that are
 # sampled; results/runs/<run> is written "own".
 KEPT: Mapping[str, str] = {
     "--run": r"own/run\.json", "--run-dir": "own", "--results": "results", "--scores-dir": "results/scores",
-    "--plans": r"results/plans/.+", "--tables-dir": "own/tables", "--tables": r"own/tables/[^/]+",
+    "--plans": r"results/plans/.+", "--tables-dir": "own/tables",
+    "--tables": r"own/tables/[^/]+|results/training/[^/]+/metrics\.csv",
     "--scores": r"own/tables/[^/]+", "--logs": r"results/training/[^/]+/metrics\.csv", "--output-dir": "own/figures",
 }  # fmt: skip
 
@@ -84,6 +87,10 @@ class Job:
     arguments: dict[str, list[str]]
     outputs: list[Output] = field(default_factory=list)
     inputs: set[str] = field(default_factory=set)
+
+    def values(self) -> set[str]:
+        """Values of all its arguments."""
+        return {value for each in self.arguments.values() for value in each}
 
     def words(self) -> list[str]:
         """The command line behind the interpreter."""
@@ -160,16 +167,16 @@ class Rederivation:
         sealed = {file.path for file in self.manifest.files()}
         ready = []
         for job in jobs_of(self.manifest, records, self.part):
-            named = {value for each in job.arguments.values() for value in each}
-            needed = (job.inputs | (named & set(self.read_by(job, sealed)))) & sealed
+            needed = (job.inputs | (job.values() & set(self.read_by(job, sealed)))) & sealed
             if needed <= self.places.keys():
                 ready.append(job)
             else:
                 self.leave(job)
+        small = set(self.small())
         with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
             for job, (made, last) in zip(ready, pool.map(self.made, ready), strict=True):
-                if last and not set(self.read_by(job, sealed)) <= self.places.keys():
-                    self.leave(job)  # of a folder that it was given, something is not here
+                if last and not set(self.read_by(job, sealed)) <= small | job.inputs | job.values():
+                    self.leave(job)  # of a folder that it was given, something is not here, or too large to copy
                 else:
                     self.compare(job, made, last)
         self.leave_others()
@@ -190,23 +197,31 @@ class Rederivation:
 
     def read_by(self, job: Job, paths: Iterable[str]) -> Iterator[str]:
         """Of ``paths`` those that a job may read: what its arguments name, but nothing that its own rule makes."""
-        words = {value for each in job.arguments.values() for value in each}
-        rules = {output.rule for output in job.outputs}
-        own = {output.path for output in self.manifest.outputs if output.rule in rules}
-        own |= {output.record for output in self.manifest.outputs if output.path in own and output.record}
+        words, own = job.values(), self.made_by_rule(job)
         for path in paths:
             folders = path.split("/")
             if path not in own and any("/".join(folders[:end]) in words for end in range(1, len(folders) + 1)):
                 yield path
 
+    def made_by_rule(self, job: Job) -> set[str]:
+        """Outputs of the rule of a job, with their records."""
+        rules = {output.rule for output in job.outputs}
+        made = [output for output in self.manifest.outputs if output.rule in rules]
+        return {path for output in made for path in (output.path, output.record) if path}
+
+    def small(self) -> list[str]:
+        """Files of which a job that is given their folder gets copies, though its record does not name them."""
+        return [path for path, place in self.places.items() if place.stat().st_size <= COPIED]
+
     def made(self, job: Job) -> tuple[dict[str, str], str]:
         """sha256 of what a job makes, by path, and what it said last if it failed."""
         read = {file.path for file in self.manifest.inputs} | job.inputs
-        wanted = {*self.read_by(job, self.places), *(read & self.places.keys())}
-        with staged({path: self.places[path] for path in wanted}) as folder:
+        read |= job.values() & set(self.read_by(job, self.places))
+        wanted = {*self.read_by(job, self.small()), *((read & self.places.keys()) - self.made_by_rule(job))}
+        with copied({path: self.places[path] for path in wanted}) as folder:
             said = started(job.words(), folder)
-            new = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
-            return {path.relative_to(folder).as_posix(): sha256_file(path) for path in new}, said
+            files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+            return {name: sha256_file(path) for name, path in files.items() if name not in wanted}, said
 
     def compare(self, job: Job, made: Mapping[str, str], said: str) -> None:
         """Hold what was made to what was sealed: the job's outputs, and others of its rule that it made too."""
