@@ -1,21 +1,15 @@
 """Cheap outputs are made again by programs of a fixed list, in a folder that holds verified files and nothing else."""
 
-import dataclasses
 import json
-import math
 import shlex
-from pathlib import Path
 
 import pytest
 
-from tests.evaluation.evaluation_worlds import plan_arguments, sentence, train_tokenizer, write_task_data
 from tests.provenance.release.made_release import write
-from workflow_scripts.evaluation.planning.plan_file import make_plan, read_plan, write_plan
 from workflow_scripts.provenance.release import rederived
 from workflow_scripts.provenance.release.manifest import Manifest, Output, SealedFile
 from workflow_scripts.provenance.release.rederived import CHEAP, Program, Rederivation, parsed, program, started
 from workflow_scripts.provenance.release.release_findings import Part
-from workflow_scripts.provenance.release.sampling.seeded_draw import Draw
 from workflow_scripts.storage.hashing import sha256_file
 
 TABLE = "results/runs/published/tables/published.parquet"
@@ -55,7 +49,6 @@ def test_every_cheap_program_is_one_of_this_project_with_the_options_that_are_li
         assert path.name == name
         text = path.read_text()
         inherited = (root / "workflow_scripts/experiments/outputs.py").read_text()
-        inherited += (root / "workflow_scripts/evaluation/planning/tasks.py").read_text()
         assert [option for option in allowed.options if f'"{option}"' not in text + inherited] == [], name
         assert "cli.run(main)" in text
 
@@ -325,83 +318,3 @@ def test_the_published_table_and_a_figure_are_made_again(root, tmp_path):
     ).run(records)  # fmt: skip
     assert [finding.subject for finding in part.wrong] == [f"{stem}.csv"]
     assert json.loads((folder / f"{stem}.record.json").read_text())["command"][0] == "draw.py"
-
-
-PLANS = tuple(f"results/plans/made/0-shot/{task}.plan" for task in ("pocket_facts", "pocket_arithmetic"))
-
-
-def planned(folder, draw=None, planning=math.inf):
-    """Seal what is in ``folder``, every hash redone, and build the plans again."""
-    files = sorted(path for path in (folder / "results").rglob("*") if path.is_file())
-    places = {path.relative_to(folder).as_posix(): path for path in files}
-    records = {name: json.loads(path.read_text()) for name, path in places.items() if name.endswith(".record.json")}
-    outputs = tuple(
-        Output(name, path.stat().st_size, sha256_file(path), "plan_evaluation", f"{name}.record.json")
-        if name in PLANS
-        else Output(name, path.stat().st_size, sha256_file(path), None, None)
-        for name, path in places.items()
-        if name not in records
-    )
-    manifest = Manifest(
-        kind="run", run="r", suite="made", sealed="", partial=False, missing=(), limits=(), settings={}, code=(),
-        libraries={}, rules={}, inputs=(), locks=(), ledger=(), outputs=outputs, records=(),
-    )  # fmt: skip
-    return Rederivation(manifest, places, Part("", ""), draw or Draw("", ""), planning).run(records)
-
-
-@pytest.mark.slow
-def test_right_answers_that_were_forged_are_found_by_building_the_plan_again(tmp_path):
-    """The plan names its own identity, and manifest and record its hash: only its data tell."""
-    texts = [sentence(number, 5 + number % 40) for number in range(60)]
-    tokenizer = tmp_path / "results/corpus/made/tokenizer.json"
-    tokenizer.parent.mkdir(parents=True)
-    train_tokenizer(tokenizer, texts, 300)
-    write_task_data(tmp_path / "results/datasets", 12)
-    data, place = Path("results/datasets"), tokenizer.relative_to(tmp_path)
-    *arguments, _ = plan_arguments(("pocket_facts", "pocket_arithmetic"), 0, data, place, Path())
-    assert started(["-m", CHEAP["build_plan.py"].module, *arguments, *PLANS], tmp_path) == ""
-    part = planned(tmp_path)
-    assert (part.right, part.wrong, part.unchecked) == (2, [], [])
-    part = planned(tmp_path, planning=0)
-    assert (part.right, [finding.text for finding in part.unchecked]) == (1, [rederived.NOT_DRAWN])
-
-    facts = tmp_path / PLANS[0]
-    honest = read_plan(facts)
-    gold = honest.table.gold.copy()
-    first = int(gold.argmax())
-    gold[[first, first - 1 if first else 1]] = gold[[first - 1 if first else 1, first]]
-    header = {name: value for name, value in honest.header.items() if name not in ("identity", "counts")}
-    forged = make_plan(header, honest.forest, dataclasses.replace(honest.table, gold=gold))
-    write_plan(facts, forged)
-    record = facts.with_name(f"{facts.name}.record.json")
-    said = json.loads(record.read_text())
-    said["output_sha256"], said["parameters"]["identity"] = sha256_file(facts), forged.identity
-    record.write_text(json.dumps(said))
-    part = planned(tmp_path)
-    assert (part.right, [finding.subject for finding in part.wrong], part.unchecked) == (1, [PLANS[0]], [])
-    (tmp_path / "results/datasets/pocket/facts/default/test.parquet").unlink()
-    part = planned(tmp_path)
-    assert (part.right, part.wrong) == (1, [])
-    assert [(finding.subject, finding.text) for finding in part.unchecked] == [(PLANS[0], rederived.NOT_HERE)]
-
-
-@pytest.mark.parametrize(
-    ("shots", "task", "output"),
-    [("5", "pocket_facts", PLANS[0]), ("0", "pocket_arithmetic", PLANS[0]), ("0", "pocket_facts", PLANS[1])],
-)
-def test_a_plan_whose_record_makes_another_is_not_built(shots, task, output):
-    """A forger seals a command that makes a right plan for something else."""
-    assert rederived.of_one_plan({"--tasks": [task], "--shots": [shots], "--output": [output]}, PLANS[0]) is None
-
-
-def test_definitions_of_tasks_do_not_come_from_the_release():
-    """They may name Python functions."""
-    assert parsed(["build_plan.py", "--include-path", "results/tasks"], CHEAP["build_plan.py"]) is None
-
-
-def test_plans_are_drawn_by_the_seed_for_as_long_as_they_took():
-    plans = {f"results/plans/s/0-shot/t{number}.plan": {"seconds": 2.0} for number in range(9)}
-    drawn = [rederived.drawn_plans(plans, Draw("00", seed), 6.5) for seed in ("a", "b", "a")]
-    assert [len(each) for each in drawn] == [3, 3, 3]
-    assert drawn[0] == drawn[2] != drawn[1]
-    assert len(rederived.drawn_plans({name: {"seconds": "long"} for name in plans}, Draw("00", "a"), 6.5)) == 9

@@ -1,4 +1,4 @@
-"""Make cheap things again, plans from data, tables from scores, figures from tables, and compare them byte for byte.
+"""Make cheap things again, tables from scores and figures from tables, and compare them byte for byte.
 
 A record says by which program and arguments an output was made. The program is looked up in a fixed list, its arguments
 are held to the options that the list allows and to plain relative paths, and it runs in an empty folder into which
@@ -9,12 +9,11 @@ one rule are made in one run, never those of its inputs.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +23,6 @@ from workflow_scripts.json_values import JsonMapping
 from workflow_scripts.provenance.release.file_hashes import copied
 from workflow_scripts.provenance.release.manifest import Manifest, Output
 from workflow_scripts.provenance.release.release_findings import Part
-from workflow_scripts.provenance.release.sampling.seeded_draw import Draw
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.lockfile import path_fault
 from workflow_scripts.suite.layout import run_folder
@@ -35,16 +33,12 @@ COPIED = 8 << 20  # bytes of a file that a record does not name
 NOT_HERE = "is made from files that are not here"
 NOT_AGAIN = "lies in the folder of the run and is not made again: its record names no program that is"
 PLANS = "is not built again from its data: which documents, texts and right answers it holds is not checked"
-NOT_DRAWN = f"{PLANS}: others were drawn, since all of them take longer than the budget allows"
-PLANNER = "build_plan.py"
-PLAN = re.compile(r"results/plans/[^/]+/(\d+)-shot(?:\.[\w-]+)?/([^/]+)\.plan")
 # Where a run keeps what an option names. A record that names another place tells of other numbers than those that are
 # sampled; results/runs/<run> is written "own".
 KEPT: Mapping[str, str] = {
     "--run": r"own/run\.json", "--run-dir": "own", "--results": "results", "--scores-dir": "results/scores",
     "--plans": r"results/plans/.+", "--tables-dir": "own/tables",
     "--tables": r"own/tables/[^/]+|results/training/[^/]+/metrics\.csv",
-    "--data-dir": r"results/(mirror/)?datasets", "--tokenizer": r"results/corpus/[^/]+/tokenizer\.json",
     "--scores": r"own/tables/[^/]+", "--logs": r"results/training/[^/]+/metrics\.csv", "--output-dir": "own/figures",
 }  # fmt: skip
 
@@ -69,12 +63,6 @@ def program(module: str, options: str, lists: str = "") -> Program:
 
 # By the name that records have; a name is used once in the package.
 CHEAP: Mapping[str, Program] = {
-    # Without --include-path: definitions of tasks may name Python code, which would come from the release.
-    PLANNER: program(
-        "evaluation.build_plan",
-        "tasks shots protocol data-dir tokenizer prefix-token max-length limit fewshot-seed renewal output",
-        lists="tasks output",
-    ),
     "collect.py": program("evaluation.collect", "run scores-dir plans output"),
     "audit_scores.py": program("evaluation.audit_scores", "scores output"),
     "import_results.py": program("published.import_results", "source output files refused defects"),
@@ -139,53 +127,15 @@ def misplaced(arguments: Mapping[str, Sequence[str]], run: str) -> str:
     return next((f"{name} {value}" for name, value in values if not places[name].fullmatch(value)), "")
 
 
-def of_one_plan(arguments: Mapping[str, Sequence[str]], path: str) -> dict[str, list[str]] | None:
-    """Arguments that make the plan at ``path`` alone; None where they do not make it, or for other shots or tasks.
-
-    >>> path = "results/plans/s/5-shot/b.plan"
-    >>> arguments = {"--tasks": ["a", "b"], "--shots": ["5"], "--output": ["results/plans/s/5-shot/a.plan", path]}
-    >>> of_one_plan(arguments, path)
-    {'--tasks': ['b'], '--shots': ['5'], '--output': ['results/plans/s/5-shot/b.plan']}
-    """
-    tasks = dict(zip(arguments.get("--output", ()), arguments.get("--tasks", ()), strict=False))
-    match = PLAN.fullmatch(path)
-    if match is None or (tasks.get(path), [match[1]]) != (match[2], arguments.get("--shots")):
-        return None
-    return {**{name: list(each) for name, each in arguments.items()}, "--tasks": [tasks[path]], "--output": [path]}
-
-
-def drawn_plans(plans: Mapping[str, JsonMapping], draw: Draw, seconds: float) -> set[str]:
-    """Of ``plans`` with their records: all, or the first in the order drawn that took ``seconds`` when sealed.
-
-    At least one. A record that says little about its time makes more plans be built, not fewer.
-    """
-    names = sorted(plans)
-    found: set[str] = set()
-    spent = 0.0
-    for number in draw.order("plans", len(names)):
-        took = plans[names[number]].get("seconds")
-        spent += took if isinstance(took, int | float) else 0.0
-        if found and spent > seconds:
-            break
-        found.add(names[number])
-    return found
-
-
-def jobs_of(
-    manifest: Manifest, records: Mapping[str, JsonMapping], part: Part, drawn: Collection[str] = ()
-) -> list[Job]:
-    """Jobs that make cheap outputs again, of plans those ``drawn``; what cannot be asked for is entered in ``part``."""
+def jobs_of(manifest: Manifest, records: Mapping[str, JsonMapping], part: Part) -> list[Job]:
+    """Jobs that make cheap outputs again; what cannot be asked for is entered in ``part``."""
     found: dict[str, Job] = {}
     for output in manifest.outputs:
         record = records.get(output.record or "")
         allowed = CHEAP.get(str(record["command"][0])) if record and record["command"] else None
         if record is None or allowed is None:
             continue
-        if record["command"][0] == PLANNER and output.path not in drawn:
-            continue
         arguments = parsed(record["command"], allowed)
-        if arguments is not None and record["command"][0] == PLANNER:
-            arguments = of_one_plan(arguments, output.path)
         if arguments is None:
             part.leave(output.path, "its record has arguments that are not those of the rule")
             continue
@@ -205,23 +155,19 @@ def jobs_of(
 class Rederivation:
     """``places`` says where the files lie that are here and are what was sealed.
 
-    Plans are built again as far as they took ``planning`` seconds when they were sealed, in the order of ``draw``.
     Notes that ``part`` has from the start say what is other here than where it was sealed.
     """
 
     manifest: Manifest
     places: Mapping[str, Path]
     part: Part
-    draw: Draw = field(default_factory=lambda: Draw("", ""))
-    planning: float = math.inf
     compared: set[str] = field(default_factory=set)
 
     def run(self, records: Mapping[str, JsonMapping]) -> Part:
         """Run every job, two at a time, and compare."""
-        drawn = self.plans(records)
         sealed = {file.path for file in self.manifest.files()}
         ready = []
-        for job in jobs_of(self.manifest, records, self.part, drawn):
+        for job in jobs_of(self.manifest, records, self.part):
             needed = (job.inputs | (job.values() & set(self.read_by(job, sealed)))) & sealed
             if needed <= self.places.keys():
                 ready.append(job)
@@ -236,22 +182,6 @@ class Rederivation:
                     self.compare(job, made, last)
         self.leave_others()
         return self.part
-
-    def plans(self, records: Mapping[str, JsonMapping]) -> set[str]:
-        """Plans to build again; those without their data, and those that were not drawn, are entered as left out."""
-        known = {
-            each.path: records[each.record] for each in self.manifest.outputs if each.record and each.record in records
-        }
-        plans = {path: record for path, record in known.items() if PLAN.fullmatch(path)}
-        here = {
-            path: record
-            for path, record in plans.items()
-            if all(entry["path"] in self.places for entry in record["inputs"].values())
-        }
-        drawn = drawn_plans(here, self.draw, self.planning)
-        for path in plans.keys() - drawn:
-            self.part.leave(path, NOT_DRAWN if path in here else NOT_HERE)
-        return drawn
 
     def leave_others(self) -> None:
         """Enter what readers take numbers from and no job made: other tables and figures of the run, and plans."""

@@ -18,7 +18,6 @@ from workflow_scripts.provenance.release.record_checks import RecordChecks
 from workflow_scripts.provenance.release.rederived import Rederivation
 from workflow_scripts.provenance.release.release_findings import Part, Verification
 from workflow_scripts.provenance.release.sampling.sample_result import NO_TIME, NotChecked, SampleResult
-from workflow_scripts.provenance.release.sampling.seeded_draw import Draw
 from workflow_scripts.provenance.release.signatures import Trust, check
 from workflow_scripts.storage.records import code_version, library_versions
 
@@ -65,7 +64,7 @@ def verify(request: Request, report: Report) -> Verification:
     parts = [structure, files]
     samples: list[SampleResult] = []
     if manifest.kind == "run":
-        parts += remade(manifest, places, request, report)
+        parts += remade(manifest, places, report)
         try:
             samples = sampled(manifest, places, request, end - time.monotonic(), report)
         except TransferError as error:
@@ -102,14 +101,10 @@ GIVEN = (
 )
 STRUCTURE = "Is the manifest what was sealed: does its content give its root, the line of the paper, the signature?"
 RECORDS = "Do records, files and manifest tell one story: inputs of one are outputs of another, parameters agree?"
-AGAIN = (
-    "Do the same programs make the same bytes again: plans with their right answers from the data, tables from scores, "
-    "figures and page from tables?"
-)
-PLANNING = 0.25  # share of the budget
+AGAIN = "Do the same programs make the same bytes again: tables from scores, figures and page from tables?"
 
 
-def remade(manifest: Manifest, places: dict[str, Path], request: Request, report: Report) -> list[Part]:
+def remade(manifest: Manifest, places: dict[str, Path], report: Report) -> list[Part]:
     """Records against each other, and what is cheap to make again."""
     with timed() as spent:
         checks = RecordChecks(manifest, places, Part("Records", RECORDS))
@@ -118,8 +113,7 @@ def remade(manifest: Manifest, places: dict[str, Path], request: Request, report
     report(records.sentence)
     with timed() as spent:
         again = Part("Made again", AGAIN, notes=differing_versions(manifest))
-        draw = Draw(manifest.root, request.seed)
-        Rederivation(manifest, places, again, draw, request.budget * PLANNING).run(checks.records)
+        Rederivation(manifest, places, again).run(checks.records)
     again.seconds = spent()
     report(again.sentence)
     return [records, again]
