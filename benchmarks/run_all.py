@@ -55,7 +55,7 @@ BENCHMARKS = {
         "A training step",
         "Tokens per CPU-second of one thread, and the share of the float32 (or 16-bit) matrix products' own rate, "
         "measured between the steps of the same process.",
-        ("benchmarks/training.py", "--shapes", "pocket-1m", "books-1m", "--steps", "3"),
+        ("benchmarks/training.py", "--shapes", "pocket-1m", "books-1m", "pythia-14m", "--steps", "3"),
     ),
     "evaluation-zero-shot": Benchmark(
         "Evaluation, zero-shot",

@@ -126,11 +126,12 @@ rule checkpoint_ledger:
         runtime=lasts(60),
     params:
         models=[model.name for model in RUN.models],
+        changes=lambda wildcards: checkpoints.changes_of(RUN),
         source=checkpoints.source_of(RUN),
         location=lambda wildcards: checkpoints.location_of(RUN),
     shell:
         "python -m workflow_scripts.checkpoints.ledger --suite {wildcards.suite:q} --models {params.models:q}"
-        " --source {params.source:q} --location={params.location:q} --ledger {output.ledger:q} > {log:q} 2>&1"
+        " {params.changes:q} --source {params.source:q} --location={params.location:q} --ledger {output.ledger:q} > {log:q} 2>&1"
 
 
 rule observe_model:
@@ -157,11 +158,12 @@ rule observe_model:
         runtime=lasts(240),
         downloads=1,
     params:
+        changes=lambda wildcards: checkpoints.changes_of(RUN, wildcards.model),
         source=checkpoints.source_of(RUN),
         location=lambda wildcards: checkpoints.location_of(RUN),
     shell:
         "python -m workflow_scripts.checkpoints.observe --suite {wildcards.suite:q} --model {wildcards.model:q}"
-        " --source {params.source:q} --location={params.location:q} --output {output.observed:q} > {log:q} 2>&1"
+        " {params.changes:q} --source {params.source:q} --location={params.location:q} --output {output.observed:q} > {log:q} 2>&1"
 
 
 rule audit_checkpoints:

@@ -39,7 +39,7 @@ def test_what_is_asked_most_stands_first_with_an_example(capsys):
         assert f"  pythia {name} {example}".rstrip() in out[: out.index("Stages")]
         helped = start(name, "--help")
         assert helped.returncode == 0
-        assert helped.stdout.startswith(f"usage: {program}.py"), stage
+        assert helped.stdout.startswith(f"usage: pythia {name} "), (stage, program)
         for option in (word for word in example.split() if word.startswith("--")):
             assert option in helped.stdout
 
@@ -61,7 +61,7 @@ def test_listing_imports_nothing_heavy():
 def test_a_program_gets_its_arguments_and_its_exit_code(words):
     helped = start(*words, "--help")
     assert helped.returncode == 0, helped.stderr
-    assert helped.stdout.startswith(f"usage: {words[1]}.py")
+    assert helped.stdout.startswith(f"usage: pythia {words[0]} {words[1]} ")
     refused = start(*words, "--no-such-option")
     assert refused.returncode == 2
     assert "Traceback" not in refused.stderr
@@ -98,4 +98,4 @@ def test_the_console_script_leads_here(root):
 def test_tracing_needs_no_stage():
     helped = start("trace", "--help")
     assert helped.returncode == 0, helped.stderr
-    assert helped.stdout.startswith("usage: trace.py")
+    assert helped.stdout.startswith("usage: pythia trace ")

@@ -198,9 +198,14 @@ def one_line(text: str) -> str:
     )
 
 
+called_as: str | None = None  # the words before a program's arguments where they are not its file: pythia scores
+
+
 def parser(description: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
     """Argument parser whose help keeps the layout of the module docstring and shows defaults."""
-    return Parser(description=description, epilog=epilog, formatter_class=HelpFormatter, allow_abbrev=False)
+    return Parser(
+        prog=called_as, description=description, epilog=epilog, formatter_class=HelpFormatter, allow_abbrev=False
+    )
 
 
 class Parser(argparse.ArgumentParser):

@@ -90,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if stage in ("-h", "--help"):
         cli.say(overview())
         return
+    called = f"pythia {stage}" if stage in SHORT_NAMES else f"pythia {stage} {rest[0] if rest else ''}"
     if stage in SHORT_NAMES:
         stage, program, _ = SHORT_NAMES[stage]
         rest = [program, *rest]
@@ -99,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cli.say(list_programs([stage]))
         return
     module = find_program(stage, rest[0])
+    cli.called_as = called
     sys.argv[1:] = rest[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

@@ -15,13 +15,14 @@ from workflow_scripts import cli
 from workflow_scripts.checkpoints import audit, ledger, observe
 from workflow_scripts.checkpoints.defect_table import read_defects
 from workflow_scripts.checkpoints.inspection import Observation, tensor_problems
-from workflow_scripts.checkpoints.ledger_file import Ledger
+from workflow_scripts.checkpoints.ledger_file import Ledger, read_ledger
 from workflow_scripts.checkpoints.neighbour_fit import neighbours, outliers
 from workflow_scripts.checkpoints.revision_defects import Seen, all_defects
 from workflow_scripts.checkpoints.safetensors_header import FIRST_READ, Tensor, parse_header, read_header
 from workflow_scripts.checkpoints.tensor_samples import MATRICES, Sample, chosen_tensors, merged, middle, summary
 from workflow_scripts.errors import DataError
 from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import changed_suite
 from workflow_scripts.training.tensor_shapes import tensor_shapes
 
 SUITE = load_suite("pocket")
@@ -353,6 +354,44 @@ def test_of_three_starts_the_odd_one_is_named():
         for model, digest in ((MODEL, "a"), (TWIN, "a"), (third, "b"))
     ]
     assert {(d.model, d.kind) for d in all_defects(seen, Ledger())} == {("third", "start-differs")}
+
+
+@pytest.mark.parametrize("seed", [MODEL.weight_seed, MODEL.weight_seed + 1])
+def test_a_variant_of_a_run_is_audited_as_what_it_was_trained_from(tmp_path, seed):
+    """Its start may differ from that of the model it is made of when its seed does, and only then."""
+    changes = {"variants": {"odd": {"of": MODEL.name, "learning_rate": 0.01, "weight_seed": seed}}}
+    odd = changed_suite("pocket", changes).model("odd")
+    started = dataclasses.replace(odd, weight_seed=MODEL.weight_seed + 1)
+    for model, number in ((MODEL, 0), (started, 1)):
+        for revision, files in revisions_of(model, number).items():
+            write_revision(tmp_path / "mirror", model.repository, revision, files)
+    common = ["--suite", "pocket", "--source", "mirror", "--location", str(tmp_path / "mirror")]
+    said = ["--changes", json.dumps(changes)]
+    paths = [str(tmp_path / f"{name}.json") for name in (MODEL.name, "odd")]
+    assert cli.run(observe.main, [*common, "--model", MODEL.name, "--output", paths[0]]) == 0
+    assert cli.run(observe.main, [*common, *said, "--model", "odd", "--output", paths[1]]) == 0
+    assert cli.run(audit.main, ["--observed", *paths, "--output", str(tmp_path / "d.tsv")]) == 0
+    differing = {(MODEL.name, "step0", "start-differs"), ("odd", "step0", "start-differs")}
+    found = {(d.model, d.revision, d.kind) for d in read_defects(tmp_path / "d.tsv")}
+    assert found == (differing if seed == MODEL.weight_seed else set())
+    assert cli.run(ledger.main, [*common, *said, "--models", "odd", "--ledger", str(tmp_path / "l.tsv")]) == 0
+    assert set(read_ledger(tmp_path / "l.tsv").of("odd")) == {*(f"step{step}" for step in odd.steps), "main"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ("{", "--changes: not JSON ("),
+        ("[]", "--changes: not a JSON object"),
+        ('{"tasks": "all"}', "changes: top level: unknown key 'tasks'"),
+        ('{"variants": {"odd": {}}}', "changes: variants.odd: key 'of' is missing"),
+        ('{"variants": {"odd": {"of": "pocket-9k"}}}', "unknown model 'pocket-9k'; did you mean 'pocket-90k'?"),
+    ],
+)
+def test_changes_that_no_run_may_hold_are_one_line(tmp_path, capsys, changes, line):
+    common = ["--suite", "pocket", "--source", "mirror", "--location", str(tmp_path), "--changes", changes]
+    assert cli.run(observe.main, [*common, "--model", "odd", "--output", str(tmp_path / "o.json")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {line}")
 
 
 def test_revisions_of_other_names_are_judged_under_their_names():

@@ -138,8 +138,21 @@ def test_linear_layers_equal_the_definition(name, rows):
     )
 
 
+@pytest.mark.parametrize("count", [0, 40, 512, 1200])
+def test_rows_in_pieces_are_the_rows(count):
+    rows = torch.randn(count, 6)
+    sizes = []
+
+    def double(part):
+        sizes.append(part.stop - part.start)
+        return 2 * rows[part, :4]
+
+    assert linear_layers.in_pieces(rows, double).equal(2 * rows[:, :4])
+    assert sizes == {1200: [512, 512, 128, 48]}.get(count, [count])
+
+
 @pytest.mark.parametrize("offset", [0.0, 60.0, -500.0, 500.0])
-@pytest.mark.parametrize("rows", [5, 64])
+@pytest.mark.parametrize("rows", [5, 64, 70])
 @pytest.mark.parametrize("in_blocks", [True, False], ids=["as on a CPU", "as on a GPU"])
 def test_logarithms_of_the_softmax_hold_wherever_the_logits_lie(offset, rows, in_blocks):
     weight = torch.randn(2000, 16)

@@ -240,7 +240,7 @@ def test_fault_50_yaml_bomb(tmp_path: Path, command: list[str]) -> None:
     ("text", "message"),
     [
         ("shots: [0]\nshots: [5]\n", "duplicate key"),
-        ("models: no\n", "expected string|is a bool"),
+        ("models: no\n", "models: expected a list or text, not false"),
         ("shots: [1:30]\n", "did you mean|maximum|expected|90"),
         ("steps: 12_000\n", "line 1: YAML reads 12_000 as 12000; write the number in plain decimal digits"),
         ("run: !!python/object/apply:os.system [touch pwned]\n", "could not determine a constructor"),

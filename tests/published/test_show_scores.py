@@ -115,7 +115,6 @@ def test_scores_of_stock_lm_eval_are_shown(results, capsys):
     [
         ({"step": None}, "pocket-1m has no scores under today's prompts in "),
         ({"protocol": "pythia-2023"}, "pocket-1m has no scores under today's prompts in "),
-        ({"value": "much"}, "runs/other/tables/scores.parquet: not a table of numbers ("),
     ],
 )
 def test_an_odd_table_is_one_line(results, capsys, columns, line):
@@ -124,6 +123,33 @@ def test_an_odd_table_is_one_line(results, capsys, columns, line):
     said = capsys.readouterr().err
     assert line in said
     assert said.count("\n") == 1
+
+
+def test_a_broken_table_is_named_and_left_out(results, capsys, caplog):
+    broken = results / "runs/other/tables/scores.parquet"
+    broken.write_bytes(broken.read_bytes()[:100])
+    heading, _, rows = answer(capsys, "pythia-70m", "512", "lambada*", "--results", str(results))
+    assert "runs/mine" in heading
+    assert rows["lambada_openai", "acc"]["0-shot"].startswith("0.2500 ± ")
+    (line,) = caplog.messages
+    assert line.startswith(f"warning: {broken}: not a parquet file (")
+    assert line.endswith("; left out")
+    assert cli.run(show_scores.main, ["pythia-70m", "512", "--run", "other", "--results", str(results)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {broken}: not a parquet file (")
+
+
+def test_a_table_without_numbers_is_one_line(results, capsys):
+    change(results, value="much")
+    assert cli.run(show_scores.main, ["pocket-1m", "last", "--run", "other", "--results", str(results)]) == 2
+    said = capsys.readouterr().err
+    assert "runs/other/tables/scores.parquet: not a table of numbers (" in said
+    assert said.count("\n") == 1
+
+
+def test_a_model_that_nobody_has_scored_yet_is_no_unknown_one(capsys, tmp_path):
+    assert cli.run(show_scores.main, ["pocket-1m", "last", "--results", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: no run in {tmp_path} has scored pocket-1m yet; run snakemake evaluate\n"
 
 
 @pytest.mark.parametrize("run", ["/mine", "", "../runs", "min"])

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 
+import matplotlib.image
 import pandas as pd
 import pytest
 from browser import PROGRAM, Browser
@@ -12,7 +13,15 @@ from synthetic_run import FIGURES, build_arguments, scores_frame
 
 from workflow_scripts.published.results_table import write_table
 from workflow_scripts.report.build import main as build
-from workflow_scripts.report.drawing.style import contrast
+from workflow_scripts.report.drawing.style import (
+    ARM_COLOURS,
+    FAINT,
+    FAMILY_COLOURS,
+    INK,
+    contrast,
+    readable,
+    size_colours,
+)
 from workflow_scripts.report.figures.all_figures import FIGURES as REGISTRY
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason="no browser on this machine")]
@@ -232,6 +241,42 @@ def test_the_chart_is_dark_in_the_dark_scheme_and_its_lines_can_be_seen(browser,
     strokes = "[...document.querySelectorAll('#explore-chart polyline')].map(line => line.getAttribute('stroke'))"
     behind = contrast("#{:02x}{:02x}{:02x}".format(*channels))  # both to white, so their quotient is to each other
     assert all(behind / contrast(colour) >= 3 for colour in browser.value(strokes))
+
+
+AS_SHOWN = """
+((colours) => {
+  const image = document.querySelector('.picture img'), style = getComputedStyle(image);
+  const context = Object.assign(document.createElement('canvas'), {width: 1, height: 1}).getContext('2d');
+  return colours.map((colour) => {
+    context.globalCompositeOperation = 'source-over';
+    context.filter = 'none';
+    context.fillStyle = getComputedStyle(image.parentElement).backgroundColor;
+    context.fillRect(0, 0, 1, 1);
+    context.globalCompositeOperation = style.mixBlendMode === 'normal' ? 'source-over' : style.mixBlendMode;
+    context.filter = style.filter;
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 1, 1);
+    const channels = [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    return '#' + channels.map((channel) => channel.toString(16).padStart(2, '0')).join('');
+  });
+})
+"""
+
+
+def test_figures_are_dark_in_the_dark_scheme_and_their_lines_can_be_seen(browser, pocket_page, tmp_path):
+    sizes = ["70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b"]
+    lines = [*size_colours(sizes).values(), *ARM_COLOURS.values(), *FAMILY_COLOURS.values()]
+    colours = ["#ffffff", INK, FAINT, *map(readable, size_colours(sizes).values()), *lines]
+    browser.open(pocket_page)
+    assert browser.value(f"{AS_SHOWN}({json.dumps(colours)})") == [colour.lower() for colour in colours]
+    browser.open(pocket_page, scheme="dark")
+    paper, *shown = (contrast(colour) for colour in browser.value(f"{AS_SHOWN}({json.dumps(colours)})"))
+    ratios = {colour: paper / ratio for colour, ratio in zip(colours[1:], shown, strict=True)}
+    assert {colour: ratio for colour, ratio in ratios.items() if ratio < 3} == {}
+    assert {colour: ratios[colour] for colour in colours[1 : -len(lines)] if ratios[colour] < LEAST_CONTRAST} == {}
+    browser.place(".picture")
+    browser.screenshot(tmp_path / "dark.png")
+    assert matplotlib.image.imread(tmp_path / "dark.png")[..., :3].mean() < 0.25  # 0 is black, 1 is white paper
 
 
 def test_without_scripts_the_page_says_where_the_numbers_are(pocket_page):

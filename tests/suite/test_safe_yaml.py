@@ -25,6 +25,12 @@ def test_numbers_in_another_notation_are_refused_with_their_line(written, read):
             parse_yaml(text, "x.yaml")
 
 
+@pytest.mark.parametrize("text", ["a: 1\n\tb: 2\n", "a: 1\nb:\n\t- 2\n"])
+def test_a_tab_is_named_with_what_to_write(text):
+    with pytest.raises(ConfigError, match=r"^x.yaml: line [23]: found a tab; write spaces instead$"):
+        parse_yaml(text, "x.yaml")
+
+
 @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_as_python_and_yaml_write_them_are_read_back(number):
     assert parse_yaml(f"a: {number!r}\n", "x.yaml")["a"] == number
@@ -46,7 +52,7 @@ BOTH = {
     "steps: [010]\n": "run.yaml: line 1: YAML reads 010 as 8; write the number in plain decimal digits",
     "shots: [0]\nevaluation: {fewshot_seed: 0777}\n": "run.yaml: line 2: YAML reads 0777 as 511; write the number",
     "limits: {disk_gb: 1_0}\n": "run.yaml: line 1: YAML reads 1_0 as 10; write the number in plain decimal digits",
-    "shots: [5.0]\n": "config: shots.0: 5.0 is a float, expected integer",
+    "shots: [5.0]\n": "config: shots.0: expected a whole number, not 5.0",
     'run: "pocket\\n"\n': r"config: the value at 'run' contains a line break or another control character: 'pocket\n'",
 }
 

@@ -290,7 +290,7 @@ def test_without_a_ledger_nothing_is_pinned(tmp_path):
     ("content", "words"),
     [
         ({"terms": "x", "numbers": {"first": 0, "last": 1}}, "key 'facts' is missing"),
-        ({"terms": "x", "numbers": {"first": 0, "last": 1}, "facts": "yes"}, "is a str, expected boolean"),
+        ({"terms": "x", "numbers": {"first": 0, "last": 1}, "facts": "yes"}, 'expected true or false, not "yes"'),
         (
             {"terms": "X!", "numbers": {"first": 0, "last": 1}, "facts": True},
             "write lower-case letters, digits and dashes",

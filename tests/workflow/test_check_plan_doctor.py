@@ -25,7 +25,7 @@ def test_merging_is_snakemakes(root):
 def test_check_describes_the_run(capsys):
     assert cli.run(check.main, []) == 0
     said = capsys.readouterr().out
-    assert "suite pocket, 6 models" in said
+    assert "suite pocket, 6 models, 48 checkpoints" in said
     assert "tasks, 0 and 5 shots: " in said
 
 

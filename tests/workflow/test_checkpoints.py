@@ -1,5 +1,6 @@
 """What the rules of checkpoints are told about a run that trains, one from a Hub and one of a mirror."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,6 +73,15 @@ def test_only_models_that_are_trained_here_are_published_here(trained, from_hub)
     assert training.in_mirror(from_hub)(pattern)(Wildcards(model="pythia-70m-deduped")) == []
     assert (checkpoints.source_of(trained), checkpoints.location_of(trained)) == ("mirror", "results/mirror")
     assert checkpoints.source_of(from_hub) == from_hub.settings["checkpoints"]["source"]
+
+
+def test_an_audit_is_told_what_a_run_changes_of_its_models_and_no_more(from_hub):
+    warm = {"of": "pocket-90k", "learning_rate": 0.01}
+    changes = {"variants": {"warm": warm, "idle": warm}, "overrides": {"pocket-90k": {"weight_seed": 5}}}
+    run = run_of(None, models=["pocket-90k-deduped", "warm"], **changes)
+    both = json.dumps({"overrides": changes["overrides"], "variants": {"warm": warm}}, sort_keys=True)
+    assert checkpoints.changes_of(run) == checkpoints.changes_of(run, "warm") == ["--changes", both]
+    assert checkpoints.changes_of(run, "pocket-90k-deduped") == checkpoints.changes_of(from_hub) == []
 
 
 def test_stock_lm_eval_scores_the_last_checkpoint_of_the_first_model_too(trained, from_hub):

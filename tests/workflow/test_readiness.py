@@ -215,8 +215,13 @@ def test_a_folder_of_definitions_that_is_not_there_is_said(run_of):
         readiness.require_folders(run_of(evaluation={"include_path": ["nowhere"]}))
 
 
-def rule(name, *outputs):
-    return SimpleNamespace(name=name, is_producer=lambda target: target in outputs)
+def rule(name, *outputs, each=()):
+    return SimpleNamespace(
+        name=name,
+        is_producer=lambda target: target in outputs,
+        wildcard_names=set(each),
+        has_wildcards=lambda: bool(each),
+    )
 
 
 def test_a_target_is_a_rule_a_file_of_one_or_there_already(run_of, tmp_path):
@@ -228,6 +233,14 @@ def test_a_target_is_a_rule_a_file_of_one_or_there_already(run_of, tmp_path):
         check_targets(run, ["figurs"], rules, files)
     with pytest.raises(UnknownNameError, match=r"did you mean 'results/runs/x/run.json'"):
         check_targets(run, ["results/runs/x/runs.json"], rules, files)
+    rules.append(rule("seeds", "results/runs/x/seeds.csv", each=("run",)))
+    files.append("results/runs/x/seeds.csv")
+    with pytest.raises(
+        ConfigError, match=r"target seeds: .* for each run; name one .*such as results/runs/x/seeds.csv"
+    ):
+        check_targets(run, ["seeds"], rules, files)
+    with pytest.raises(ConfigError, match="target seeds: this run makes none of its files"):
+        check_targets(run, ["seeds"], rules, files[:1])
 
 
 @pytest.mark.parametrize("family", ["scores", "checkpoints", "probes", "quickstart"])
@@ -309,10 +322,9 @@ def test_a_rule_of_ones_own_below_the_snakefile_is_a_target(root, tmp_path):
 )
 def test_a_stage_without_its_facts_is_refused_to_who_asks_for_it(root, suite, name, message):
     run = check.load_run_file(root / f"config/runs/{suite}.yaml")
-    readiness.check_targets(run, ["report"], [SimpleNamespace(name="report", is_producer=lambda _: False)], [])
-    rule = SimpleNamespace(name=name, is_producer=lambda _: False)
+    readiness.check_targets(run, ["report"], [rule("report")], [])
     with pytest.raises(ConfigError, match=re.escape(message.replace("SUITE", suite))):
-        readiness.check_targets(run, [name], [rule], [])
+        readiness.check_targets(run, [name], [rule(name)], [])
     asked = replace(run, settings={**run.settings, "experiments": ["dynamics"]})
     with pytest.raises(ConfigError, match=f"dynamics is not possible for suite {suite}"):
         readiness.require_experiment_names(asked)

@@ -158,5 +158,5 @@ def test_a_number_without_a_dot_is_one_for_snakemake_too(tmp_path: Path) -> None
     (place / "run.yaml").write_text(f"{SMALL}overrides: {{pocket-90k: {{learning_rate: 1e-3}}}}\n")
     command = [*SNAKEMAKE, "-n", "results/training/pocket-90k/recipe.json", "--configfile", "run.yaml"]
     done = subprocess.run(command, cwd=place, env=environment(), text=True, capture_output=True, check=False)
-    assert "is a str, expected number" not in done.stderr
+    assert "expected a number" not in done.stderr
     assert "error: " not in done.stderr

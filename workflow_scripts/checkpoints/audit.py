@@ -22,7 +22,7 @@ from workflow_scripts.checkpoints.revision_defects import Seen, all_defects
 from workflow_scripts.errors import DataError, MissingInputError
 from workflow_scripts.json_values import JsonObject
 from workflow_scripts.storage.records import write_record
-from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import changed_suite
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def read_seen(path: Path) -> tuple[Seen, JsonObject]:
     """Observations of one model and the traffic they cost; raises MissingInputError or DataError."""
     try:
         content = json.loads(path.read_text("utf-8"))
-        model = load_suite(str(content["suite"])).model(str(content["model"]))
+        model = changed_suite(str(content["suite"]), content.get("changes", {})).model(str(content["model"]))
         revisions = {str(name): Observation.from_json(value) for name, value in content["revisions"].items()}
         return Seen(model, revisions), dict(content["traffic"])
     except FileNotFoundError:

@@ -29,8 +29,7 @@ from workflow_scripts.storage.credentials import public_url, refuse_secrets
 from workflow_scripts.storage.records import write_record
 from workflow_scripts.storage.source_arguments import add_patience_arguments, policy_of
 from workflow_scripts.suite.models import Model, Suite
-from workflow_scripts.suite.registry import load_suite
-from workflow_scripts.suite.run import select_models
+from workflow_scripts.suite.run import changed_suite, read_changes, select_models
 
 WHEN_MOVED = ("refuse", "accept")
 # Revisions read between two savings of the ledger: what an interruption may cost.
@@ -111,6 +110,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--suite", required=True, help="name of a file in config/suites")
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="models or patterns; default all")
+    parser.add_argument("--changes", default="", metavar="JSON", help="the run's overrides and variants of the models")
     parser.add_argument("--source", choices=("git-lfs", "hub", "mirror"), required=True, help="kind of source")
     parser.add_argument(
         "--location", default="", help="folder of the mirror, endpoint of the Hub, or git URL with {repository}"
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse, update model by model, report; moved branches that were not accepted end with an error."""
     options = argument_parser().parse_args(arguments)
     refuse_secrets([options.location])
-    models = models_of(load_suite(options.suite), options.models)
+    models = models_of(changed_suite(options.suite, read_changes(options.changes)), options.models)
     ledger = read_ledger(options.ledger) if options.ledger.is_file() else Ledger()
     policy, moved, requests = policy_of(options), 0, 0
     for model in models:

@@ -23,7 +23,7 @@ from workflow_scripts.checkpoints.inspection import Observation, inspect_revisio
 from workflow_scripts.checkpoints.ledger_file import MAIN, order
 from workflow_scripts.checkpoints.revisions import open_revisions
 from workflow_scripts.errors import ConfigError
-from workflow_scripts.json_values import JsonObject
+from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.progress import Progress
 from workflow_scripts.storage.atomic import write_json
 from workflow_scripts.storage.credentials import public_url, refuse_secrets
@@ -36,7 +36,7 @@ from workflow_scripts.storage.source_arguments import add_patience_arguments, po
 from workflow_scripts.storage.sources.hub import DENIED, HubSource, checked_endpoint
 from workflow_scripts.storage.sources.source import ByteStream, MirrorSource, Repository, Source
 from workflow_scripts.suite.models import Model
-from workflow_scripts.suite.registry import load_suite
+from workflow_scripts.suite.run import changed_suite, read_changes
 
 SAMPLES = 64
 SAVE_EVERY = 20
@@ -122,9 +122,10 @@ def read_partial(partial: Path, branches: Mapping[str, str]) -> dict[str, Observ
     return {name: found for name, found in content.items() if branches.get(name) == found.commit}
 
 
-def as_json(model: Model, seen: Mapping[str, Observation], traffic: Traffic) -> JsonObject:
-    """What the audit reads."""
+def as_json(model: Model, changes: JsonMapping, seen: Mapping[str, Observation], traffic: Traffic) -> JsonObject:
+    """What the audit reads; ``changes`` make a model of the suite into this one."""
     return {
+        **({"changes": dict(changes)} if changes else {}),
         "model": model.name,
         "suite": model.suite,
         "revisions": {name: found.as_json() for name, found in seen.items()},
@@ -136,6 +137,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = cli.parser(__doc__)
     parser.add_argument("--suite", required=True, help="name of a file in config/suites")
     parser.add_argument("--model", required=True, help="one model of the suite")
+    parser.add_argument("--changes", default="", metavar="JSON", help="the run's overrides and variants of the models")
     parser.add_argument("--source", choices=("hub", "mirror"), required=True, help="kind of source")
     parser.add_argument("--location", default="", help="folder of the mirror, or endpoint of the Hub")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="maximum number of tensors to sample per revision")
@@ -149,14 +151,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     refuse_secrets([options.location])
     if options.samples < 1:
         raise ConfigError(f"--samples is {options.samples}; give at least 1")
-    model, policy = load_suite(options.suite).model(options.model), policy_of(options)
+    changes, policy = read_changes(options.changes), policy_of(options)
+    model = changed_suite(options.suite, changes).model(options.model)
     place = (options.source, options.location, model.repository, policy, options.stall_seconds)
     partial = journal_path(options.output)
     with open_revisions(*place, pattern=model.revision_pattern) as revisions, opened(*place) as open_revision:
         branches = revisions.branches()
         seen, traffic = observe(model, branches, open_revision, options.samples, partial)
         traffic.requests += revisions.requests
-    write_json(options.output, as_json(model, seen, traffic))
+    write_json(options.output, as_json(model, changes, seen, traffic))
     partial.unlink(missing_ok=True)
     facts = {"model": model.name, "source": options.source, "location": public_url(options.location)}
     write_record(options.output, {}, facts)

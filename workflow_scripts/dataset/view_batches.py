@@ -138,7 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "order": fingerprint,
     }
     write_record(options.save_path / LEDGER, {"view": options.view} if is_file(options.view) else {}, parameters)
-    log.info("%s: %d iterations", options.save_path, len(lines))
+    hint = "; --mode text writes the words too" if options.mode == "save" else ""
+    log.info("%s: %d iteration(s)%s", options.save_path, len(lines), hint)
 
 
 def is_file(path: Path | None) -> bool:

@@ -213,16 +213,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def parameters_of(options: argparse.Namespace, tasks: Sequence[str]) -> JsonObject:
     """Everything beside the files that decides the plan of ``tasks``, as its record has it."""
     names = ("shots", "protocol", "max_length", "limit", "fewshot_seed", "renewal", "prefix_token")
-    folders = (OWN_TASKS, *options.include_path)
-    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".yaml")]
-    definitions = [sha256_file(path) for path in files]
     return {
         "tasks": list(tasks),
         **{name: getattr(options, name) for name in names},
         "planner": PLANNER_VERSION,
         "lm_eval": importlib.metadata.version("lm_eval"),
-        "definitions": sha256_text("".join(definitions)),
+        "definitions": own_definitions(options.include_path),
     }
+
+
+def own_definitions(include: Sequence[Path] = ()) -> str:
+    """sha256 over the files of all task definitions that are not lm-eval's: this project's and those of ``include``."""
+    folders = (OWN_TASKS, *include)
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".yaml")]
+    return sha256_text("".join(map(sha256_file, files)))
 
 
 def kept_plan(output: Path, parameters: JsonMapping, options: argparse.Namespace) -> Plan | None:

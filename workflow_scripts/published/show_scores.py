@@ -1,4 +1,4 @@
-r"""Scores of one checkpoint, zero-shot and few-shot, ours beside the published ones. The same as `pythia scores`.
+r"""Scores of one checkpoint, zero-shot and few-shot, ours beside the published ones.
 
     pythia scores pythia-70m 143000
     pythia scores pythia-70m step143000 'arc_*' sciq
@@ -7,24 +7,26 @@ r"""Scores of one checkpoint, zero-shot and few-shot, ours beside the published 
 Reads what the runs of this checkout have scored and the published results that the project carries, and fetches
 nothing. A value is followed by its standard error. A published number is under the name of the task that it has today
 where the two can be compared; in brackets where lm-eval has changed the task or the prompts since. Without a TASK the
-parts of larger tasks, as MMLU's subjects, are left out.
+parts of larger tasks, such as MMLU's subjects, are left out.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
 
 from workflow_scripts import ROOT, cli
-from workflow_scripts.errors import ConfigError, UnknownNameError
+from workflow_scripts.errors import ConfigError, MissingInputError, PipelineError, UnknownNameError
 from workflow_scripts.published.compare import COUNTERPARTS, FIVE_SHOT, TODAY, Counterpart
 from workflow_scripts.published.results_table import of_protocol, read_table
 from workflow_scripts.published.rules.findings import CONTROL, has_note, without_dropped
 from workflow_scripts.published.summary import MMLU_PREFIX
+from workflow_scripts.suite.registry import load_suite, suite_names
 from workflow_scripts.suite.run import STOCK
 from workflow_scripts.suite.steps import nearest
 
@@ -34,6 +36,7 @@ KEY = ["task", "metric", "shots"]
 STEP = re.compile(r"(?:step)?(\d{1,9})")
 SAME = ("same", "nearly")
 EVERY = "*"  # run
+log = logging.getLogger(__name__)
 
 
 def tables_of(results: Path, run: str) -> list[Path]:
@@ -45,13 +48,32 @@ def tables_of(results: Path, run: str) -> list[Path]:
     return found
 
 
-def ours_of(model: str, tables: Sequence[Path]) -> tuple[pd.DataFrame, Path | None]:
-    """Rows of ``model`` in the newest of ``tables`` that has some, under today's prompts, and that table's path.
+def readable_tables(paths: Sequence[Path]) -> dict[Path, pd.DataFrame]:
+    """Tables by path, newest first; a broken one is left out with a warning.
+
+    Raises DataError or MissingInputError where all of them are broken.
+    """
+    tables: dict[Path, pd.DataFrame] = {}
+    broken: list[PipelineError] = []
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            tables[path] = read_table(path)
+        except PipelineError as error:
+            broken.append(error)
+    if broken and not tables:
+        raise broken[0]
+    for reason in broken:
+        log.warning("warning: %s; left out", reason)
+    return tables
+
+
+def ours_of(model: str, tables: Mapping[Path, pd.DataFrame]) -> tuple[pd.DataFrame, Path | None]:
+    """Rows of ``model`` in the first of ``tables`` that has some, under today's prompts, and that table's path.
 
     What stock lm-eval has scored fills the gaps.
     """
-    for path in sorted(tables, key=lambda path: path.stat().st_mtime, reverse=True):
-        rows = read_table(path).dropna(subset=["step", "shots"])
+    for path, table in tables.items():
+        rows = table.dropna(subset=["step", "shots"])
         rows = rows[rows["model"] == model]
         if len(found := pd.concat([of_protocol(rows, TODAY), of_protocol(rows, STOCK)])):
             return found.drop_duplicates(subset=[*KEY, "step"]), path
@@ -140,12 +162,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder with the results of the runs")
     parser.add_argument("--run", default=EVERY, help="run whose scores to show; default: the newest that has the model")
     options = parser.parse_args(arguments)
-    tables = tables_of(options.results, options.run)
+    tables = readable_tables(tables_of(options.results, options.run))
     published = read_table(CARRIED).dropna(subset="step")
     ours, path = ours_of(options.model, tables)
     theirs = published_of(options.model, published)
     if ours.empty and theirs.empty:
-        mine = {str(name) for table in tables for name in read_table(table)["model"].unique()}
+        mine = {str(name) for table in tables.values() for name in table["model"].unique()}
+        if options.model not in mine and any(load_suite(name).knows(options.model) for name in suite_names()):
+            raise MissingInputError(
+                f"no run in {options.results} has scored {options.model} yet; run snakemake evaluate"
+            )
         if options.model in mine:
             raise ConfigError(f"{options.model} has no scores under today's prompts in {options.results}")
         raise UnknownNameError("model", options.model, sorted(mine | set(published["model"].astype(str))))

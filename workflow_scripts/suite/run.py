@@ -5,6 +5,7 @@ A configuration is refused before any job starts, with one line and the nearest 
 """
 
 import fnmatch
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass
@@ -17,10 +18,11 @@ from workflow_scripts.suite.models import Model, Suite, Task
 from workflow_scripts.suite.registry import VARIANT, load_suite, override, suite_names, with_tasks, with_variants
 from workflow_scripts.suite.revision_names import DEFAULT
 from workflow_scripts.suite.safe_yaml import load_yaml, refuse_control_characters, refuse_what_no_run_may_hold
-from workflow_scripts.suite.schema import check_schema, coerce, load_schema
+from workflow_scripts.suite.schema import check_schema, check_value, coerce, load_schema
 from workflow_scripts.suite.task_facts import select_tasks
 
 CURRENT, STOCK = "current", "stock"  # the protocol of lm-eval's present tasks; what stock lm-eval itself runs
+CHANGES = ("overrides", "variants")  # what a run says of its models
 PATTERN = re.compile(r"[*?\[]")
 
 
@@ -149,6 +151,25 @@ def suite_of(resolved: JsonMapping) -> Suite:
     return extended(load_suite(str(resolved["suite"])), resolved.get("settings") or {})
 
 
+def changed_suite(name: str, changes: JsonMapping) -> Suite:
+    """Suite ``name`` with a run's ``overrides`` and ``variants``; raises ConfigError for what no run may hold."""
+    properties = load_schema("run")["properties"]
+    allowed = {"additionalProperties": False, "properties": {key: properties[key] for key in CHANGES}}
+    check_value(changes, {"type": "object", **allowed}, "changes")
+    return extended(load_suite(name), changes)
+
+
+def read_changes(text: str) -> JsonObject:
+    """Argument ``--changes``: JSON of a run's overrides and variants, or nothing; raises ConfigError."""
+    try:
+        changes = json.loads(text or "{}")
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"--changes: not JSON ({error})") from None
+    if not isinstance(changes, dict):
+        raise ConfigError("--changes: not a JSON object")
+    return changes
+
+
 def select_models(suite: Suite, wanted: str | Sequence[str]) -> tuple[Model, ...]:
     """Models by name, old name or pattern; ``all`` are the suite's models without seeds, arms and old versions."""
     names = [part.strip() for part in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
@@ -216,9 +237,10 @@ def refuse_untrainable(suite: Suite, settings: JsonMapping, models: Sequence[Mod
                 f"config: checkpoints.source: retrain is not possible for {model.name}: suite {suite.name} does not "
                 f"say its {', '.join(unknown)}; fetch its checkpoints with source: hub or mirror"
             )
-        if model.version == VARIANT and (source == "hub" or settings["checkpoints"].get("audit")):
-            key = "source: hub" if source == "hub" else "audit: true"
-            raise ConfigError(f"config: checkpoints.{key} is not possible for {model.name}, a variant of this run only")
+        if model.version == VARIANT and source == "hub":
+            raise ConfigError(
+                f"config: checkpoints.source: hub is not possible for {model.name}, a variant of this run only"
+            )
 
 
 def given_corpus(suite: Suite, settings: JsonMapping) -> Path | None:

@@ -141,6 +141,8 @@ def explain(error: Exception) -> str:
         return f"nested more than {MOST_DEPTH} levels deep"
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error)
+    if problem == "found character '\\t' that cannot start any token":
+        problem = "found a tab; write spaces instead"
     return f"line {mark.line + 1}: {problem}" if mark else " ".join(str(problem).split())
 
 

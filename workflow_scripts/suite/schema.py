@@ -4,6 +4,7 @@ The schemas in ``config/schemas`` are the reference for users too: ``docs/config
 """
 
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,17 @@ import jsonschema
 import yaml
 
 from workflow_scripts import ROOT
-from workflow_scripts.errors import ConfigError, UnknownNameError, shorten
+from workflow_scripts.errors import ConfigError, UnknownNameError
 from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.suite.safe_yaml import AmbiguousNumberError, StrictLoader, load_yaml
 
 SCHEMAS = ROOT / "config" / "schemas"
+KINDS = {
+    **{"object": "a mapping", "array": "a list", "string": "text", "null": "null"},
+    **{"integer": "a whole number", "number": "a number", "boolean": "true or false"},
+}
+LONGEST_VALUE = 40  # characters of a value in a message
+EMPTY = {"object": "{}", "array": "[]"}
 
 
 def is_whole(_checker: object, value: object) -> bool:
@@ -38,7 +45,12 @@ def load_schema(name: str) -> JsonObject:
 
 def check_schema(value: JsonMapping, name: str, where: str) -> None:
     """Raise ConfigError for the first violation of schema ``name``, by position in the file."""
-    validator = STRICT(load_schema(name))
+    check_value(value, load_schema(name), where)
+
+
+def check_value(value: JsonMapping, schema: JsonMapping, where: str) -> None:
+    """Raise ConfigError for the first violation of ``schema``, by position in the file."""
+    validator = STRICT(schema)
     errors = sorted(validator.iter_errors(value), key=lambda error: [str(part) for part in error.absolute_path])
     if errors:
         raise explain(jsonschema.exceptions.best_match([errors[0]]), where)
@@ -72,13 +84,31 @@ def explain(error: Any, where: str) -> ConfigError:
         missing = next(key for key in error.validator_value if key not in error.instance)
         return ConfigError(f"{place}: key '{missing}' is missing")
     if error.validator == "type":
-        expected = error.validator_value
-        names = shorten([expected] if isinstance(expected, str) else list(expected))
-        return ConfigError(f"{place}: {error.instance!r} is a {type(error.instance).__name__}, expected {names}")
+        return wrong_type(error, place)
     if error.validator == "pattern":
         rule, example = error.schema["title"], error.schema["examples"][0]
         return ConfigError(f"{place}: {error.instance!r} is not allowed here; write {rule}, such as {example}")
     return ConfigError(f"{place}: {error.message}")
+
+
+def wrong_type(error: Any, place: str) -> ConfigError:
+    """Error for a value of another type than the schema asks for, in YAML's words; YAML's empty value is null."""
+    expected = [error.validator_value] if isinstance(error.validator_value, str) else list(error.validator_value)
+    kinds = " or ".join(KINDS[name] for name in expected)
+    if error.instance is not None:
+        return ConfigError(f"{place}: expected {kinds}, not {shown(error.instance)}")
+    nothing = next((f"write {EMPTY[name]} for none" for name in expected if name in EMPTY), f"write {kinds}")
+    return ConfigError(f"{place} has no value (null); {nothing}, or remove the key")
+
+
+def shown(value: object) -> str:
+    """``value`` as a configuration writes it, cut where it is long.
+
+    >>> shown(False), shown("no"), shown(["a"] * 99)
+    ('false', '"no"', '["a", "a", "a", "a", "a", "a", "a", "a"...')
+    """
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "..."
 
 
 def coerce(value: Any, schema: JsonMapping) -> Any:

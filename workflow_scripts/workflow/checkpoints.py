@@ -5,6 +5,7 @@ Functions of a run; a function that answers for one job is made from the run onc
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from workflow_scripts.storage.lockfile import FileEntry
 from workflow_scripts.suite import GPT_NEOX, layout
 from workflow_scripts.suite.models import CHECKPOINT_FILES
 from workflow_scripts.suite.revision_names import ledger_text
-from workflow_scripts.suite.run import Run
+from workflow_scripts.suite.run import CHANGES, Run
 from workflow_scripts.table_columns import read_columns
 from workflow_scripts.workflow.planning_process import last_and_gone
 from workflow_scripts.workflow.snakemake_types import Wildcards
@@ -105,6 +106,17 @@ def ledger_of(run: Run) -> list[str]:
 def ledger_arguments(run: Run) -> list[str]:
     """The ledger as an argument."""
     return [text for path in ledger_of(run) for text in ("--ledger", path)]
+
+
+def changes_of(run: Run, *names: str) -> list[str]:
+    """What the run changes of the models ``names``, by default of all, as an argument; nothing of a Hub's models."""
+    wanted = names or tuple(model.name for model in run.models)
+    overrides, variants = (run.section(key) or {} for key in CHANGES)
+    added = {name: numbers for name, numbers in variants.items() if name in wanted}
+    bases = {run.suite.model(name).name for name in (*wanted, *(str(numbers["of"]) for numbers in added.values()))}
+    changed = {name: numbers for name, numbers in overrides.items() if run.suite.model(name).name in bases}
+    changes = {key: value for key, value in zip(CHANGES, (changed, added), strict=True) if value}
+    return ["--changes", json.dumps(changes, sort_keys=True)] if changes and source_of(run) == "mirror" else []
 
 
 def fetch_arguments(run: Run) -> list[str] | Callable[[Wildcards], list[str]]:

@@ -201,14 +201,29 @@ def check_targets(run: Run, targets: Iterable[str], rules: Sequence[Any], files:
     ``rules`` are Snakemake's, ``files`` what the run makes. Raises UnknownNameError, or ConfigError for a rule that
     needs to know of the suite what it does not say.
     """
-    names = {rule.name for rule in rules}
+    names = {rule.name: rule for rule in rules}
     for target in targets:
         if target in names:
             refuse_without_facts(run, target)
+            refuse_rule_of_many(names[target], files)
             continue
         check_checkpoint(run, target)
         if not Path(target).exists() and not any(rule.is_producer(target) for rule in rules):
             raise UnknownNameError("target", target, [*sorted(names), *files])
+
+
+def refuse_rule_of_many(rule: Any, files: Sequence[str]) -> None:
+    """Refuse a rule as a target where its files have names to fill in, which Snakemake refuses in its own terms."""
+    if rule.has_wildcards():
+        example = next((file for file in files if rule.is_producer(file)), "")
+        if not example:
+            raise ConfigError(
+                f"target {rule.name}: this run makes none of its files; its configuration chooses experiments and figures"
+            )
+        each = ", ".join(sorted(rule.wildcard_names))
+        raise ConfigError(
+            f"target {rule.name}: a rule with files for each {each}; name one of its files, such as {example}"
+        )
 
 
 def rules_follow(snakefile: Path) -> bool:

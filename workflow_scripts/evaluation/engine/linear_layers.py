@@ -42,7 +42,13 @@ def linear(
 
 def is_fused(rows: torch.Tensor) -> bool:
     """True when oneDNN multiplies ``rows``."""
-    return HAS_FUSED and rows.device.type == "cpu" and rows.dtype == torch.float32 and len(rows) % STEP == 0
+    return (
+        HAS_FUSED
+        and rows.device.type == "cpu"
+        and rows.dtype == torch.float32
+        and len(rows) > 0
+        and len(rows) % STEP == 0
+    )
 
 
 def row_pieces(rows: torch.Tensor) -> Iterator[slice]:
@@ -61,3 +67,16 @@ def row_pieces(rows: torch.Tensor) -> Iterator[slice]:
         last = first + (left - left % STEP or left)
         yield slice(first, last)
         first = last
+
+
+def in_pieces(rows: torch.Tensor, work: Callable[[slice], torch.Tensor]) -> torch.Tensor:
+    """What ``work`` makes of the parts of ``rows``, [n, outputs]; without a copy where there is one part."""
+    result: torch.Tensor | None = None
+    for part in row_pieces(rows):
+        made = work(part)
+        if len(made) == len(rows):
+            return made
+        if result is None:
+            result = made.new_empty(len(rows), made.shape[-1])
+        result[part] = made
+    return work(slice(0, 0)) if result is None else result

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from workflow_scripts.evaluation.engine.attention import View, attend
-from workflow_scripts.evaluation.engine.linear_layers import SILU, linear
+from workflow_scripts.evaluation.engine.linear_layers import SILU, in_pieces, linear
 from workflow_scripts.evaluation.engine.network import Network, Weights, in_pairs
 from workflow_scripts.evaluation.scoring.llama_folder import LLAMA_HEAD, LlamaConfig
 
@@ -72,7 +72,12 @@ class LlamaNetwork(Network[LlamaConfig, LlamaLayer]):
 
     def project(self, layer: LlamaLayer, states: torch.Tensor) -> torch.Tensor:
         """Queries, keys and values side by side, [B, T, (heads + 2 key heads) x head size]."""
-        return functional.linear(self.norm(states, layer.norms["input_layernorm"]), layer.query_key_value)
+        rows = states.flatten(0, 1)
+
+        def normed_product(part: slice) -> torch.Tensor:
+            return linear(self.norm(rows[part], layer.norms["input_layernorm"]), layer.query_key_value)
+
+        return in_pieces(rows, normed_product).view(*states.shape[:2], -1)
 
     def mix(self, layer: LlamaLayer, states: torch.Tensor, view: View) -> torch.Tensor:
         """Norm and self-attention."""
@@ -102,7 +107,8 @@ class Olmo2Network(LlamaNetwork):
     def project(self, layer: LlamaLayer, states: torch.Tensor) -> torch.Tensor:
         """Queries and keys, normed, and values side by side."""
         query_width, key_width = self.config.query_width, self.config.key_width
-        joint = functional.linear(states, layer.query_key_value)
+        rows = states.flatten(0, 1)
+        joint = in_pieces(rows, lambda part: linear(rows[part], layer.query_key_value)).view(*states.shape[:2], -1)
         query, key = joint[..., :query_width], joint[..., query_width : query_width + key_width]
         query.copy_(self.norm(query, layer.norms["self_attn.q_norm"]))
         key.copy_(self.norm(key, layer.norms["self_attn.k_norm"]))

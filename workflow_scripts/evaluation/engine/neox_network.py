@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from workflow_scripts.evaluation.engine.attention import View, attend
-from workflow_scripts.evaluation.engine.linear_layers import activation_function, linear
+from workflow_scripts.evaluation.engine.linear_layers import activation_function, in_pieces, linear
 from workflow_scripts.evaluation.engine.network import Network, Weights, in_pairs
 from workflow_scripts.evaluation.scoring.model_folder import HEAD, NeoxConfig
 
@@ -68,9 +68,13 @@ class NeoxNetwork(Network[NeoxConfig, NeoxLayer]):
     def mix(self, layer: NeoxLayer, states: torch.Tensor, view: View) -> torch.Tensor:
         """Norm and self-attention."""
         batch, length, width = states.shape
-        normed = functional.layer_norm(states, (width,), *layer.norm_attention, self.config.layer_norm_eps)
-        joint = functional.linear(normed, *layer.query_key_value)
-        joint = joint.view(batch, length, 3, self.config.heads, self.config.head_size)
+        before = states.flatten(0, 1)
+
+        def project(rows: slice) -> torch.Tensor:
+            normed = functional.layer_norm(before[rows], (width,), *layer.norm_attention, self.config.layer_norm_eps)
+            return linear(normed, *layer.query_key_value)
+
+        joint = in_pieces(before, project).view(batch, length, 3, self.config.heads, self.config.head_size)
         return attend(joint, view).reshape(batch, length, width)
 
     def feed(self, layer: NeoxLayer, mixed: torch.Tensor, states: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from workflow_scripts.evaluation.engine.attention import View, make_view
-from workflow_scripts.evaluation.engine.linear_layers import row_pieces
+from workflow_scripts.evaluation.engine.linear_layers import in_pieces
 from workflow_scripts.evaluation.engine.row_tensors import Batch
 from workflow_scripts.evaluation.scoring.model_folder import NetworkConfig
 
@@ -70,9 +70,7 @@ class Network(ABC, Generic[Config, Layer]):
         mixed, before = self.mix(layer, states, view).flatten(0, 1), states.flatten(0, 1)
         if slots is not None:
             mixed, before = mixed.index_select(0, slots), before.index_select(0, slots)
-        after = torch.empty_like(before)
-        for rows in row_pieces(before):
-            after[rows] = self.feed(layer, mixed[rows], before[rows])
+        after = in_pieces(before, lambda rows: self.feed(layer, mixed[rows], before[rows]))
         return after if slots is not None else after.view(states.shape)
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from torch.nn import functional
 
 from workflow_scripts.evaluation.engine.blockwise_attention import SAFE
-from workflow_scripts.evaluation.engine.linear_layers import is_fused, linear
+from workflow_scripts.evaluation.engine.linear_layers import HAS_FUSED, STEP, is_fused, linear
 
 # Rows per product and columns per block, by device: on a CPU three megabytes of logits, near what its cache holds; of
 # 128 to 2048 rows and 256 to 2048 columns these cost least, with others of the same size. On a GPU as much as keeps it
@@ -60,6 +61,8 @@ class Head:
         self.in_blocks = device.type == "cpu"
         self.starts = list(range(0, len(weight), self.columns))
         self.logits = torch.empty(self.rows * self.columns if self.in_blocks else 0, dtype=torch.float32)
+        # Rows of zeros make the number of rows one that oneDNN takes; nobody reads what comes of them.
+        self.padding = STEP if HAS_FUSED and self.in_blocks and weight.dtype == torch.float32 else 0
         self.power, self.unit = (torch.exp2, math.log(2)) if weight.dtype == torch.float32 else (torch.exp, 1.0)
 
     def predict(self, hidden: torch.Tensor, slots: torch.Tensor, targets: torch.Tensor) -> Predicted:
@@ -79,6 +82,8 @@ class Head:
 
     def predict_in_blocks(self, hidden: torch.Tensor, slots: torch.Tensor, targets: torch.Tensor) -> Predicted:
         """The same on a CPU, block by block of columns."""
+        if self.padding and len(hidden) > self.padding:
+            hidden = functional.pad(hidden, (0, 0, 0, -len(hidden) % self.padding))
         order = torch.argsort(targets)
         joined = self.blank(len(hidden), slots[order], targets[order])
         scaled = hidden if self.unit == 1.0 else hidden / self.unit

@@ -21,7 +21,7 @@ from workflow_scripts.json_values import JsonMapping, JsonObject
 from workflow_scripts.storage.hashing import sha256_file
 
 # Raise it when a change of the engine may move a number; scores of another version are not kept.
-ENGINE_VERSION = 3
+ENGINE_VERSION = 4
 # Entries of the configuration in a results file that its plans decide.
 OF_THE_PLAN = ("limit", "fewshot_seed")
 

@@ -9,7 +9,7 @@ r"""When did a model see a text, and what did it do to its loss? Exposures, loss
 With --run, the data of the run's models are scanned and its checkpoints scored, those that are on the disk. Without,
 rows come from --view or --preshuffled, on disk or by ranges from a Hub; --first-step (exclusive) and --last-step bound
 what is looked at. Printed are a line for each exposure (the first ones of many) and for each checkpoint; --output-dir
-gets all of it as tables, and keeps each finished part of a scan, so that a rerun goes on where it was interrupted.
+gets all of it as tables, and keeps each finished part of a scan, so that a rerun resumes where it was interrupted.
 """
 
 from __future__ import annotations

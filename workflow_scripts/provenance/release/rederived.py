@@ -32,7 +32,6 @@ LONGEST = 600  # seconds of one program
 COPIED = 8 << 20  # bytes of a file that a record does not name
 NOT_HERE = "is made from files that are not here"
 NOT_AGAIN = "lies in the folder of the run and is not made again: its record names no program that is"
-PLANS = "is not built again from its data: which documents, texts and right answers it holds is not checked"
 # Where a run keeps what an option names. A record that names another place tells of other numbers than those that are
 # sampled; results/runs/<run> is written "own".
 KEPT: Mapping[str, str] = {
@@ -184,12 +183,12 @@ class Rederivation:
         return self.part
 
     def leave_others(self) -> None:
-        """Enter what readers take numbers from and no job made: other tables and figures of the run, and plans."""
+        """Enter what readers take numbers from and no job made: other tables and figures of the run."""
         own = run_folder(self.manifest.run)
         done = self.compared | {finding.subject for finding in self.part.unchecked} | {f"{own}/run.json"}
         for output in self.manifest.outputs:
-            if output.path not in done and output.path.startswith((f"{own}/", "results/plans/")):
-                self.part.leave(output.path, NOT_AGAIN if output.path.startswith(f"{own}/") else PLANS)
+            if output.path not in done and output.path.startswith(f"{own}/"):
+                self.part.leave(output.path, NOT_AGAIN)
 
     def leave(self, job: Job) -> None:
         """Enter the outputs of a job that cannot be run."""

@@ -255,8 +255,8 @@ def seeds_training_map(tables: Tables) -> Drawing:
         figure,
         rows,
         "Training map of PolyPythias (published)",
-        "State of a five-state model of training for each of ten seeds, lines slightly offset. Dark: stable "
-        "seeds; orange: outliers.",
+        "State of a five-state model of training for each of ten seeds, lines slightly offset. Orange: "
+        "outliers; the others are stable.",
         f"Seeds {', '.join(map(str, outliers))} leave the path shared by the other seeds.",
     )
 

@@ -158,7 +158,7 @@ def published_deduped_minus_standard(tables: Tables) -> Drawing:
         joined_rows(rows, ours),
         "Deduplicated minus standard data",
         "Zero-shot accuracy of the deduplicated model minus that of the standard model of the same size at the same "
-        "step, as published; dark: mean of the eight sizes. Weights of steps 0 and 1 are equal by construction (1b "
+        "step, as published; thick: mean of the eight sizes. Weights of steps 0 and 1 are equal by construction (1b "
         "differs in two answers of PIQA and one of ARC-easy), and so are the doubtful early files of 2.8b. A single "
         "difference has a standard error of about .01 (LAMBADA) to .02 (SciQ)."
         + (REMARK + DIFFERENCE_REMARK if len(ours) else ""),

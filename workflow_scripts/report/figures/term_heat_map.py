@@ -34,7 +34,8 @@ def term_heat_map(tables: Tables) -> Drawing:
         figure,
         rows,
         "Accuracy by operand over training",
-        f"Share of correct answers for each first operand at each checkpoint: white is 0, the darkest cell {top:.2f}. "
+        "Share of correct answers for each first operand at each checkpoint, from 0 (the colour of the page) to "
+        f"{top:.2f} (the strongest colour). "
         "The largest number of examples; standard data. Small operands are both frequent and easy.",
         words,
     )

@@ -1,7 +1,7 @@
 r"""Check a configuration before Snakemake reads it, and say in a few lines what the run will make, or has made.
 
-Snakemake merges config/config.yaml with the file given by --configfile; this program does the same, strictly: keys that
-stand twice, alias bombs, access tokens and unknown names are refused with one line.
+Snakemake merges config/config.yaml with the file given by --configfile; this program does the same, strictly: duplicate
+keys, alias bombs, access tokens and unknown names are refused with one line.
 
 Example:
   python -m workflow_scripts.workflow.tools.check --config config/runs/books.yaml
@@ -60,7 +60,8 @@ def describe(run: Run) -> str:
     """What a run is about to make."""
     checkpoints = sum(len(steps) for steps in run.steps.values())
     trained = "trained here" if run.retrains else f"from the {run.section('checkpoints')['source']}"
-    lines = [f"run {run.name}: suite {run.suite.name}, {len(run.models)} models, {checkpoints} checkpoints {trained}"]
+    sizes = f"{len(run.models)} model{'s' * (len(run.models) != 1)}, {checkpoints} checkpoint{'s' * (checkpoints != 1)}"
+    lines = [f"run {run.name}: suite {run.suite.name}, {sizes} {trained}"]
     if run.models:
         shots = " and ".join(str(number) for number in run.shots)
         lines.append(f"  {len(run.tasks)} tasks, {shots} shots: {len(score_files(run))} result files")

@@ -12,6 +12,7 @@ from workflow_scripts.provenance.release.sampling.evaluated_files import Evaluat
 from workflow_scripts.provenance.release.sampling.fetched_weights import Fetcher
 from workflow_scripts.provenance.release.sampling.memorized_rows import MemorizedRows
 from workflow_scripts.provenance.release.sampling.published_weights import PublishedWeights
+from workflow_scripts.provenance.release.sampling.rebuilt_plans import RebuiltPlans
 from workflow_scripts.provenance.release.sampling.release_files import FOREIGN, Release
 from workflow_scripts.provenance.release.sampling.sample_result import SampleResult
 from workflow_scripts.provenance.release.sampling.sampler import (
@@ -62,6 +63,7 @@ def samplers_of(release: Release, fetcher: Fetcher | None = None) -> Sequence[Sa
     trainings = trainings_of(release)
     return [
         StoredScores(evaluations),
+        RebuiltPlans(release),
         Documents(evaluations),
         Scores(evaluations),
         WalkedRows(release),
