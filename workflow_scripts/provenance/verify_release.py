@@ -86,6 +86,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def command_again(options: argparse.Namespace, folder: Path, seed: str) -> list[str]:
+    """The command that makes the same checks with the same samples."""
+    words = ["pythia", "verify", str(options.manifest), "--root", str(folder), "--budget", options.budget]
+    for name in ("line", "upstream", "fetch", "allowed_signers", "gpg_keyring"):
+        if (value := getattr(options, name)) is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return [*words, *(["--complete"] if options.complete else []), "--seed", seed]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     folder = options.root or folder_of(options.manifest)
@@ -108,11 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given=options.seed is not None,
     )
     found = verify(request, logger.info)
-    again = ["pythia", "verify", str(options.manifest), "--root", str(folder), "--budget", options.budget]
     if options.json:
         write_json(options.json, found.as_json())
     if options.page:
-        write_text(options.page, render(found, shlex.join([*again, "--seed", seed])))
+        write_text(options.page, render(found, shlex.join(command_again(options, folder, seed))))
     differences = [f"{finding.subject}: {finding.text}" for part in found.parts for finding in part.wrong[:SHOWN]]
     lines = [found.line, f"seed {seed}", *differences, found.verdict]
     cli.say("\n".join(map(cli.one_line, lines)))

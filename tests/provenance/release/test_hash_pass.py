@@ -125,7 +125,7 @@ def test_a_link_inside_the_release_is_followed_and_one_out_of_it_refused(release
     shutil.move(folder / "results" / "moved", tmp_path / "outside")
     inside.unlink()
     inside.symlink_to(tmp_path / "outside")
-    with pytest.raises(DataError, match="leads out of"):
+    with pytest.raises(DataError, match=r"leads out of .*--root"):
         check_hashes(manifest, folder)
     inside.unlink()
     shutil.move(tmp_path / "outside", inside)

@@ -1,5 +1,6 @@
 """The whole verification of a made-up release: verdict, exit code, page and findings."""
 
+import html
 import json
 import re
 import shutil
@@ -107,7 +108,13 @@ def test_a_release_without_its_large_files_can_be_verified(verified, release):
     # The weights, two files of a figure and a table that no program of the list makes, and all samples.
     assert "5 could not be checked here" in page
     assert "no time was left" in page
-    assert verified("--complete")[0] == 1
+    assert "does not end these checks" in page
+    assert "the author's word" in html.unescape(page)
+    assert "--complete" not in page
+    status, _, found, page = verified("--complete", "--line", found["line"], "--fetch", "else where")
+    assert status == 1
+    again = f"--line '{found['line']}' --fetch 'else where' --complete --seed {found['seed']}"
+    assert again in html.unescape(page)
 
 
 def test_a_manifest_apart_from_its_release(verified, release, tmp_path):

@@ -30,7 +30,8 @@ class Folder:
         place = self.path / file
         if not place.resolve().is_relative_to(self.path.resolve()):
             raise DataError(
-                f"{place}: a symbolic link leads out of {self.path}; copy what it points to into the folder"
+                f"{place}: a symbolic link leads out of {self.path}; copy what it points to into the "
+                "folder, or, where results/ itself is the link, give --root the folder above its target"
             )
         return place
 
