@@ -111,8 +111,8 @@ def clone(root, hub, tmp_path_factory):
 def test_without_the_ledger_one_line_says_how_to_fill_it(clone):
     assert clone.early.returncode == 2
     (line,) = [line for line in clone.early.stderr.splitlines() if line.startswith("error: ")]
-    assert "takes its steps from a ledger that has none of them yet" in line
-    assert "checkpoints.ledger --suite someone --models Tiny-Llama-1k" in line
+    assert "takes its steps from the ledger config/suites/locks/someone.tsv, which has none of them" in line
+    assert "checkpoints.ledger --suite someone --models Tiny-Llama-1k --source hub --ledger config/" in line
 
 
 def test_the_ledger_lists_the_branches_of_the_family_and_main(clone):

@@ -48,8 +48,8 @@ class Model:
     ``files`` are those of a checkpoint that are fetched: configuration, tokenizer, one format of weights.
     ``architecture`` is the ``model_type`` of their config.json. What a suite does not know of the training is None.
     ``revision_pattern`` is how its branches are named, ``revisions`` are the names of ``steps`` where they are not
-    ``step<N>``; ``given_parameters`` counts the parameters of a model that is no GPT-NeoX, ``tied`` says that its two
-    embedding matrices are one.
+    ``step<N>``, ``ledger`` is the table that they come from, if any; ``given_parameters`` counts the parameters of a
+    model that is no GPT-NeoX, ``tied`` says that its two embedding matrices are one.
     """
 
     name: str
@@ -84,6 +84,7 @@ class Model:
     architecture: str = GPT_NEOX
     revision_pattern: str = DEFAULT
     revisions: tuple[str, ...] = field(default=(), repr=False)
+    ledger: str = field(default="", repr=False)
     given_parameters: int | None = None
     tied: bool = False
 
@@ -148,9 +149,9 @@ class Model:
         """
         if not self.steps:
             raise ConfigError(
-                f"suite {self.suite} takes its steps from a ledger that has none of them yet; fill it with python -m "
-                f"workflow_scripts.checkpoints.ledger --suite {self.suite} --models {self.name} --source hub --ledger "
-                "FILE, FILE being the family's `ledger`"
+                f"{self.name}: suite {self.suite} takes its steps from the ledger {self.ledger}, which has none of "
+                f"them yet; fill it with python -m workflow_scripts.checkpoints.ledger --suite {self.suite} --models "
+                f"{self.name} --source hub --ledger {self.ledger}"
             )
         return parse_steps(expression, self.steps)
 

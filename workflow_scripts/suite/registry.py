@@ -148,6 +148,7 @@ def build_model(facts: JsonMapping, family: JsonMapping, size: str, dataset: str
         architecture=architecture,
         revision_pattern=family.get("revision", DEFAULT),
         revisions=tuple(grid.values()) if any(grid.values()) else (),
+        ledger=family.get("ledger", ""),
         given_parameters=numbers.get("parameters"),
         tied=numbers.get("tied_embeddings", False),
     )

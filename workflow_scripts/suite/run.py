@@ -99,9 +99,9 @@ class Run:
 
 def facts_of(model: Model) -> JsonObject:
     """Facts of a model, without those that only suites other than Pythia have where they are as for Pythia."""
-    usual = {"architecture": GPT_NEOX, "revision_pattern": DEFAULT, "revisions": (), "given_parameters": None}
-    facts = asdict(model)
-    return {key: value for key, value in facts.items() if value != {**usual, "tied": False}.get(key, MISSING)}
+    usual = {"architecture": GPT_NEOX, "revision_pattern": DEFAULT, "revisions": (), "ledger": "", "tied": False}
+    usual["given_parameters"] = None
+    return {key: value for key, value in asdict(model).items() if value != usual.get(key, MISSING)}
 
 
 def load_run(config: JsonMapping, files: Sequence[str | Path] = ()) -> Run:

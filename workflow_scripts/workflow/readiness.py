@@ -218,7 +218,7 @@ def refuse_rule_of_many(rule: Any, files: Sequence[str]) -> None:
         example = next((file for file in files if rule.is_producer(file)), "")
         if not example:
             raise ConfigError(
-                f"target {rule.name}: this run makes none of its files; its configuration chooses experiments and figures"
+                f"target {rule.name}: this run makes none of its files; experiments and figures choose what it makes"
             )
         each = ", ".join(sorted(rule.wildcard_names))
         raise ConfigError(

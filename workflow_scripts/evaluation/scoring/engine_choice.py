@@ -9,7 +9,7 @@ from pathlib import Path
 
 from workflow_scripts.errors import ModelError
 from workflow_scripts.evaluation.scoring.llama_folder import NORMS, LlamaConfig, parse_llama
-from workflow_scripts.evaluation.scoring.model_folder import NeoxConfig, read_config
+from workflow_scripts.evaluation.scoring.model_folder import NeoxConfig, checked_config, read_config
 from workflow_scripts.json_values import JsonMapping, read_object
 from workflow_scripts.suite import GPT_NEOX
 
@@ -50,7 +50,7 @@ def choose_engine(folder: Path, architecture: str = GPT_NEOX, wanted: str | None
     if wanted == LM_EVAL:
         return by_lm_eval(architecture, "it was asked for", raw)
     try:
-        config = read_config(folder) if architecture == GPT_NEOX else parse_own(raw)
+        config = checked_config(raw, folder / "config.json") if architecture == GPT_NEOX else parse_own(raw)
     except ValueError as error:
         if wanted == PREFIX_TREE:
             hint = "leave out --engine to score it with lm-eval's model"
@@ -66,7 +66,7 @@ def read_own_config(folder: Path) -> NeoxConfig | LlamaConfig:
         return read_config(folder)
     raw = read_object(path, "model configuration", "give a Hugging Face folder of one checkpoint")
     if raw.get("model_type", GPT_NEOX) == GPT_NEOX:
-        return read_config(folder)
+        return checked_config(raw, path)
     try:
         return parse_own(raw)
     except ValueError as error:

@@ -114,9 +114,17 @@ def read_config(folder: Path) -> NeoxConfig:
         raise MissingInputError(f"{folder}: has no config.json; give a Hugging Face folder of one checkpoint")
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: not a GPT-NeoX configuration ({error})") from error
+    return checked_config(raw, path)
+
+
+def checked_config(raw: JsonMapping, path: Path) -> NeoxConfig:
+    """Configuration from what was read from ``path``; :class:`ModelError` when it is not one that is computed here."""
+    try:
         config = parse_config(raw)
         check_heads(config)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: not a GPT-NeoX configuration ({error})") from error
     if raw.get("model_type", "gpt_neox") != "gpt_neox":
         raise ModelError(f"{path}: model_type is {raw['model_type']!r}; this takes a 'gpt_neox' checkpoint only")
