@@ -47,12 +47,15 @@ def outcome(root: Path) -> Outcome:
     return found
 
 
-def test_every_honest_plan_is_built_again_with_the_same_bytes(planned: Path) -> None:
+def test_every_honest_plan_is_built_again_with_the_same_bytes(
+    planned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     sampler = RebuiltPlans(release_of(planned))
     assert sampler.not_checked == []
     assert len(sampler.groups) == len(list((planned / "results/plans").rglob("*.plan")))
     found = [outcome for group in sampler.groups for outcome in sampler.check(group.name, [0])]
     assert {each.verdict for each in found} == {Verdict.EQUAL}
+    assert capsys.readouterr().err == ""
 
 
 def test_a_consistent_forgery_of_the_right_answers_is_found(planned: Path) -> None:

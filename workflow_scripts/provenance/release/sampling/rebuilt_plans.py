@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stderr
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -103,7 +105,7 @@ class RebuiltPlans(Sampler):
         """The plan that a record describes."""
         said = record["parameters"]
         folders = [self.release.place(folder) for folder in (TASK_DATA, FETCHED_DATA)]
-        with offline():
+        with offline(), redirect_stderr(io.StringIO()):  # lm-eval draws a bar for each task
             return build_plan(
                 load_tasks(said["tasks"], folders, said["protocol"]),
                 self.release.place(record["inputs"]["tokenizer"]["path"]),
