@@ -7,12 +7,14 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.provenance.sampling.sampled_release import release_of
 from workflow_scripts.evaluation.planning.plan_file import make_plan, read_plan, write_plan
 from workflow_scripts.provenance.release.sampling.rebuilt_plans import RebuiltPlans
 from workflow_scripts.provenance.release.sampling.sample_result import Outcome, Verdict
+from workflow_scripts.provenance.release.sampling.sampler import checked
 from workflow_scripts.storage.hashing import sha256_file
 from workflow_scripts.storage.records import record_path
 
@@ -107,3 +109,12 @@ def test_data_at_another_place_are_not_taken(planned: Path) -> None:
     path.write_text(path.read_text().replace("results/datasets/", "results/other/"))
     (left,) = RebuiltPlans(release_of(planned)).not_checked
     assert "another place" in left.reason
+
+
+def test_data_without_what_a_prompt_asks_for_are_wrong_in_one_line(planned: Path) -> None:
+    inputs = json.loads(record_path(planned / PLAN).read_text())["inputs"]
+    for path in (planned / entry["path"] for name, entry in inputs.items() if name != "tokenizer"):
+        pq.write_table(pq.read_table(path).select([0]), path)
+    (found,) = checked(RebuiltPlans(release_of(planned)), PLAN, [0])
+    assert found.verdict is Verdict.WRONG
+    assert "its data do not give prompts (UndefinedError: " in found.detail

@@ -11,7 +11,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from jinja2 import TemplateError
 
+from workflow_scripts.errors import EvaluationError
 from workflow_scripts.evaluation.build_plan import PLANNER_VERSION, build_plan, own_definitions
 from workflow_scripts.evaluation.planning.plan_file import Plan, arrays_of, read_plan, write_plan
 from workflow_scripts.evaluation.planning.tasks import load_tasks, offline
@@ -92,7 +94,11 @@ class RebuiltPlans(Sampler):
     def check(self, group: str, numbers: Sequence[int]) -> Iterator[Outcome]:
         """Build the plan and compare the files."""
         with tempfile.TemporaryDirectory() as made:
-            built, target = self.built(self.release.record(group)), Path(made) / PurePosixPath(group).name
+            try:
+                built = self.built(self.release.record(group))
+            except (TemplateError, AssertionError, RuntimeError) as error:  # documents that a task's prompts do not fit
+                raise EvaluationError(f"its data do not give prompts ({type(error).__name__}: {error})") from error
+            target = Path(made) / PurePosixPath(group).name
             write_plan(target, built)
             same = target.read_bytes() == self.release.place(group).read_bytes()
         item = Item(group, numbers[0])
