@@ -140,7 +140,8 @@ def main() -> None:
         tiny, _ = both.plan("start", [START], 0.001)
         found: dict[str, Any] = {"model": options.model, "share": options.share, "pieces": []}
         found["start"] = {"ours": both.ours(tiny)[0], "stock": both.stock(START, 0.001)[0]}
-        print(f"a start of almost no work: {found['start']} CPU s", flush=True)
+        costs = ", ".join(f"{side} {seconds:.1f}" for side, seconds in found["start"].items())
+        print(f"a start of almost no work: {costs} CPU s", flush=True)
         for task in options.tasks:
             found["pieces"].append(both.piece(task))
             show(found["pieces"][-1])
