@@ -188,7 +188,7 @@ def test_success_is_silent(capsys):
 
 def test_unknown_names_without_a_near_one_list_what_is_known():
     assert "known are: a, b" in str(UnknownNameError("thing", "zzz", ["a", "b"]))
-    assert str(UnknownNameError("thing", "zzz", [])) == "unknown thing 'zzz'; there are none"
+    assert str(UnknownNameError("thing", "zzz", [])) == "unknown thing 'zzz'; none exist yet"
 
 
 class Clock:

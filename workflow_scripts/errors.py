@@ -51,7 +51,8 @@ class UnknownNameError(ConfigError):
         """Name the offender, the kind of thing it should have been and the nearest known name, if any is near."""
         names = [str(item) for item in known]
         near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'?" if near else f"known are: {shorten(names)}" if names else "there are none"
+        known_ones = f"known are: {shorten(names)}" if names else "none exist yet"
+        hint = f"did you mean '{near[0]}'?" if near else known_ones
         super().__init__(f"{where + ': ' if where else ''}unknown {kind} '{name}'; {hint}")
 
 
