@@ -3,6 +3,8 @@
 import json
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from workflow_scripts import cli
@@ -144,6 +146,15 @@ def test_a_table_without_numbers_is_one_line(results, capsys):
     said = capsys.readouterr().err
     assert "runs/other/tables/scores.parquet: not a table of numbers (" in said
     assert said.count("\n") == 1
+
+
+def test_a_table_of_lists_is_one_line(results, capsys):
+    path = results / "runs/other/tables/scores.parquet"
+    table = pq.read_table(path)
+    lists = pa.array([[name] for name in table["model"].to_pylist()])
+    pq.write_table(table.set_column(table.schema.get_field_index("model"), "model", lists), path)
+    assert cli.run(show_scores.main, ["pocket-1m", "last", "--run", "other", "--results", str(results)]) == 2
+    assert capsys.readouterr().err == f"error: {path}: columns model hold more than one value a row\n"
 
 
 def test_a_model_that_nobody_has_scored_yet_is_no_unknown_one(capsys, tmp_path):

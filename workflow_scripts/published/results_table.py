@@ -83,6 +83,9 @@ def read_table(path: Path) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in table.column_names and name != "note"]
     if missing:
         raise DataError(f"{path}: columns {', '.join(missing)} are missing; a tidy table has {', '.join(COLUMNS)}")
+    nested = [column.name for column in table.schema if pa.types.is_nested(column.type)]
+    if nested:
+        raise DataError(f"{path}: columns {', '.join(nested)} hold more than one value a row")
     frame: pd.DataFrame = table.to_pandas()
     kinds = dict.fromkeys(WHOLE_COLUMNS, "Int64") | {"value": "float64", "stderr": "float64"}
     try:
